@@ -1,0 +1,3 @@
+//! The `gastank` program.
+
+fn main() {}
