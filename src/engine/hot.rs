@@ -1,0 +1,218 @@
+//! The hot table: of every live session what a beat and a verdict need, and nothing else.
+
+use std::{
+    hash::{BuildHasherDefault, Hasher},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use papaya::HashMap;
+use parking_lot::Mutex;
+
+use crate::wire::{BodyMac, EndReason, MeterTime, Millis, SessionId};
+
+use super::{AccountId, Life, Sighting, TokenHash, Tokens, account::lapse, register::Register};
+
+/// Into how many slices the table is cut, so that it can be swept a slice at a time.
+pub const SLICES: usize = 16;
+
+/// A live session.
+#[derive(Debug)]
+pub(super) struct HotSession {
+    pub(super) account: AccountId,
+    pub(super) mac: BodyMac,
+    pub(super) started: MeterTime,
+    register: Register,
+    /// Meter time at which the tank is empty.
+    runs_dry: AtomicU64,
+    /// The `last_seen` that is in the store; once the session has ended, the one it ended with.
+    stored: AtomicU64,
+    token_expires: AtomicU64,
+    tokens: Mutex<(TokenHash, Option<TokenHash>)>,
+}
+
+/// What a new entry of the hot table starts from.
+pub(super) struct HotStart {
+    pub(super) account: AccountId,
+    pub(super) mac: BodyMac,
+    pub(super) started: MeterTime,
+    pub(super) last_seen: MeterTime,
+    pub(super) runs_dry: MeterTime,
+    pub(super) tokens: (TokenHash, Option<TokenHash>),
+    pub(super) token_expires: MeterTime,
+}
+
+/// Whether a token is a session's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenMatch {
+    Current,
+    Previous,
+    None,
+}
+
+impl HotSession {
+    pub(super) fn new(start: HotStart) -> Self {
+        Self {
+            account: start.account,
+            mac: start.mac,
+            started: start.started,
+            register: Register::new(start.last_seen),
+            runs_dry: AtomicU64::new(start.runs_dry.as_ms()),
+            stored: AtomicU64::new(start.last_seen.as_ms()),
+            token_expires: AtomicU64::new(start.token_expires.as_ms()),
+            tokens: Mutex::new(start.tokens),
+        }
+    }
+
+    /// The life of the session at `now`. If it is over and nobody has said so yet, it ends here.
+    pub(super) fn settle(&self, now: MeterTime, timeout: Millis) -> Life {
+        let mut life = self.register.load();
+        while let Life::Open { last_seen } = life {
+            let Some((at, reason)) = lapse(last_seen, timeout, self.runs_dry(), now) else { return life };
+            match self.seal(last_seen, at, reason) {
+                Ok(ended) => return ended,
+                Err(overtaken) => life = overtaken,
+            }
+        }
+        life
+    }
+
+    /// The update rule of a heartbeat: raises `last_seen` to what the client says, but not past `now`.
+    pub(super) fn beat(&self, clock: MeterTime, now: MeterTime, timeout: Millis) -> Life {
+        match self.settle(now, timeout) {
+            Life::Open { .. } => self.register.raise(clock.min(now)),
+            ended @ Life::Ended { .. } => ended,
+        }
+    }
+
+    /// Ends the session at `now` for `reason`, unless it is over already; answers how it ended.
+    pub(super) fn end(&self, now: MeterTime, timeout: Millis, reason: EndReason) -> (MeterTime, EndReason) {
+        loop {
+            match self.settle(now, timeout) {
+                Life::Ended { at, reason } => return (at, reason),
+                Life::Open { last_seen } => {
+                    if self.seal(last_seen, now, reason).is_ok() {
+                        return (now, reason);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What this node has heard of the session.
+    pub(super) fn sighting(&self, now: MeterTime, timeout: Millis) -> Sighting {
+        match self.settle(now, timeout) {
+            life @ Life::Open { last_seen } => Sighting { life, last_seen },
+            life @ Life::Ended { .. } => Sighting { life, last_seen: self.stored() },
+        }
+    }
+
+    pub(super) fn runs_dry(&self) -> MeterTime {
+        MeterTime::from_ms(self.runs_dry.load(Ordering::Acquire))
+    }
+
+    pub(super) fn fuel(&self, fuel: Millis) {
+        self.runs_dry.store(self.started.plus(fuel).as_ms(), Ordering::Release);
+    }
+
+    pub(super) fn stored(&self) -> MeterTime {
+        MeterTime::from_ms(self.stored.load(Ordering::Acquire))
+    }
+
+    pub(super) fn has_stored(&self, last_seen: MeterTime) {
+        if matches!(self.register.load(), Life::Open { .. }) {
+            self.stored.fetch_max(last_seen.as_ms(), Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn token_expires(&self) -> MeterTime {
+        MeterTime::from_ms(self.token_expires.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn retoken(&self, tokens: &Tokens, expires: MeterTime) {
+        *self.tokens.lock() = (tokens.current, tokens.previous);
+        self.token_expires.store(expires.as_ms(), Ordering::Relaxed);
+    }
+
+    pub(super) fn matches(&self, token: &TokenHash) -> TokenMatch {
+        let (current, previous) = *self.tokens.lock();
+        if current == *token {
+            TokenMatch::Current
+        } else if previous == Some(*token) {
+            TokenMatch::Previous
+        } else {
+            TokenMatch::None
+        }
+    }
+
+    fn seal(&self, last_seen: MeterTime, at: MeterTime, reason: EndReason) -> Result<Life, Life> {
+        self.register.seal(last_seen, at, reason)?;
+        self.stored.store(last_seen.as_ms(), Ordering::Release);
+        Ok(Life::Ended { at, reason })
+    }
+}
+
+/// All live sessions. Looking one up takes no lock.
+pub(super) struct HotTable {
+    slices: [HashMap<SessionId, HotSession, BuildHasherDefault<IdHasher>>; SLICES],
+}
+
+impl HotTable {
+    pub(super) fn new() -> Self {
+        Self { slices: std::array::from_fn(|_| HashMap::default()) }
+    }
+
+    /// Does `work` with a session, if it is here.
+    pub(super) fn with<T>(&self, session: &SessionId, work: impl FnOnce(&HotSession) -> T) -> Option<T> {
+        self.slice_of(session).pin().get(session).map(work)
+    }
+
+    pub(super) fn insert(&self, session: SessionId, hot: HotSession) {
+        self.slice_of(&session).pin().insert(session, hot);
+    }
+
+    pub(super) fn remove(&self, session: &SessionId) {
+        self.slice_of(session).pin().remove(session);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slices.iter().map(HashMap::len).sum()
+    }
+
+    /// Visits every session of one slice.
+    pub(super) fn visit(&self, slice: usize, mut visitor: impl FnMut(&SessionId, &HotSession)) {
+        for (session, hot) in &self.slices[slice % SLICES].pin() {
+            visitor(session, hot);
+        }
+    }
+
+    fn slice_of(&self, session: &SessionId) -> &HashMap<SessionId, HotSession, BuildHasherDefault<IdHasher>> {
+        &self.slices[usize::from(bucket(session)) * SLICES / BUCKETS]
+    }
+}
+
+/// How many partitions the store's checkpoints are spread over.
+pub const BUCKETS: usize = 256;
+
+/// The partition that holds a session's checkpoint. A slice of the hot table is a run of these.
+pub const fn bucket(session: &SessionId) -> u8 {
+    session.as_bytes()[15]
+}
+
+/// Session ids are random and made by the service alone: eight of their bytes are a hash already.
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(bytes) = bytes.get(4..12).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
+            self.0 = u64::from_le_bytes(bytes);
+        }
+    }
+
+    /// The length that an array puts before its bytes.
+    fn write_usize(&mut self, _: usize) {}
+}

@@ -1,0 +1,380 @@
+//! The rules: who is vouched for, until when, and what it costs.
+//!
+//! > A second is charged if and only if the service vouched for the token in that second.
+//!
+//! The engine is sans-I/O: it knows no socket, store, runtime or clock, and draws no random number. Bytes and commands
+//! come in with the time; answers come out, and [`Act`]s for the store to commit. It has two halves.
+//!
+//! * [`Account`] decides acts (activation, credit, ends), as pure functions of what the store holds.
+//! * [`Engine`] answers beats and verdicts from the hot table, lock-free, and learns of acts once they are committed.
+//!
+//! A session needs no timer to end: its end is computed from when it was last heard of, and whoever finds it over first
+//! seals it there and then. From that moment on, no beat and no credit brings it back.
+
+mod account;
+mod graves;
+mod hot;
+mod policy;
+mod register;
+mod units;
+
+pub use account::{
+    Account, Act, End, Entry, EntryKind, Moment, NewEntry, Refusal, Session, Sighting, Source, Standing, Tokens,
+};
+pub use graves::Grave;
+pub use hot::{BUCKETS, SLICES, bucket};
+pub use policy::Policy;
+pub use register::Life;
+pub use units::{AccountId, Credit, TokenHash, UnixMs, parse_session, session_text};
+
+use crate::wire::{
+    Ack, AckFlags, BodyMac, ClusterSecret, EndReason, FrameError, Heartbeat, HeartbeatKind, MeterTime, Millis,
+    SecretId, SessionId, SessionKey, SignedAck, SignedHeartbeat, WireVerdict,
+};
+use graves::Graves;
+use hot::{HotSession, HotStart, HotTable, TokenMatch};
+
+/// What the edge is told of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is good.
+    Valid {
+        /// What is left to burn.
+        remaining: Millis,
+    },
+    /// It is dead.
+    Invalid {
+        /// Why.
+        reason: EndReason,
+    },
+    /// This node has never heard of it. Never means invalid.
+    Unknown,
+}
+
+/// What a heartbeat came to.
+#[derive(Clone, Copy, Debug)]
+pub enum Beat {
+    /// Nothing is answered: the frame is not one of ours.
+    Silence(FrameError),
+    /// An ack goes back, before or after what `then` asks for.
+    Answer {
+        /// The signed ack.
+        ack: SignedAck,
+        /// What it says.
+        verdict: WireVerdict,
+        /// What is to be done before it is sent, or beside it.
+        then: Then,
+    },
+}
+
+/// What a heartbeat asks of the caller besides sending its ack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Done,
+    /// The session was stopped: commit its end *before* the ack is sent.
+    Settle(AccountId),
+    /// The session is not known here, but its key is right: look it up in the store, *after* the ack is sent.
+    LookUp(SessionId),
+}
+
+/// A `last_seen` for the store to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Checkpoint {
+    /// The session.
+    pub session: SessionId,
+    /// When it was last heard of.
+    pub last_seen: MeterTime,
+}
+
+/// What a sweep over one slice of the hot table found.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// Sessions heard of since the store last kept it. Empty unless asked for.
+    pub dirty: Vec<Checkpoint>,
+    /// Accounts whose open session is over and is to be settled.
+    pub over: Vec<AccountId>,
+    /// The greatest span any session has been heard of beyond what the store keeps.
+    pub lag: Millis,
+}
+
+/// The cluster secrets that are live, and the one that new sessions use.
+pub struct SecretRing {
+    current: SecretId,
+    secrets: [Option<ClusterSecret>; SecretId::COUNT],
+}
+
+impl SecretRing {
+    /// A ring of one secret.
+    pub fn new(current: SecretId, secret: ClusterSecret) -> Self {
+        let mut secrets = [const { None }; SecretId::COUNT];
+        secrets[usize::from(current.get())] = Some(secret);
+        Self { current, secrets }
+    }
+
+    /// The id and the secret that new sessions use.
+    pub fn current(&self) -> (SecretId, &ClusterSecret) {
+        let secret = self.find(self.current).expect("`new` puts the current secret in");
+        (self.current, secret)
+    }
+
+    /// The secret with this id, if it is live.
+    pub fn find(&self, id: SecretId) -> Option<&ClusterSecret> {
+        self.secrets[usize::from(id.get())].as_ref()
+    }
+
+    /// The heartbeat key of a session, if the secret it names is live.
+    pub fn session_key(&self, session: &SessionId) -> Option<SessionKey> {
+        Some(self.find(session.secret())?.session_key(session))
+    }
+}
+
+/// Answers beats and verdicts from memory.
+pub struct Engine {
+    policy: Policy,
+    secrets: SecretRing,
+    hot: HotTable,
+    graves: Graves,
+}
+
+impl Engine {
+    /// An engine that knows no session yet and remembers up to `graves` ended ones.
+    pub fn new(policy: Policy, secrets: SecretRing, graves: usize) -> Self {
+        Self { policy, secrets, hot: HotTable::new(), graves: Graves::new(graves) }
+    }
+
+    /// The figures it works with.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The secrets it checks frames with.
+    pub const fn secrets(&self) -> &SecretRing {
+        &self.secrets
+    }
+
+    /// Answers a frame that came over any transport.
+    ///
+    /// One lookup, one MAC, one `fetch_max`; no lock, no allocation, no store. A frame of kind renew is answered with
+    /// silence: it travels only in [`Self::renewal`].
+    pub fn beat(&self, frame: &[u8], now: MeterTime) -> Beat {
+        match SignedHeartbeat::parse(frame) {
+            Ok(signed) => self.answer(signed, now).unwrap_or_else(Beat::Silence),
+            Err(error) => Beat::Silence(error),
+        }
+    }
+
+    /// Checks the frame of a renewal; answers the session it is for.
+    ///
+    /// It counts as a beat, like every frame that proves the key.
+    ///
+    /// # Errors
+    ///
+    /// The [`FrameError`] of a frame that is malformed, forged or of another kind.
+    pub fn renewal(&self, frame: &[u8], now: MeterTime) -> Result<SessionId, FrameError> {
+        let signed = SignedHeartbeat::parse(frame)?;
+        let session = *signed.session();
+        let heartbeat = match self.hot.with(&session, |hot| signed.verify(&hot.mac)) {
+            Some(verified) => verified?,
+            None => signed.verify(&self.derived_mac(&session)?)?,
+        };
+        if heartbeat.kind != HeartbeatKind::Renew {
+            return Err(FrameError::Kind);
+        }
+        self.hot.with(&session, |hot| hot.beat(heartbeat.clock, now, self.policy.timeout));
+        Ok(session)
+    }
+
+    /// What a token is worth at `now`. The token is known by its session and its hash.
+    pub fn verdict(&self, session: &SessionId, token: &TokenHash, now: MeterTime) -> Verdict {
+        let hot = self.hot.with(session, |hot| match hot.matches(token) {
+            TokenMatch::None => Verdict::Unknown,
+            TokenMatch::Previous => Verdict::Invalid { reason: EndReason::Superseded },
+            TokenMatch::Current => match hot.settle(now, self.policy.timeout) {
+                Life::Open { .. } => Verdict::Valid { remaining: hot.runs_dry().since(now) },
+                Life::Ended { reason, .. } => Verdict::Invalid { reason },
+            },
+        });
+        hot.or_else(|| self.graves.find(session).map(|grave| Verdict::Invalid { reason: grave.reason }))
+            .unwrap_or(Verdict::Unknown)
+    }
+
+    /// What this node has heard of a live session, for a [`Moment`]. A session that is over is sealed here.
+    pub fn sighting(&self, session: &SessionId, now: MeterTime) -> Option<Sighting> {
+        self.hot.with(session, |hot| hot.sighting(now, self.policy.timeout))
+    }
+
+    /// Takes over what an act changed. `account` is the account after it, and the act has been committed.
+    ///
+    /// What closes is sealed before what opens is let in: at no instant are two tokens valid.
+    pub fn apply(&self, account: &Account, act: &Act, moment: &Moment) {
+        if let Some((session, end)) = &act.closes {
+            let remaining_s = seconds(account.balance.fuel());
+            self.hot.with(session, |hot| hot.end(end.at, self.policy.timeout, end.reason));
+            self.graves.bury(*session, Grave { reason: end.reason, remaining_s });
+            self.hot.remove(session);
+        }
+        if act.opens.is_some() {
+            self.restore(account, moment.now, moment);
+        } else if let Some(session) = account.open() {
+            self.hot.with(&session.id, |hot| {
+                hot.fuel(account.balance.fuel());
+                if let Some(tokens) = &act.renews {
+                    hot.retoken(tokens, expiry(tokens, moment));
+                }
+            });
+        }
+    }
+
+    /// Lets the open session of an account into the hot table, as last heard of at `last_seen`.
+    ///
+    /// A session whose secret is no longer live is left out, since no frame of it can be checked.
+    pub fn restore(&self, account: &Account, last_seen: MeterTime, moment: &Moment) {
+        let Some(session) = account.open() else { return };
+        let Some(key) = self.secrets.session_key(&session.id) else { return };
+        let hot = HotSession::new(HotStart {
+            account: account.id,
+            mac: key.body_mac(),
+            started: session.started,
+            last_seen: last_seen.max(session.started),
+            runs_dry: session.started.plus(account.balance.fuel()),
+            tokens: (session.tokens.current, session.tokens.previous),
+            token_expires: expiry(&session.tokens, moment),
+        });
+        self.hot.insert(session.id, hot);
+    }
+
+    /// Remembers a session that is over.
+    pub fn bury(&self, session: SessionId, grave: Grave) {
+        self.graves.bury(session, grave);
+    }
+
+    /// Goes over one slice of the hot table: ends what is over, and says what the store should know.
+    pub fn sweep(&self, slice: usize, now: MeterTime, collect_dirty: bool) -> Sweep {
+        let mut sweep = Sweep::default();
+        self.hot.visit(slice, |session, hot| match hot.settle(now, self.policy.timeout) {
+            Life::Ended { .. } => sweep.over.push(hot.account),
+            Life::Open { last_seen } => {
+                let lag = last_seen.since(hot.stored());
+                if lag > Millis::ZERO {
+                    sweep.lag = sweep.lag.max(lag);
+                    if collect_dirty {
+                        sweep.dirty.push(Checkpoint { session: *session, last_seen });
+                    }
+                }
+            }
+        });
+        sweep
+    }
+
+    /// Learns that the store keeps these.
+    pub fn checkpointed(&self, rows: &[Checkpoint]) {
+        for row in rows {
+            self.hot.with(&row.session, |hot| hot.has_stored(row.last_seen));
+        }
+    }
+
+    /// How many sessions are in the hot table.
+    pub fn live(&self) -> usize {
+        self.hot.len()
+    }
+
+    /// How many ended sessions are remembered.
+    pub fn remembered(&self) -> usize {
+        self.graves.len()
+    }
+
+    fn answer(&self, signed: SignedHeartbeat, now: MeterTime) -> Result<Beat, FrameError> {
+        let session = *signed.session();
+        if let Some(answer) = self.hot.with(&session, |hot| self.answer_hot(signed, hot, now)) {
+            return answer;
+        }
+        let mac = self.derived_mac(&session)?;
+        let heartbeat = live_kind(signed.verify(&mac)?)?;
+        let (verdict, remaining_s, then) = match self.graves.find(&session) {
+            Some(grave) => (WireVerdict::Invalid(grave.reason), grave.remaining_s, Then::Done),
+            None => (WireVerdict::Unknown, 0, Then::LookUp(session)),
+        };
+        let next_beat_100ms = match verdict {
+            WireVerdict::Unknown => self.policy.next_beat_100ms(&session, now, self.policy.max_ttl),
+            _ => 0,
+        };
+        let ack = Ack {
+            verdict,
+            seq: heartbeat.seq,
+            now,
+            echo: heartbeat.clock,
+            remaining_s,
+            next_beat_100ms,
+            flags: AckFlags(0),
+        };
+        Ok(Beat::Answer { ack: ack.sign(&mac), verdict, then })
+    }
+
+    fn answer_hot(&self, signed: SignedHeartbeat, hot: &HotSession, now: MeterTime) -> Result<Beat, FrameError> {
+        let heartbeat = live_kind(signed.verify(&hot.mac)?)?;
+        let (life, then) = match heartbeat.kind {
+            HeartbeatKind::Stop => {
+                let (at, reason) = hot.end(now, self.policy.timeout, EndReason::Deactivated);
+                (Life::Ended { at, reason }, Then::Settle(hot.account))
+            }
+            HeartbeatKind::Beat | HeartbeatKind::Renew => {
+                (hot.beat(heartbeat.clock, now, self.policy.timeout), Then::Done)
+            }
+        };
+        let (verdict, remaining, next_beat_100ms) = match life {
+            Life::Open { .. } => {
+                let remaining = hot.runs_dry().since(now);
+                (WireVerdict::Valid, remaining, self.policy.next_beat_100ms(&heartbeat.session, now, remaining))
+            }
+            Life::Ended { at, reason } => (WireVerdict::Invalid(reason), hot.runs_dry().since(at), 0),
+        };
+        let ack = Ack {
+            verdict,
+            seq: heartbeat.seq,
+            now,
+            echo: heartbeat.clock,
+            remaining_s: seconds(remaining),
+            next_beat_100ms,
+            flags: self.flags(hot, verdict, remaining, now),
+        };
+        Ok(Beat::Answer { ack: ack.sign(&hot.mac), verdict, then })
+    }
+
+    fn flags(&self, hot: &HotSession, verdict: WireVerdict, remaining: Millis, now: MeterTime) -> AckFlags {
+        let mut flags = 0;
+        if verdict == WireVerdict::Valid {
+            let expires = hot.token_expires();
+            let later = now.plus(self.policy.token_ttl(remaining));
+            // Only if a new token would live noticeably longer: the credit may be what ends this one.
+            if expires.since(now) <= self.policy.renew_before && later.since(expires) > RENEWAL_GAIN {
+                flags |= AckFlags::RENEW;
+            }
+            if remaining <= self.policy.low_credit {
+                flags |= AckFlags::LOW_CREDIT;
+            }
+        }
+        AckFlags(flags)
+    }
+
+    fn derived_mac(&self, session: &SessionId) -> Result<BodyMac, FrameError> {
+        Ok(self.secrets.session_key(session).ok_or(FrameError::Tag)?.body_mac())
+    }
+}
+
+/// By how much a new token must outlive the old one for a client to be asked to renew.
+const RENEWAL_GAIN: Millis = Millis::from_secs(2);
+
+/// A frame of kind renew means nothing by itself.
+fn live_kind(heartbeat: Heartbeat) -> Result<Heartbeat, FrameError> {
+    if heartbeat.kind == HeartbeatKind::Renew { Err(FrameError::Kind) } else { Ok(heartbeat) }
+}
+
+/// When a token expires, in meter time: as far from now as on the wall clock.
+fn expiry(tokens: &Tokens, moment: &Moment) -> MeterTime {
+    moment.now.plus(tokens.expires_at.since(moment.wall))
+}
+
+fn seconds(span: Millis) -> u32 {
+    u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
+}

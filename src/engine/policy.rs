@@ -1,0 +1,103 @@
+//! The figures the rules work with.
+
+use crate::wire::{MeterTime, Millis, SessionId};
+
+/// The figures the rules work with; the same on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How far apart heartbeats are asked for.
+    pub interval: Millis,
+    /// How long after its last heartbeat a session is vouched for.
+    pub timeout: Millis,
+    /// The longest a token may live.
+    pub max_ttl: Millis,
+    /// How long before its expiry a client is asked to renew a token.
+    pub renew_before: Millis,
+    /// Below how much credit a client is told that little is left.
+    pub low_credit: Millis,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            interval: Millis::from_secs(30),
+            timeout: Millis::from_secs(90),
+            max_ttl: Millis::from_secs(24 * 60 * 60),
+            renew_before: Millis::from_secs(15 * 60),
+            low_credit: Millis::from_secs(5 * 60),
+        }
+    }
+}
+
+impl Policy {
+    /// When a session is to beat next, from now, in units of 100 ms.
+    ///
+    /// Up to a tenth early, so that clients which started together drift apart; the draw is a function of the session
+    /// and the instant, so that it needs no randomness. A session about to run dry is asked for just after that, to be
+    /// told so.
+    pub(super) fn next_beat_100ms(&self, session: &SessionId, now: MeterTime, remaining: Millis) -> u16 {
+        let interval = self.interval.get();
+        let early = interval / 10 * (u64::from(draw(session, now)) + 1) / (1 << 16);
+        let dry = remaining.get().saturating_add(DRY_MARGIN_MS).max(MIN_BEAT_MS);
+        let next = (interval - early).min(dry);
+        u16::try_from(next.div_ceil(100).max(1)).unwrap_or(u16::MAX)
+    }
+
+    /// How long a token issued now may live, given how much there is to burn.
+    pub fn token_ttl(&self, remaining: Millis) -> Millis {
+        self.max_ttl.min(remaining)
+    }
+}
+
+const DRY_MARGIN_MS: u64 = 200;
+const MIN_BEAT_MS: u64 = 1000;
+
+/// Sixteen well-mixed bits of a session and an instant (the finaliser of SplitMix64).
+fn draw(session: &SessionId, now: MeterTime) -> u16 {
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&session.as_bytes()[8..]);
+    let mut x = u64::from_le_bytes(seed) ^ now.as_ms();
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^= x >> 31;
+    u16::try_from(x >> 48).expect("sixteen bits are left")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLENTY: Millis = Millis::from_secs(1_000_000);
+
+    proptest! {
+        #[test]
+        fn the_next_beat_is_never_asked_for_later_than_the_interval(
+            session: [u8; 16], now: u64, remaining: u64, interval in 100u64..=6_553_500,
+        ) {
+            let policy = Policy { interval: Millis::new(interval), ..Policy::default() };
+            let next =
+                policy.next_beat_100ms(&SessionId::from_bytes(session), MeterTime::from_ms(now), Millis::new(remaining));
+            prop_assert!(next >= 1);
+            prop_assert!(u64::from(next) * 100 < interval + 100);
+        }
+    }
+
+    #[test]
+    fn sessions_that_start_together_are_spread_over_a_tenth_of_the_interval() {
+        let policy = Policy::default();
+        let draws: std::collections::BTreeSet<u16> = (0..=255u8)
+            .map(|n| policy.next_beat_100ms(&SessionId::from_bytes([n; 16]), MeterTime::ZERO, PLENTY))
+            .collect();
+        assert!(draws.len() > 20, "{draws:?}");
+        assert!(draws.iter().all(|next| (270..=300).contains(next)), "{draws:?}");
+    }
+
+    #[test]
+    fn a_session_about_to_run_dry_is_asked_for_just_after() {
+        let next =
+            Policy::default().next_beat_100ms(&SessionId::from_bytes([1; 16]), MeterTime::ZERO, Millis::from_secs(5));
+        assert_eq!(next, 52);
+    }
+}

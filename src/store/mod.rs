@@ -1,0 +1,216 @@
+//! Where truth lives. Memory is a cache of it.
+//!
+//! The trait is made for two kinds of store: an embedded one with transactions, and a distributed one that has only
+//! conditional batches within a partition. Hence its shape:
+//!
+//! * **Acts** are decided elsewhere and committed here, all of it or nothing, on the condition that the account still has
+//!   the version they were decided on. All that an act writes belongs to one account: one partition.
+//! * **Entries** of the ledger are unique by `(source, external id)` within their account; a repeated one changes nothing.
+//! * **Checkpoints** are maxima: writing an older one, or the same one twice, or one for a session that is over, changes
+//!   nothing. They come in batches of one bucket, which is one partition.
+//! * Everything else is single rows, written conditionally where two writers could meet.
+//!
+//! No method changes anything when it answers with an error, except that an [`StoreError::Unavailable`] from a
+//! distributed store may leave the outcome unknown; every method is safe to repeat for that reason.
+
+use async_trait::async_trait;
+
+use crate::{
+    engine::{Account, AccountId, Act, Checkpoint, End, Entry, Source, UnixMs},
+    wire::{MeterTime, SessionId},
+};
+
+/// Why the store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or cannot write now; trying again later may help. The text is for operators.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What it holds cannot be read as what it should be. Trying again does not help.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// It cannot be opened as configured. The text says what to do.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What a store answers.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What became of an act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// It is durable. The account as it is now.
+    Done(Account),
+    /// The account has another version, or is not there: read it again and decide anew.
+    Conflict,
+    /// One of its entries was in the ledger before; nothing was written. That entry.
+    Repeated(Entry),
+}
+
+/// Who an account belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The identity provider.
+    pub issuer: String,
+    /// The person's name there.
+    pub subject: String,
+}
+
+/// An account with what is known of its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// The account.
+    pub account: Account,
+    /// Whose it is. `None` once it has been deleted.
+    pub identity: Option<Identity>,
+    /// When it was made, on the wall clock.
+    pub created_at: UnixMs,
+}
+
+/// The durable state of the meter clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockFact {
+    /// The latest instant that the meter is known to have reached.
+    pub last_alive: MeterTime,
+    /// The wall clock then.
+    pub wall: UnixMs,
+}
+
+/// An account whose session is open, as recovery finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenAccount {
+    /// The account; its session is open.
+    pub account: Account,
+    /// The session's last checkpoint; its start, if there has been none.
+    pub last_seen: MeterTime,
+}
+
+/// A session that is remembered: whose, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Whose it is.
+    pub account: AccountId,
+    /// How it ended, if it has.
+    pub end: Option<End>,
+}
+
+/// An account key `gtk_…`, as the store keeps it: never the key itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountKey {
+    /// Names the key in the administration.
+    pub key_id: String,
+    /// Whose key it is.
+    pub account: AccountId,
+    /// SHA-256 of the key.
+    pub hash: [u8; 32],
+    /// When it was made, on the wall clock.
+    pub created_at: UnixMs,
+}
+
+/// A registered edge, as the store keeps it: never its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// The name it authenticates with.
+    pub client_id: String,
+    /// A name for people.
+    pub name: String,
+    /// The audience whose tokens it may ask about.
+    pub audience: String,
+    /// SHA-256 of each secret that is good now: more than one while secrets rotate.
+    pub secret_hashes: Vec<[u8; 32]>,
+    /// When it was registered, on the wall clock.
+    pub created_at: UnixMs,
+}
+
+/// A signing key, its private half sealed under the cluster secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedKey {
+    /// The key's id, as tokens name it.
+    pub kid: String,
+    /// The JWS algorithm it signs with.
+    pub algorithm: String,
+    /// The private key, sealed.
+    pub sealed: Vec<u8>,
+    /// When it was made, on the wall clock.
+    pub created_at: UnixMs,
+    /// From when on it may sign. Before, it is only published.
+    pub signs_from: UnixMs,
+    /// When it is dropped, if that is decided.
+    pub retires_at: Option<UnixMs>,
+}
+
+/// A durable store. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Makes an account for `identity`, or answers the one it has. `true` if it was made now.
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)>;
+
+    /// The account with this id; a deleted one too.
+    async fn account(&self, id: &AccountId) -> Result<Option<Owned>>;
+
+    /// Whose account an identity has.
+    async fn account_of(&self, identity: &Identity) -> Result<Option<AccountId>>;
+
+    /// Accounts that are not deleted, in order of id, from after `after` on.
+    async fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<Owned>>;
+
+    /// Commits an act. See the module's text.
+    ///
+    /// With an act that deletes, the account's identity, keys and entries go; the id stays, and so do its sessions' ends.
+    async fn commit(&self, act: &Act) -> Result<Commit>;
+
+    /// The entry with this name.
+    async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>>;
+
+    /// The ledger from after entry number `after` on, oldest first.
+    async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>>;
+
+    /// What is remembered of a session.
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>>;
+
+    /// Raises the checkpoints of open sessions. All rows are of one bucket.
+    async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()>;
+
+    /// All accounts with an open session whose checkpoint is in `bucket`.
+    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>>;
+
+    /// The durable state of the meter clock, if it ever ran: no earlier than any act or checkpoint that is durable.
+    async fn clock(&self) -> Result<Option<ClockFact>>;
+
+    /// Keeps the state of the meter clock. An earlier `last_alive` than the one kept changes nothing.
+    async fn keep_clock(&self, fact: ClockFact) -> Result<()>;
+
+    /// Adds an account key.
+    async fn add_account_key(&self, key: &AccountKey) -> Result<()>;
+
+    /// Whose key has this hash.
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>>;
+
+    /// The keys of an account.
+    async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>>;
+
+    /// Removes an account key; `false` where there is none.
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool>;
+
+    /// Registers an edge, or changes one.
+    async fn put_edge(&self, edge: &Edge) -> Result<()>;
+
+    /// All registered edges.
+    async fn edges(&self) -> Result<Vec<Edge>>;
+
+    /// Removes an edge; `false` where there is none.
+    async fn remove_edge(&self, client_id: &str) -> Result<bool>;
+
+    /// All signing keys.
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
+
+    /// Adds a signing key, or changes when it signs and retires.
+    async fn put_signing_key(&self, key: &SealedKey) -> Result<()>;
+
+    /// Removes a signing key; `false` where there is none.
+    async fn remove_signing_key(&self, kid: &str) -> Result<bool>;
+
+    /// Writes everything out and lets go. Further calls answer [`StoreError::Unavailable`].
+    async fn close(&self) -> Result<()>;
+}
