@@ -6,6 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod control;
 pub mod engine;
+pub mod entropy;
+pub mod peer;
 pub mod store;
 pub mod wire;

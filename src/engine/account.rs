@@ -291,44 +291,36 @@ impl Account {
         }
     }
 
-    /// Opens a session, in place of the one that is open. A person's act.
-    ///
-    /// `open` makes the new session's id and token, given how much it may burn.
+    /// Whether a session may be opened; answers how much it may burn.
     ///
     /// # Errors
     ///
     /// [`Refusal::TankEmpty`] and [`Refusal::Deleted`].
-    pub fn activate(
-        &self,
-        moment: &Moment,
-        policy: &Policy,
-        open: impl FnOnce(Millis) -> Session,
-    ) -> Result<Act, Refusal> {
+    pub fn may_activate(&self, moment: &Moment, policy: &Policy) -> Result<Millis, Refusal> {
         self.alive()?;
         let remaining = self.remaining(moment, policy.timeout);
-        if remaining.as_secs() == 0 {
-            return Err(Refusal::TankEmpty);
-        }
-        let mut act = self.ending(moment, policy, EndReason::Superseded);
-        act.opens = Some(open(remaining));
-        Ok(act)
+        if remaining.as_secs() == 0 { Err(Refusal::TankEmpty) } else { Ok(remaining) }
     }
 
-    /// Gives the open session another token; the one it had dies. Never opens anything.
-    ///
-    /// `presented` is the token this is asked with, and `reissue` makes the new one, given how much is left to burn.
+    /// Opens a session, in place of the one that is open. A person's act; it [may](Self::may_activate).
+    pub fn activate(&self, moment: &Moment, policy: &Policy, session: Session) -> Act {
+        let mut act = self.ending(moment, policy, EndReason::Superseded);
+        act.opens = Some(session);
+        act
+    }
+
+    /// Whether the open session may have another token, asked with `presented`; answers how much is left to burn.
     ///
     /// # Errors
     ///
     /// [`Refusal::SessionEnded`], [`Refusal::WrongToken`] and [`Refusal::Deleted`].
-    pub fn renew(
+    pub fn may_renew(
         &self,
         moment: &Moment,
         policy: &Policy,
         session: SessionId,
         presented: TokenHash,
-        reissue: impl FnOnce(&Session, Millis) -> Tokens,
-    ) -> Result<Act, Refusal> {
+    ) -> Result<(&Session, Millis), Refusal> {
         let known = self.session.as_ref().filter(|known| known.id == session).ok_or(Refusal::WrongToken)?;
         if let Some(end) = known.end {
             return Err(Refusal::SessionEnded(end.reason));
@@ -340,12 +332,13 @@ impl Account {
         match self.standing(moment, policy.timeout) {
             Standing::Idle => Err(Refusal::WrongToken),
             Standing::Over(end) => Err(Refusal::SessionEnded(end.reason)),
-            Standing::Running { burned, .. } => {
-                let mut act = self.nothing();
-                act.renews = Some(reissue(known, self.balance.fuel().minus(burned)));
-                Ok(act)
-            }
+            Standing::Running { burned, .. } => Ok((known, self.balance.fuel().minus(burned))),
         }
+    }
+
+    /// Gives the open session other tokens; the current one dies. Never opens anything; it [may](Self::may_renew).
+    pub fn renew(&self, tokens: Tokens) -> Act {
+        Act { renews: Some(tokens), ..self.nothing() }
     }
 
     /// Enters credit. What it takes away is at most what the tank has.

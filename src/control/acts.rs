@@ -1,0 +1,407 @@
+//! Acts: what changes an account, from the rule that decides it to the store that keeps it.
+//!
+//! Every act goes the same way: read the account, decide by a pure rule, commit on the condition that nobody was faster,
+//! and only then tell the engine. A lost race is decided anew. What a caller is told has been durable before.
+//!
+//! From the moment a commit is sent to the store until the engine knows of it, the act runs in a task of its own: a
+//! caller that goes away meanwhile must not leave the engine behind the store.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::{
+    clock::Clock,
+    engine::{
+        Account, AccountId, Act, Credit, Engine, Entry, Moment, NewEntry, Refusal, Session, TokenHash, Tokens, UnixMs,
+    },
+    entropy::{Entropy, draw},
+    store::{Commit, Owned, Store, StoreError},
+    wire::{EndReason, FrameError, MeterTime, Millis, SessionId, SessionKey},
+};
+
+use super::{
+    keys::KeyError,
+    tokens::{Issuer, TokenRequest, session_of},
+};
+
+/// How often an act is decided anew before its caller is told to come back.
+const ATTEMPTS: usize = 8;
+/// Acts on one account wait for each other here rather than fail each other in the store.
+const STRIPES: usize = 1024;
+
+/// Why an act was not done. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// The rules forbid it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no such account, session or key.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The credentials are wrong.
+    #[error("the credentials are wrong")]
+    BadCredentials,
+    /// The frame of a renewal is not one.
+    #[error("the frame is not valid")]
+    BadFrame(FrameError),
+    /// The same name was given to another entry before.
+    #[error("this id was used before, for another amount")]
+    IdReused,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others were faster every time.
+    #[error("too many acts on this account at the same time")]
+    Contended,
+    /// A token could not be signed.
+    #[error(transparent)]
+    Signing(#[from] KeyError),
+}
+
+/// What came of an activation.
+pub struct Activation {
+    /// The new session.
+    pub session: SessionId,
+    /// Its heartbeat key.
+    pub key: SessionKey,
+    /// Its token.
+    pub token: Token,
+    /// Meter time of the activation.
+    pub now: MeterTime,
+    /// What is left to burn.
+    pub remaining: Millis,
+    /// Whether another session ended for it.
+    pub superseded: bool,
+}
+
+/// A token and how long it lives.
+pub struct Token {
+    /// The token.
+    pub text: String,
+    /// How long it lives from now.
+    pub expires_in: Millis,
+}
+
+/// What came of a renewal.
+pub struct Renewal {
+    /// The new token. The old one is dead.
+    pub token: Token,
+    /// What is left to burn.
+    pub remaining: Millis,
+}
+
+/// What came of entering credit.
+#[derive(Debug)]
+pub struct Credited {
+    /// The entry; of a repeated one, the entry it repeats.
+    pub entry: Entry,
+    /// What is left to burn.
+    pub remaining: Millis,
+    /// Whether it had been entered before.
+    pub repeated: bool,
+}
+
+/// An account as it stands at a moment.
+#[derive(Debug)]
+pub struct View {
+    /// The account and whose it is.
+    pub owned: Owned,
+    /// The moment.
+    pub moment: Moment,
+    /// What is left to burn.
+    pub remaining: Millis,
+}
+
+/// Is told of every act that has been committed.
+pub trait Witness: Send + Sync + 'static {
+    /// `act` has been committed.
+    fn committed(&self, act: &Act);
+}
+
+/// Does acts.
+pub struct Acts {
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    issuer: Arc<Issuer>,
+    witness: Arc<dyn Witness>,
+    turns: Vec<Arc<Mutex<()>>>,
+    stripe: RandomState,
+}
+
+/// The right to act on the accounts of a stripe.
+type Turn = OwnedMutexGuard<()>;
+
+/// What a rule came to.
+enum Decision<T> {
+    Write(Act, T),
+    Nothing(T),
+}
+
+/// What an act came to: what the rule answered, the account after it, and the moment it was decided at.
+struct Outcome<T> {
+    answer: T,
+    account: Account,
+    moment: Moment,
+    repeated: Option<Entry>,
+}
+
+impl Acts {
+    /// Does acts with these.
+    pub fn new(
+        engine: Arc<Engine>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        issuer: Arc<Issuer>,
+        witness: Arc<dyn Witness>,
+    ) -> Self {
+        let turns = std::iter::repeat_with(Arc::default).take(STRIPES).collect();
+        Self { engine, store, clock, entropy, issuer, witness, turns, stripe: RandomState::new() }
+    }
+
+    /// Opens a session for an account, in place of the one that is open.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Refused`] when the tank is empty, [`ActError::NotFound`], [`ActError::Store`].
+    pub async fn activate(&self, account: &AccountId, audience: &str) -> Result<Activation, ActError> {
+        let policy = *self.engine.policy();
+        let outcome = self
+            .act(account, |account, moment| {
+                let remaining = account.may_activate(moment, &policy)?;
+                let (secret, _) = self.engine.secrets().current();
+                let id = SessionId::new(secret, draw(&*self.entropy));
+                let (text, tokens) = self.token(id, account.id, audience, moment.wall, remaining, None)?;
+                let session = Session {
+                    id,
+                    started: moment.now,
+                    started_at: moment.wall,
+                    audience: audience.to_owned(),
+                    tokens,
+                    end: None,
+                };
+                let act = account.activate(moment, &policy, session);
+                let superseded = act.closes.is_some_and(|(_, end)| end.reason == EndReason::Superseded);
+                Ok(Decision::Write(act, (id, text, remaining, superseded)))
+            })
+            .await?;
+        let (session, text, remaining, superseded) = outcome.answer;
+        let key = self.engine.secrets().session_key(&session).expect("the session was given the current secret");
+        let token = self.live(text, &outcome.account, &outcome.moment);
+        Ok(Activation { session, key, token, now: outcome.moment.now, remaining, superseded })
+    }
+
+    /// Gives the current session of a token another token. `frame` proves that the client holds the session's key.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::BadFrame`], [`ActError::BadCredentials`], [`ActError::Refused`] with the reason the session ended for,
+    /// [`ActError::Store`].
+    pub async fn renew(&self, token: &str, frame: &[u8]) -> Result<Renewal, ActError> {
+        let session = self.engine.renewal(frame, self.clock.now()).map_err(ActError::BadFrame)?;
+        if session_of(token.as_bytes()) != Some(session) {
+            return Err(ActError::BadCredentials);
+        }
+        let record = self.store.session(&session).await?.ok_or(ActError::BadCredentials)?;
+        if let Some(end) = record.end {
+            return Err(Refusal::SessionEnded(end.reason).into());
+        }
+        let policy = *self.engine.policy();
+        let presented = TokenHash::of(token.as_bytes());
+        let outcome = self
+            .act(&record.account, |account, moment| {
+                let (known, remaining) = account.may_renew(moment, &policy, session, presented)?;
+                let (text, tokens) =
+                    self.token(session, account.id, &known.audience, moment.wall, remaining, Some(presented))?;
+                Ok(Decision::Write(account.renew(tokens), (text, remaining)))
+            })
+            .await;
+        match outcome {
+            Ok(outcome) => {
+                let (text, remaining) = outcome.answer;
+                Ok(Renewal { token: self.live(text, &outcome.account, &outcome.moment), remaining })
+            }
+            // The session ended between the two reads.
+            Err(ActError::Refused(Refusal::WrongToken)) => {
+                match self.store.session(&session).await?.and_then(|s| s.end) {
+                    Some(end) => Err(Refusal::SessionEnded(end.reason).into()),
+                    None => Err(ActError::BadCredentials),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the open session of an account, if there is one. Answers what is left to burn.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::NotFound`] and [`ActError::Store`].
+    pub async fn end(&self, account: &AccountId, reason: EndReason) -> Result<Millis, ActError> {
+        let policy = *self.engine.policy();
+        let outcome = self.act(account, |account, moment| Ok(account.end(moment, &policy, reason).into())).await?;
+        Ok(outcome.account.remaining(&outcome.moment, policy.timeout))
+    }
+
+    /// Revokes a session. Answers what its account has left. A session that is over stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::NotFound`] and [`ActError::Store`].
+    pub async fn revoke(&self, session: &SessionId) -> Result<Millis, ActError> {
+        let record = self.store.session(session).await?.ok_or(ActError::NotFound("session"))?;
+        let policy = *self.engine.policy();
+        let outcome = self
+            .act(&record.account, |account, moment| {
+                let open = account.open().is_some_and(|open| open.id == *session);
+                Ok(open.then(|| account.end(moment, &policy, EndReason::Revoked)).flatten().into())
+            })
+            .await?;
+        Ok(outcome.account.remaining(&outcome.moment, policy.timeout))
+    }
+
+    /// Writes down the end of an account's session, if it is over.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::NotFound`] and [`ActError::Store`].
+    pub async fn settle(&self, account: &AccountId) -> Result<(), ActError> {
+        let policy = *self.engine.policy();
+        self.act(account, |account, moment| Ok(account.settle(moment, &policy).into())).await?;
+        Ok(())
+    }
+
+    /// Enters credit, once: the same entry again changes nothing and is answered the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::IdReused`], [`ActError::Refused`], [`ActError::NotFound`], [`ActError::Store`].
+    pub async fn credit(&self, account: &AccountId, new: NewEntry) -> Result<Credited, ActError> {
+        let policy = *self.engine.policy();
+        let outcome = self
+            .act(account, |account, moment| {
+                let act = account.credit(moment, &policy, new.clone())?;
+                let entry = act.entries.last().cloned();
+                Ok(Decision::Write(act, entry))
+            })
+            .await?;
+        let remaining = outcome.account.remaining(&outcome.moment, policy.timeout);
+        if let Some(entry) = outcome.repeated {
+            // A debit may have taken less than asked; everything else must be the same.
+            let same_debit = new.amount < Credit::ZERO && entry.amount >= new.amount;
+            let same = entry.kind == new.kind && (entry.amount == new.amount || same_debit);
+            return if same { Ok(Credited { entry, remaining, repeated: true }) } else { Err(ActError::IdReused) };
+        }
+        let entry = outcome.answer.expect("`Account::credit` enters at least the credit");
+        Ok(Credited { entry, remaining, repeated: false })
+    }
+
+    /// Deletes an account for good.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::NotFound`] and [`ActError::Store`].
+    pub async fn delete(&self, account: &AccountId) -> Result<(), ActError> {
+        let policy = *self.engine.policy();
+        self.act(account, |account, moment| Ok(account.delete(moment, &policy).into())).await?;
+        Ok(())
+    }
+
+    /// An account as it stands now. A session that is over is settled first.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::NotFound`] (also when it has been deleted) and [`ActError::Store`].
+    pub async fn view(&self, account: &AccountId) -> Result<View, ActError> {
+        self.settle(account).await?;
+        let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;
+        if owned.account.deleted {
+            return Err(ActError::NotFound("account"));
+        }
+        let moment = self.moment(&owned.account);
+        let remaining = owned.account.remaining(&moment, self.engine.policy().timeout);
+        Ok(View { owned, moment, remaining })
+    }
+
+    async fn act<T>(
+        &self,
+        id: &AccountId,
+        mut decide: impl FnMut(&Account, &Moment) -> Result<Decision<T>, ActError>,
+    ) -> Result<Outcome<T>, ActError> {
+        let mut turn = self.turn(id).await;
+        for _ in 0..ATTEMPTS {
+            let account = self.store.account(id).await?.ok_or(ActError::NotFound("account"))?.account;
+            let moment = self.moment(&account);
+            let (act, answer) = match decide(&account, &moment)? {
+                Decision::Nothing(answer) => return Ok(Outcome { answer, account, moment, repeated: None }),
+                Decision::Write(act, answer) => (act, answer),
+            };
+            let committed;
+            (turn, committed) = self.commit(turn, act, moment).await;
+            match committed? {
+                Commit::Done(account) => return Ok(Outcome { answer, account, moment, repeated: None }),
+                Commit::Repeated(entry) => return Ok(Outcome { answer, account, moment, repeated: Some(entry) }),
+                Commit::Conflict => {}
+            }
+        }
+        drop(turn);
+        Err(ActError::Contended)
+    }
+
+    /// Commits an act and tells the engine, even if the caller goes away. The turn ends with it.
+    async fn commit(&self, turn: Turn, act: Act, moment: Moment) -> (Turn, Result<Commit, StoreError>) {
+        let (store, engine, witness) = (Arc::clone(&self.store), Arc::clone(&self.engine), Arc::clone(&self.witness));
+        let task = tokio::spawn(async move {
+            let committed = store.commit(&act).await;
+            if let Ok(Commit::Done(account)) = &committed {
+                engine.apply(account, &act, &moment);
+                witness.committed(&act);
+            }
+            (turn, committed)
+        });
+        task.await.expect("committing does not panic, and the runtime outlives its acts")
+    }
+
+    fn moment(&self, account: &Account) -> Moment {
+        let now = self.clock.now();
+        let sighting = account.open().and_then(|session| self.engine.sighting(&session.id, now));
+        Moment { now, wall: self.clock.wall(), sighting }
+    }
+
+    async fn turn(&self, account: &AccountId) -> Turn {
+        let stripe = usize::try_from(self.stripe.hash_one(account) % STRIPES as u64).expect("it is below STRIPES");
+        Arc::clone(&self.turns[stripe]).lock_owned().await
+    }
+
+    fn token(
+        &self,
+        session: SessionId,
+        account: AccountId,
+        audience: &str,
+        now: UnixMs,
+        remaining: Millis,
+        previous: Option<TokenHash>,
+    ) -> Result<(String, Tokens), KeyError> {
+        let ttl = self.engine.policy().token_ttl(remaining);
+        let nonce = draw(&*self.entropy);
+        let issued = self.issuer.issue(&TokenRequest { session, account, audience, now, ttl, nonce })?;
+        Ok((issued.text, Tokens { current: issued.hash, previous, expires_at: issued.expires_at }))
+    }
+
+    fn live(&self, text: String, account: &Account, moment: &Moment) -> Token {
+        let expires_at = account.session.as_ref().map_or(moment.wall, |session| session.tokens.expires_at);
+        Token { text, expires_in: expires_at.since(moment.wall) }
+    }
+}
+
+impl From<Option<Act>> for Decision<()> {
+    fn from(act: Option<Act>) -> Self {
+        act.map_or(Self::Nothing(()), |act| Self::Write(act, ()))
+    }
+}

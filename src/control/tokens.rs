@@ -1,0 +1,168 @@
+//! Tokens: JWT access tokens after RFC 9068, one valid per account.
+//!
+//! The first claim is `jti`, and it begins with the session's id. Whoever is shown a token finds its session by decoding
+//! forty characters, and then knows by a hash whether it is the one that was issued: no public-key work.
+//!
+//! `sub` is pairwise: another name for the same account at every audience, so that edges cannot tell who it is.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    engine::{AccountId, TokenHash, UnixMs, parse_session, session_text},
+    wire::{ClusterSecret, Millis, SessionId},
+};
+
+use super::{
+    keyring::Keyring,
+    keys::{KeyError, SigningKey},
+};
+
+const PAIRWISE_LABEL: &[u8] = b"gastank/pairwise/v1";
+/// How every payload begins; the session's id follows.
+const FIRST_CLAIM: &[u8] = br#"{"jti":""#;
+/// Characters of base64url that hold [`FIRST_CLAIM`] and a session id.
+const HEAD_CHARS: usize = (FIRST_CLAIM.len() + 22) * 4 / 3;
+
+/// Issues tokens.
+pub struct Issuer {
+    issuer: String,
+    client_id: String,
+    pairwise: [u8; 32],
+    keyring: Arc<Keyring>,
+}
+
+/// What a token is to say.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenRequest<'a> {
+    /// The session it is for.
+    pub session: SessionId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The edge it is for.
+    pub audience: &'a str,
+    /// When it is issued.
+    pub now: UnixMs,
+    /// How long it may live. Rounded down to where a whole second of the wall clock begins.
+    pub ttl: Millis,
+    /// What makes it unlike every other token of the session.
+    pub nonce: [u8; 8],
+}
+
+/// A token, as it was issued.
+#[derive(Clone)]
+pub struct Issued {
+    /// The token itself.
+    pub text: String,
+    /// Its hash, to know it by.
+    pub hash: TokenHash,
+    /// When it expires.
+    pub expires_at: UnixMs,
+}
+
+/// The claims of an access token (RFC 9068, 2.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The session's id, then what makes the token unique. First, see the module's text.
+    pub jti: String,
+    /// Who issued it.
+    pub iss: String,
+    /// The edge it is for.
+    pub aud: String,
+    /// The account's name at that edge.
+    pub sub: String,
+    /// The client it was issued to.
+    pub client_id: String,
+    /// When it was issued, seconds since 1970.
+    pub iat: u64,
+    /// When it expires, seconds since 1970.
+    pub exp: u64,
+}
+
+impl Issuer {
+    /// An issuer that goes by the name `issuer`.
+    pub fn new(issuer: String, client_id: String, secret: &ClusterSecret, keyring: Arc<Keyring>) -> Self {
+        Self { issuer, client_id, pairwise: secret.derive(PAIRWISE_LABEL, b""), keyring }
+    }
+
+    /// Its name: the `iss` of every token.
+    pub fn name(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The keys it signs with.
+    pub const fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// Issues a token.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Refused`].
+    pub fn issue(&self, request: &TokenRequest<'_>) -> Result<Issued, KeyError> {
+        let exp = request.now.plus(request.ttl).as_secs();
+        let claims = Claims {
+            jti: format!("{}.{}", session_text(&request.session), URL_SAFE_NO_PAD.encode(request.nonce)),
+            iss: self.issuer.clone(),
+            aud: request.audience.to_owned(),
+            sub: self.subject(request.audience, &request.account),
+            client_id: self.client_id.clone(),
+            iat: request.now.as_secs(),
+            exp,
+        };
+        let text = sign(&self.keyring.signing(request.now), &claims)?;
+        Ok(Issued { hash: TokenHash::of(text.as_bytes()), text, expires_at: UnixMs::from_ms(exp * 1000) })
+    }
+
+    /// The account's name at an edge.
+    fn subject(&self, audience: &str, account: &AccountId) -> String {
+        let key = ClusterSecret::from_bytes(self.pairwise);
+        let name = key.derive(account.as_bytes(), audience.as_bytes());
+        URL_SAFE_NO_PAD.encode(&name[..18])
+    }
+}
+
+/// The session that a token says it belongs to. Whether it does is for its hash to tell.
+pub fn session_of(token: &[u8]) -> Option<SessionId> {
+    let dot = token.iter().take(MAX_HEADER).position(|byte| *byte == b'.')?;
+    let head = token.get(dot + 1..dot + 1 + HEAD_CHARS)?;
+    let mut decoded = [0; FIRST_CLAIM.len() + 22];
+    let length = URL_SAFE_NO_PAD.decode_slice(head, &mut decoded).ok()?;
+    let text = decoded[..length].strip_prefix(FIRST_CLAIM)?;
+    parse_session(std::str::from_utf8(text).ok()?)
+}
+
+/// The claims of a token that is known to be ours by its hash.
+pub fn claims_of(token: &str) -> Option<Claims> {
+    let payload = token.split('.').nth(1)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+}
+
+/// No header of ours is longer.
+const MAX_HEADER: usize = 256;
+
+fn sign(key: &SigningKey, claims: &Claims) -> Result<String, KeyError> {
+    #[derive(Serialize)]
+    struct Header<'a> {
+        typ: &'static str,
+        alg: &'static str,
+        kid: &'a str,
+    }
+
+    let header = Header { typ: "at+jwt", alg: key.algorithm().name(), kid: key.kid() };
+    let mut text = String::with_capacity(768);
+    URL_SAFE_NO_PAD.encode_string(json(&header), &mut text);
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(json(claims), &mut text);
+    let signature = key.sign(text.as_bytes())?;
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+    Ok(text)
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("strings and integers are always JSON")
+}
