@@ -1,0 +1,66 @@
+# `make` lists the targets. Each step of a run prints a headline; the first that fails ends the run with its name.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+# Seconds that each fuzz target runs.
+FUZZ_SECONDS ?= 10
+
+# $(call step,headline,command): the command's own output is the last word when all is well.
+define step
+	@printf '\n== %s\n' '$(1)'
+	@$(2) || { printf '\nFAILED: %s\n' '$(1)' >&2; exit 1; }
+endef
+
+.PHONY: help test check unit setup fmt vectors no-std bench fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+test: ## everything: setup, check, no-std, vectors, fuzz, and the tests last
+	@$(MAKE) setup
+	@$(MAKE) check
+	@$(MAKE) no-std
+	@$(MAKE) vectors
+	@$(MAKE) fuzz
+	@$(MAKE) unit
+
+check: ## formatting, lints, dependencies
+	$(call step,formatting,cargo fmt --all --check)
+	$(call step,lints,cargo clippy --locked --workspace --all-targets -- -D warnings)
+	$(call step,dependencies,cargo deny --locked --log-level error check bans licenses sources)
+
+unit: ## the tests of the workspace, those of the built binary too
+	$(call step,tests,cargo test --locked --workspace)
+
+setup: ## install what the tests need and is not there
+	$(call step,setup,tests/setup.sh)
+
+fmt: ## format the code
+	@cargo fmt --all
+
+no-std: ## the wire format without the standard library
+	$(call step,wire without std,cargo build --locked --package wire-no-std)
+
+vectors: ## the test vectors, checked by an implementation that shares nothing with ours
+	$(call step,vectors,python3 tests/vectors/check.py)
+
+bench: ## the micro-benchmarks and the floors they are held against
+	$(call step,benches,cargo bench --locked --workspace --bench '*')
+
+# No sanitizer: we forbid unsafe code, panics and hangs are what there is to find, and the pinned compiler will do.
+FUZZ_OPTIONS := --sanitizer none
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (10), from fuzz/seeds/TARGET where there are any
+	$(call step,fuzz: build,cargo fuzz build $(FUZZ_OPTIONS))
+	@for target in $$(cargo fuzz list); do \
+	    printf '\n== fuzz: %s\n' "$$target"; \
+	    mkdir -p "fuzz/corpus/$$target"; seeds=; [ ! -d "fuzz/seeds/$$target" ] || seeds="fuzz/seeds/$$target"; \
+	    cargo fuzz run $(FUZZ_OPTIONS) "$$target" "fuzz/corpus/$$target" $$seeds -- \
+	        -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
+	        || { printf '\nFAILED: fuzz: %s\n' "$$target" >&2; exit 1; }; \
+	done

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Installs what the tests need and is not there yet. Safe to run again; with everything in place it does nothing.
+#
+#   tests/setup.sh
+#
+# Debian packages come through apt-get (with sudo when we are not root), cargo's tools through `cargo install`.
+# promtool is taken out of Debian's prometheus package without installing it: installing would start a server.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly TOOLS=target/tools/bin
+readonly CARGO_DENY=0.20.2
+readonly CARGO_FUZZ=0.13.2
+export PATH="$PWD/$TOOLS:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+
+main() {
+    install_debian_packages
+    require_rust
+    install_promtool
+    install_cargo_tool cargo-deny "$CARGO_DENY"
+    install_cargo_tool cargo-fuzz "$CARGO_FUZZ"
+}
+
+# The commands the build and the tests call, each with the Debian package that has it.
+install_debian_packages() {
+    local missing=() pair
+    for pair in cc:build-essential c++:build-essential make:make git:git curl:curl sqlite3:sqlite3 python3:python3; do
+        has "${pair%%:*}" || missing+=("${pair#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    readarray -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+    has apt-get || die "these are missing and there is no apt-get to install them with: ${missing[*]}"
+    say "installing ${missing[*]}"
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+require_rust() {
+    has cargo || die "cargo is missing: install Rust with rustup (https://rustup.rs), then run this again"
+    # With rustup, the first call in this directory installs the toolchain that rust-toolchain.toml names.
+    cargo clippy --version >/dev/null || die "cargo clippy is missing: rustup component add clippy"
+    cargo fmt --version >/dev/null || die "cargo fmt is missing: rustup component add rustfmt"
+}
+
+install_promtool() {
+    has promtool && return
+    has apt-get || die "promtool is missing: install Prometheus, it comes with it"
+    say "fetching promtool"
+    local unpacked
+    unpacked=$(mktemp -d)
+    # shellcheck disable=SC2064 # the path of now is meant
+    trap "rm -rf '$unpacked'" EXIT
+    if ! (cd "$unpacked" && download prometheus); then
+        say "asking apt-get for newer package lists"
+        as_root apt-get update -q
+        (cd "$unpacked" && download prometheus) || die "apt-get download prometheus failed"
+    fi
+    dpkg -x "$unpacked"/prometheus_*.deb "$unpacked/root"
+    mkdir -p "$TOOLS"
+    install -m 755 "$unpacked/root/usr/bin/promtool" "$TOOLS/promtool"
+    promtool --version >/dev/null || die "promtool does not run on this machine"
+}
+
+# As root, apt hands downloads to a user of its own, who may not write here.
+download() {
+    if [ "$(id -u)" -eq 0 ]; then
+        apt-get -q -o APT::Sandbox::User=root download "$1"
+    else
+        apt-get -q download "$1"
+    fi
+}
+
+# Unoptimised: these run for seconds, and their release builds take minutes.
+install_cargo_tool() {
+    has "$1" && return
+    say "building $1 $2"
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --version "$2" "$1"
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif has sudo; then
+        sudo "$@"
+    else
+        die "this needs root and there is no sudo: $*"
+    fi
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+say() { printf 'setup: %s\n' "$*"; }
+die() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+main "$@"
