@@ -42,6 +42,7 @@ impl MeterClock {
 }
 
 impl Clock for MeterClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is given")]
     fn now(&self) -> MeterTime {
         let up = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.resumed_at.plus(Millis::new(up))

@@ -138,6 +138,7 @@ pub struct Acts {
 type Turn = OwnedMutexGuard<()>;
 
 /// What a rule came to.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for the length of one act")]
 enum Decision<T> {
     Write(Act, T),
     Nothing(T),

@@ -91,6 +91,7 @@ impl SigningKey {
     /// # Errors
     ///
     /// [`KeyError::Refused`].
+    #[expect(clippy::disallowed_methods, reason = "the library makes keys from randomness of its own")]
     pub fn generate(algorithm: Algorithm) -> Result<(Self, Zeroizing<Vec<u8>>), KeyError> {
         let refused = |_| KeyError::Refused("a key could not be made");
         let pkcs8 = match algorithm {
