@@ -31,8 +31,10 @@ install_debian_packages() {
     readarray -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
     has apt-get || die "these are missing and there is no apt-get to install them with: ${missing[*]}"
     say "installing ${missing[*]}"
-    as_root apt-get update -q
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+    update_lists
+    # A fresh machine may still be busy with its own updates: wait for the lock.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 \
+        install --no-install-recommends "${missing[@]}"
 }
 
 require_rust() {
@@ -52,7 +54,7 @@ install_promtool() {
     trap "rm -rf '$unpacked'" EXIT
     if ! (cd "$unpacked" && download prometheus); then
         say "asking apt-get for newer package lists"
-        as_root apt-get update -q
+        update_lists
         (cd "$unpacked" && download prometheus) || die "apt-get download prometheus failed"
     fi
     dpkg -x "$unpacked"/prometheus_*.deb "$unpacked/root"
@@ -60,6 +62,8 @@ install_promtool() {
     install -m 755 "$unpacked/root/usr/bin/promtool" "$TOOLS/promtool"
     promtool --version >/dev/null || die "promtool does not run on this machine"
 }
+
+update_lists() { as_root apt-get -q -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 update; }
 
 # As root, apt hands downloads to a user of its own, who may not write here.
 download() {
