@@ -2,14 +2,20 @@
 //!
 //! > A second is charged if and only if the service vouched for the token in that second.
 //!
-//! Imports run one way: [`wire`] <- `engine` <- `ingest`, `control` <- the program.
+//! Imports run one way: [`wire`] <- [`engine`] <- [`ingest`], [`control`] <- `service` and the program. The engine knows
+//! no socket, store, runtime or clock; `ingest` and `control` meet in it and never import each other.
 
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod engine;
 pub mod entropy;
+pub mod ingest;
 pub mod peer;
+pub mod problem;
+pub mod service;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

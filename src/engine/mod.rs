@@ -112,6 +112,13 @@ impl SecretRing {
         Self { current, secrets }
     }
 
+    /// The same ring with one more secret, which new sessions use from now on.
+    #[must_use]
+    pub fn with_current(mut self, current: SecretId, secret: ClusterSecret) -> Self {
+        self.secrets[usize::from(current.get())] = Some(secret);
+        Self { current, ..self }
+    }
+
     /// The id and the secret that new sessions use.
     pub fn current(&self) -> (SecretId, &ClusterSecret) {
         let secret = self.find(self.current).expect("`new` puts the current secret in");

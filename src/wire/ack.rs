@@ -133,7 +133,7 @@ impl Ack {
         let mut frame = [0; FRAME_LEN];
         frame[..BODY_LEN].copy_from_slice(&body);
         frame[BODY_LEN..].copy_from_slice(mac.tag(&body).as_bytes());
-        SignedAck(frame)
+        SignedAck { frame, content: *self }
     }
 
     /// Reads and verifies an ack, as a client does.
@@ -172,11 +172,19 @@ impl Ack {
 
 /// A signed ack, ready to be sent.
 #[derive(Clone, Copy, Debug)]
-pub struct SignedAck([u8; FRAME_LEN]);
+pub struct SignedAck {
+    frame: [u8; FRAME_LEN],
+    content: Ack,
+}
 
 impl SignedAck {
+    /// What it says.
+    pub const fn content(&self) -> &Ack {
+        &self.content
+    }
+
     /// The 48 bytes.
     pub const fn as_bytes(&self) -> &[u8; FRAME_LEN] {
-        &self.0
+        &self.frame
     }
 }

@@ -1,0 +1,211 @@
+//! The data directory and the secrets in it, made at the first start.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use crate::{
+    engine::SecretRing,
+    entropy::{Entropy, draw},
+    wire::{ClusterSecret, SecretId},
+};
+
+const CLUSTER_SECRET: &str = "cluster.secret";
+const ADMIN_TOKEN: &str = "admin.token";
+/// What these files hold is far shorter.
+const MAX_FILE: u64 = 4096;
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// The system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// What it refused.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: {what}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        what: &'static str,
+    },
+    /// A secret can be read by others.
+    #[error("{path} can be read by other users; run: chmod go= {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The data directory.
+pub struct Home {
+    path: PathBuf,
+}
+
+impl Home {
+    /// Opens the directory; makes it, for its owner alone, if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError::Io`].
+    pub fn open(path: &Path) -> Result<Self, HomeError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the cluster secret has been made.
+    pub fn has_secret(&self) -> bool {
+        self.path.join(CLUSTER_SECRET).exists()
+    }
+
+    /// The cluster secrets: a line each, its number and 32 bytes in base64url; the last is the current one.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError`].
+    pub fn secrets(&self, entropy: &dyn Entropy) -> Result<SecretRing, HomeError> {
+        let path = self.path.join(CLUSTER_SECRET);
+        let text = read_or_make(&path, || {
+            Zeroizing::new(format!("0 {}\n", URL_SAFE_NO_PAD.encode(Zeroizing::new(draw::<32>(entropy)))))
+        })?;
+        let malformed = || HomeError::Malformed {
+            path: path.clone(),
+            what: "it should have lines of a number from 0 to 15 and 32 bytes in base64url; restore it from a backup",
+        };
+        let mut ring: Option<SecretRing> = None;
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let (id, secret) = parse_secret(line).ok_or_else(malformed)?;
+            ring = Some(match ring {
+                None => SecretRing::new(id, secret),
+                Some(ring) => ring.with_current(id, secret),
+            });
+        }
+        ring.ok_or_else(malformed)
+    }
+
+    /// The token of the administration.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError`].
+    pub fn admin_token(&self, entropy: &dyn Entropy) -> Result<Zeroizing<String>, HomeError> {
+        let path = self.path.join(ADMIN_TOKEN);
+        let text = read_or_make(&path, || {
+            Zeroizing::new(format!("gta_{}\n", URL_SAFE_NO_PAD.encode(Zeroizing::new(draw::<32>(entropy)))))
+        })?;
+        let token = Zeroizing::new(text.trim().to_owned());
+        if token.len() < 16 {
+            let what = "the token is shorter than 16 characters; delete the file to have one made";
+            return Err(HomeError::Malformed { path, what });
+        }
+        Ok(token)
+    }
+}
+
+fn parse_secret(line: &str) -> Option<(SecretId, ClusterSecret)> {
+    let (number, secret) = line.trim().split_once(' ')?;
+    let id = SecretId::new(number.parse().ok()?)?;
+    let secret = Zeroizing::new(URL_SAFE_NO_PAD.decode(secret.trim()).ok()?);
+    Some((id, ClusterSecret::from_bytes(secret.as_slice().try_into().ok()?)))
+}
+
+/// Reads a secret file. Makes it if it is not there: written whole, then put in its place.
+fn read_or_make(path: &Path, make: impl FnOnce() -> Zeroizing<String>) -> Result<Zeroizing<String>, HomeError> {
+    match fs::metadata(path) {
+        Ok(found) if found.mode() & 0o077 != 0 => return Err(HomeError::Exposed { path: path.to_owned() }),
+        Ok(found) if found.len() > MAX_FILE => {
+            return Err(HomeError::Malformed { path: path.to_owned(), what: "it is far too long" });
+        }
+        Ok(_) => return fs::read_to_string(path).map(Zeroizing::new).map_err(at(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(at(path)(error)),
+    }
+    let text = make();
+    let draft = path.with_extension("new");
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        // The new name is durable once its directory is.
+        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(at(path))?;
+    Ok(text)
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError {
+    let path = path.to_owned();
+    move |source| HomeError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn secrets_are_made_once_for_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/data");
+        let home = Home::open(&path).unwrap();
+        assert!(!home.has_secret());
+        let token = home.admin_token(&SeededEntropy::new(1)).unwrap();
+        let ring = home.secrets(&SeededEntropy::new(2)).unwrap();
+        assert!(home.has_secret());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        for file in [CLUSTER_SECRET, ADMIN_TOKEN] {
+            assert_eq!(fs::metadata(path.join(file)).unwrap().mode() & 0o777, 0o600, "{file}");
+        }
+        assert_eq!(home.admin_token(&SeededEntropy::new(3)).unwrap(), token);
+        let again = home.secrets(&SeededEntropy::new(4)).unwrap();
+        assert_eq!(again.current().0, ring.current().0);
+        assert_eq!(again.current().1.expose_bytes(), ring.current().1.expose_bytes());
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        home.admin_token(&SeededEntropy::new(1)).unwrap();
+        let path = dir.path().join(ADMIN_TOKEN);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = home.admin_token(&SeededEntropy::new(1)).unwrap_err().to_string();
+        assert!(error.contains("chmod go="), "{error}");
+    }
+
+    #[test]
+    fn the_last_secret_is_the_current_one_and_the_others_stay_live() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let line = |id: u8, byte: u8| format!("{id} {}\n", URL_SAFE_NO_PAD.encode([byte; 32]));
+        let path = dir.path().join(CLUSTER_SECRET);
+        fs::write(&path, line(4, 1) + &line(5, 2)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let ring = home.secrets(&SeededEntropy::new(1)).unwrap();
+        assert_eq!(ring.current().0.get(), 5);
+        assert_eq!(ring.find(SecretId::new(4).unwrap()).unwrap().expose_bytes(), &[1; 32]);
+        for garbage in ["", "x", "16 AAAA", "1 AAAA", "\u{0}"] {
+            fs::write(&path, garbage).unwrap();
+            assert!(matches!(home.secrets(&SeededEntropy::new(1)), Err(HomeError::Malformed { .. })), "{garbage}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What goes on besides answering: sweeping the hot table, settling what is over, keeping the meter.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::{Clock, MeterTime, Millis},
+    control::{
+        acts::{ActError, Acts},
+        keyring::Keyring,
+    },
+    engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
+    ingest::Followup,
+    store::{Store, StoreError},
+    telemetry::Telemetry,
+    wire::SessionId,
+};
+
+/// How often each session is looked at, at the least: how late the ledger may learn that one is over.
+const ROUND: Millis = Millis::from_secs(5);
+/// How often the meter's state is kept.
+const KEEP_METER: Duration = Duration::from_millis(250);
+/// How often keys whose last token has died are looked for.
+const TIDY_KEYS: Duration = Duration::from_secs(60);
+/// Accounts and sessions that wait to be settled or looked up; there will be another sweep for the others.
+const WAITING: usize = 8192;
+/// Acts of the upkeep that are under way at a time: enough to fill the store's commits, not to crowd out callers.
+const AT_ONCE: usize = 64;
+
+/// What upkeep works with.
+#[derive(Clone)]
+pub(super) struct Upkeep {
+    pub(super) engine: Arc<Engine>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) acts: Arc<Acts>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) telemetry: Telemetry,
+    pub(super) checkpoint_interval: Millis,
+}
+
+/// Something to do for a session, found by a sweep or a heartbeat.
+enum Chore {
+    Settle(AccountId),
+    LookUp(SessionId),
+}
+
+/// Hands chores to the upkeep.
+#[derive(Clone)]
+pub(super) struct Chores {
+    queue: mpsc::Sender<Chore>,
+    acts: Arc<Acts>,
+}
+
+#[async_trait]
+impl Followup for Chores {
+    async fn settle(&self, account: AccountId) -> bool {
+        self.acts.settle(&account).await.is_ok()
+    }
+
+    fn look_up(&self, session: SessionId) {
+        // Full: the client's next beat asks again.
+        drop(self.queue.try_send(Chore::LookUp(session)));
+    }
+}
+
+/// A queue for chores, and the end that [`Upkeep::start`] takes.
+pub(super) fn chores(acts: Arc<Acts>) -> (Chores, ChoreQueue) {
+    let (queue, waiting) = mpsc::channel(WAITING);
+    (Chores { queue, acts }, ChoreQueue(waiting))
+}
+
+/// The chores that wait.
+pub(super) struct ChoreQueue(mpsc::Receiver<Chore>);
+
+impl Upkeep {
+    /// Starts everything that runs until `stop`.
+    pub(super) fn start(&self, chores: Chores, queue: ChoreQueue, stop: &CancellationToken) -> TaskTracker {
+        let tasks = TaskTracker::new();
+        tasks.spawn(until(stop.clone(), self.clone().sweep_for_ever(chores)));
+        tasks.spawn(until(stop.clone(), self.clone().do_chores(queue)));
+        tasks.spawn(until(stop.clone(), self.clone().keep_meter()));
+        tasks.spawn(until(stop.clone(), self.clone().tidy_keys()));
+        tasks.close();
+        tasks
+    }
+
+    /// Writes down everything that memory knows better than the store. The last thing a service does.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        for slice in 0..SLICES {
+            let sweep = self.engine.sweep(slice, self.clock.now(), true);
+            self.checkpoint(sweep.dirty).await?;
+            for account in sweep.over {
+                if let Err(ActError::Store(error)) = self.acts.settle(&account).await {
+                    return Err(error);
+                }
+            }
+        }
+        self.store.keep_clock(self.clock.fact()).await
+    }
+
+    /// Visits slice after slice. A slice's sessions are checkpointed once an interval; the slices take turns, so that
+    /// the writes are spread over it.
+    async fn sweep_for_ever(self, chores: Chores) {
+        let round = ROUND.min(Millis::new(self.checkpoint_interval.get() / 2)).get().max(1);
+        let period = Duration::from_millis(round).div_f64(SLICES as f64);
+        let mut ticks = interval(period.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pause = self.checkpoint_interval.minus(Millis::new(round));
+        let start = self.clock.now();
+        let mut due: [MeterTime; SLICES] = std::array::from_fn(|slice| {
+            start.plus(Millis::new(pause.get() * (slice as u64 + 1) / SLICES as u64))
+        });
+        let mut lags = [Millis::ZERO; SLICES];
+        loop {
+            for slice in 0..SLICES {
+                ticks.tick().await;
+                let now = self.clock.now();
+                let collect = now >= due[slice];
+                let sweep = self.engine.sweep(slice, now, collect);
+                lags[slice] = sweep.lag;
+                for account in sweep.over {
+                    // Full: the next sweep finds it again.
+                    if chores.queue.try_send(Chore::Settle(account)).is_err() {
+                        break;
+                    }
+                }
+                if collect {
+                    match self.checkpoint(sweep.dirty).await {
+                        Ok(()) => due[slice] = now.plus(pause),
+                        Err(error) => tracing::warn!(%error, "checkpoints wait in memory until the store is back"),
+                    }
+                }
+            }
+            self.telemetry.checkpoint_lag(lags.into_iter().max().unwrap_or_default());
+            self.telemetry.sessions(self.engine.live(), self.engine.remembered());
+        }
+    }
+
+    /// Writes checkpoints, a bucket at a time.
+    async fn checkpoint(&self, mut rows: Vec<Checkpoint>) -> Result<(), StoreError> {
+        rows.sort_unstable_by_key(|row| (bucket(&row.session), row.session));
+        for batch in rows.chunk_by(|a, b| bucket(&a.session) == bucket(&b.session)) {
+            let written = self.store.checkpoint(bucket(&batch[0].session), batch).await;
+            if let Err(error) = written {
+                self.telemetry.checkpoint_failures().increment(1);
+                return Err(error);
+            }
+            self.engine.checkpointed(batch);
+            self.telemetry.checkpoint_written(batch.len());
+        }
+        Ok(())
+    }
+
+    async fn do_chores(self, mut queue: ChoreQueue) {
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        while let Some(chore) = queue.0.recv().await {
+            let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+            let upkeep = self.clone();
+            tokio::spawn(async move {
+                match chore {
+                    // A failure is told by the store's metrics; the next sweep tries again.
+                    Chore::Settle(account) => drop(upkeep.acts.settle(&account).await),
+                    Chore::LookUp(session) => upkeep.look_up(session).await,
+                }
+                drop(place);
+            });
+        }
+    }
+
+    /// Remembers how a session ended that a client still beats for, so that its next ack can say so.
+    async fn look_up(&self, session: SessionId) {
+        let Ok(Some(record)) = self.store.session(&session).await else { return };
+        let Some(end) = record.end else { return };
+        let remaining_s = match self.acts.view(&record.account).await {
+            Ok(view) => u32::try_from(view.remaining.as_secs()).unwrap_or(u32::MAX),
+            Err(_) => 0,
+        };
+        self.engine.bury(session, Grave { reason: end.reason, remaining_s });
+    }
+
+    async fn keep_meter(self) {
+        let mut ticks = interval(KEEP_METER);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let fact = self.clock.fact();
+            self.telemetry.meter_time(fact.last_alive);
+            let kept = self.store.keep_clock(fact).await;
+            if self.telemetry.health().store_reachable(kept.is_ok()) {
+                match kept {
+                    Ok(()) => tracing::info!("the store is reachable again"),
+                    Err(error) => tracing::error!(%error, "the store is not reachable; heartbeats and verdicts go on"),
+                }
+            }
+        }
+    }
+
+    async fn tidy_keys(self) {
+        let mut ticks = interval(TIDY_KEYS);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.keyring.tidy(&*self.store, self.clock.wall()).await {
+                tracing::warn!(%error, "retired signing keys could not be dropped yet");
+            }
+        }
+    }
+}
+
+async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
