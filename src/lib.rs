@@ -12,4 +12,5 @@ pub mod engine;
 pub mod entropy;
 pub mod peer;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
