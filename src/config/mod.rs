@@ -1,0 +1,278 @@
+//! The configuration: one typed [`Config`] from a TOML file, then the environment, then flags; what comes later wins.
+//!
+//! Every key of the file is also a variable, `GASTANK_<SECTION>_<KEY>`, derived from its name. An unknown key, an
+//! unknown variable in that namespace or a value that cannot work is an error that names it: a service that starts
+//! with a setting it did not understand is worse than one that does not start.
+
+mod overlay;
+mod sections;
+mod validate;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use serde::Deserialize;
+
+pub use sections::{
+    ActRate, Admin, Checkpoint, Heartbeat, Http, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc, Shutdown, Token, Udp,
+};
+pub use values::{HostPort, ListenAddr, OptionalListenAddr, PublicUrl, ScyllaUrl, StoreUrl, ValueError};
+
+use self::overlay::Overlay;
+use self::sections::File;
+use crate::engine::Policy;
+
+/// Environment variables by name.
+pub type Env = BTreeMap<String, String>;
+
+/// The most bytes that a configuration file may have.
+const MAX_FILE_BYTES: usize = 1 << 20;
+/// The name, without its namespace, of the variable that does what `--config` does.
+const CONFIG_VARIABLE: &str = "GASTANK_CONFIG";
+
+/// Flags of the command line that configure the service. A flag wins over the environment and the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ConfigArgs {
+    /// Configuration file, in TOML [default: none] [variable: GASTANK_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the data [default: gastank-data in $XDG_DATA_HOME or ~/.local/share]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Store, as sqlite:PATH [default: gastank.db in the data directory]
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+    /// Address of the public HTTP listener [default: 127.0.0.1:7080]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<String>,
+    /// Address of the UDP listener, or off [default: 127.0.0.1:7080]
+    #[arg(long, value_name = "ADDR")]
+    pub udp: Option<String>,
+    /// Address of the QUIC listener, or off [default: off]
+    #[arg(long, value_name = "ADDR")]
+    pub quic: Option<String>,
+    /// Address of the admin listener [default: 127.0.0.1:7090]
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// Validate the configuration and exit
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// How the service is set up. Every value is checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Directory of the data: secrets, keys and, by default, the store.
+    pub data_dir: PathBuf,
+    /// Where the truth is kept.
+    pub store: StoreUrl,
+    /// The public HTTP listener.
+    pub http: Http,
+    /// The listener for heartbeats in UDP datagrams.
+    pub udp: Udp,
+    /// The QUIC listener.
+    pub quic: Quic,
+    /// The listener for operators.
+    pub admin: Admin,
+    /// Heartbeats.
+    pub heartbeat: Heartbeat,
+    /// Writing of what heartbeats said to the store.
+    pub checkpoint: Checkpoint,
+    /// Tokens.
+    pub token: Token,
+    /// Limits on acts.
+    pub limits: Limits,
+    /// The log.
+    pub log: Log,
+    /// The end of the process.
+    pub shutdown: Shutdown,
+}
+
+/// Why a configuration cannot be used. Each message says where the fault is and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is too long to be a configuration.
+    #[error("the configuration file is too long: {MAX_FILE_BYTES} bytes at most")]
+    TooLong,
+    /// The file is not TOML, has an unknown key or a value of another type.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A variable of our namespace that no key has.
+    #[error("unknown variable {name}; did you mean {nearest}?")]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// The known variable with the most similar name.
+        nearest: String,
+    },
+    /// A variable of our namespace whose value is not text.
+    #[error("the variable {name} is not UTF-8")]
+    NotText {
+        /// The variable.
+        name: String,
+    },
+    /// A variable or a flag has a value of another type.
+    #[error("{origin}: {why}")]
+    Value {
+        /// The variable or the flag.
+        origin: String,
+        /// What is wrong with its value.
+        why: String,
+    },
+    /// A value cannot work, alone or beside another.
+    #[error("{key} = {value} cannot be: {why}")]
+    Invalid {
+        /// The key, as `section.key`.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads the file that `args` or `env` name, if any, then applies `env`, then `args`.
+    ///
+    /// `read` is asked for the file's content; `env` is all of the environment.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ConfigError`].
+    pub fn load(
+        args: &ConfigArgs,
+        env: &Env,
+        read: impl FnOnce(&Path) -> io::Result<String>,
+    ) -> Result<Self, ConfigError> {
+        let path = args.config.clone().or_else(|| env.get(CONFIG_VARIABLE).map(PathBuf::from));
+        let (path, text) = match path {
+            Some(path) => {
+                let text = read(&path);
+                let text = text.map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+                (path, text)
+            }
+            None => (PathBuf::new(), String::new()),
+        };
+        if text.len() > MAX_FILE_BYTES {
+            return Err(ConfigError::TooLong);
+        }
+        let wrong = |source| ConfigError::File { path: path.clone(), source: Box::new(source) };
+        // Read as a whole first: only here are the lines of a fault known.
+        toml::from_str::<File>(&text).map_err(wrong)?;
+        let mut overlay = Overlay::new(toml::from_str(&text).map_err(wrong)?);
+        overlay.apply_environment(env)?;
+        overlay.apply_flags(args)?;
+        let file = File::deserialize(overlay.into_table()).map_err(wrong)?;
+        let config = Self::resolve(file, env);
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration that `args`, the process's environment and the file they name make.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ConfigError`].
+    pub fn load_here(args: &ConfigArgs) -> Result<Self, ConfigError> {
+        Self::load(args, &process_environment()?, |path| fs::read_to_string(path))
+    }
+
+    /// The configuration that a file with this text makes, without environment and flags. The data directory then is
+    /// in the working directory unless the text names one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TooLong`], [`ConfigError::File`] or [`ConfigError::Invalid`].
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let args = ConfigArgs { config: Some(PathBuf::from("configuration")), ..ConfigArgs::default() };
+        Self::load(&args, &Env::new(), |_| Ok(text.to_owned()))
+    }
+
+    /// What can work but should be known: one sentence each.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
+        if !self.admin.addr.get().ip().is_loopback() {
+            warnings.push("admin.addr is not on the loopback interface: metrics and health are open to who reaches it");
+        }
+        let told = self.http.public_url.as_ref().map_or("", PublicUrl::as_str);
+        if !self.http.addr.get().ip().is_loopback() && !told.starts_with("https://") {
+            warnings
+                .push("http.public_url is not https: tokens travel in the clear unless something in front encrypts");
+        }
+        if self.http.addr.get().ip().is_unspecified() && self.http.public_url.is_none() {
+            warnings.push("http.public_url is not set and http.addr is no address that a client could use");
+        }
+        warnings
+    }
+
+    /// The figures that the engine works with.
+    pub const fn policy(&self) -> Policy {
+        Policy {
+            interval: self.heartbeat.interval(),
+            timeout: self.heartbeat.timeout(),
+            max_ttl: self.token.max_ttl(),
+            renew_before: self.token.renew_before(),
+            low_credit: self.heartbeat.low_credit(),
+        }
+    }
+
+    fn resolve(file: File, env: &Env) -> Self {
+        let data_dir = file.data_dir.unwrap_or_else(|| default_data_dir(env));
+        Self {
+            store: file.store.unwrap_or_else(|| StoreUrl::in_data_dir(&data_dir)),
+            data_dir,
+            http: file.http,
+            udp: file.udp,
+            quic: file.quic,
+            admin: file.admin,
+            heartbeat: file.heartbeat,
+            checkpoint: file.checkpoint,
+            token: file.token,
+            limits: file.limits,
+            log: file.log,
+            shutdown: file.shutdown,
+        }
+    }
+}
+
+/// `gastank-data` under the person's data directory, as the XDG base directory specification says: a relative
+/// `$XDG_DATA_HOME` is ignored.
+fn default_data_dir(env: &Env) -> PathBuf {
+    let absolute = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    base.unwrap_or_default().join("gastank-data")
+}
+
+/// The environment of this process. Variables of others that are not UTF-8 are left out.
+fn process_environment() -> Result<Env, ConfigError> {
+    let mut all = Env::new();
+    for (name, value) in env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => {
+                all.insert(name, value);
+            }
+            Err(_) if name.starts_with(overlay::NAMESPACE) => return Err(ConfigError::NotText { name }),
+            Err(_) => {}
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! The sections of the configuration, one struct each, and their defaults.
+//!
+//! A key is written once: its name, type, default and meaning. The file format, the environment variables and
+//! `docs/configuration.md` are made from that.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{HostPort, ListenAddr, OptionalListenAddr, PublicUrl, StoreUrl};
+use crate::control::keys::Algorithm;
+use crate::telemetry::LogFormat;
+use crate::wire::Millis;
+
+/// A key of the configuration, as the documentation shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyDoc {
+    /// Its name inside its section.
+    pub name: &'static str,
+    /// Its meaning, as one text.
+    pub meaning: &'static str,
+}
+
+/// A section of the configuration, as the documentation shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct SectionDoc {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// Its keys, in order.
+    pub keys: &'static [KeyDoc],
+}
+
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $section:ident {
+            $( $(#[doc = $meaning:literal])+ $key:ident: $type:ty = $default:expr; )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $section {
+            $( $(#[doc = $meaning])+ pub $key: $type, )+
+        }
+
+        impl Default for $section {
+            fn default() -> Self {
+                Self { $( $key: $default, )+ }
+            }
+        }
+
+        impl $section {
+            /// The keys, in order.
+            pub const KEYS: &'static [KeyDoc] =
+                &[$( KeyDoc { name: stringify!($key), meaning: concat!($($meaning),+) } ),+];
+            /// What the section is about.
+            pub const ABOUT: &'static str = concat!($($about),+);
+        }
+    };
+}
+
+macro_rules! file {
+    (
+        keys { $( $(#[doc = $meaning:literal])+ $key:ident: $type:ty; )+ }
+        sections { $( $name:ident: $section:ident, )+ }
+    ) => {
+        /// A configuration file as it stands: what is left out has its default.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct File {
+            $( $(#[doc = $meaning])+ pub(super) $key: Option<$type>, )+
+            $( pub(super) $name: $section, )+
+        }
+
+        /// Every section with its keys. The first has no name: its keys stand before all sections.
+        pub const SECTIONS: &[SectionDoc] = &[
+            SectionDoc {
+                name: "",
+                about: "Keys before any section.",
+                keys: &[$( KeyDoc { name: stringify!($key), meaning: concat!($($meaning),+) } ),+],
+            },
+            $( SectionDoc { name: stringify!($name), about: $section::ABOUT, keys: $section::KEYS } ),+
+        ];
+    };
+}
+
+file! {
+    keys {
+        /// Directory of the data: secrets, keys and, by default, the store. Made with mode 0700 when it is missing.
+        /// Default: `gastank-data` in `$XDG_DATA_HOME`, else in `~/.local/share`, else in the working directory.
+        data_dir: PathBuf;
+        /// The store: `sqlite:PATH`. A relative path is relative to the working directory.
+        /// Default: `gastank.db` in the data directory.
+        store: StoreUrl;
+    }
+    sections {
+        http: Http,
+        udp: Udp,
+        quic: Quic,
+        admin: Admin,
+        heartbeat: Heartbeat,
+        checkpoint: Checkpoint,
+        token: Token,
+        limits: Limits,
+        log: Log,
+        shutdown: Shutdown,
+    }
+}
+
+section! {
+    /// The public HTTP listener.
+    Http {
+        /// Address and port it binds; port 0 picks a free one.
+        addr: ListenAddr = ListenAddr::loopback(7080);
+        /// Connections that may be open at once; further ones are closed at once.
+        max_connections: u32 = 16_384;
+        /// Milliseconds a client has to send the head of a request.
+        header_timeout_ms: u64 = 5_000;
+        /// Milliseconds a client has to send the body of a request.
+        body_timeout_ms: u64 = 10_000;
+        /// Milliseconds a connection may stay open without a request.
+        idle_timeout_ms: u64 = 75_000;
+        /// Bytes a request's body may have.
+        max_body_bytes: u32 = 65_536;
+        /// Where clients and edges reach this listener, as they are told.
+        /// Default: `http://` and the address bound.
+        public_url: Option<PublicUrl> = None;
+    }
+}
+
+section! {
+    /// The listener for heartbeats in UDP datagrams.
+    Udp {
+        /// Address and port it binds, or `off`; port 0 picks a free one.
+        addr: OptionalListenAddr = OptionalListenAddr::At(ListenAddr::loopback(7080));
+        /// Bytes of the socket's receive buffer. The kernel may grant less: see `net.core.rmem_max`.
+        receive_buffer_bytes: u32 = 4 * 1024 * 1024;
+        /// Host and port where clients reach this listener, as they are told.
+        /// Default: the address bound.
+        public_addr: Option<HostPort> = None;
+    }
+}
+
+section! {
+    /// The QUIC listener, which this version does not have yet.
+    Quic {
+        /// Only `off`.
+        addr: OptionalListenAddr = OptionalListenAddr::Off;
+    }
+}
+
+section! {
+    /// The listener for operators: metrics, health, administration.
+    Admin {
+        /// Address and port it binds; port 0 picks a free one. Keep it on the loopback interface.
+        addr: ListenAddr = ListenAddr::loopback(7090);
+    }
+}
+
+section! {
+    /// Heartbeats.
+    Heartbeat {
+        /// Milliseconds between two heartbeats of a client, as it is told in every ack.
+        interval_ms: u64 = 30_000;
+        /// Milliseconds after its last heartbeat at which a session has timed out.
+        timeout_ms: u64 = 90_000;
+        /// Seconds of credit below which acks carry the low-credit flag.
+        low_credit_s: u32 = 300;
+    }
+}
+
+section! {
+    /// Writing of what heartbeats said to the store.
+    Checkpoint {
+        /// Milliseconds between two checkpoints of a session: the most of its last heartbeats that a crash may lose.
+        interval_ms: u64 = 30_000;
+    }
+}
+
+section! {
+    /// Tokens.
+    Token {
+        /// Issuer in every token, a URL.
+        /// Default: `http.public_url`, or what that defaults to.
+        issuer: Option<PublicUrl> = None;
+        /// Audience of a token when its client asks for none.
+        audience: String = "edge".to_owned();
+        /// Client id in every token.
+        client_id: String = "gastank".to_owned();
+        /// Signature algorithm: `ES256`, `RS256` or `EdDSA`.
+        algorithm: Algorithm = Algorithm::ES256;
+        /// Seconds a token lives at most.
+        max_ttl_s: u64 = 86_400;
+        /// Seconds before its end from which on acks tell the client to renew.
+        renew_before_s: u64 = 900;
+    }
+}
+
+section! {
+    /// Limits on acts: activations, renewals, deactivations. Heartbeats and verdicts of good callers have none.
+    Limits {
+        /// Acts a second that one account may make on average; 0 turns the limit off.
+        acts_per_account_per_s: u32 = 10;
+        /// Acts that one account may make at once.
+        acts_per_account_burst: u32 = 50;
+        /// Acts a second that may come from one address on average; 0 turns the limit off.
+        acts_per_address_per_s: u32 = 100;
+        /// Acts that may come from one address at once.
+        acts_per_address_burst: u32 = 1_000;
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    Log {
+        /// How a line looks: `text` for people, `json` for machines.
+        format: LogFormat = LogFormat::Text;
+        /// What is logged: a level, or levels by module as in `info,gastank::store=debug`.
+        filter: String = "info".to_owned();
+    }
+}
+
+section! {
+    /// The end of the process.
+    Shutdown {
+        /// Milliseconds that requests under way have to finish when the process is told to stop.
+        grace_ms: u64 = 8_000;
+    }
+}
+
+impl Http {
+    /// How long a client may take to send a request's head.
+    pub const fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// How long a client may take to send a request's body.
+    pub const fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// How long a connection may stay open without a request.
+    pub const fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+}
+
+impl Heartbeat {
+    /// The time between two heartbeats of a client.
+    pub const fn interval(&self) -> Millis {
+        Millis::new(self.interval_ms)
+    }
+
+    /// The time after its last heartbeat at which a session has timed out.
+    pub const fn timeout(&self) -> Millis {
+        Millis::new(self.timeout_ms)
+    }
+
+    /// The credit below which acks carry the low-credit flag.
+    pub const fn low_credit(&self) -> Millis {
+        Millis::from_secs(self.low_credit_s as u64)
+    }
+}
+
+impl Checkpoint {
+    /// The time between two checkpoints of a session.
+    pub const fn interval(&self) -> Millis {
+        Millis::new(self.interval_ms)
+    }
+}
+
+impl Token {
+    /// The longest that a token lives.
+    pub const fn max_ttl(&self) -> Millis {
+        Millis::from_secs(self.max_ttl_s)
+    }
+
+    /// How long before a token's end its client is told to renew.
+    pub const fn renew_before(&self) -> Millis {
+        Millis::from_secs(self.renew_before_s)
+    }
+}
+
+/// A limit on acts: so many a second on average, so many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActRate {
+    /// Acts a second.
+    pub per_s: NonZeroU32,
+    /// Acts at once.
+    pub burst: NonZeroU32,
+}
+
+impl Limits {
+    /// The limit on one account's acts, if there is one.
+    pub fn per_account(&self) -> Option<ActRate> {
+        rate(self.acts_per_account_per_s, self.acts_per_account_burst)
+    }
+
+    /// The limit on acts from one address, if there is one.
+    pub fn per_address(&self) -> Option<ActRate> {
+        rate(self.acts_per_address_per_s, self.acts_per_address_burst)
+    }
+}
+
+impl Shutdown {
+    /// How long requests under way have to finish.
+    pub const fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+fn rate(per_s: u32, burst: u32) -> Option<ActRate> {
+    Some(ActRate { per_s: NonZeroU32::new(per_s)?, burst: NonZeroU32::new(burst)? })
+}

@@ -1,0 +1,306 @@
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use clap::{Args as _, FromArgMatches as _};
+use proptest::prelude::*;
+
+use super::*;
+use crate::control::keys::Algorithm;
+use crate::engine::Policy;
+use crate::telemetry::{LogFormat, page};
+
+fn env(pairs: &[(&str, &str)]) -> Env {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn flags(flags: &[&str]) -> ConfigArgs {
+    let command = ConfigArgs::augment_args(clap::Command::new("gastank"));
+    let matches = command.try_get_matches_from([&["gastank"], flags].concat()).expect("the flags are good");
+    ConfigArgs::from_arg_matches(&matches).expect("the flags are good")
+}
+
+/// The configuration of this file, environment and flags.
+fn load(file: &str, pairs: &[(&str, &str)], given: &[&str]) -> Result<Config, ConfigError> {
+    let args = flags(&[&["--config", "g.toml"], given].concat());
+    Config::load(&args, &env(pairs), |path| {
+        assert_eq!(path, Path::new("g.toml"));
+        Ok(file.to_owned())
+    })
+}
+
+fn refusal(result: Result<Config, ConfigError>) -> String {
+    result.expect_err("is refused").to_string()
+}
+
+#[test]
+fn without_anything_every_value_is_the_documented_default() {
+    let none = |_: &Path| -> io::Result<String> { panic!("no file is read") };
+    let config = Config::load(&ConfigArgs::default(), &env(&[("HOME", "/home/ada")]), none).expect("defaults are good");
+    assert_eq!(config.data_dir, Path::new("/home/ada/.local/share/gastank-data"));
+    assert_eq!(config.store.to_string(), "sqlite:/home/ada/.local/share/gastank-data/gastank.db");
+    assert_eq!(config.http.addr.to_string(), "127.0.0.1:7080");
+    assert_eq!(config.udp.addr.to_string(), "127.0.0.1:7080");
+    assert_eq!(config.admin.addr.to_string(), "127.0.0.1:7090");
+    assert_eq!(config.quic.addr, OptionalListenAddr::Off);
+    assert_eq!((config.heartbeat.interval_ms, config.heartbeat.timeout_ms), (30_000, 90_000));
+    assert_eq!(config.heartbeat.low_credit().as_secs(), 300);
+    assert_eq!(config.checkpoint.interval().get(), 30_000);
+    assert_eq!(config.token.max_ttl().as_secs(), 24 * 3600);
+    assert_eq!(config.token.algorithm, Algorithm::ES256);
+    assert_eq!(config.udp.receive_buffer_bytes, 4 << 20);
+    assert!(config.warnings().is_empty());
+    assert_eq!(config.policy(), Policy::default());
+}
+
+#[test]
+fn an_empty_text_is_all_defaults() {
+    let config = Config::from_toml("").expect("defaults are good");
+    assert_eq!(config.data_dir, Path::new("gastank-data"));
+}
+
+#[test]
+fn the_data_directory_follows_xdg() {
+    let dir = |pairs: &[(&str, &str)]| load("", pairs, &[]).expect("is good").data_dir;
+    assert_eq!(dir(&[("XDG_DATA_HOME", "/data"), ("HOME", "/home/ada")]), Path::new("/data/gastank-data"));
+    assert_eq!(dir(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]), Path::new("/h/.local/share/gastank-data"));
+    assert_eq!(dir(&[("XDG_DATA_HOME", ""), ("HOME", "")]), Path::new("gastank-data"));
+    assert_eq!(
+        load("", &[], &["--data-dir", "/srv/x"]).expect("is good").store.to_string(),
+        "sqlite:/srv/x/gastank.db"
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_a_flag_over_both() {
+    let file = "[http]\naddr = \"127.0.0.1:1\"\nmax_connections = 5\n[heartbeat]\ntimeout_ms = 80000\n";
+    let variables = [("GASTANK_HTTP_ADDR", "127.0.0.1:2"), ("GASTANK_HEARTBEAT_TIMEOUT_MS", "70000")];
+    let port = |config: Config| config.http.addr.get().port();
+    assert_eq!(port(load(file, &[], &[]).expect("is good")), 1);
+    assert_eq!(port(load(file, &variables, &[]).expect("is good")), 2);
+    let config = load(file, &variables, &["--http", "127.0.0.1:3"]).expect("is good");
+    assert_eq!((config.heartbeat.timeout_ms, config.http.max_connections), (70_000, 5));
+    assert_eq!(port(config), 3);
+}
+
+#[test]
+fn the_file_can_be_named_by_a_variable_and_the_flag_wins() {
+    let read = |path: &Path| Ok(format!("data_dir = \"/from/{}\"", path.display()));
+    let variables = env(&[("GASTANK_CONFIG", "a.toml")]);
+    let config = Config::load(&ConfigArgs::default(), &variables, read).expect("is good");
+    assert_eq!(config.data_dir, Path::new("/from/a.toml"));
+    let config = Config::load(&flags(&["--config", "b.toml"]), &variables, read).expect("is good");
+    assert_eq!(config.data_dir, Path::new("/from/b.toml"));
+}
+
+#[test]
+fn every_key_has_a_variable_of_its_own_that_sets_it() {
+    let defaults = overlay::defaults();
+    let mut names = HashSet::new();
+    for (section, key) in overlay::keys() {
+        let name = overlay::variable(section, key);
+        assert!(names.insert(name.clone()), "{name} twice");
+        let value = match (overlay::default_of(&defaults, section.name, key.name), key.name) {
+            (Some(toml::Value::Integer(default)), _) => default.to_string(),
+            (Some(toml::Value::String(default)), _) => default.clone(),
+            (None, "data_dir") => "/x".to_owned(),
+            (None, "store") => "sqlite:/x".to_owned(),
+            (None, "public_url" | "issuer") => "https://a".to_owned(),
+            (None, "public_addr") => "a:1".to_owned(),
+            other => panic!("{name} has a default of another type: {other:?}"),
+        };
+        load("", &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
+        if !matches!(key.name, "data_dir" | "audience" | "client_id") {
+            let error = refusal(load("", &[(&name, "!=")], &[]));
+            assert!(error.contains(&name) || error.contains(&format!("{}.{}", section.name, key.name)), "{error}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_refused_with_the_nearest_name() {
+    let error = refusal(load("", &[("GASTANK_HEARTBEAT_TIMEOUT", "1")], &[]));
+    assert_eq!(error, "unknown variable GASTANK_HEARTBEAT_TIMEOUT; did you mean GASTANK_HEARTBEAT_TIMEOUT_MS?");
+    assert!(refusal(load("", &[("GASTANK_STOR", "1")], &[])).contains("GASTANK_STORE?"));
+    assert!(load("", &[("GASTANKER", "1"), ("GAS", "1"), ("PATH", "/bin")], &[]).is_ok());
+}
+
+#[test]
+fn an_unknown_key_or_section_is_refused_with_its_line() {
+    let error = refusal(load("[heartbeat]\ntimeout = 1\n", &[], &[]));
+    assert!(error.contains("g.toml") && error.contains("line 2") && error.contains("timeout_ms"), "{error}");
+    for text in
+        ["[hearts]\n", "x = 1\n", "[http.tls]\n", "[http]\naddr = 7080\n", "[heartbeat]\ninterval_ms = -1\n", "["]
+    {
+        assert!(matches!(Config::from_toml(text), Err(ConfigError::File { .. })), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_value_names_where_it_comes_from() {
+    let error = refusal(load("", &[("GASTANK_UDP_ADDR", "localhost")], &[]));
+    assert!(error.starts_with("GASTANK_UDP_ADDR: `localhost` is not an address and port"), "{error}");
+    let error = refusal(load("", &[("GASTANK_HTTP_MAX_BODY_BYTES", "64k")], &[]));
+    assert_eq!(error, "GASTANK_HTTP_MAX_BODY_BYTES: `64k` is not a whole number");
+    let error = refusal(load("", &[], &["--admin", "off"]));
+    assert!(error.starts_with("--admin: `off` is not"), "{error}");
+}
+
+#[test]
+fn a_timeout_that_a_restart_could_reach_is_refused() {
+    let text = "[heartbeat]\ninterval_ms = 30000\ntimeout_ms = 60000\n[checkpoint]\ninterval_ms = 30000\n";
+    let error = refusal(Config::from_toml(text));
+    assert!(error.starts_with("heartbeat.timeout_ms = 60000 cannot be: it must be longer than"), "{error}");
+    assert!(Config::from_toml(&text.replace("60000", "60001")).is_ok());
+}
+
+#[test]
+fn values_that_cannot_work_are_refused_by_name() {
+    for (text, key) in [
+        ("[heartbeat]\ninterval_ms = 0", "heartbeat.interval_ms"),
+        ("[heartbeat]\ninterval_ms = 6553501\ntimeout_ms = 9000000", "heartbeat.interval_ms"),
+        ("[heartbeat]\ntimeout_ms = 86400001", "heartbeat.timeout_ms"),
+        ("[checkpoint]\ninterval_ms = 0", "checkpoint.interval_ms"),
+        ("[http]\nidle_timeout_ms = 0", "http.idle_timeout_ms"),
+        ("[http]\nmax_connections = 0", "http.max_connections"),
+        ("[http]\nmax_body_bytes = 47", "http.max_body_bytes"),
+        ("[udp]\nreceive_buffer_bytes = 0", "udp.receive_buffer_bytes"),
+        ("[token]\nmax_ttl_s = 0", "token.max_ttl_s"),
+        ("[token]\nmax_ttl_s = 600", "token.renew_before_s"),
+        ("[token]\naudience = \"\"", "token.audience"),
+        ("[limits]\nacts_per_account_burst = 0", "limits.acts_per_account_burst"),
+        ("[log]\nfilter = \"gastank=loud\"", "log.filter"),
+        ("[quic]\naddr = \"127.0.0.1:7443\"", "quic.addr"),
+        ("[admin]\naddr = \"127.0.0.1:7080\"", "admin.addr"),
+        ("store = \"scylla://a:9042/tank\"", "store"),
+        ("data_dir = \"\"", "data_dir"),
+    ] {
+        let error = refusal(Config::from_toml(text));
+        assert!(error.starts_with(&format!("{key} = ")), "{text}: {error}");
+    }
+}
+
+#[test]
+fn limits_can_be_turned_off_and_ports_can_be_free_ones() {
+    let text = "[limits]\nacts_per_account_per_s = 0\nacts_per_account_burst = 0\n[http]\naddr = \"127.0.0.1:0\"\n\
+                [admin]\naddr = \"127.0.0.1:0\"\n[udp]\naddr = \"off\"\n[quic]\naddr = \"off\"\n";
+    let config = Config::from_toml(text).expect("is good");
+    assert_eq!(config.limits.per_account(), None);
+    assert_eq!(config.limits.per_address().map(|rate| (rate.per_s.get(), rate.burst.get())), Some((100, 1000)));
+    assert_eq!(config.udp.addr.get(), None);
+}
+
+#[test]
+fn an_admin_listener_that_others_can_reach_is_allowed_but_warned_of() {
+    let config = Config::from_toml("[admin]\naddr = \"0.0.0.0:7090\"").expect("is allowed");
+    assert!(config.warnings()[0].contains("admin.addr"));
+    let text = "[http]\naddr = \"0.0.0.0:80\"\npublic_url = \"https://t.example\"";
+    assert!(Config::from_toml(text).expect("is good").warnings().is_empty());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_or_is_too_long_is_refused() {
+    let missing = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
+    let error = refusal(Config::load(&flags(&["--config", "no.toml"]), &Env::new(), missing));
+    assert!(error.contains("no.toml"), "{error}");
+    assert!(matches!(Config::from_toml(&"#".repeat(MAX_FILE_BYTES + 1)), Err(ConfigError::TooLong)));
+}
+
+#[test]
+fn deep_nesting_is_refused_and_does_not_exhaust_the_stack() {
+    for text in
+        ["x = ".to_owned() + &"[".repeat(100_000), "x = ".to_owned() + &"{a=".repeat(100_000), "a.".repeat(100_000)]
+    {
+        assert!(matches!(Config::from_toml(&text), Err(ConfigError::File { .. })));
+    }
+}
+
+#[test]
+fn log_formats_and_algorithms_are_read_by_their_usual_names() {
+    let config = Config::from_toml("[log]\nformat = \"json\"\n[token]\nalgorithm = \"EdDSA\"").expect("is good");
+    assert_eq!((config.log.format, config.token.algorithm), (LogFormat::Json, Algorithm::EdDSA));
+}
+
+#[test]
+fn the_help_of_the_flags_tells_the_defaults() {
+    let defaults = Config::from_toml("").expect("is good");
+    let mut command = ConfigArgs::augment_args(clap::Command::new("gastank"));
+    let help = command.render_long_help().to_string();
+    for (flag, value) in [("http", defaults.http.addr.to_string()), ("udp", defaults.udp.addr.to_string())]
+        .into_iter()
+        .chain([("quic", defaults.quic.addr.to_string()), ("admin", defaults.admin.addr.to_string())])
+    {
+        let after = help.split_once(&format!("--{flag} <ADDR>")).expect("the flag is there").1;
+        assert!(after.split("--").next().expect("has text").contains(&format!("[default: {value}]")), "{flag}");
+    }
+}
+
+#[test]
+fn page_of_the_configuration_is_fresh() {
+    let defaults = overlay::defaults();
+    let mut out = String::new();
+    for section in SECTIONS {
+        let title = if section.name.is_empty() { "Top level".to_owned() } else { format!("`[{}]`", section.name) };
+        writeln!(
+            out,
+            "## {title}\n\n{}\n\n| key | default | meaning | variable |\n|---|---|---|---|",
+            section.about.trim()
+        )
+        .expect("a String takes text");
+        for key in section.keys {
+            let default = match overlay::default_of(&defaults, section.name, key.name) {
+                Some(value) => format!("`{value}`"),
+                None => "see meaning".to_owned(),
+            };
+            let (meaning, variable) = (key.meaning.trim(), overlay::variable(section, key));
+            assert!(default != "see meaning" || meaning.contains("Default: "), "{variable} does not tell its default");
+            writeln!(out, "| `{}` | {default} | {meaning} | `{variable}` |", key.name).expect("a String takes text");
+        }
+        out.push('\n');
+    }
+    page::assert_page_is_fresh("configuration.md", &out);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_reading_panic(text in "\\PC{0,200}") {
+        let _ = Config::from_toml(&text);
+    }
+
+    #[test]
+    fn no_lines_of_likely_keys_make_reading_panic(
+        lines in proptest::collection::vec(("(\\[[a-z]{1,10}\\]\n)?[a-z_]{1,20}", "-?[0-9]{1,20}|\"[a-z0-9:./]{0,20}\"|true|\\[\\]"), 0..8),
+    ) {
+        let text: String = lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let _ = Config::from_toml(&text);
+    }
+
+    #[test]
+    fn no_variable_makes_reading_panic(name in "GASTANK_[A-Z_]{0,30}", value in "\\PC{0,40}") {
+        let _ = load("", &[(&name, &value)], &[]);
+    }
+
+    #[test]
+    fn the_last_source_that_names_a_key_decides(file: Option<u16>, variable: Option<u16>, flag: Option<u16>) {
+        let text = file.map_or_else(String::new, |port| format!("[udp]\naddr = \"127.0.0.1:{port}\"\n"));
+        let variable_value = variable.map(|port| format!("127.0.0.1:{port}"));
+        let pairs: Vec<_> = variable_value.iter().map(|value| ("GASTANK_UDP_ADDR", value.as_str())).collect();
+        let flag_value = flag.map(|port| format!("127.0.0.1:{port}"));
+        let given: Vec<&str> = flag_value.iter().flat_map(|value| ["--udp", value.as_str()]).collect();
+        let config = load(&text, &pairs, &given).expect("is good");
+        let expected = flag.or(variable).or(file).unwrap_or(7080);
+        prop_assert_eq!(config.udp.addr.get().map(|addr| addr.port()), Some(expected));
+    }
+
+    #[test]
+    fn an_accepted_configuration_never_times_out_a_client_over_a_restart(
+        interval in 0..200_000_u64, checkpoint in 0..200_000_u64, timeout in 0..400_000_u64,
+    ) {
+        let text = format!(
+            "[heartbeat]\ninterval_ms = {interval}\ntimeout_ms = {timeout}\n[checkpoint]\ninterval_ms = {checkpoint}\n"
+        );
+        if let Ok(config) = Config::from_toml(&text) {
+            let worst = config.heartbeat.interval().plus(config.checkpoint.interval());
+            prop_assert!(worst < config.heartbeat.timeout());
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What values cannot be, alone or beside each other.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use super::{Config, ConfigError, OptionalListenAddr, StoreUrl};
+use crate::telemetry;
+
+const HOUR_MS: u64 = 3_600_000;
+/// An ack tells the next beat in units of 100 ms, in 16 bits.
+const HEARTBEAT_INTERVAL_MS: RangeInclusive<u64> = 100..=u16::MAX as u64 * 100;
+
+impl Config {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_listeners()?;
+        self.validate_times()?;
+        self.validate_tokens()?;
+        let limits = &self.limits;
+        for (key, per_s, burst) in [
+            ("limits.acts_per_account_burst", limits.acts_per_account_per_s, limits.acts_per_account_burst),
+            ("limits.acts_per_address_burst", limits.acts_per_address_per_s, limits.acts_per_address_burst),
+        ] {
+            let why = "no act would ever be allowed; set it to 1 at least, or turn the limit off with a rate of 0";
+            ensure(per_s == 0 || burst > 0, key, burst, why)?;
+        }
+        if let Err(error) = telemetry::check_filter(&self.log.filter) {
+            return invalid("log.filter", &self.log.filter, error);
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return invalid("data_dir", "\"\"", "name a directory, or leave it out for the default");
+        }
+        match &self.store {
+            StoreUrl::Sqlite(_) => Ok(()),
+            StoreUrl::Scylla(_) => {
+                invalid("store", &self.store, "this version cannot use a CQL store yet; use `sqlite:PATH`")
+            }
+        }
+    }
+
+    fn validate_listeners(&self) -> Result<(), ConfigError> {
+        if let OptionalListenAddr::At(addr) = self.quic.addr {
+            return invalid("quic.addr", addr, "this version has no QUIC listener yet; set `off` or leave it out");
+        }
+        let (http, admin) = (self.http.addr.get(), self.admin.addr.get());
+        let why = "it is also http.addr; give the admin listener an address or a port of its own";
+        ensure(http.port() == 0 || http != admin, "admin.addr", admin, why)?;
+        within("http.max_connections", self.http.max_connections.into(), 1..=1_000_000)?;
+        within("http.header_timeout_ms", self.http.header_timeout_ms, 1..=HOUR_MS)?;
+        within("http.body_timeout_ms", self.http.body_timeout_ms, 1..=HOUR_MS)?;
+        within("http.idle_timeout_ms", self.http.idle_timeout_ms, 1..=HOUR_MS)?;
+        within("http.max_body_bytes", self.http.max_body_bytes.into(), 1024..=16 << 20)?;
+        within("udp.receive_buffer_bytes", self.udp.receive_buffer_bytes.into(), 4096..=1 << 30)
+    }
+
+    fn validate_times(&self) -> Result<(), ConfigError> {
+        let (interval, timeout) = (self.heartbeat.interval_ms, self.heartbeat.timeout_ms);
+        let checkpoint = self.checkpoint.interval_ms;
+        within("heartbeat.interval_ms", interval, HEARTBEAT_INTERVAL_MS)?;
+        within("heartbeat.timeout_ms", timeout, 1..=24 * HOUR_MS)?;
+        within("checkpoint.interval_ms", checkpoint, 10..=HOUR_MS)?;
+        let why = format!(
+            "it must be longer than heartbeat.interval_ms ({interval}) and checkpoint.interval_ms ({checkpoint}) \
+             together, or a restart could time out clients that never stopped beating; raise it or lower those"
+        );
+        ensure(checkpoint.saturating_add(interval) < timeout, "heartbeat.timeout_ms", timeout, why)?;
+        within("shutdown.grace_ms", self.shutdown.grace_ms, 0..=HOUR_MS)
+    }
+
+    fn validate_tokens(&self) -> Result<(), ConfigError> {
+        let token = &self.token;
+        for (key, name) in [("token.audience", &token.audience), ("token.client_id", &token.client_id)] {
+            let fits = (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+            ensure(fits, key, name, "use 1 to 255 visible ASCII characters without spaces")?;
+        }
+        within("token.max_ttl_s", token.max_ttl_s, 1..=31 * 24 * 3600)?;
+        let why =
+            format!("every token would have to be renewed at once; stay below token.max_ttl_s ({})", token.max_ttl_s);
+        ensure(token.renew_before_s < token.max_ttl_s, "token.renew_before_s", token.renew_before_s, why)
+    }
+}
+
+fn within(key: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
+    let why = format!("it ranges from {} to {}", range.start(), range.end());
+    ensure(range.contains(&value), key, value, why)
+}
+
+fn ensure(holds: bool, key: &'static str, value: impl Display, why: impl Display) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { invalid(key, value, why) }
+}
+
+fn invalid(key: &'static str, value: impl Display, why: impl Display) -> Result<(), ConfigError> {
+    Err(ConfigError::Invalid { key, value: value.to_string(), why: why.to_string() })
+}

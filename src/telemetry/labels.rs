@@ -1,0 +1,371 @@
+//! The labels of the metrics: closed sets of values, so that every series exists from the start and none is ever
+//! made from what a caller sent.
+
+use crate::engine::EntryKind;
+use crate::wire::{EndReason, FrameError};
+
+/// A label whose values are known beforehand.
+pub trait Label: Copy + 'static {
+    /// The label's name in the exposition.
+    const NAME: &'static str;
+    /// Every value, in the order of [`Label::index`].
+    const VALUES: &'static [&'static str];
+
+    /// Where this value stands in [`Label::VALUES`].
+    fn index(self) -> usize;
+}
+
+macro_rules! labels {
+    ($( $(#[$doc:meta])* $type:ident($name:literal) { $( $(#[$value_doc:meta])* $value:ident = $text:literal, )+ } )+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+            pub enum $type {
+                $( $(#[$value_doc])* $value, )+
+            }
+
+            impl $type {
+                /// Every value, in order.
+                pub const ALL: &'static [Self] = &[$(Self::$value),+];
+            }
+
+            impl Label for $type {
+                const NAME: &'static str = $name;
+                const VALUES: &'static [&'static str] = &[$($text),+];
+
+                fn index(self) -> usize {
+                    self as usize
+                }
+            }
+        )+
+    };
+}
+
+labels! {
+    /// How a heartbeat reached the service.
+    Transport("transport") {
+        /// A UDP datagram.
+        Udp = "udp",
+        /// 48 bytes in an HTTP body.
+        Http = "http",
+        /// JSON in an HTTP body.
+        Json = "json",
+    }
+
+    /// How an activation went.
+    ActivationOutcome("outcome") {
+        /// A session was opened; none was open before.
+        Opened = "opened",
+        /// A session was opened and took the place of an older one.
+        Superseding = "superseding",
+        /// The caller is not known.
+        BadCredentials = "bad_credentials",
+        /// The tank is empty.
+        TankEmpty = "tank_empty",
+        /// The audience asked for is not known.
+        UnknownAudience = "unknown_audience",
+        /// A limit on acts was reached.
+        Limited = "limited",
+        /// The service could not decide: store down, overloaded or warming up.
+        Unavailable = "unavailable",
+    }
+
+    /// How a renewal went.
+    RenewalOutcome("outcome") {
+        /// A fresh token was issued.
+        Renewed = "renewed",
+        /// The session is over.
+        SessionEnded = "session_ended",
+        /// The token is not one of the session's.
+        BadCredentials = "bad_credentials",
+        /// The frame is malformed or forged.
+        BadFrame = "bad_frame",
+        /// A limit on acts was reached.
+        Limited = "limited",
+        /// The service could not decide: store down, overloaded or warming up.
+        Unavailable = "unavailable",
+    }
+
+    /// What the store was asked to do.
+    StoreOperation("operation") {
+        /// Read an account.
+        ReadAccount = "read_account",
+        /// Commit an act on an account.
+        CommitAct = "commit_act",
+        /// Read a page of the ledger or another listing.
+        ReadList = "read_list",
+        /// Write a batch of checkpoints.
+        WriteCheckpoints = "write_checkpoints",
+        /// Read open sessions and checkpoints at start.
+        Recover = "recover",
+        /// Write the meter's durable fact.
+        WriteMeter = "write_meter",
+        /// Read or write keys, edges and other small rows.
+        Settings = "settings",
+    }
+
+    /// How an operation of the store went.
+    StoreOutcome("outcome") {
+        /// It was done.
+        Ok = "ok",
+        /// Another act came first; it is tried again.
+        Conflict = "conflict",
+        /// The store failed.
+        Error = "error",
+    }
+
+    /// What an edge was told of a token.
+    VerdictOutcome("outcome") {
+        /// The token is good.
+        Active = "active",
+        /// The token is not good.
+        Inactive = "inactive",
+        /// The service could not say: 503.
+        Unavailable = "unavailable",
+    }
+
+    /// The class of an HTTP answer's status.
+    StatusClass("class") {
+        /// 200 to 299, and the informational ones below.
+        Success = "2xx",
+        /// 300 to 399.
+        Redirection = "3xx",
+        /// 400 to 499.
+        ClientError = "4xx",
+        /// 500 and above.
+        ServerError = "5xx",
+    }
+
+    /// A listener that accepts connections.
+    HttpListener("listener") {
+        /// The one for clients, edges and hooks.
+        Public = "public",
+        /// The one for operators.
+        Admin = "admin",
+    }
+
+    /// A listener that receives datagrams.
+    UdpListener("listener") {
+        /// Heartbeats in bare datagrams.
+        Udp = "udp",
+    }
+
+    /// Which limit on acts was reached.
+    ActLimit("by") {
+        /// Acts of one account.
+        Account = "account",
+        /// Acts from one address.
+        Address = "address",
+    }
+
+    /// A route of the HTTP interface, as its template. Paths that no route matches are all `other`.
+    Route("route") {
+        /// Open a session.
+        Activate = "/v1/activate",
+        /// Renew a token.
+        Renew = "/v1/renew",
+        /// One heartbeat.
+        Heartbeat = "/v1/heartbeat",
+        /// Close the session.
+        Deactivate = "/v1/deactivate",
+        /// The caller's account.
+        Account = "/v1/account",
+        /// The caller's ledger.
+        AccountEntries = "/v1/account/entries",
+        /// A verdict for an edge.
+        Introspect = "/oauth/introspect",
+        /// Revocation by an edge.
+        Revoke = "/oauth/revoke",
+        /// Token status lists.
+        Status = "/oauth/status",
+        /// One token status list.
+        StatusList = "/oauth/status/{list}",
+        /// The signing keys.
+        Jwks = "/.well-known/jwks.json",
+        /// The server's metadata.
+        Metadata = "/.well-known/oauth-authorization-server",
+        /// Credit from a shop.
+        HookCredit = "/hooks/credit",
+        /// Account events from the identity provider.
+        HookAccountEvents = "/hooks/account-events",
+        /// The interface's description.
+        OpenApi = "/openapi.json",
+        /// This exposition.
+        Metrics = "/metrics",
+        /// Is the process alive?
+        HealthLive = "/health/live",
+        /// May traffic come?
+        HealthReady = "/health/ready",
+        /// Make or list accounts.
+        AdminAccounts = "/admin/accounts",
+        /// One account.
+        AdminAccount = "/admin/accounts/{id}",
+        /// Give or take credit.
+        AdminCredit = "/admin/accounts/{id}/credit",
+        /// Make account keys.
+        AdminKeys = "/admin/accounts/{id}/keys",
+        /// One account key.
+        AdminKey = "/admin/accounts/{id}/keys/{key_id}",
+        /// Revoke a session.
+        AdminRevoke = "/admin/sessions/{id}/revoke",
+        /// Make or list edges.
+        AdminEdges = "/admin/edges",
+        /// One edge.
+        AdminEdge = "/admin/edges/{client_id}",
+        /// The signing keys.
+        AdminSigningKeys = "/admin/keys",
+        /// Rotate the signing keys.
+        AdminRotate = "/admin/keys/rotate",
+        /// How the service does.
+        AdminStatus = "/admin/status",
+        /// No route at all.
+        Other = "other",
+    }
+}
+
+impl Route {
+    /// The route with this template, such as axum's matched path; [`Route::Other`] when there is none.
+    pub fn of(template: &str) -> Self {
+        let found = Self::VALUES.iter().position(|known| *known == template);
+        found.map_or(Self::Other, |index| Self::ALL[index])
+    }
+}
+
+impl StatusClass {
+    /// The class of this status code.
+    pub const fn of(status: u16) -> Self {
+        match status {
+            0..300 => Self::Success,
+            300..400 => Self::Redirection,
+            400..500 => Self::ClientError,
+            500.. => Self::ServerError,
+        }
+    }
+}
+
+impl Label for EndReason {
+    const NAME: &'static str = "reason";
+    const VALUES: &'static [&'static str] = &END_REASONS;
+
+    fn index(self) -> usize {
+        self as usize - 1
+    }
+}
+
+const END_REASONS: [&str; EndReason::ALL.len()] = {
+    let mut names = [""; EndReason::ALL.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = EndReason::ALL[i].name();
+        i += 1;
+    }
+    names
+};
+
+impl Label for EntryKind {
+    const NAME: &'static str = "kind";
+    const VALUES: &'static [&'static str] = &ENTRY_KINDS;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+const ENTRY_KINDS: [&str; EntryKind::ALL.len()] = {
+    let mut names = [""; EntryKind::ALL.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = EntryKind::ALL[i].name();
+        i += 1;
+    }
+    names
+};
+
+/// What became of a heartbeat. The exposition names every end reason beside `invalid`, as `invalid_timed_out`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BeatOutcome {
+    /// The session is open and was seen.
+    Valid,
+    /// The frame is good but nobody knows its session.
+    Unknown,
+    /// The session was ended by this frame.
+    Stop,
+    /// The frame was met with silence, and why.
+    Bad(FrameError),
+    /// The session is over, and why.
+    Invalid(EndReason),
+}
+
+impl Label for BeatOutcome {
+    const NAME: &'static str = "outcome";
+    const VALUES: &'static [&'static str] = &[
+        "valid",
+        "unknown",
+        "stop",
+        "bad_length",
+        "bad_version",
+        "bad_kind",
+        "forged",
+        "bad_value",
+        "invalid_superseded",
+        "invalid_exhausted",
+        "invalid_timed_out",
+        "invalid_deactivated",
+        "invalid_revoked",
+        "invalid_logged_out",
+        "invalid_account_deleted",
+        "invalid_expired",
+    ];
+
+    fn index(self) -> usize {
+        match self {
+            Self::Valid => 0,
+            Self::Unknown => 1,
+            Self::Stop => 2,
+            Self::Bad(FrameError::Length) => 3,
+            Self::Bad(FrameError::Version) => 4,
+            Self::Bad(FrameError::Kind) => 5,
+            Self::Bad(FrameError::Tag) => 6,
+            Self::Bad(FrameError::Value) => 7,
+            Self::Invalid(reason) => 8 + reason.index(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_reason_has_its_own_outcome_of_a_heartbeat() {
+        for reason in EndReason::ALL {
+            let outcome = BeatOutcome::VALUES[BeatOutcome::Invalid(reason).index()];
+            assert_eq!(outcome, format!("invalid_{}", reason.name()));
+            assert_eq!(EndReason::VALUES[reason.index()], reason.name());
+        }
+        assert_eq!(BeatOutcome::VALUES.len(), 8 + EndReason::ALL.len());
+    }
+
+    #[test]
+    fn every_kind_of_entry_is_found_under_its_name() {
+        for kind in EntryKind::ALL {
+            assert_eq!(EntryKind::VALUES[kind.index()], kind.name());
+        }
+    }
+
+    #[test]
+    fn a_route_is_found_by_its_template_and_anything_else_is_other() {
+        assert_eq!(Route::of("/admin/accounts/{id}/credit"), Route::AdminCredit);
+        for route in Route::ALL {
+            assert_eq!(Route::of(Route::VALUES[route.index()]), *route);
+        }
+        assert_eq!(Route::of("/admin/accounts/7/credit"), Route::Other);
+        assert_eq!(Route::of(""), Route::Other);
+    }
+
+    #[test]
+    fn every_status_has_a_class() {
+        let classes = [101, 200, 204, 301, 404, 499, 503, 999].map(|status| StatusClass::of(status).index());
+        assert_eq!(classes, [0, 0, 0, 1, 2, 2, 3, 3]);
+    }
+}

@@ -1,0 +1,236 @@
+//! Every metric there is: its name, type, unit, labels and meaning.
+
+use metrics::Unit;
+
+use super::labels::{
+    ActLimit, ActivationOutcome, BeatOutcome, HttpListener, Label, RenewalOutcome, Route, StatusClass, StoreOperation,
+    StoreOutcome, Transport, UdpListener, VerdictOutcome,
+};
+use crate::engine::EntryKind;
+use crate::wire::EndReason;
+
+/// Bounds of a latency histogram, in seconds.
+///
+/// A verdict or a beat is answered from memory in well under 100 µs, an act waits for a synced commit of one to some
+/// twenty milliseconds, and the longest time limit is 10 s: three bounds a decade from the one to the other, so that a
+/// quantile read from them is wrong by a factor of 2.5 at most.
+const LATENCY: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Bounds of the sizes of batches, in rows: from one dirty session to a full sweep, by powers of four.
+const ROWS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0];
+
+/// What kind of thing a metric measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Goes up, and back to zero at a restart.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution, with these upper bounds of its buckets.
+    Histogram(&'static [f64]),
+}
+
+impl Kind {
+    /// The type's name in the exposition.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// A label and every value it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Its values.
+    pub values: &'static [&'static str],
+}
+
+impl LabelSpec {
+    const fn of<L: Label>() -> Self {
+        Self { name: L::NAME, values: L::VALUES }
+    }
+}
+
+/// What there is to know of a metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The Prometheus name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Its unit; `Count` for things that are counted.
+    pub unit: Unit,
+    /// Its labels, in order. Every combination of values is a series from the start.
+    pub labels: &'static [LabelSpec],
+    /// One sentence that says what it tells.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($( $metric:ident: $kind:expr, $unit:ident, $name:literal, [$($label:ty),*], $help:literal; )+) => {
+        /// Every metric of the service.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Metric {
+            $( #[doc = $help] $metric, )+
+        }
+
+        impl Metric {
+            /// Every metric, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$metric),+];
+
+            /// What there is to know of this metric.
+            pub const fn spec(self) -> Spec {
+                match self {
+                    $( Self::$metric => Spec {
+                        name: $name,
+                        kind: $kind,
+                        unit: Unit::$unit,
+                        labels: const { &[$(LabelSpec::of::<$label>()),*] },
+                        help: $help,
+                    }, )+
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    Heartbeats: Kind::Counter, Count, "gastank_heartbeats_total", [Transport, BeatOutcome],
+        "Heartbeats received, by what became of them.";
+    Acks: Kind::Counter, Count, "gastank_acks_total", [Transport],
+        "Acks sent.";
+    SessionsLive: Kind::Gauge, Count, "gastank_sessions_live", [],
+        "Sessions that are open in memory.";
+    SessionsRemembered: Kind::Gauge, Count, "gastank_sessions_remembered", [],
+        "Ended sessions still kept in memory to tell their clients why.";
+    SessionsEnded: Kind::Counter, Count, "gastank_sessions_ended_total", [EndReason],
+        "Sessions ended.";
+    Activations: Kind::Counter, Count, "gastank_activations_total", [ActivationOutcome],
+        "Activations asked for; `superseding` ones ended an older session of the account.";
+    Renewals: Kind::Counter, Count, "gastank_renewals_total", [RenewalOutcome],
+        "Token renewals asked for.";
+    CreditIn: Kind::Counter, Seconds, "gastank_credit_in_seconds_total", [EntryKind],
+        "Time put into tanks.";
+    CreditOut: Kind::Counter, Seconds, "gastank_credit_out_seconds_total", [EntryKind],
+        "Time taken out of tanks; usage is counted when a session is settled.";
+    ActsLimited: Kind::Counter, Count, "gastank_acts_limited_total", [ActLimit],
+        "Acts refused because a limit was reached.";
+    Verdicts: Kind::Counter, Count, "gastank_verdicts_total", [VerdictOutcome],
+        "Verdicts given to edges.";
+    CheckpointLag: Kind::Gauge, Seconds, "gastank_checkpoint_lag_seconds", [],
+        "Age of the oldest heartbeat that is not in the store yet.";
+    CheckpointRows: Kind::Counter, Count, "gastank_checkpoint_rows_total", [],
+        "Checkpoint rows written.";
+    CheckpointBatchRows: Kind::Histogram(ROWS), Count, "gastank_checkpoint_batch_rows", [],
+        "Rows of one checkpoint batch.";
+    CheckpointFailures: Kind::Counter, Count, "gastank_checkpoint_failures_total", [],
+        "Checkpoint batches that the store refused; their rows are written again.";
+    StoreOperations: Kind::Histogram(LATENCY), Seconds, "gastank_store_operation_seconds",
+        [StoreOperation, StoreOutcome],
+        "Time an operation of the store took, waiting included.";
+    StoreUp: Kind::Gauge, Count, "gastank_store_up", [],
+        "1 while the store can be reached.";
+    HttpRequests: Kind::Counter, Count, "gastank_http_requests_total", [Route, StatusClass],
+        "HTTP requests answered.";
+    HttpLatency: Kind::Histogram(LATENCY), Seconds, "gastank_http_request_seconds", [Route],
+        "Time from a request's head to its answer's head.";
+    HttpConnections: Kind::Gauge, Count, "gastank_http_connections_open", [HttpListener],
+        "Connections that are open.";
+    HttpRefused: Kind::Counter, Count, "gastank_http_connections_refused_total", [HttpListener],
+        "Connections closed at once because too many were open.";
+    UdpDrops: Kind::Counter, Count, "gastank_udp_kernel_drops_total", [UdpListener],
+        "Datagrams the kernel dropped because the listener's receive buffer was full.";
+    MeterTime: Kind::Gauge, Seconds, "gastank_meter_time_seconds", [],
+        "Meter time; it stands still while the service is down.";
+    Ready: Kind::Gauge, Count, "gastank_ready", [],
+        "1 while the service takes traffic; 0 while it starts, warms up or drains.";
+    BuildInfo: Kind::Gauge, Count, "gastank_build_info", [Version],
+        "Always 1; the label tells the version that runs.";
+    ProcessStart: Kind::Gauge, Seconds, "gastank_process_start_time_seconds", [],
+        "When the process started, since the Unix epoch.";
+    ProcessCpu: Kind::Counter, Seconds, "gastank_process_cpu_seconds_total", [],
+        "Processor time used, user and system.";
+    ProcessMemory: Kind::Gauge, Bytes, "gastank_process_resident_memory_bytes", [],
+        "Resident memory.";
+    ProcessFds: Kind::Gauge, Count, "gastank_process_open_fds", [],
+        "Open file descriptors.";
+}
+
+/// The version that runs: a label with one value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Version;
+
+impl Label for Version {
+    const NAME: &'static str = "version";
+    const VALUES: &'static [&'static str] = &[env!("CARGO_PKG_VERSION")];
+
+    fn index(self) -> usize {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_in_the_services_namespace() {
+        let names: HashSet<_> = Metric::ALL.iter().map(|metric| metric.spec().name).collect();
+        assert_eq!(names.len(), Metric::ALL.len());
+        for name in names {
+            assert!(name.starts_with("gastank_"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+            assert!(!name.contains("__"), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_follow_the_rules_that_promtool_checks() {
+        for metric in Metric::ALL {
+            let Spec { name, kind, unit, labels, .. } = metric.spec();
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            let base = name.trim_end_matches("_total");
+            for reserved in ["_sum", "_count", "_bucket", "_info_total"] {
+                assert!(!name.ends_with(reserved), "{name}");
+            }
+            for abbreviated in ["_ms", "_milliseconds", "_s", "_kb", "_mb", "_kib", "_minutes"] {
+                assert!(!base.ends_with(abbreviated), "{name}");
+            }
+            match unit {
+                Unit::Seconds => assert!(base.ends_with("_seconds"), "{name}"),
+                Unit::Bytes => assert!(base.ends_with("_bytes"), "{name}"),
+                _ => assert!(!base.ends_with("_seconds") && !base.ends_with("_bytes"), "{name}"),
+            }
+            for LabelSpec { name: label, values } in labels {
+                assert!(!["le", "quantile", "job", "instance"].contains(label), "{name}");
+                assert!(!label.starts_with("__") && !values.is_empty(), "{name}");
+                assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len(), "{name} {label}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_says_in_one_sentence_what_it_tells() {
+        for metric in Metric::ALL {
+            let help = metric.spec().help;
+            assert!(help.len() > 8 && help.ends_with('.') && !help.contains('\n'), "{metric:?}");
+        }
+    }
+
+    #[test]
+    fn buckets_go_up() {
+        for metric in Metric::ALL {
+            if let Kind::Histogram(bounds) = metric.spec().kind {
+                assert!(!bounds.is_empty() && bounds.is_sorted_by(|a, b| a < b), "{metric:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! What operators see: metrics, logs, health.
+//!
+//! Every metric is named in [`Metric`] and nowhere else. A [`Telemetry`] owns its own recorder and there is no global
+//! state, so that several services can live in one process. All series exist from the start, at zero: an alert on a
+//! rate works before the first event. Handles are resolved by indexing arrays with enums: no lookup by name, no
+//! allocation; counting is one atomic add.
+
+mod health;
+mod labels;
+mod logs;
+mod metric;
+#[cfg(test)]
+pub(crate) mod page;
+mod process;
+mod registry;
+mod udp;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram};
+
+pub use health::{Health, HealthReport, Phase};
+pub use labels::{
+    ActLimit, ActivationOutcome, BeatOutcome, HttpListener, Label, RenewalOutcome, Route, StatusClass, StoreOperation,
+    StoreOutcome, Transport, UdpListener, VerdictOutcome,
+};
+pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
+pub use metric::{Kind, LabelSpec, Metric, Spec};
+pub use registry::Latency;
+pub use udp::udp_drops;
+
+use self::metric::Version;
+use self::process::ProcessFigures;
+use self::registry::{ByOne, ByTwo, Registry, TimeCounter};
+use crate::engine::{Act, Credit, EntryKind, UnixMs};
+use crate::wire::{EndReason, FrameError, MeterTime, Millis};
+
+/// The metrics of one service. Clones share them.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    health: Health,
+    heartbeats: [BeatCounters; Transport::ALL.len()],
+    acks: ByOne<Counter, Transport>,
+    sessions_live: Gauge,
+    sessions_remembered: Gauge,
+    sessions_ended: ByOne<Counter, EndReason>,
+    activations: ByOne<Counter, ActivationOutcome>,
+    renewals: ByOne<Counter, RenewalOutcome>,
+    credit_in: ByOne<TimeCounter, EntryKind>,
+    credit_out: ByOne<TimeCounter, EntryKind>,
+    acts_limited: ByOne<Counter, ActLimit>,
+    verdicts: ByOne<Counter, VerdictOutcome>,
+    checkpoint_lag: Gauge,
+    checkpoint_rows: Counter,
+    checkpoint_batch_rows: Histogram,
+    checkpoint_failures: Counter,
+    store_operations: ByTwo<Latency, StoreOperation, StoreOutcome>,
+    store_up: Gauge,
+    http_requests: ByTwo<Counter, Route, StatusClass>,
+    http_latency: ByOne<Latency, Route>,
+    http_connections: ByOne<Gauge, HttpListener>,
+    http_refused: ByOne<Counter, HttpListener>,
+    udp_drops: ByOne<Counter, UdpListener>,
+    /// The port that each UDP listener is bound to; zero while it is not.
+    udp_ports: [AtomicU32; UdpListener::ALL.len()],
+    meter_time: Gauge,
+    ready: Gauge,
+    process_cpu: TimeCounter,
+    process_memory: Gauge,
+    process_fds: Gauge,
+}
+
+impl Telemetry {
+    /// The metrics of a service that started at `started` and whose health is `health`.
+    pub fn new(started: UnixMs, health: Health) -> Self {
+        let mut registry = Registry::new();
+        registry.gauges_by(Metric::BuildInfo).of(Version).set(1.0);
+        registry.gauge(Metric::ProcessStart).set(started.as_ms() as f64 / 1000.0);
+        let heartbeats = Arc::new(registry.counters_by_two(Metric::Heartbeats));
+        Self(Arc::new(Inner {
+            health,
+            heartbeats: [Transport::Udp, Transport::Http, Transport::Json]
+                .map(|transport| BeatCounters { transport, counters: Arc::clone(&heartbeats) }),
+            acks: registry.counters_by(Metric::Acks),
+            sessions_live: registry.gauge(Metric::SessionsLive),
+            sessions_remembered: registry.gauge(Metric::SessionsRemembered),
+            sessions_ended: registry.counters_by(Metric::SessionsEnded),
+            activations: registry.counters_by(Metric::Activations),
+            renewals: registry.counters_by(Metric::Renewals),
+            credit_in: registry.times_by(Metric::CreditIn),
+            credit_out: registry.times_by(Metric::CreditOut),
+            acts_limited: registry.counters_by(Metric::ActsLimited),
+            verdicts: registry.counters_by(Metric::Verdicts),
+            checkpoint_lag: registry.gauge(Metric::CheckpointLag),
+            checkpoint_rows: registry.counter(Metric::CheckpointRows),
+            checkpoint_batch_rows: registry.histogram(Metric::CheckpointBatchRows),
+            checkpoint_failures: registry.counter(Metric::CheckpointFailures),
+            store_operations: registry.latencies_by_two(Metric::StoreOperations),
+            store_up: registry.gauge(Metric::StoreUp),
+            http_requests: registry.counters_by_two(Metric::HttpRequests),
+            http_latency: registry.latencies_by(Metric::HttpLatency),
+            http_connections: registry.gauges_by(Metric::HttpConnections),
+            http_refused: registry.counters_by(Metric::HttpRefused),
+            udp_drops: registry.counters_by(Metric::UdpDrops),
+            udp_ports: [const { AtomicU32::new(0) }; UdpListener::ALL.len()],
+            meter_time: registry.gauge(Metric::MeterTime),
+            ready: registry.gauge(Metric::Ready),
+            process_cpu: registry.time(Metric::ProcessCpu),
+            process_memory: registry.gauge(Metric::ProcessMemory),
+            process_fds: registry.gauge(Metric::ProcessFds),
+            registry,
+        }))
+    }
+
+    /// Everything in the Prometheus text format, version 0.0.4. Asks the kernel for the process's own figures.
+    pub fn render(&self) -> String {
+        let this = &*self.0;
+        let health = this.health.report();
+        this.ready.set(f64::from(u8::from(health.phase == Phase::Ready)));
+        this.store_up.set(f64::from(u8::from(health.store_reachable)));
+        for listener in UdpListener::ALL {
+            let port = this.udp_ports[listener.index()].load(Ordering::Relaxed);
+            let drops = u16::try_from(port).ok().filter(|port| *port != 0).and_then(udp_drops);
+            this.udp_drops.of(*listener).absolute(drops.unwrap_or(0));
+        }
+        let process = ProcessFigures::read();
+        this.process_cpu.at_least_ms(process.cpu_ms.unwrap_or(0));
+        this.process_memory.set(process.resident_bytes.unwrap_or(0) as f64);
+        this.process_fds.set(process.open_fds.unwrap_or(0) as f64);
+        this.registry.render()
+    }
+
+    /// The counters of heartbeats that came this way.
+    pub fn heartbeats(&self, transport: Transport) -> &BeatCounters {
+        &self.0.heartbeats[transport.index()]
+    }
+
+    /// Acks sent this way.
+    pub fn acks(&self, transport: Transport) -> &Counter {
+        self.0.acks.of(transport)
+    }
+
+    /// Tells how many sessions memory holds: open ones, and ended ones still remembered.
+    pub fn sessions(&self, live: usize, remembered: usize) {
+        self.0.sessions_live.set(live as f64);
+        self.0.sessions_remembered.set(remembered as f64);
+    }
+
+    /// Sessions that ended for this reason.
+    pub fn sessions_ended(&self, reason: EndReason) -> &Counter {
+        self.0.sessions_ended.of(reason)
+    }
+
+    /// Activations that went this way.
+    pub fn activations(&self, outcome: ActivationOutcome) -> &Counter {
+        self.0.activations.of(outcome)
+    }
+
+    /// Renewals that went this way.
+    pub fn renewals(&self, outcome: RenewalOutcome) -> &Counter {
+        self.0.renewals.of(outcome)
+    }
+
+    /// Counts an entry of the ledger: time put into a tank, or taken out of it.
+    pub fn credit(&self, kind: EntryKind, amount: Credit) {
+        let counters = if amount >= Credit::ZERO { &self.0.credit_in } else { &self.0.credit_out };
+        counters.of(kind).add_ms(amount.as_ms().unsigned_abs());
+    }
+
+    /// Counts what an act wrote, once it is committed: the end of a session and entries of the ledger.
+    pub fn committed(&self, act: &Act) {
+        if let Some((_, end)) = act.closes {
+            self.sessions_ended(end.reason).increment(1);
+        }
+        for entry in &act.entries {
+            self.credit(entry.kind, entry.amount);
+        }
+    }
+
+    /// Acts refused by this limit.
+    pub fn acts_limited(&self, by: ActLimit) -> &Counter {
+        self.0.acts_limited.of(by)
+    }
+
+    /// Verdicts of this kind given to edges.
+    pub fn verdicts(&self, outcome: VerdictOutcome) -> &Counter {
+        self.0.verdicts.of(outcome)
+    }
+
+    /// Tells the age of the oldest heartbeat that is not in the store yet.
+    pub fn checkpoint_lag(&self, age: Millis) {
+        self.0.checkpoint_lag.set(age.get() as f64 / 1000.0);
+    }
+
+    /// Counts a batch of checkpoints that was written.
+    pub fn checkpoint_written(&self, rows: usize) {
+        self.0.checkpoint_rows.increment(rows as u64);
+        self.0.checkpoint_batch_rows.record(rows as f64);
+    }
+
+    /// Batches of checkpoints that the store refused.
+    pub fn checkpoint_failures(&self) -> &Counter {
+        &self.0.checkpoint_failures
+    }
+
+    /// Records how long an operation of the store took.
+    pub fn store_operation(&self, operation: StoreOperation, outcome: StoreOutcome, took: Duration) {
+        self.0.store_operations.of(operation, outcome).observe(took);
+    }
+
+    /// Counts an HTTP request that was answered with this status, and how long it took.
+    pub fn http_request(&self, route: Route, status: u16, took: Duration) {
+        self.0.http_requests.of(route, StatusClass::of(status)).increment(1);
+        self.0.http_latency.of(route).observe(took);
+    }
+
+    /// Counts a connection as open until the answer is dropped.
+    #[must_use = "the connection counts as closed when this is dropped"]
+    pub fn connection_opened(&self, listener: HttpListener) -> OpenConnection {
+        let gauge = self.0.http_connections.of(listener).clone();
+        gauge.increment(1.0);
+        OpenConnection(gauge)
+    }
+
+    /// Connections that were closed at once because too many were open.
+    pub fn connections_refused(&self, listener: HttpListener) -> &Counter {
+        self.0.http_refused.of(listener)
+    }
+
+    /// From now on the kernel's drop count of this listener's port is read at every scrape.
+    pub fn watch_udp(&self, listener: UdpListener, port: u16) {
+        self.0.udp_ports[listener.index()].store(u32::from(port), Ordering::Relaxed);
+    }
+
+    /// Tells what meter time it is.
+    pub fn meter_time(&self, now: MeterTime) {
+        self.0.meter_time.set(now.as_ms() as f64 / 1000.0);
+    }
+
+    /// The health that this exposition shows.
+    pub fn health(&self) -> &Health {
+        &self.0.health
+    }
+}
+
+/// What became of the heartbeats of one transport.
+#[derive(Debug)]
+pub struct BeatCounters {
+    transport: Transport,
+    counters: Arc<ByTwo<Counter, Transport, BeatOutcome>>,
+}
+
+impl BeatCounters {
+    /// Heartbeats with this outcome.
+    pub fn of(&self, outcome: BeatOutcome) -> &Counter {
+        self.counters.of(self.transport, outcome)
+    }
+
+    /// Heartbeats of open sessions.
+    pub fn valid(&self) -> &Counter {
+        self.of(BeatOutcome::Valid)
+    }
+
+    /// Heartbeats of sessions that are over.
+    pub fn invalid(&self, reason: EndReason) -> &Counter {
+        self.of(BeatOutcome::Invalid(reason))
+    }
+
+    /// Good frames of sessions nobody knows.
+    pub fn unknown(&self) -> &Counter {
+        self.of(BeatOutcome::Unknown)
+    }
+
+    /// Frames that ended their session.
+    pub fn stop(&self) -> &Counter {
+        self.of(BeatOutcome::Stop)
+    }
+
+    /// Frames met with silence.
+    pub fn bad(&self, error: FrameError) -> &Counter {
+        self.of(BeatOutcome::Bad(error))
+    }
+}
+
+/// A connection that is open; dropping it closes it in the figures.
+#[derive(Debug)]
+pub struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests;
