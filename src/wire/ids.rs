@@ -61,3 +61,38 @@ impl fmt::Debug for SessionId {
         write!(f, "session:{:02x}{:02x}{:02x}{:02x}…", self.0[0], self.0[1], self.0[2], self.0[3])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_id_says_its_secret_and_keeps_its_124_random_bits(number in 0_u8..16, random: [u8; 16]) {
+            let id = SessionId::new(SecretId::new(number).unwrap(), random);
+            prop_assert_eq!(id.secret().get(), number);
+            prop_assert_eq!(id.as_bytes()[0] & 0x0f, random[0] & 0x0f);
+            prop_assert_eq!(&id.as_bytes()[1..], &random[1..]);
+            prop_assert_eq!(SessionId::from_bytes(*id.as_bytes()), id);
+        }
+    }
+
+    #[test]
+    fn there_are_sixteen_secret_ids_and_they_go_round() {
+        for number in 0..=u8::MAX {
+            assert_eq!(SecretId::new(number).is_some(), number < 16, "{number}");
+        }
+        let mut id = SecretId::default();
+        for expected in (1..16).chain([0]) {
+            id = id.next();
+            assert_eq!(id.get(), expected);
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_a_quarter_of_an_id() {
+        assert_eq!(format!("{:?}", SessionId::from_bytes([0xab; 16])), "session:abababab…");
+    }
+}

@@ -94,11 +94,11 @@ impl Tag {
     }
 }
 
-/// A session key's two keyed SHA-256 midstates: 64 bytes that save half of every HMAC.
+/// A session key's two keyed SHA-256 midstates: 64 bytes that save half of every HMAC, and as secret as the key.
 ///
 /// A body is 32 bytes, so that with the padding each of HMAC's two hashes is one more block: signing costs exactly two
 /// compressions, and the padding is known when this is compiled. A test holds it against the `hmac` crate.
-#[derive(Clone)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct BodyMac {
     inner: [u32; 8],
     outer: [u32; 8],
@@ -190,6 +190,38 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(!tag.matches(&Tag::from_bytes(bytes)), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn the_session_key_is_the_hmac_of_label_and_session_id() {
+        let secret = ClusterSecret::from_bytes([3; 32]);
+        let mut message = b"gastank/heartbeat/v1".to_vec();
+        message.extend([4; 16]);
+        let mut mac = Hmac::<Sha256>::new_from_slice(&[3; 32]).unwrap();
+        mac.update(&message);
+        let expected: [u8; 32] = mac.finalize().into_bytes().into();
+        assert_eq!(secret.session_key(&SessionId::from_bytes([4; 16])).expose_bytes(), &expected);
+        assert_eq!(secret.derive(b"gastank/heartbeat/v1", &[4; 16]), expected);
+    }
+
+    #[test]
+    fn hmac_sha256_gives_what_rfc_4231_says() {
+        // Test case 2: a key shorter than 32 bytes, which padding with zeros does not change.
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        let mac = ClusterSecret::from_bytes(key).derive(b"what do ya want ", b"for nothing?");
+        assert_eq!(mac[..8], [0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e]);
+        assert_eq!(mac[24..], [0x9d, 0xec, 0x58, 0xb9, 0x64, 0xec, 0x38, 0x43]);
+    }
+
+    #[test]
+    fn sessions_secrets_and_labels_each_give_another_key() {
+        let (secret, other) = (ClusterSecret::from_bytes([1; 32]), ClusterSecret::from_bytes([2; 32]));
+        let (session, neighbour) = (SessionId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
+        let key = *secret.session_key(&session).expose_bytes();
+        assert_ne!(&key, secret.session_key(&neighbour).expose_bytes());
+        assert_ne!(&key, other.session_key(&session).expose_bytes());
+        assert_ne!(key, secret.derive(b"gastank/other/v1", session.as_bytes()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod ids;
 mod key;
 mod units;
 
-pub use ack::{Ack, AckFlags, EndReason, SignedAck, WireVerdict};
+pub use ack::{ACK_KIND, Ack, AckFlags, EndReason, SignedAck, WireVerdict};
 pub use heartbeat::{FrameError, Heartbeat, HeartbeatKind, SignedHeartbeat, StateBits};
 pub use ids::{SecretId, SessionId};
 pub use key::{BodyMac, ClusterSecret, SessionKey, Tag};

@@ -86,3 +86,35 @@ impl fmt::Display for Millis {
         write!(f, "{} ms", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn instants_and_spans_saturate_and_never_wrap(a: u64, b: u64) {
+            let (instant, span) = (MeterTime::from_ms(a), Millis::new(b));
+            prop_assert!(instant.plus(span) >= instant);
+            prop_assert_eq!(instant.plus(span).as_ms(), a.saturating_add(b));
+            prop_assert_eq!(instant.since(MeterTime::from_ms(b)).get(), a.saturating_sub(b));
+            prop_assert_eq!(Millis::new(a).plus(span).get(), a.saturating_add(b));
+            prop_assert_eq!(Millis::new(a).minus(span).get(), a.saturating_sub(b));
+        }
+
+        #[test]
+        fn later_minus_earlier_brings_back_the_span(a in 0..u64::MAX / 2, b in 0..u64::MAX / 2) {
+            let earlier = MeterTime::from_ms(a);
+            prop_assert_eq!(earlier.plus(Millis::new(b)).since(earlier), Millis::new(b));
+        }
+    }
+
+    #[test]
+    fn seconds_round_down_and_saturate() {
+        assert_eq!(Millis::new(1999).as_secs(), 1);
+        assert_eq!(Millis::from_secs(2).get(), 2000);
+        assert_eq!(Millis::from_secs(u64::MAX).get(), u64::MAX);
+    }
+}
