@@ -192,7 +192,7 @@ impl SignedAck {
 
     /// The tag, which the JSON form carries by itself.
     pub const fn tag(&self) -> Tag {
-        Tag::from_bytes(field(&self.0, BODY_LEN))
+        Tag::from_bytes(field(&self.frame, BODY_LEN))
     }
 }
 
