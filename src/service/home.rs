@@ -64,14 +64,14 @@ impl Home {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where the cluster secret is.
+    pub fn secret_path(&self) -> PathBuf {
+        self.path.join(CLUSTER_SECRET)
     }
 
     /// Whether the cluster secret has been made.
     pub fn has_secret(&self) -> bool {
-        self.path.join(CLUSTER_SECRET).exists()
+        self.secret_path().exists()
     }
 
     /// The cluster secrets: a line each, its number and 32 bytes in base64url; the last is the current one.
@@ -80,7 +80,7 @@ impl Home {
     ///
     /// [`HomeError`].
     pub fn secrets(&self, entropy: &dyn Entropy) -> Result<SecretRing, HomeError> {
-        let path = self.path.join(CLUSTER_SECRET);
+        let path = self.secret_path();
         let text = read_or_make(&path, || {
             Zeroizing::new(format!("0 {}\n", URL_SAFE_NO_PAD.encode(Zeroizing::new(draw::<32>(entropy)))))
         })?;

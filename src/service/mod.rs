@@ -1,5 +1,306 @@
 //! The service: everything put together, started, and stopped in order.
+//!
+//! Start: data directory, secrets, store, meter, keys, listeners, warm-up, ready. The HTTP listeners answer from the
+//! moment they are bound, with 503 until the service is warm; datagrams wait in the socket's buffer until then. Stop:
+//! no new work, what is under way finishes, what memory knows better than the store is written, the store is closed.
 
 mod home;
+mod surfaces;
 mod upkeep;
 mod warm;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::{Clock, MeterClock},
+    config::{Config, StoreUrl},
+    control::{
+        acts::{Acts, Witness},
+        keyring::{KeyPolicy, Keyring, KeyringError},
+        tokens::Issuer,
+    },
+    engine::{Act, Engine},
+    entropy::{Entropy, OsEntropy},
+    ingest::{
+        Handler,
+        http::{self, HttpLimits, Site},
+        udp,
+    },
+    store::{Observed, SqliteOptions, SqliteStore, Store, StoreError},
+    telemetry::{Health, HttpListener, Phase, Telemetry, UdpListener},
+};
+use home::{Home, HomeError};
+use upkeep::Upkeep;
+
+/// Ended sessions that are remembered so that their clients are told why: about 20 MB when full.
+const REMEMBERED: usize = 1 << 18;
+/// What of the time to stop is kept for writing and closing.
+const CLOSING: Duration = Duration::from_secs(3);
+
+/// Why the service does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There are no usable signing keys.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
+    /// The cluster secret is gone, but what it sealed is there.
+    #[error(
+        "the store has signing keys, but {} is missing: restore it from a backup; without it no session and no key of \
+         this store can be used",
+        .0.display()
+    )]
+    SecretLost(PathBuf),
+    /// A listener's address cannot be bound.
+    #[error("cannot listen on {name} {addr}: {source}")]
+    Bind {
+        /// The listener.
+        name: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Signals cannot be waited for, or the like.
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
+    /// The configuration asks for what this version does not have.
+    #[error("{0}")]
+    Unsupported(&'static str),
+}
+
+/// Where a running service listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// The public HTTP listener.
+    pub http: SocketAddr,
+    /// The UDP listener, if it is on.
+    pub udp: Option<SocketAddr>,
+    /// The listener for operators.
+    pub admin: SocketAddr,
+}
+
+impl Listening {
+    /// The line that tells programs where the service listens.
+    pub fn ready_line(&self) -> String {
+        let udp = self.udp.map(|addr| format!(" udp={addr}")).unwrap_or_default();
+        format!("ready http={}{udp} admin={}", self.http, self.admin)
+    }
+}
+
+/// A service that runs.
+pub struct Service {
+    listening: Listening,
+    first_start: bool,
+    grace: Duration,
+    stop_listening: CancellationToken,
+    stop_upkeep: CancellationToken,
+    listeners: TaskTracker,
+    tasks: TaskTracker,
+    upkeep: Upkeep,
+}
+
+/// Counts what acts bring about.
+struct Counting(Telemetry);
+
+impl Witness for Counting {
+    fn committed(&self, act: &Act) {
+        self.0.committed(act);
+    }
+}
+
+impl Service {
+    /// Starts a service. Returns once it is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`]; nothing is left running then.
+    pub async fn start(config: Config) -> Result<Self, ServiceError> {
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let home = Home::open(&config.data_dir)?;
+        let first_start = !home.has_secret();
+        let wall = MeterClock::resume(None).wall();
+        let telemetry = Telemetry::new(wall, Health::new());
+
+        let store = open_store(&config, &telemetry).await?;
+        if first_start && !store.signing_keys().await?.is_empty() {
+            return Err(ServiceError::SecretLost(home.secret_path()));
+        }
+        let secrets = home.secrets(&*entropy)?;
+        let admin_token = home.admin_token(&*entropy)?;
+        let clock: Arc<dyn Clock> = Arc::new(MeterClock::resume(store.clock().await?));
+        let key_policy = KeyPolicy { algorithm: config.token.algorithm, max_ttl: config.token.max_ttl() };
+        let keyring = Arc::new(Keyring::open(&*store, &secrets, key_policy, clock.wall()).await?);
+
+        let limits = HttpLimits {
+            connections: config.http.max_connections as usize,
+            head: config.http.header_timeout(),
+            body: config.http.body_timeout(),
+            idle: config.http.idle_timeout(),
+        };
+        let public = listen(HttpListener::Public, "http", config.http.addr.get(), limits, &telemetry).await?;
+        let admin = listen(HttpListener::Admin, "admin", config.admin.addr.get(), limits, &telemetry).await?;
+        let datagrams = config.udp.addr.get().map(|addr| listen_udp(addr, &config, &telemetry)).transpose()?;
+        let listening = Listening {
+            http: public.local_addr()?,
+            udp: datagrams.as_ref().map(udp::Listener::local_addr).transpose()?,
+            admin: admin.local_addr()?,
+        };
+
+        let public_url = config.http.public_url.as_ref().map_or_else(
+            || format!("http://{}", listening.http),
+            |url| url.as_str().to_owned(),
+        );
+        let issuer_name = config.token.issuer.as_ref().map_or_else(|| public_url.clone(), |url| url.as_str().to_owned());
+        let issuer = Arc::new(Issuer::new(
+            issuer_name,
+            config.token.client_id.clone(),
+            secrets.current().1,
+            Arc::clone(&keyring),
+        ));
+        let engine = Arc::new(Engine::new(config.policy(), secrets, REMEMBERED));
+        let acts = Arc::new(Acts::new(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            Arc::clone(&issuer),
+            Arc::new(Counting(telemetry.clone())),
+        ));
+        let (chores, queue) = upkeep::chores(Arc::clone(&acts));
+        let handler = Arc::new(Handler::new(
+            Arc::clone(&engine),
+            Arc::clone(&clock),
+            Arc::new(chores.clone()),
+            telemetry.clone(),
+        ));
+        let surfaces = surfaces::build(surfaces::Parts {
+            config: &config,
+            public_url,
+            listening: &listening,
+            admin_token,
+            engine: Arc::clone(&engine),
+            acts: Arc::clone(&acts),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            issuer,
+            telemetry: telemetry.clone(),
+        })
+        .await?;
+
+        let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
+        let listeners = TaskTracker::new();
+        let body = config.http.body_timeout();
+        let site = |heartbeats, fallback| Arc::new(Site { heartbeats, fallback, body });
+        let public_site = site(Some(Arc::clone(&handler)), surfaces.public);
+        listeners.spawn(public.run(public_site, stop_listening.clone()));
+        listeners.spawn(admin.run(site(None, surfaces.admin), stop_listening.clone()));
+
+        telemetry.health().enter(Phase::Warming);
+        let sessions = match warm::warm(&engine, &store, &clock, &telemetry).await {
+            Ok(sessions) => sessions,
+            Err(error) => {
+                stop_listening.cancel();
+                return Err(error.into());
+            }
+        };
+        let upkeep = Upkeep {
+            engine,
+            store,
+            clock,
+            acts,
+            keyring,
+            telemetry: telemetry.clone(),
+            checkpoint_interval: config.checkpoint.interval(),
+        };
+        let tasks = upkeep.start(chores, queue, &stop_upkeep);
+        if let Some(datagrams) = datagrams {
+            listeners.spawn(datagrams.run(handler, stop_listening.clone()));
+        }
+        telemetry.health().enter(Phase::Ready);
+        tracing::info!(sessions, meter = %upkeep.clock.now(), "ready");
+        let grace = config.shutdown.grace();
+        Ok(Self { listening, first_start, grace, stop_listening, stop_upkeep, listeners, tasks, upkeep })
+    }
+
+    /// Where it listens.
+    pub const fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    /// Whether this is the first start on its data directory.
+    pub const fn is_first_start(&self) -> bool {
+        self.first_start
+    }
+
+    /// Stops: finishes what is under way, writes down what memory knows, closes the store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if not everything could be written: at most the last checkpoint interval of heartbeats is lost.
+    pub async fn stop(self) -> Result<(), StoreError> {
+        self.upkeep.telemetry.health().enter(Phase::Draining);
+        tracing::info!("draining");
+        self.stop_listening.cancel();
+        self.listeners.close();
+        if tokio::time::timeout(self.grace.saturating_sub(CLOSING), self.listeners.wait()).await.is_err() {
+            tracing::warn!("some connections did not end in time and are cut");
+        }
+        self.stop_upkeep.cancel();
+        self.tasks.wait().await;
+        let flushed = tokio::time::timeout(CLOSING, self.upkeep.flush()).await;
+        let closed = self.upkeep.store.close().await;
+        match flushed {
+            Ok(flushed) => flushed?,
+            Err(_) => return Err(StoreError::Unavailable("the last checkpoints took too long".to_owned())),
+        }
+        closed?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn open_store(config: &Config, telemetry: &Telemetry) -> Result<Arc<dyn Store>, ServiceError> {
+    let StoreUrl::Sqlite(path) = config.store.clone() else {
+        return Err(ServiceError::Unsupported("this version has no distributed store yet; use sqlite:PATH"));
+    };
+    let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, &SqliteOptions::default()));
+    let store = opening.await.expect("opening the store does not panic")?;
+    let telemetry = telemetry.clone();
+    Ok(Arc::new(Observed::new(store, move |operation, took, ok| telemetry.store_operation(operation, took, ok))))
+}
+
+async fn listen(
+    listener: HttpListener,
+    name: &'static str,
+    addr: SocketAddr,
+    limits: HttpLimits,
+    telemetry: &Telemetry,
+) -> Result<http::Listener, ServiceError> {
+    http::Listener::bind(addr, listener, limits, telemetry.clone())
+        .await
+        .map_err(|source| ServiceError::Bind { name, addr, source })
+}
+
+fn listen_udp(addr: SocketAddr, config: &Config, telemetry: &Telemetry) -> Result<udp::Listener, ServiceError> {
+    let wanted = config.udp.receive_buffer_bytes as usize;
+    let listener = udp::Listener::bind(addr, wanted).map_err(|source| ServiceError::Bind { name: "udp", addr, source })?;
+    telemetry.watch_udp(UdpListener::Udp, listener.local_addr()?.port());
+    // Linux doubles what it is asked for.
+    if listener.receive_buffer() < wanted {
+        tracing::warn!(
+            wanted,
+            granted = listener.receive_buffer(),
+            "the kernel grants a smaller UDP receive buffer; raise net.core.rmem_max to lose less in bursts"
+        );
+    }
+    Ok(listener)
+}
