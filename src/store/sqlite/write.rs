@@ -78,8 +78,10 @@ pub(super) fn checkpoint(conn: &Connection, bucket: u8, rows: &[Checkpoint]) -> 
         }
     }
     // Nobody said what the wall clock was then. Both clocks run at the same rate, so it is as much later.
-    conn.prepare_cached("UPDATE clock SET wall = wall + (?1 - last_alive), last_alive = ?1 WHERE last_alive < ?1")?
-        .execute([meter(latest)?])?;
+    conn.prepare_cached(
+        "UPDATE clock SET wall = wall + min(?1 - last_alive, ?2 - wall), last_alive = ?1 WHERE last_alive < ?1",
+    )?
+    .execute([meter(latest)?, i64::MAX])?;
     Ok(())
 }
 
