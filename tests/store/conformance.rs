@@ -49,7 +49,7 @@ macro_rules! conformance_cases {
     };
 }
 
-pub async fn an_account_is_made_once_for_an_identity(store: Subject) {
+pub(crate) async fn an_account_is_made_once_for_an_identity(store: Subject) {
     let (first, new) = store.create_account(account_id(1), &identity(1), wall(5)).await.expect("works");
     assert!(new);
     assert_eq!(first.account, Account::new(account_id(1)));
@@ -69,7 +69,7 @@ pub async fn an_account_is_made_once_for_an_identity(store: Subject) {
     assert_eq!(store.account_of(&identity(2)).await.expect("works"), None);
 }
 
-pub async fn fifty_racing_creations_make_one_account(store: Subject) {
+pub(crate) async fn fifty_racing_creations_make_one_account(store: Subject) {
     let racers: Vec<_> = (0..50)
         .map(|n| {
             let store = Arc::clone(&store);
@@ -86,7 +86,7 @@ pub async fn fifty_racing_creations_make_one_account(store: Subject) {
     assert_eq!(store.accounts(None, 100).await.expect("works").len(), 1);
 }
 
-pub async fn identities_are_compared_as_pairs(store: Subject) {
+pub(crate) async fn identities_are_compared_as_pairs(store: Subject) {
     let pair = |issuer: &str, subject: &str| Identity { issuer: issuer.to_owned(), subject: subject.to_owned() };
     let pairs = [pair("ab", "c"), pair("a", "bc"), pair("c", "ab"), pair("AB", "c"), pair("ab", "c "), pair("", "abc")];
     for (n, pair) in (0..).zip(&pairs) {
@@ -98,7 +98,7 @@ pub async fn identities_are_compared_as_pairs(store: Subject) {
     }
 }
 
-pub async fn accounts_are_listed_in_order_in_pages_without_the_deleted(store: Subject) {
+pub(crate) async fn accounts_are_listed_in_order_in_pages_without_the_deleted(store: Subject) {
     for n in [9, 3, 200, 77, 0, 255, 128] {
         made(&store, n).await;
     }
@@ -122,7 +122,7 @@ pub async fn accounts_are_listed_in_order_in_pages_without_the_deleted(store: Su
     assert_eq!(after_nobody[0].identity, Some(identity(128)));
 }
 
-pub async fn an_act_on_another_version_changes_nothing(store: Subject) {
+pub(crate) async fn an_act_on_another_version_changes_nothing(store: Subject) {
     let account = made(&store, 1).await;
     let account = done(&store, &account, &granting(&account, 1000, "one")).await;
     for expects in [0, 2, 3, 1 << 40] {
@@ -136,7 +136,7 @@ pub async fn an_act_on_another_version_changes_nothing(store: Subject) {
     assert_eq!(alive(&store).await, None);
 }
 
-pub async fn an_act_on_an_unknown_account_conflicts(store: Subject) {
+pub(crate) async fn an_act_on_an_unknown_account_conflicts(store: Subject) {
     let nobody = Account::new(account_id(1));
     assert_eq!(store.commit(&granting(&nobody, 1, "x")).await.expect("works"), Commit::Conflict);
     assert_eq!(store.account(&nobody.id).await.expect("works"), None);
@@ -145,7 +145,7 @@ pub async fn an_act_on_an_unknown_account_conflicts(store: Subject) {
     assert_eq!(store.account_keys(&nobody.id).await.expect("works"), []);
 }
 
-pub async fn an_act_committed_again_conflicts_and_changes_nothing(store: Subject) {
+pub(crate) async fn an_act_committed_again_conflicts_and_changes_nothing(store: Subject) {
     let account = made(&store, 1).await;
     let account = done(&store, &account, &granting(&account, 90_000, "fuel")).await;
     let open = opening(&account, session(session_id(1, 1), 100));
@@ -160,7 +160,7 @@ pub async fn an_act_committed_again_conflicts_and_changes_nothing(store: Subject
     assert_eq!(store.entries(&account.id, 0, 10).await.expect("works").len(), 2);
 }
 
-pub async fn a_repeated_entry_changes_nothing(store: Subject) {
+pub(crate) async fn a_repeated_entry_changes_nothing(store: Subject) {
     let account = made(&store, 1).await;
     let first = granting(&account, 1000, "order-1");
     let account = done(&store, &account, &first).await;
@@ -180,7 +180,7 @@ pub async fn a_repeated_entry_changes_nothing(store: Subject) {
     assert_eq!(alive(&store).await, None);
 }
 
-pub async fn entries_are_unique_by_source_and_account(store: Subject) {
+pub(crate) async fn entries_are_unique_by_source_and_account(store: Subject) {
     let mut account = made(&store, 1).await;
     for source in Source::ALL {
         let entry = Entry { source, ..grant(account.entries + 1, 10, "same") };
@@ -197,7 +197,7 @@ pub async fn entries_are_unique_by_source_and_account(store: Subject) {
     }
 }
 
-pub async fn an_activation_settles_the_old_session_and_opens_the_new(store: Subject) {
+pub(crate) async fn an_activation_settles_the_old_session_and_opens_the_new(store: Subject) {
     let (old, new) = (session_id(1, 7), session_id(2, 9));
     let account = made(&store, 1).await;
     let account = done(&store, &account, &granting(&account, 100_000, "fuel")).await;
@@ -218,7 +218,7 @@ pub async fn an_activation_settles_the_old_session_and_opens_the_new(store: Subj
     assert_eq!(recovered(&store, 9).await, [(account, 5_000)]);
 }
 
-pub async fn a_session_that_was_superseded_cannot_be_half_superseded(store: Subject) {
+pub(crate) async fn a_session_that_was_superseded_cannot_be_half_superseded(store: Subject) {
     let (old, new) = (session_id(1, 7), session_id(2, 9));
     let account = made(&store, 1).await;
     let account = done(&store, &account, &granting(&account, 100_000, "fuel")).await;
@@ -233,7 +233,7 @@ pub async fn a_session_that_was_superseded_cannot_be_half_superseded(store: Subj
     assert_eq!(recovered(&store, 9).await, []);
 }
 
-pub async fn a_renewal_changes_the_tokens_and_nothing_else(store: Subject) {
+pub(crate) async fn a_renewal_changes_the_tokens_and_nothing_else(store: Subject) {
     let account = made(&store, 1).await;
     let account = done(&store, &account, &opening(&account, session(session_id(1, 1), 10))).await;
     for n in [20, 30] {
@@ -247,7 +247,7 @@ pub async fn a_renewal_changes_the_tokens_and_nothing_else(store: Subject) {
     assert_eq!(recovered(&store, 1).await.len(), 1);
 }
 
-pub async fn of_fifty_racing_acts_one_wins_each_version(store: Subject) {
+pub(crate) async fn of_fifty_racing_acts_one_wins_each_version(store: Subject) {
     let account = made(&store, 1).await;
     let racers: Vec<_> = (0..50)
         .map(|n| {
@@ -295,7 +295,7 @@ pub async fn of_fifty_racing_acts_one_wins_each_version(store: Subject) {
     assert_eq!(now(&store, &account.id).await.entries, 51);
 }
 
-pub async fn acts_on_many_accounts_do_not_disturb_each_other(store: Subject) {
+pub(crate) async fn acts_on_many_accounts_do_not_disturb_each_other(store: Subject) {
     let racers: Vec<_> = (0..40)
         .map(|n| {
             let store = Arc::clone(&store);
@@ -316,7 +316,7 @@ pub async fn acts_on_many_accounts_do_not_disturb_each_other(store: Subject) {
     }
 }
 
-pub async fn the_ledger_is_read_in_pages(store: Subject) {
+pub(crate) async fn the_ledger_is_read_in_pages(store: Subject) {
     let mut account = made(&store, 1).await;
     let other = made(&store, 2).await;
     done(&store, &other, &granting(&other, 1, "other")).await;
@@ -341,7 +341,7 @@ pub async fn the_ledger_is_read_in_pages(store: Subject) {
     assert_eq!(store.entries(&account.id, u64::MAX, 10).await.expect("works"), []);
 }
 
-pub async fn every_kind_and_source_of_entry_reads_back(store: Subject) {
+pub(crate) async fn every_kind_and_source_of_entry_reads_back(store: Subject) {
     let mut account = made(&store, 1).await;
     for kind in EntryKind::ALL {
         for source in Source::ALL {
@@ -352,7 +352,7 @@ pub async fn every_kind_and_source_of_entry_reads_back(store: Subject) {
     }
 }
 
-pub async fn every_end_reason_reads_back(store: Subject) {
+pub(crate) async fn every_end_reason_reads_back(store: Subject) {
     let mut account = made(&store, 1).await;
     for (n, reason) in (1..).zip(EndReason::ALL) {
         let id = session_id(n, n);
@@ -364,7 +364,7 @@ pub async fn every_end_reason_reads_back(store: Subject) {
     }
 }
 
-pub async fn a_checkpoint_is_a_maximum(store: Subject) {
+pub(crate) async fn a_checkpoint_is_a_maximum(store: Subject) {
     let id = session_id(1, 3);
     let account = made(&store, 1).await;
     let account = done(&store, &account, &opening(&account, session(id, 1_000))).await;
@@ -385,7 +385,7 @@ pub async fn a_checkpoint_is_a_maximum(store: Subject) {
     assert_eq!(now(&store, &account.id).await, account, "a checkpoint is no act");
 }
 
-pub async fn a_checkpoint_for_a_session_that_is_over_or_unknown_changes_nothing(store: Subject) {
+pub(crate) async fn a_checkpoint_for_a_session_that_is_over_or_unknown_changes_nothing(store: Subject) {
     let (over, open) = (session_id(1, 3), session_id(2, 3));
     let account = made(&store, 1).await;
     let account = done(&store, &account, &opening(&account, session(over, 1_000))).await;
@@ -405,7 +405,7 @@ pub async fn a_checkpoint_for_a_session_that_is_over_or_unknown_changes_nothing(
     assert_eq!(alive(&store).await, Some(4_000), "what changed nothing does not move the clock either");
 }
 
-pub async fn a_new_session_does_not_inherit_the_old_ones_checkpoint(store: Subject) {
+pub(crate) async fn a_new_session_does_not_inherit_the_old_ones_checkpoint(store: Subject) {
     let account = made(&store, 1).await;
     let account = done(&store, &account, &opening(&account, session(session_id(1, 3), 1_000))).await;
     store.checkpoint(3, &[row(session_id(1, 3), 5_000)]).await.expect("works");
@@ -414,7 +414,7 @@ pub async fn a_new_session_does_not_inherit_the_old_ones_checkpoint(store: Subje
     assert_eq!(recovered(&store, 3).await, [(account, 2_000)]);
 }
 
-pub async fn recovery_finds_exactly_the_open_sessions(store: Subject) {
+pub(crate) async fn recovery_finds_exactly_the_open_sessions(store: Subject) {
     let mut open = Vec::new();
     for n in 0..60 {
         let account = made(&store, n).await;
@@ -438,7 +438,7 @@ pub async fn recovery_finds_exactly_the_open_sessions(store: Subject) {
     }
 }
 
-pub async fn the_clock_keeps_its_maximum(store: Subject) {
+pub(crate) async fn the_clock_keeps_its_maximum(store: Subject) {
     assert_eq!(store.clock().await.expect("works"), None);
     let fact = |last_alive, at| ClockFact { last_alive: MeterTime::from_ms(last_alive), wall: UnixMs::from_ms(at) };
     for (kept, expected) in [
@@ -454,7 +454,7 @@ pub async fn the_clock_keeps_its_maximum(store: Subject) {
     }
 }
 
-pub async fn the_clock_is_no_earlier_than_any_act_or_checkpoint(store: Subject) {
+pub(crate) async fn the_clock_is_no_earlier_than_any_act_or_checkpoint(store: Subject) {
     let id = session_id(1, 3);
     let account = made(&store, 1).await;
     let account = done(&store, &account, &opening(&account, session(id, 1_000))).await;
@@ -471,7 +471,7 @@ pub async fn the_clock_is_no_earlier_than_any_act_or_checkpoint(store: Subject) 
     assert_eq!(alive(&store).await, late, "never backwards");
 }
 
-pub async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject) {
+pub(crate) async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject) {
     let ids = [session_id(1, 3), session_id(2, 3)];
     let account = made(&store, 1).await;
     let bystander = made(&store, 2).await;
@@ -510,7 +510,7 @@ pub async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject) {
     assert_eq!(store.entries(&bystander.id, 0, 10).await.expect("works").len(), 1);
 }
 
-pub async fn an_identity_is_free_again_after_deletion(store: Subject) {
+pub(crate) async fn an_identity_is_free_again_after_deletion(store: Subject) {
     let account = made(&store, 1).await;
     let account = done(&store, &account, &granting(&account, 5, "fuel")).await;
     done(&store, &account, &Act { deletes: true, ..act(&account) }).await;
@@ -521,7 +521,7 @@ pub async fn an_identity_is_free_again_after_deletion(store: Subject) {
     done(&store, &fresh.account, &granting(&fresh.account, 5, "fuel")).await;
 }
 
-pub async fn account_keys_come_and_go(store: Subject) {
+pub(crate) async fn account_keys_come_and_go(store: Subject) {
     let account = made(&store, 1).await;
     let other = made(&store, 2).await;
     let key = |of: &Account, name: &str, byte: u8| AccountKey {
@@ -556,7 +556,7 @@ pub async fn account_keys_come_and_go(store: Subject) {
     assert_eq!(now(&store, &account.id).await, account, "a key is no act");
 }
 
-pub async fn edges_come_and_go(store: Subject) {
+pub(crate) async fn edges_come_and_go(store: Subject) {
     let edge = |client_id: &str, hashes: &[u8]| Edge {
         client_id: client_id.to_owned(),
         name: format!("the edge {client_id}"),
@@ -578,7 +578,7 @@ pub async fn edges_come_and_go(store: Subject) {
     assert_eq!(store.edges().await.expect("works").len(), 2);
 }
 
-pub async fn signing_keys_come_and_go(store: Subject) {
+pub(crate) async fn signing_keys_come_and_go(store: Subject) {
     let key = |kid: &str, signs_from: u64, retires_at: Option<u64>| SealedKey {
         kid: kid.to_owned(),
         algorithm: "ES256".to_owned(),
@@ -603,7 +603,7 @@ pub async fn signing_keys_come_and_go(store: Subject) {
     assert_eq!(store.signing_keys().await.expect("works"), [key("b", 5, None)]);
 }
 
-pub async fn text_reads_back_as_it_was_written(store: Subject) {
+pub(crate) async fn text_reads_back_as_it_was_written(store: Subject) {
     let texts = [
         String::new(),
         " ".to_owned(),
@@ -639,7 +639,7 @@ pub async fn text_reads_back_as_it_was_written(store: Subject) {
     }
 }
 
-pub async fn integers_read_back_up_to_their_limits(store: Subject) {
+pub(crate) async fn integers_read_back_up_to_their_limits(store: Subject) {
     const LAST: u64 = 1 << 59;
     let latest = UnixMs::from_ms(i64::MAX.cast_unsigned());
     let (owned, _) = store.create_account(account_id(1), &identity(1), latest).await.expect("works");
@@ -675,7 +675,7 @@ pub async fn integers_read_back_up_to_their_limits(store: Subject) {
     assert_eq!(alive(&store).await, Some(LAST));
 }
 
-pub async fn a_closed_store_is_unavailable(store: Subject) {
+pub(crate) async fn a_closed_store_is_unavailable(store: Subject) {
     let account = made(&store, 1).await;
     store.close().await.expect("works");
     store.close().await.expect("closing again is no error");

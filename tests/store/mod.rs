@@ -1,8 +1,8 @@
 //! What every store is held to. A store's own test file includes this module and runs [`conformance`] and [`model`].
 
 #[macro_use]
-pub mod conformance;
-pub mod model;
+pub(crate) mod conformance;
+pub(crate) mod model;
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use gastank::{
 };
 
 /// A store under test.
-pub type Subject = Arc<dyn Store>;
+pub(crate) type Subject = Arc<dyn Store>;
 
 /// Account number `n`; ids are in the order of their numbers.
-pub fn account_id(n: u8) -> AccountId {
+pub(crate) fn account_id(n: u8) -> AccountId {
     let mut bytes = [0x5a; 16];
     bytes[0] = n;
     AccountId::from_bytes(bytes)
 }
 
 /// Session number `n`, with its checkpoint in bucket `bucket`.
-pub fn session_id(n: u8, bucket: u8) -> SessionId {
+pub(crate) fn session_id(n: u8, bucket: u8) -> SessionId {
     let mut bytes = [0xa5; 16];
     bytes[0] = n;
     bytes[15] = bucket;
@@ -34,17 +34,17 @@ pub fn session_id(n: u8, bucket: u8) -> SessionId {
 }
 
 /// The identity of account number `n`.
-pub fn identity(n: u8) -> Identity {
+pub(crate) fn identity(n: u8) -> Identity {
     Identity { issuer: "https://id.example".to_owned(), subject: format!("person-{n}") }
 }
 
 /// A wall-clock instant that goes with meter time `ms`.
-pub fn wall(ms: u64) -> UnixMs {
+pub(crate) fn wall(ms: u64) -> UnixMs {
     UnixMs::from_ms(1_700_000_000_000 + ms)
 }
 
 /// A session that opens at `started`.
-pub fn session(id: SessionId, started: u64) -> Session {
+pub(crate) fn session(id: SessionId, started: u64) -> Session {
     Session {
         id,
         started: MeterTime::from_ms(started),
@@ -56,7 +56,7 @@ pub fn session(id: SessionId, started: u64) -> Session {
 }
 
 /// Tokens that differ by `n`.
-pub fn tokens(n: u64, previous: bool) -> Tokens {
+pub(crate) fn tokens(n: u64, previous: bool) -> Tokens {
     Tokens {
         current: TokenHash::of(&n.to_le_bytes()),
         previous: previous.then(|| TokenHash::of(&[n.to_le_bytes(), n.to_le_bytes()].concat())),
@@ -65,12 +65,12 @@ pub fn tokens(n: u64, previous: bool) -> Tokens {
 }
 
 /// An end at `at`.
-pub fn end(reason: EndReason, at: u64) -> End {
+pub(crate) fn end(reason: EndReason, at: u64) -> End {
     End { reason, at: MeterTime::from_ms(at), at_wall: wall(at), last_seen: MeterTime::from_ms(at.saturating_sub(7)) }
 }
 
 /// A grant.
-pub fn grant(number: u64, ms: i64, name: &str) -> Entry {
+pub(crate) fn grant(number: u64, ms: i64, name: &str) -> Entry {
     Entry {
         number,
         kind: EntryKind::Grant,
@@ -83,7 +83,7 @@ pub fn grant(number: u64, ms: i64, name: &str) -> Entry {
 }
 
 /// What a session burned.
-pub fn usage(number: u64, ms: i64, session: &SessionId) -> Entry {
+pub(crate) fn usage(number: u64, ms: i64, session: &SessionId) -> Entry {
     Entry {
         number,
         kind: EntryKind::Usage,
@@ -96,12 +96,12 @@ pub fn usage(number: u64, ms: i64, session: &SessionId) -> Entry {
 }
 
 /// A checkpoint.
-pub fn row(session: SessionId, last_seen: u64) -> Checkpoint {
+pub(crate) fn row(session: SessionId, last_seen: u64) -> Checkpoint {
     Checkpoint { session, last_seen: MeterTime::from_ms(last_seen) }
 }
 
 /// An act on `account` that does nothing yet.
-pub fn act(account: &Account) -> Act {
+pub(crate) fn act(account: &Account) -> Act {
     Act {
         account: account.id,
         expects: account.version,
@@ -114,19 +114,19 @@ pub fn act(account: &Account) -> Act {
 }
 
 /// Makes account number `n`.
-pub async fn made(store: &Subject, n: u8) -> Account {
+pub(crate) async fn made(store: &Subject, n: u8) -> Account {
     let (owned, new) = store.create_account(account_id(n), &identity(n), wall(0)).await.expect("a working store");
     assert!(new, "account {n} was there");
     owned.account
 }
 
 /// The account as the store has it.
-pub async fn now(store: &Subject, id: &AccountId) -> Account {
+pub(crate) async fn now(store: &Subject, id: &AccountId) -> Account {
     store.account(id).await.expect("a working store").expect("the account is there").account
 }
 
 /// Commits an act that must go through, and checks that the store then holds what the act means.
-pub async fn done(store: &Subject, before: &Account, act: &Act) -> Account {
+pub(crate) async fn done(store: &Subject, before: &Account, act: &Act) -> Account {
     let after = before.clone().after(act);
     assert_eq!(store.commit(act).await.expect("a working store"), Commit::Done(after.clone()));
     assert_eq!(now(store, &before.id).await, after, "what was committed is read back at once");
@@ -134,12 +134,12 @@ pub async fn done(store: &Subject, before: &Account, act: &Act) -> Account {
 }
 
 /// An act that opens `session`.
-pub fn opening(account: &Account, session: Session) -> Act {
+pub(crate) fn opening(account: &Account, session: Session) -> Act {
     Act { opens: Some(session), ..act(account) }
 }
 
 /// An act that ends the open session at `at` and charges for it.
-pub fn closing(account: &Account, reason: EndReason, at: u64) -> Act {
+pub(crate) fn closing(account: &Account, reason: EndReason, at: u64) -> Act {
     let open = account.open().expect("a session is open");
     let burned = i64::try_from(at - open.started.as_ms()).expect("a short session");
     Act {
@@ -150,12 +150,12 @@ pub fn closing(account: &Account, reason: EndReason, at: u64) -> Act {
 }
 
 /// An act that enters one grant.
-pub fn granting(account: &Account, ms: i64, name: &str) -> Act {
+pub(crate) fn granting(account: &Account, ms: i64, name: &str) -> Act {
     Act { entries: vec![grant(account.entries + 1, ms, name)], ..act(account) }
 }
 
 /// The sessions that recovery finds in a bucket, with their checkpoints.
-pub async fn recovered(store: &Subject, bucket: u8) -> Vec<(Account, u64)> {
+pub(crate) async fn recovered(store: &Subject, bucket: u8) -> Vec<(Account, u64)> {
     let mut found: Vec<_> = store
         .recover(bucket)
         .await
@@ -168,6 +168,6 @@ pub async fn recovered(store: &Subject, bucket: u8) -> Vec<(Account, u64)> {
 }
 
 /// Where the store's meter clock is.
-pub async fn alive(store: &Subject) -> Option<u64> {
+pub(crate) async fn alive(store: &Subject) -> Option<u64> {
     store.clock().await.expect("a working store").map(|fact| fact.last_alive.as_ms())
 }
