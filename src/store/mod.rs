@@ -13,6 +13,9 @@
 //! No method changes anything when it answers with an error, except that an [`StoreError::Unavailable`] from a
 //! distributed store may leave the outcome unknown; every method is safe to repeat for that reason.
 
+mod observed;
+pub mod sqlite;
+
 use async_trait::async_trait;
 
 use crate::{
@@ -20,8 +23,11 @@ use crate::{
     wire::{MeterTime, SessionId},
 };
 
+pub use observed::{Observed, Operation, StoreObserver};
+pub use sqlite::{SqliteOptions, SqliteStore};
+
 /// Why the store did not do as asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached or cannot write now; trying again later may help. The text is for operators.
     #[error("the store is unavailable: {0}")]
@@ -157,6 +163,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits an act. See the module's text.
     ///
+    /// The version is looked at first, so [`Commit::Repeated`] is only ever about an entry that the caller has put into
+    /// the act. A deleted account takes no more acts: [`Commit::Conflict`].
+    ///
     /// With an act that deletes, the account's identity, keys and entries go; the id stays, and so do its sessions' ends.
     async fn commit(&self, act: &Act) -> Result<Commit>;
 
@@ -169,7 +178,8 @@ pub trait Store: Send + Sync + 'static {
     /// What is remembered of a session.
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>>;
 
-    /// Raises the checkpoints of open sessions. All rows are of one bucket.
+    /// Raises the checkpoints of open sessions. All rows are of one bucket. Write-behind: a crash of the process does
+    /// not undo what was answered, a power cut may.
     async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()>;
 
     /// All accounts with an open session whose checkpoint is in `bucket`.
@@ -178,11 +188,12 @@ pub trait Store: Send + Sync + 'static {
     /// The durable state of the meter clock, if it ever ran: no earlier than any act or checkpoint that is durable.
     async fn clock(&self) -> Result<Option<ClockFact>>;
 
-    /// Keeps the state of the meter clock. An earlier `last_alive` than the one kept changes nothing.
+    /// Keeps the state of the meter clock. An earlier `last_alive` than the one kept changes nothing. Write-behind.
     async fn keep_clock(&self, fact: ClockFact) -> Result<()>;
 
-    /// Adds an account key.
-    async fn add_account_key(&self, key: &AccountKey) -> Result<()>;
+    /// Adds an account key, or replaces the account's key of that name; `false` where there is no such account, or it
+    /// has been deleted.
+    async fn add_account_key(&self, key: &AccountKey) -> Result<bool>;
 
     /// Whose key has this hash.
     async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>>;
@@ -196,13 +207,13 @@ pub trait Store: Send + Sync + 'static {
     /// Registers an edge, or changes one.
     async fn put_edge(&self, edge: &Edge) -> Result<()>;
 
-    /// All registered edges.
+    /// All registered edges, in no particular order.
     async fn edges(&self) -> Result<Vec<Edge>>;
 
     /// Removes an edge; `false` where there is none.
     async fn remove_edge(&self, client_id: &str) -> Result<bool>;
 
-    /// All signing keys.
+    /// All signing keys, in no particular order.
     async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
 
     /// Adds a signing key, or changes when it signs and retires.
@@ -211,6 +222,6 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a signing key; `false` where there is none.
     async fn remove_signing_key(&self, kid: &str) -> Result<bool>;
 
-    /// Writes everything out and lets go. Further calls answer [`StoreError::Unavailable`].
+    /// Writes everything out and lets go. Further calls answer [`StoreError::Unavailable`], but closing again is no error.
     async fn close(&self) -> Result<()>;
 }

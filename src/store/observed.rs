@@ -1,0 +1,235 @@
+//! A store that tells how its calls went.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    engine::{AccountId, Act, Checkpoint, Entry, Source, UnixMs},
+    wire::SessionId,
+};
+
+use super::{
+    AccountKey, ClockFact, Commit, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, Store,
+};
+
+/// Who is told how each call of a store went. Called on the path of the call: it must be quick.
+pub trait StoreObserver: Send + Sync + 'static {
+    /// A call ended; `ok` if it was answered without an error.
+    fn done(&self, operation: Operation, took: Duration, ok: bool);
+}
+
+impl<F> StoreObserver for F
+where
+    F: Fn(Operation, Duration, bool) + Send + Sync + 'static,
+{
+    fn done(&self, operation: Operation, took: Duration, ok: bool) {
+        self(operation, took, ok);
+    }
+}
+
+/// A method of [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is the method of the same name")]
+pub enum Operation {
+    CreateAccount,
+    Account,
+    AccountOf,
+    Accounts,
+    Commit,
+    Entry,
+    Entries,
+    Session,
+    Checkpoint,
+    Recover,
+    Clock,
+    KeepClock,
+    AddAccountKey,
+    AccountByKey,
+    AccountKeys,
+    RemoveAccountKey,
+    PutEdge,
+    Edges,
+    RemoveEdge,
+    SigningKeys,
+    PutSigningKey,
+    RemoveSigningKey,
+    Close,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 23] = [
+        Self::CreateAccount,
+        Self::Account,
+        Self::AccountOf,
+        Self::Accounts,
+        Self::Commit,
+        Self::Entry,
+        Self::Entries,
+        Self::Session,
+        Self::Checkpoint,
+        Self::Recover,
+        Self::Clock,
+        Self::KeepClock,
+        Self::AddAccountKey,
+        Self::AccountByKey,
+        Self::AccountKeys,
+        Self::RemoveAccountKey,
+        Self::PutEdge,
+        Self::Edges,
+        Self::RemoveEdge,
+        Self::SigningKeys,
+        Self::PutSigningKey,
+        Self::RemoveSigningKey,
+        Self::Close,
+    ];
+
+    /// The method's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CreateAccount => "create_account",
+            Self::Account => "account",
+            Self::AccountOf => "account_of",
+            Self::Accounts => "accounts",
+            Self::Commit => "commit",
+            Self::Entry => "entry",
+            Self::Entries => "entries",
+            Self::Session => "session",
+            Self::Checkpoint => "checkpoint",
+            Self::Recover => "recover",
+            Self::Clock => "clock",
+            Self::KeepClock => "keep_clock",
+            Self::AddAccountKey => "add_account_key",
+            Self::AccountByKey => "account_by_key",
+            Self::AccountKeys => "account_keys",
+            Self::RemoveAccountKey => "remove_account_key",
+            Self::PutEdge => "put_edge",
+            Self::Edges => "edges",
+            Self::RemoveEdge => "remove_edge",
+            Self::SigningKeys => "signing_keys",
+            Self::PutSigningKey => "put_signing_key",
+            Self::RemoveSigningKey => "remove_signing_key",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// A store whose calls are observed.
+#[derive(Clone, Debug)]
+pub struct Observed<S, O> {
+    store: S,
+    observer: O,
+}
+
+impl<S: Store, O: StoreObserver> Observed<S, O> {
+    /// `store`, with `observer` told of each call.
+    pub const fn new(store: S, observer: O) -> Self {
+        Self { store, observer }
+    }
+
+    async fn timed<T>(&self, operation: Operation, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let began = Instant::now();
+        let answer = call.await;
+        self.observer.done(operation, began.elapsed(), answer.is_ok());
+        answer
+    }
+}
+
+#[async_trait]
+impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+        self.timed(Operation::CreateAccount, self.store.create_account(id, identity, at)).await
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
+        self.timed(Operation::Account, self.store.account(id)).await
+    }
+
+    async fn account_of(&self, identity: &Identity) -> Result<Option<AccountId>> {
+        self.timed(Operation::AccountOf, self.store.account_of(identity)).await
+    }
+
+    async fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<Owned>> {
+        self.timed(Operation::Accounts, self.store.accounts(after, limit)).await
+    }
+
+    async fn commit(&self, act: &Act) -> Result<Commit> {
+        self.timed(Operation::Commit, self.store.commit(act)).await
+    }
+
+    async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
+        self.timed(Operation::Entry, self.store.entry(account, source, external_id)).await
+    }
+
+    async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        self.timed(Operation::Entries, self.store.entries(account, after, limit)).await
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
+        self.timed(Operation::Session, self.store.session(id)).await
+    }
+
+    async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
+        self.timed(Operation::Checkpoint, self.store.checkpoint(bucket, rows)).await
+    }
+
+    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
+        self.timed(Operation::Recover, self.store.recover(bucket)).await
+    }
+
+    async fn clock(&self) -> Result<Option<ClockFact>> {
+        self.timed(Operation::Clock, self.store.clock()).await
+    }
+
+    async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
+        self.timed(Operation::KeepClock, self.store.keep_clock(fact)).await
+    }
+
+    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+        self.timed(Operation::AddAccountKey, self.store.add_account_key(key)).await
+    }
+
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
+        self.timed(Operation::AccountByKey, self.store.account_by_key(hash)).await
+    }
+
+    async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
+        self.timed(Operation::AccountKeys, self.store.account_keys(account)).await
+    }
+
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+        self.timed(Operation::RemoveAccountKey, self.store.remove_account_key(account, key_id)).await
+    }
+
+    async fn put_edge(&self, edge: &Edge) -> Result<()> {
+        self.timed(Operation::PutEdge, self.store.put_edge(edge)).await
+    }
+
+    async fn edges(&self) -> Result<Vec<Edge>> {
+        self.timed(Operation::Edges, self.store.edges()).await
+    }
+
+    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+        self.timed(Operation::RemoveEdge, self.store.remove_edge(client_id)).await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
+        self.timed(Operation::SigningKeys, self.store.signing_keys()).await
+    }
+
+    async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
+        self.timed(Operation::PutSigningKey, self.store.put_signing_key(key)).await
+    }
+
+    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+        self.timed(Operation::RemoveSigningKey, self.store.remove_signing_key(kid)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.timed(Operation::Close, self.store.close()).await
+    }
+}

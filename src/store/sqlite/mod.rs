@@ -1,0 +1,250 @@
+//! The embedded store: one SQLite file.
+//!
+//! One thread writes ([`writer`]), in groups, so that a commit's sync is shared. A few connections read ([`readers`]); in
+//! WAL mode they see what is committed and wait for nobody. `schema.sql` is the format of the file, and has views
+//! for reading it with `sqlite3`.
+//!
+//! What survives what:
+//!
+//! * An act that was answered survives a power cut.
+//! * Checkpoints and the clock survive a crash of the process. A power cut may undo the latest of them together, so the
+//!   clock is never behind a checkpoint.
+//!
+//! A lock on a file beside it keeps other processes of this program out. `sqlite3` and backups may read the file while
+//! it is in use.
+
+mod error;
+mod file;
+mod read;
+mod readers;
+mod rows;
+mod write;
+mod writer;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    engine::{AccountId, Act, Checkpoint, Entry, Source, UnixMs},
+    wire::SessionId,
+};
+
+use super::{
+    AccountKey, ClockFact, Commit, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, Store,
+    StoreError,
+};
+use readers::Readers;
+use writer::{Kind, Writer};
+
+/// How a data file is used. The defaults are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// How many connections read.
+    pub readers: u32,
+    /// How long to wait for another program that has locked the file, such as a backup.
+    pub busy_timeout: Duration,
+    /// How long a call waits for its turn before it is answered with [`StoreError::Unavailable`].
+    pub queue_wait: Duration,
+    /// How many acts may wait to be written, and as many pieces of write-behind work.
+    pub queue: usize,
+    /// How many acts share a transaction at most.
+    pub group: usize,
+    /// The most pages of 4096 bytes the file may have. `None` is as many as the disk takes.
+    pub max_pages: Option<u32>,
+    /// Whether to check the whole file on opening: seconds for each gigabyte.
+    pub verify: bool,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            readers: 3,
+            busy_timeout: Duration::from_secs(2),
+            queue_wait: Duration::from_secs(5),
+            queue: 1024,
+            group: 256,
+            max_pages: None,
+            verify: false,
+        }
+    }
+}
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    writer: Arc<Writer>,
+    /// `None` in memory: such a database has one connection.
+    readers: Option<Readers>,
+}
+
+impl SqliteStore {
+    /// Opens the data file at `path`, or makes it, readable by its owner alone. Its directory must exist. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] if another process uses the file, it may not be written, it is not a data file, or a newer
+    /// version of this program wrote it; [`StoreError::Damaged`] if it is damaged; [`StoreError::Unavailable`] if the
+    /// disk is full or fails.
+    pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self> {
+        let lock = file::Lock::take(path)?;
+        file::prepare(path, &lock)?;
+        let conn = file::writing(path, options)?;
+        let readers = Readers::open(path.to_owned(), options)?;
+        let writer = Arc::new(Writer::start(conn, Some(lock), options)?);
+        Ok(Self { writer, readers: Some(readers) })
+    }
+
+    /// Opens a store that is gone when it is closed, for tests.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if there is no memory or thread for it.
+    pub fn open_in_memory() -> Result<Self> {
+        let options = SqliteOptions::default();
+        let conn = file::in_memory(&options)?;
+        Ok(Self { writer: Arc::new(Writer::start(conn, None, &options)?), readers: None })
+    }
+
+    async fn read<T, F>(&self, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        match &self.readers {
+            Some(readers) => readers.run(read).await,
+            None => self.writer.run(Kind::Act, read).await,
+        }
+    }
+
+    async fn act<T, F>(&self, write: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.writer.run(Kind::Act, write).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+        let identity = identity.clone();
+        self.act(move |conn| write::create_account(conn, &id, &identity, at)).await
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
+        let id = *id;
+        self.read(move |conn| read::owned(conn, &id)).await
+    }
+
+    async fn account_of(&self, identity: &Identity) -> Result<Option<AccountId>> {
+        let identity = identity.clone();
+        self.read(move |conn| read::account_of(conn, &identity)).await
+    }
+
+    async fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<Owned>> {
+        self.read(move |conn| read::accounts(conn, after, limit)).await
+    }
+
+    async fn commit(&self, act: &Act) -> Result<Commit> {
+        let act = act.clone();
+        self.act(move |conn| write::commit(conn, &act)).await
+    }
+
+    async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
+        let (account, external_id) = (*account, external_id.to_owned());
+        self.read(move |conn| read::entry(conn, &account, source, &external_id)).await
+    }
+
+    async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        let account = *account;
+        self.read(move |conn| read::entries(conn, &account, after, limit)).await
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
+        let id = *id;
+        self.read(move |conn| read::session(conn, &id)).await
+    }
+
+    async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut rows = rows.to_vec();
+        // In the order of the table, each page is visited once.
+        rows.sort_unstable();
+        self.writer.run(Kind::Behind(rows.len()), move |conn| write::checkpoint(conn, bucket, &rows)).await
+    }
+
+    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
+        self.read(move |conn| read::recover(conn, bucket)).await
+    }
+
+    async fn clock(&self) -> Result<Option<ClockFact>> {
+        self.read(read::clock).await
+    }
+
+    async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
+        self.writer.run(Kind::Behind(1), move |conn| write::keep_clock(conn, fact)).await
+    }
+
+    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+        let key = key.clone();
+        self.act(move |conn| write::add_account_key(conn, &key)).await
+    }
+
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
+        let hash = *hash;
+        self.read(move |conn| read::account_by_key(conn, &hash)).await
+    }
+
+    async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
+        let account = *account;
+        self.read(move |conn| read::account_keys(conn, &account)).await
+    }
+
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+        let (account, key_id) = (*account, key_id.to_owned());
+        self.act(move |conn| write::remove_account_key(conn, &account, &key_id)).await
+    }
+
+    async fn put_edge(&self, edge: &Edge) -> Result<()> {
+        let edge = edge.clone();
+        self.act(move |conn| write::put_edge(conn, &edge)).await
+    }
+
+    async fn edges(&self) -> Result<Vec<Edge>> {
+        self.read(read::edges).await
+    }
+
+    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+        let client_id = client_id.to_owned();
+        self.act(move |conn| write::remove_edge(conn, &client_id)).await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
+        self.read(read::signing_keys).await
+    }
+
+    async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
+        let key = key.clone();
+        self.act(move |conn| write::put_signing_key(conn, &key)).await
+    }
+
+    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+        let kid = kid.to_owned();
+        self.act(move |conn| write::remove_signing_key(conn, &kid)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        if let Some(readers) = &self.readers {
+            readers.stop().await;
+        }
+        let writer = Arc::clone(&self.writer);
+        spawn_blocking(move || writer.stop())
+            .await
+            .map_err(|_| StoreError::Unavailable("closing the store failed".to_owned()))
+    }
+}

@@ -1,0 +1,160 @@
+//! Between rows and the types of the engine.
+
+use rusqlite::Row;
+
+use crate::{
+    engine::{Account, AccountId, Credit, End, Entry, EntryKind, Session, Source, TokenHash, Tokens, UnixMs},
+    store::{AccountKey, Edge, Identity, Owned, Result, SealedKey, StoreError},
+    wire::{EndReason, MeterTime, SessionId},
+};
+
+/// The columns that [`account`] reads, of `accounts a`.
+macro_rules! account_columns {
+    () => {
+        "a.id, a.version, a.balance, a.entries, a.deleted, a.session, a.started, a.started_at, a.audience, a.token, \
+         a.token_before, a.token_expires_at, a.end_reason, a.end_at, a.end_at_wall, a.end_last_seen"
+    };
+}
+pub(super) use account_columns;
+
+/// How many columns [`account_columns`] names.
+pub(super) const ACCOUNT_WIDTH: usize = 16;
+
+/// SQLite's integers are signed; all of ours are far from where that matters.
+pub(super) fn int(value: u64) -> Result<i64> {
+    i64::try_from(value).map_err(|_| StoreError::Damaged(format!("{value} is beyond what the data file can hold")))
+}
+
+pub(super) fn meter(time: MeterTime) -> Result<i64> {
+    int(time.as_ms())
+}
+
+pub(super) fn wall(time: UnixMs) -> Result<i64> {
+    int(time.as_ms())
+}
+
+/// A row of [`account_columns`].
+pub(super) fn account(row: &Row<'_>) -> Result<Account> {
+    Ok(Account {
+        id: AccountId::from_bytes(row.get(0)?),
+        version: unsigned(row, 1)?,
+        balance: Credit::from_ms(row.get(2)?),
+        entries: unsigned(row, 3)?,
+        deleted: row.get(4)?,
+        session: session(row)?,
+    })
+}
+
+fn session(row: &Row<'_>) -> Result<Option<Session>> {
+    let Some(id) = row.get::<_, Option<[u8; 16]>>(5)? else { return Ok(None) };
+    Ok(Some(Session {
+        id: SessionId::from_bytes(id),
+        started: meter_at(row, 6)?,
+        started_at: wall_at(row, 7)?,
+        audience: row.get(8)?,
+        tokens: Tokens {
+            current: TokenHash::from_bytes(row.get(9)?),
+            previous: row.get::<_, Option<[u8; 16]>>(10)?.map(TokenHash::from_bytes),
+            expires_at: wall_at(row, 11)?,
+        },
+        end: end(row, 12)?,
+    }))
+}
+
+/// The four columns of an end from `first` on.
+pub(super) fn end(row: &Row<'_>, first: usize) -> Result<Option<End>> {
+    let Some(name) = row.get::<_, Option<String>>(first)? else { return Ok(None) };
+    let reason =
+        EndReason::ALL.into_iter().find(|reason| reason.name() == name).ok_or_else(|| odd("end reason", &name))?;
+    Ok(Some(End {
+        reason,
+        at: meter_at(row, first + 1)?,
+        at_wall: wall_at(row, first + 2)?,
+        last_seen: meter_at(row, first + 3)?,
+    }))
+}
+
+/// A row of [`account_columns`] and then `created_at, issuer, subject`.
+pub(super) fn owned(row: &Row<'_>) -> Result<Owned> {
+    let issuer: Option<String> = row.get(ACCOUNT_WIDTH + 1)?;
+    let subject: Option<String> = row.get(ACCOUNT_WIDTH + 2)?;
+    Ok(Owned {
+        account: account(row)?,
+        created_at: wall_at(row, ACCOUNT_WIDTH)?,
+        identity: issuer.zip(subject).map(|(issuer, subject)| Identity { issuer, subject }),
+    })
+}
+
+/// A row of `number, kind, amount, source, external_id, reason, at`.
+pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
+    let kind: String = row.get(1)?;
+    let source: String = row.get(3)?;
+    Ok(Entry {
+        number: unsigned(row, 0)?,
+        kind: EntryKind::parse(&kind).ok_or_else(|| odd("kind of entry", &kind))?,
+        amount: Credit::from_ms(row.get(2)?),
+        source: Source::parse(&source).ok_or_else(|| odd("source of entries", &source))?,
+        external_id: row.get(4)?,
+        reason: row.get(5)?,
+        at: wall_at(row, 6)?,
+    })
+}
+
+/// A row of `key_id, account, hash, created_at`.
+pub(super) fn account_key(row: &Row<'_>) -> Result<AccountKey> {
+    Ok(AccountKey {
+        key_id: row.get(0)?,
+        account: AccountId::from_bytes(row.get(1)?),
+        hash: row.get(2)?,
+        created_at: wall_at(row, 3)?,
+    })
+}
+
+/// A row of `client_id, name, audience, secret_hashes, created_at`.
+pub(super) fn edge(row: &Row<'_>) -> Result<Edge> {
+    let hashes: Vec<u8> = row.get(3)?;
+    let (secret_hashes, rest) = hashes.as_chunks::<32>();
+    if !rest.is_empty() {
+        return Err(StoreError::Damaged("an edge's secret hashes are not whole".to_owned()));
+    }
+    Ok(Edge {
+        client_id: row.get(0)?,
+        name: row.get(1)?,
+        audience: row.get(2)?,
+        secret_hashes: secret_hashes.to_vec(),
+        created_at: wall_at(row, 4)?,
+    })
+}
+
+/// A row of `kid, algorithm, sealed, created_at, signs_from, retires_at`.
+pub(super) fn sealed_key(row: &Row<'_>) -> Result<SealedKey> {
+    let retires_at = match row.get::<_, Option<i64>>(5)? {
+        Some(_) => Some(wall_at(row, 5)?),
+        None => None,
+    };
+    Ok(SealedKey {
+        kid: row.get(0)?,
+        algorithm: row.get(1)?,
+        sealed: row.get(2)?,
+        created_at: wall_at(row, 3)?,
+        signs_from: wall_at(row, 4)?,
+        retires_at,
+    })
+}
+
+pub(super) fn meter_at(row: &Row<'_>, column: usize) -> Result<MeterTime> {
+    Ok(MeterTime::from_ms(unsigned(row, column)?))
+}
+
+pub(super) fn wall_at(row: &Row<'_>, column: usize) -> Result<UnixMs> {
+    Ok(UnixMs::from_ms(unsigned(row, column)?))
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| StoreError::Damaged(format!("{value} where no negative number can be")))
+}
+
+fn odd(what: &str, name: &str) -> StoreError {
+    StoreError::Damaged(format!("`{}` is no {what}", name.chars().take(32).collect::<String>().escape_debug()))
+}

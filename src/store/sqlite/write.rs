@@ -1,0 +1,270 @@
+//! What is written to the data file. Each function runs within a savepoint of the writer: an error undoes all of it.
+
+use rusqlite::{Connection, params};
+
+use crate::{
+    engine::{Account, AccountId, Act, Checkpoint, End, Entry, Session, UnixMs, bucket},
+    store::{AccountKey, ClockFact, Commit, Edge, Identity, Owned, Result, SealedKey, StoreError},
+    wire::{MeterTime, SessionId},
+};
+
+use super::{
+    read,
+    rows::{int, meter, wall},
+};
+
+pub(super) fn create_account(
+    conn: &Connection,
+    id: &AccountId,
+    identity: &Identity,
+    at: UnixMs,
+) -> Result<(Owned, bool)> {
+    if let Some(known) = read::account_of(conn, identity)? {
+        return Ok((read::owned(conn, &known)?.ok_or_else(|| broken("an identity without its account"))?, false));
+    }
+    if read::account(conn, id)?.is_some() {
+        return Err(broken("an account id that was drawn twice"));
+    }
+    conn.prepare_cached(
+        "INSERT INTO accounts (id, version, balance, entries, created_at, deleted) VALUES (?1, 0, 0, 0, ?2, 0)",
+    )?
+    .execute(params![id.as_bytes(), wall(at)?])?;
+    conn.prepare_cached("INSERT INTO identities (issuer, subject, account) VALUES (?1, ?2, ?3)")?.execute(params![
+        identity.issuer,
+        identity.subject,
+        id.as_bytes()
+    ])?;
+    Ok((Owned { account: Account::new(*id), identity: Some(identity.clone()), created_at: at }, true))
+}
+
+pub(super) fn commit(conn: &Connection, act: &Act) -> Result<Commit> {
+    let Some(before) = read::account(conn, &act.account)? else { return Ok(Commit::Conflict) };
+    if before.version != act.expects || before.deleted {
+        return Ok(Commit::Conflict);
+    }
+    for entry in &act.entries {
+        if let Some(known) = read::entry(conn, &act.account, entry.source, &entry.external_id)? {
+            return Ok(Commit::Repeated(known));
+        }
+    }
+    fits(&before, act)?;
+    let after = before.after(act);
+    put_account(conn, &after)?;
+    if let Some((session, end)) = &act.closes {
+        close_session(conn, session, end)?;
+        raise_clock(conn, end.at, end.at_wall)?;
+    }
+    if let Some(session) = &act.opens {
+        open_session(conn, &act.account, session)?;
+        raise_clock(conn, session.started, session.started_at)?;
+    }
+    for entry in &act.entries {
+        add_entry(conn, &act.account, entry)?;
+    }
+    if act.deletes {
+        erase(conn, &act.account)?;
+    }
+    Ok(Commit::Done(after))
+}
+
+pub(super) fn checkpoint(conn: &Connection, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
+    let mut statement = conn.prepare_cached(
+        "UPDATE checkpoints SET last_seen = ?3 WHERE bucket = ?1 AND session = ?2 AND last_seen < ?3",
+    )?;
+    let mut latest = MeterTime::ZERO;
+    for row in rows {
+        if statement.execute(params![bucket, row.session.as_bytes(), meter(row.last_seen)?])? > 0 {
+            latest = latest.max(row.last_seen);
+        }
+    }
+    // Nobody said what the wall clock was then. Both clocks run at the same rate, so it is as much later.
+    conn.prepare_cached(
+        "UPDATE clock SET wall = wall + min(?1 - last_alive, ?2 - wall), last_alive = ?1 WHERE last_alive < ?1",
+    )?
+    .execute([meter(latest)?, i64::MAX])?;
+    Ok(())
+}
+
+pub(super) fn keep_clock(conn: &Connection, fact: ClockFact) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO clock (one, last_alive, wall) VALUES (1, ?1, ?2) ON CONFLICT (one) DO UPDATE \
+         SET last_alive = excluded.last_alive, wall = excluded.wall WHERE excluded.last_alive >= clock.last_alive",
+    )?
+    .execute([meter(fact.last_alive)?, wall(fact.wall)?])?;
+    Ok(())
+}
+
+pub(super) fn add_account_key(conn: &Connection, key: &AccountKey) -> Result<bool> {
+    if read::account(conn, &key.account)?.is_none_or(|account| account.deleted) {
+        return Ok(false);
+    }
+    conn.prepare_cached(
+        "INSERT INTO account_keys (account, key_id, hash, created_at) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (account, key_id) DO UPDATE SET hash = excluded.hash, created_at = excluded.created_at",
+    )?
+    .execute(params![key.account.as_bytes(), key.key_id, key.hash, wall(key.created_at)?])?;
+    Ok(true)
+}
+
+pub(super) fn remove_account_key(conn: &Connection, account: &AccountId, key_id: &str) -> Result<bool> {
+    let mut statement = conn.prepare_cached("DELETE FROM account_keys WHERE account = ?1 AND key_id = ?2")?;
+    Ok(statement.execute(params![account.as_bytes(), key_id])? > 0)
+}
+
+pub(super) fn put_edge(conn: &Connection, edge: &Edge) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO edges (client_id, name, audience, secret_hashes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        edge.client_id,
+        edge.name,
+        edge.audience,
+        edge.secret_hashes.as_flattened(),
+        wall(edge.created_at)?
+    ])?;
+    Ok(())
+}
+
+pub(super) fn remove_edge(conn: &Connection, client_id: &str) -> Result<bool> {
+    Ok(conn.prepare_cached("DELETE FROM edges WHERE client_id = ?1")?.execute([client_id])? > 0)
+}
+
+pub(super) fn put_signing_key(conn: &Connection, key: &SealedKey) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO signing_keys (kid, algorithm, sealed, created_at, signs_from, retires_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT (kid) DO UPDATE SET signs_from = excluded.signs_from, retires_at = excluded.retires_at",
+    )?
+    .execute(params![
+        key.kid,
+        key.algorithm,
+        key.sealed,
+        wall(key.created_at)?,
+        wall(key.signs_from)?,
+        key.retires_at.map(wall).transpose()?
+    ])?;
+    Ok(())
+}
+
+pub(super) fn remove_signing_key(conn: &Connection, kid: &str) -> Result<bool> {
+    Ok(conn.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])? > 0)
+}
+
+/// An act is decided by pure functions on the very account it is committed on, so one that does not fit is a defect
+/// of the program, and the ledger is not to pay for it.
+fn fits(account: &Account, act: &Act) -> Result<()> {
+    let open = account.open().map(|session| session.id);
+    let closes = act.closes.map(|(session, _)| session);
+    let stays_open = open.filter(|_| closes.is_none());
+    if closes.is_some() && closes != open {
+        return Err(broken("an act that closes a session which is not open"));
+    }
+    if (act.opens.is_some() || act.deletes) && stays_open.is_some() {
+        return Err(broken("an act that leaves a session behind"));
+    }
+    if act.renews.is_some() && stays_open.is_none() {
+        return Err(broken("an act that renews where nothing is open"));
+    }
+    let numbers = account.entries + 1..=account.entries + act.entries.len() as u64;
+    if !act.entries.iter().map(|entry| entry.number).eq(numbers) {
+        return Err(broken("an act whose entries do not follow the ledger"));
+    }
+    Ok(())
+}
+
+fn put_account(conn: &Connection, account: &Account) -> Result<()> {
+    let session = account.session.as_ref();
+    let end = session.and_then(|session| session.end);
+    conn.prepare_cached(
+        "UPDATE accounts SET version = ?2, balance = ?3, entries = ?4, deleted = ?5, session = ?6, started = ?7, \
+         started_at = ?8, audience = ?9, token = ?10, token_before = ?11, token_expires_at = ?12, end_reason = ?13, \
+         end_at = ?14, end_at_wall = ?15, end_last_seen = ?16 WHERE id = ?1",
+    )?
+    .execute(params![
+        account.id.as_bytes(),
+        int(account.version)?,
+        account.balance.as_ms(),
+        int(account.entries)?,
+        account.deleted,
+        session.map(|session| session.id.as_bytes()),
+        session.map(|session| meter(session.started)).transpose()?,
+        session.map(|session| wall(session.started_at)).transpose()?,
+        session.map(|session| &session.audience),
+        session.map(|session| session.tokens.current.as_bytes()),
+        session.and_then(|session| session.tokens.previous.as_ref()).map(|hash| hash.as_bytes()),
+        session.map(|session| wall(session.tokens.expires_at)).transpose()?,
+        end.map(|end| end.reason.name()),
+        end.map(|end| meter(end.at)).transpose()?,
+        end.map(|end| wall(end.at_wall)).transpose()?,
+        end.map(|end| meter(end.last_seen)).transpose()?,
+    ])?;
+    Ok(())
+}
+
+fn open_session(conn: &Connection, account: &AccountId, session: &Session) -> Result<()> {
+    conn.prepare_cached("INSERT INTO sessions (id, account, started, started_at) VALUES (?1, ?2, ?3, ?4)")?.execute(
+        params![session.id.as_bytes(), account.as_bytes(), meter(session.started)?, wall(session.started_at)?],
+    )?;
+    conn.prepare_cached("INSERT INTO checkpoints (bucket, session, account, last_seen) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![bucket(&session.id), session.id.as_bytes(), account.as_bytes(), meter(session.started)?])?;
+    Ok(())
+}
+
+fn close_session(conn: &Connection, session: &SessionId, end: &End) -> Result<()> {
+    conn.prepare_cached(
+        "UPDATE sessions SET end_reason = ?2, end_at = ?3, end_at_wall = ?4, end_last_seen = ?5 WHERE id = ?1",
+    )?
+    .execute(params![
+        session.as_bytes(),
+        end.reason.name(),
+        meter(end.at)?,
+        wall(end.at_wall)?,
+        meter(end.last_seen)?
+    ])?;
+    conn.prepare_cached("DELETE FROM checkpoints WHERE bucket = ?1 AND session = ?2")?
+        .execute(params![bucket(session), session.as_bytes()])?;
+    Ok(())
+}
+
+fn add_entry(conn: &Connection, account: &AccountId, entry: &Entry) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO entries (account, number, kind, amount, source, external_id, reason, at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        account.as_bytes(),
+        int(entry.number)?,
+        entry.kind.name(),
+        entry.amount.as_ms(),
+        entry.source.name(),
+        entry.external_id,
+        entry.reason,
+        wall(entry.at)?
+    ])?;
+    Ok(())
+}
+
+fn erase(conn: &Connection, account: &AccountId) -> Result<()> {
+    for sql in [
+        "DELETE FROM entries WHERE account = ?1",
+        "DELETE FROM identities WHERE account = ?1",
+        "DELETE FROM account_keys WHERE account = ?1",
+    ] {
+        conn.prepare_cached(sql)?.execute([account.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// The meter has been seen at `last_alive`: whatever is durable lies in its past when it is next started.
+fn raise_clock(conn: &Connection, last_alive: MeterTime, at_wall: UnixMs) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO clock (one, last_alive, wall) VALUES (1, ?1, ?2) ON CONFLICT (one) DO UPDATE \
+         SET last_alive = excluded.last_alive, wall = excluded.wall WHERE excluded.last_alive > clock.last_alive",
+    )?
+    .execute([meter(last_alive)?, wall(at_wall)?])?;
+    Ok(())
+}
+
+fn broken(what: &str) -> StoreError {
+    StoreError::Damaged(format!("refused {what}"))
+}

@@ -1,0 +1,343 @@
+//! The one thread that writes.
+//!
+//! Acts and write-behind work wait in two bounded queues. The thread takes what is waiting, runs it as one transaction
+//! with a savepoint for each piece, commits once, and only then answers: a hundred acts cost one sync of the disk. A
+//! piece that fails is undone alone; trouble with the file undoes all of them, and each is told so.
+//!
+//! Acts go first. Write-behind work gets a turn when no act waits, or after [`TURNS`] groups of acts; its groups are
+//! bounded by rows, so that an act never waits for more than one bucket of checkpoints.
+
+use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
+
+use parking_lot::{Condvar, Mutex};
+use rusqlite::Connection;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
+
+use crate::store::{Result, StoreError};
+
+use super::{
+    SqliteOptions,
+    file::{Durability, Lock, set_durability},
+};
+
+/// How many groups of acts go ahead of write-behind work that waits.
+const TURNS: u32 = 8;
+/// How many rows of write-behind work make one transaction, unless a single piece has more.
+const ROWS: usize = 4096;
+
+/// The way to the thread that writes.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    acts: Arc<Semaphore>,
+    behind: Arc<Semaphore>,
+    patience: Duration,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+/// What a piece of work is to the thread that writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Durable before it is answered.
+    Act,
+    /// May be lost in a power cut. So many rows.
+    Behind(usize),
+}
+
+impl Writer {
+    pub(super) fn start(conn: Connection, lock: Option<Lock>, options: &SqliteOptions) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        let group = options.group.max(1);
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                let closer = Closer(of_thread);
+                work(&conn, &closer.0, group);
+                finish(conn);
+                drop(lock);
+            })
+            .map_err(|error| StoreError::Unavailable(format!("cannot start the writer: {error}")))?;
+        Ok(Self {
+            shared,
+            acts: Arc::new(Semaphore::new(options.queue.max(1))),
+            behind: Arc::new(Semaphore::new(options.queue.max(1))),
+            patience: options.queue_wait,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Has `work` done by the thread that writes, and waits until it is committed.
+    pub(super) async fn run<T, F>(&self, kind: Kind, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let places = match kind {
+            Kind::Act => &self.acts,
+            Kind::Behind(_) => &self.behind,
+        };
+        let place = timeout(self.patience, Arc::clone(places).acquire_owned())
+            .await
+            .map_err(|_| StoreError::Unavailable("too much is waiting to be written".to_owned()))?
+            .map_err(|_| closed())?;
+        let (reply, answer) = oneshot::channel();
+        self.shared.push(kind, Box::new(Task { work: Some(work), done: None, reply: Some(reply), _place: place }))?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Lets no more work in, and waits until what is in is done and the file is let go. Blocks.
+    pub(super) fn stop(&self) {
+        self.acts.close();
+        self.behind.close();
+        self.shared.close();
+        // Held while waiting, so that of two callers neither comes back early.
+        let mut thread = self.thread.lock();
+        if let Some(thread) = thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer had failed");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+/// A piece of work, without the types of what it does.
+trait Job: Send {
+    fn run(&mut self, conn: &Connection) -> Result<()>;
+    fn answer(self: Box<Self>, outcome: Result<()>);
+}
+
+struct Task<T, F> {
+    work: Option<F>,
+    done: Option<T>,
+    reply: Option<oneshot::Sender<Result<T>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T> + Send,
+{
+    fn run(&mut self, conn: &Connection) -> Result<()> {
+        let work = self.work.take().ok_or_else(closed)?;
+        self.done = Some(work(conn)?);
+        Ok(())
+    }
+
+    fn answer(mut self: Box<Self>, outcome: Result<()>) {
+        let answer = outcome.and_then(|()| self.done.take().ok_or_else(closed));
+        if let Some(reply) = self.reply.take() {
+            // Whoever asked may have gone away; what was committed stays.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    queues: Mutex<Queues>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Queues {
+    acts: VecDeque<Box<dyn Job>>,
+    behind: VecDeque<(usize, Box<dyn Job>)>,
+    /// Groups of acts since write-behind work had its turn.
+    turns: u32,
+    closed: bool,
+}
+
+struct Group {
+    jobs: Vec<Box<dyn Job>>,
+    durability: Durability,
+}
+
+impl Shared {
+    fn push(&self, kind: Kind, job: Box<dyn Job>) -> Result<()> {
+        let mut queues = self.queues.lock();
+        if queues.closed {
+            return Err(closed());
+        }
+        match kind {
+            Kind::Act => queues.acts.push_back(job),
+            Kind::Behind(rows) => queues.behind.push_back((rows, job)),
+        }
+        drop(queues);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.queues.lock().closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// What goes into the next transaction. `None` once all is done and nothing more can come.
+    fn next(&self, most: usize) -> Option<Group> {
+        let mut queues = self.queues.lock();
+        loop {
+            if let Some(group) = queues.next(most) {
+                return Some(group);
+            }
+            if queues.closed {
+                return None;
+            }
+            self.arrived.wait(&mut queues);
+        }
+    }
+}
+
+impl Queues {
+    fn next(&mut self, most: usize) -> Option<Group> {
+        let behinds_turn = !self.behind.is_empty() && (self.acts.is_empty() || self.turns >= TURNS);
+        if behinds_turn {
+            self.turns = 0;
+            return Some(Group { jobs: self.take_behind(), durability: Durability::Normal });
+        }
+        if self.acts.is_empty() {
+            return None;
+        }
+        self.turns = self.turns.saturating_add(1);
+        let take = self.acts.len().min(most);
+        Some(Group { jobs: self.acts.drain(..take).collect(), durability: Durability::Full })
+    }
+
+    fn take_behind(&mut self) -> Vec<Box<dyn Job>> {
+        let mut jobs = Vec::new();
+        let mut room = ROWS;
+        while let Some((rows, _)) = self.behind.front()
+            && (jobs.is_empty() || *rows <= room)
+            && let Some((rows, job)) = self.behind.pop_front()
+        {
+            room = room.saturating_sub(rows);
+            jobs.push(job);
+        }
+        jobs
+    }
+}
+
+/// However the thread ends, nobody waits for it in vain.
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        let mut queues = self.0.queues.lock();
+        queues.closed = true;
+        queues.acts.clear();
+        queues.behind.clear();
+    }
+}
+
+fn work(conn: &Connection, shared: &Shared, most: usize) {
+    // Not known at first, so that the first group sets it.
+    let mut current = None;
+    while let Some(group) = shared.next(most) {
+        let outcomes = transact(conn, group.jobs, group.durability, &mut current);
+        for (job, outcome) in outcomes {
+            job.answer(outcome);
+        }
+    }
+}
+
+type Outcome = (Box<dyn Job>, Result<()>);
+
+/// Runs a group as one transaction. What it answers is true of the file when it returns.
+fn transact(
+    conn: &Connection,
+    jobs: Vec<Box<dyn Job>>,
+    durability: Durability,
+    current: &mut Option<Durability>,
+) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(jobs.len());
+    let mut jobs = jobs.into_iter();
+    let all = (|| {
+        if *current != Some(durability) {
+            set_durability(conn, durability)?;
+            *current = Some(durability);
+        }
+        execute(conn, "BEGIN IMMEDIATE")?;
+        for mut job in jobs.by_ref() {
+            let outcome = attempt(conn, job.as_mut());
+            let spoilt = outcome.as_ref().err().filter(|error| matches!(error, StoreError::Unavailable(_))).cloned();
+            outcomes.push((job, outcome));
+            if let Some(error) = spoilt {
+                return Err(error);
+            }
+        }
+        execute(conn, "COMMIT")
+    })();
+    if let Err(error) = all {
+        tracing::warn!(%error, acts = outcomes.len() + jobs.len(), "a transaction was not committed");
+        // Some errors have rolled back already.
+        if !conn.is_autocommit()
+            && let Err(error) = execute(conn, "ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+        }
+        for (_, outcome) in &mut outcomes {
+            if outcome.is_ok() {
+                *outcome = Err(undone(&error));
+            }
+        }
+        outcomes.extend(jobs.map(|job| (job, Err(undone(&error)))));
+    }
+    outcomes
+}
+
+/// Runs one piece within a savepoint; an error leaves nothing of it.
+fn attempt(conn: &Connection, job: &mut dyn Job) -> Result<()> {
+    execute(conn, "SAVEPOINT piece")?;
+    let outcome = job.run(conn);
+    if outcome.is_err() && !conn.is_autocommit() {
+        execute(conn, "ROLLBACK TO piece")?;
+    }
+    if conn.is_autocommit() {
+        // The transaction is gone, and the pieces before this one with it.
+        let text = outcome.err().map_or_else(String::new, |error| error.to_string());
+        return Err(StoreError::Unavailable(format!("a transaction was undone: {text}")));
+    }
+    execute(conn, "RELEASE piece")?;
+    outcome
+}
+
+/// A transaction that is not committed has changed nothing, so whatever it failed by, its pieces may be tried again.
+fn undone(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged(text) => StoreError::Damaged(text.clone()),
+        StoreError::Unavailable(text) | StoreError::Refused(text) => StoreError::Unavailable(text.clone()),
+    }
+}
+
+fn execute(conn: &Connection, sql: &str) -> Result<()> {
+    conn.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+/// Moves the log into the file, so that the file alone is the whole of the data, and closes it.
+fn finish(conn: Connection) {
+    let merged: rusqlite::Result<i64> = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+    match merged {
+        Ok(0) => {}
+        // Nothing is lost: the log is read again when the file is next opened.
+        Ok(_) => tracing::warn!("the store's log is in use and stays beside the data file"),
+        Err(error) => tracing::warn!(%error, "the store's log could not be merged and stays beside the data file"),
+    }
+    conn.flush_prepared_statement_cache();
+    if let Err((_, error)) = conn.close() {
+        tracing::warn!(%error, "the data file was not closed cleanly");
+    }
+}

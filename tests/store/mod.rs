@@ -1,0 +1,173 @@
+//! What every store is held to. A store's own test file includes this module and runs [`conformance`] and [`model`].
+
+#[macro_use]
+pub(crate) mod conformance;
+pub(crate) mod model;
+
+use std::sync::Arc;
+
+use gastank::{
+    engine::{
+        Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, Session, Source, TokenHash, Tokens, UnixMs,
+        session_text,
+    },
+    store::{Commit, Identity, Store},
+    wire::{EndReason, MeterTime, SessionId},
+};
+
+/// A store under test.
+pub(crate) type Subject = Arc<dyn Store>;
+
+/// Account number `n`; ids are in the order of their numbers.
+pub(crate) fn account_id(n: u8) -> AccountId {
+    let mut bytes = [0x5a; 16];
+    bytes[0] = n;
+    AccountId::from_bytes(bytes)
+}
+
+/// Session number `n`, with its checkpoint in bucket `bucket`.
+pub(crate) fn session_id(n: u8, bucket: u8) -> SessionId {
+    let mut bytes = [0xa5; 16];
+    bytes[0] = n;
+    bytes[15] = bucket;
+    SessionId::from_bytes(bytes)
+}
+
+/// The identity of account number `n`.
+pub(crate) fn identity(n: u8) -> Identity {
+    Identity { issuer: "https://id.example".to_owned(), subject: format!("person-{n}") }
+}
+
+/// A wall-clock instant that goes with meter time `ms`.
+pub(crate) fn wall(ms: u64) -> UnixMs {
+    UnixMs::from_ms(1_700_000_000_000 + ms)
+}
+
+/// A session that opens at `started`.
+pub(crate) fn session(id: SessionId, started: u64) -> Session {
+    Session {
+        id,
+        started: MeterTime::from_ms(started),
+        started_at: wall(started),
+        audience: "https://edge.example".to_owned(),
+        tokens: tokens(started, false),
+        end: None,
+    }
+}
+
+/// Tokens that differ by `n`.
+pub(crate) fn tokens(n: u64, previous: bool) -> Tokens {
+    Tokens {
+        current: TokenHash::of(&n.to_le_bytes()),
+        previous: previous.then(|| TokenHash::of(&[n.to_le_bytes(), n.to_le_bytes()].concat())),
+        expires_at: wall(n + 60_000),
+    }
+}
+
+/// An end at `at`.
+pub(crate) fn end(reason: EndReason, at: u64) -> End {
+    End { reason, at: MeterTime::from_ms(at), at_wall: wall(at), last_seen: MeterTime::from_ms(at.saturating_sub(7)) }
+}
+
+/// A grant.
+pub(crate) fn grant(number: u64, ms: i64, name: &str) -> Entry {
+    Entry {
+        number,
+        kind: EntryKind::Grant,
+        amount: Credit::from_ms(ms),
+        source: Source::Admin,
+        external_id: name.to_owned(),
+        reason: None,
+        at: wall(number),
+    }
+}
+
+/// What a session burned.
+pub(crate) fn usage(number: u64, ms: i64, session: &SessionId) -> Entry {
+    Entry {
+        number,
+        kind: EntryKind::Usage,
+        amount: Credit::from_ms(-ms),
+        source: Source::Session,
+        external_id: session_text(session),
+        reason: Some("superseded".to_owned()),
+        at: wall(number),
+    }
+}
+
+/// A checkpoint.
+pub(crate) fn row(session: SessionId, last_seen: u64) -> Checkpoint {
+    Checkpoint { session, last_seen: MeterTime::from_ms(last_seen) }
+}
+
+/// An act on `account` that does nothing yet.
+pub(crate) fn act(account: &Account) -> Act {
+    Act {
+        account: account.id,
+        expects: account.version,
+        closes: None,
+        opens: None,
+        renews: None,
+        entries: Vec::new(),
+        deletes: false,
+    }
+}
+
+/// Makes account number `n`.
+pub(crate) async fn made(store: &Subject, n: u8) -> Account {
+    let (owned, new) = store.create_account(account_id(n), &identity(n), wall(0)).await.expect("a working store");
+    assert!(new, "account {n} was there");
+    owned.account
+}
+
+/// The account as the store has it.
+pub(crate) async fn now(store: &Subject, id: &AccountId) -> Account {
+    store.account(id).await.expect("a working store").expect("the account is there").account
+}
+
+/// Commits an act that must go through, and checks that the store then holds what the act means.
+pub(crate) async fn done(store: &Subject, before: &Account, act: &Act) -> Account {
+    let after = before.clone().after(act);
+    assert_eq!(store.commit(act).await.expect("a working store"), Commit::Done(after.clone()));
+    assert_eq!(now(store, &before.id).await, after, "what was committed is read back at once");
+    after
+}
+
+/// An act that opens `session`.
+pub(crate) fn opening(account: &Account, session: Session) -> Act {
+    Act { opens: Some(session), ..act(account) }
+}
+
+/// An act that ends the open session at `at` and charges for it.
+pub(crate) fn closing(account: &Account, reason: EndReason, at: u64) -> Act {
+    let open = account.open().expect("a session is open");
+    let burned = i64::try_from(at - open.started.as_ms()).expect("a short session");
+    Act {
+        closes: Some((open.id, end(reason, at))),
+        entries: vec![usage(account.entries + 1, burned, &open.id)],
+        ..act(account)
+    }
+}
+
+/// An act that enters one grant.
+pub(crate) fn granting(account: &Account, ms: i64, name: &str) -> Act {
+    Act { entries: vec![grant(account.entries + 1, ms, name)], ..act(account) }
+}
+
+/// The sessions that recovery finds in a bucket, with their checkpoints.
+pub(crate) async fn recovered(store: &Subject, bucket: u8) -> Vec<(Account, u64)> {
+    let mut found: Vec<_> = store
+        .recover(bucket)
+        .await
+        .expect("a working store")
+        .into_iter()
+        .map(|open| (open.account, open.last_seen.as_ms()))
+        .collect();
+    found.sort_by_key(|(account, _)| account.id);
+    found
+}
+
+/// Where the store's meter clock is.
+pub(crate) async fn alive(store: &Subject) -> Option<u64> {
+    store.clock().await.expect("a working store").map(|fact| fact.last_alive.as_ms())
+}
