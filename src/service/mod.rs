@@ -5,23 +5,25 @@
 //! no new work, what is under way finishes, what memory knows better than the store is written, the store is closed.
 
 mod home;
+mod instruments;
 mod surfaces;
 mod upkeep;
 mod warm;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::{self, Write}, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::{Clock, MeterClock},
     config::{Config, StoreUrl},
     control::{
-        acts::{Acts, Witness},
+        acts::Acts,
         keyring::{KeyPolicy, Keyring, KeyringError},
         tokens::Issuer,
     },
-    engine::{Act, Engine},
+    engine::Engine,
     entropy::{Entropy, OsEntropy},
     ingest::{
         Handler,
@@ -32,6 +34,7 @@ use crate::{
     telemetry::{Health, HttpListener, Phase, Telemetry, UdpListener},
 };
 use home::{Home, HomeError};
+use instruments::Counting;
 use upkeep::Upkeep;
 
 /// Ended sessions that are remembered so that their clients are told why: about 20 MB when full.
@@ -105,15 +108,6 @@ pub struct Service {
     listeners: TaskTracker,
     tasks: TaskTracker,
     upkeep: Upkeep,
-}
-
-/// Counts what acts bring about.
-struct Counting(Telemetry);
-
-impl Witness for Counting {
-    fn committed(&self, act: &Act) {
-        self.0.committed(act);
-    }
 }
 
 impl Service {
@@ -274,8 +268,7 @@ async fn open_store(config: &Config, telemetry: &Telemetry) -> Result<Arc<dyn St
     };
     let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, &SqliteOptions::default()));
     let store = opening.await.expect("opening the store does not panic")?;
-    let telemetry = telemetry.clone();
-    Ok(Arc::new(Observed::new(store, move |operation, took, ok| telemetry.store_operation(operation, took, ok))))
+    Ok(Arc::new(Observed::new(store, Counting(telemetry.clone()))))
 }
 
 async fn listen(
@@ -303,4 +296,37 @@ fn listen_udp(addr: SocketAddr, config: &Config, telemetry: &Telemetry) -> Resul
         );
     }
     Ok(listener)
+}
+
+/// Runs a service until it is told to stop by SIGTERM or SIGINT.
+///
+/// Prints the ready line on standard output. `welcome` is told where it listens, and whether this is the first start.
+///
+/// # Errors
+///
+/// [`ServiceError`].
+pub async fn run(config: Config, welcome: impl FnOnce(&Listening, bool)) -> Result<(), ServiceError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let service = tokio::select! {
+        started = Service::start(config) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    welcome(service.listening(), service.is_first_start());
+    say_ready(service.listening())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(service.stop().await?)
+}
+
+fn say_ready(listening: &Listening) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", listening.ready_line())?;
+    out.flush()
 }

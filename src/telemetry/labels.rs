@@ -108,8 +108,6 @@ labels! {
     StoreOutcome("outcome") {
         /// It was done.
         Ok = "ok",
-        /// Another act came first; it is tried again.
-        Conflict = "conflict",
         /// The store failed.
         Error = "error",
     }

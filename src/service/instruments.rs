@@ -1,0 +1,126 @@
+//! What happens in the parts, told to telemetry.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::Clock,
+    control::{
+        acts::Witness,
+        http::{Activated, ErrorCode, Instruments, LimitedBy, Phase, Told},
+    },
+    engine::{Act, Engine},
+    store::{Operation, StoreObserver},
+    telemetry::{
+        self, ActLimit, ActivationOutcome, RenewalOutcome, Route, StoreOperation, StoreOutcome, Telemetry,
+        VerdictOutcome,
+    },
+};
+
+/// Tells telemetry, and answers what the surfaces ask of it.
+pub(super) struct Dashboard {
+    pub(super) telemetry: Telemetry,
+    pub(super) engine: Arc<Engine>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Instruments for Dashboard {
+    fn phase(&self) -> Phase {
+        match self.telemetry.health().phase() {
+            telemetry::Phase::Starting | telemetry::Phase::Warming => Phase::WarmingUp,
+            telemetry::Phase::Ready => Phase::Ready,
+            telemetry::Phase::Draining => Phase::Draining,
+        }
+    }
+
+    fn store_reachable(&self) -> bool {
+        self.telemetry.health().report().store_reachable
+    }
+
+    fn exposition(&self) -> String {
+        self.telemetry.sessions(self.engine.live(), self.engine.remembered());
+        self.telemetry.meter_time(self.clock.now());
+        self.telemetry.render()
+    }
+
+    fn answered(&self, route: &str, status: u16, took: Duration) {
+        self.telemetry.http_request(Route::of(route), status, took);
+    }
+
+    fn activated(&self, outcome: Activated) {
+        let outcome = match outcome {
+            Activated::Opened => ActivationOutcome::Opened,
+            Activated::Superseding => ActivationOutcome::Superseding,
+            Activated::Refused(ErrorCode::TankEmpty) => ActivationOutcome::TankEmpty,
+            Activated::Refused(ErrorCode::UnknownAudience) => ActivationOutcome::UnknownAudience,
+            Activated::Refused(ErrorCode::RateLimited) => ActivationOutcome::Limited,
+            Activated::Refused(code) if code.status().is_server_error() => ActivationOutcome::Unavailable,
+            Activated::Refused(_) => ActivationOutcome::BadCredentials,
+        };
+        self.telemetry.activations(outcome).increment(1);
+    }
+
+    fn renewed(&self, refused: Option<ErrorCode>) {
+        let outcome = match refused {
+            None => RenewalOutcome::Renewed,
+            Some(ErrorCode::SessionEnded) => RenewalOutcome::SessionEnded,
+            Some(ErrorCode::BadFrame) => RenewalOutcome::BadFrame,
+            Some(ErrorCode::RateLimited) => RenewalOutcome::Limited,
+            Some(code) if code.status().is_server_error() => RenewalOutcome::Unavailable,
+            Some(_) => RenewalOutcome::BadCredentials,
+        };
+        self.telemetry.renewals(outcome).increment(1);
+    }
+
+    fn told(&self, told: Told) {
+        let outcome = match told {
+            Told::Active => VerdictOutcome::Active,
+            Told::Inactive => VerdictOutcome::Inactive,
+            Told::Unavailable => VerdictOutcome::Unavailable,
+        };
+        self.telemetry.verdicts(outcome).increment(1);
+    }
+
+    fn limited(&self, by: LimitedBy) {
+        let by = match by {
+            LimitedBy::Account => ActLimit::Account,
+            LimitedBy::Address => ActLimit::Address,
+        };
+        self.telemetry.acts_limited(by).increment(1);
+    }
+}
+
+/// Counts what acts bring about.
+pub(super) struct Counting(pub(super) Telemetry);
+
+impl Witness for Counting {
+    fn committed(&self, act: &Act) {
+        self.0.committed(act);
+    }
+}
+
+impl StoreObserver for Counting {
+    fn done(&self, operation: Operation, took: Duration, ok: bool) {
+        let operation = match operation {
+            Operation::Account | Operation::AccountOf | Operation::AccountByKey | Operation::Session => {
+                StoreOperation::ReadAccount
+            }
+            Operation::Commit | Operation::CreateAccount => StoreOperation::CommitAct,
+            Operation::Accounts | Operation::Entry | Operation::Entries => StoreOperation::ReadList,
+            Operation::Checkpoint => StoreOperation::WriteCheckpoints,
+            Operation::Recover => StoreOperation::Recover,
+            Operation::Clock | Operation::KeepClock => StoreOperation::WriteMeter,
+            Operation::AddAccountKey
+            | Operation::AccountKeys
+            | Operation::RemoveAccountKey
+            | Operation::PutEdge
+            | Operation::Edges
+            | Operation::RemoveEdge
+            | Operation::SigningKeys
+            | Operation::PutSigningKey
+            | Operation::RemoveSigningKey
+            | Operation::Close => StoreOperation::Settings,
+        };
+        let outcome = if ok { StoreOutcome::Ok } else { StoreOutcome::Error };
+        self.0.store_operation(operation, outcome, took);
+    }
+}

@@ -1,0 +1,108 @@
+//! The HTTP surfaces of control, made ready for the listeners of ingest.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use async_trait::async_trait;
+use hyper::{Request, Response, body::Incoming};
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::Clock,
+    config::{ActRate, Config},
+    control::{
+        acts::Acts,
+        http::{AdminToken, Body, Parts as SurfaceParts, Rate, Settings, Surface},
+        tokens::Issuer,
+    },
+    engine::Engine,
+    entropy::Entropy,
+    ingest::http::Fallback,
+    store::{Store, StoreError},
+    telemetry::Telemetry,
+};
+
+use super::{Listening, instruments::Dashboard};
+
+/// What the surfaces are made of.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) public_url: String,
+    pub(super) listening: &'a Listening,
+    pub(super) admin_token: Zeroizing<String>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) acts: Arc<Acts>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) telemetry: Telemetry,
+}
+
+/// What answers at the two listeners.
+pub(super) struct Surfaces {
+    pub(super) public: Public,
+    pub(super) admin: Admin,
+}
+
+/// Answers what comes to the public listener.
+pub(super) struct Public(Arc<Surface>);
+
+/// Answers what comes to the listener for operators.
+pub(super) struct Admin(Arc<Surface>);
+
+pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
+    let Parts { config, listening, .. } = parts;
+    let named = |name: &str, addr: Option<SocketAddr>| addr.map(|addr| (name.to_owned(), addr.to_string()));
+    let rate = |rate: ActRate| Rate { per_s: rate.per_s, burst: rate.burst };
+    let settings = Settings {
+        audience: config.token.audience.clone(),
+        http_url: parts.public_url,
+        udp: listening.udp.map(|bound| {
+            config.udp.public_addr.as_ref().map_or_else(|| bound.to_string(), |addr| addr.as_str().to_owned())
+        }),
+        listeners: [
+            named("http", Some(listening.http)),
+            named("udp", listening.udp),
+            named("admin", Some(listening.admin)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        admin_token: AdminToken::new(&parts.admin_token),
+        max_body_bytes: config.http.max_body_bytes as usize,
+        body_timeout: config.http.body_timeout(),
+        per_account: config.limits.per_account().map(rate),
+        per_address: config.limits.per_address().map(rate),
+    };
+    let surface = Surface::open(SurfaceParts {
+        acts: parts.acts,
+        engine: Arc::clone(&parts.engine),
+        store: parts.store,
+        clock: Arc::clone(&parts.clock),
+        entropy: parts.entropy,
+        issuer: parts.issuer,
+        instruments: Arc::new(Dashboard { telemetry: parts.telemetry, engine: parts.engine, clock: parts.clock }),
+        settings,
+    })
+    .await?;
+    let surface = Arc::new(surface);
+    Ok(Surfaces { public: Public(Arc::clone(&surface)), admin: Admin(surface) })
+}
+
+#[async_trait]
+impl Fallback for Public {
+    type Body = Body;
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        Arc::clone(&self.0).public(request).await
+    }
+}
+
+#[async_trait]
+impl Fallback for Admin {
+    type Body = Body;
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        Arc::clone(&self.0).admin(request).await
+    }
+}
