@@ -1,0 +1,315 @@
+//! Accounts and their credit.
+
+use axum::{Json as Answer, extract::State, http::HeaderMap, response::IntoResponse};
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    control::acts::View,
+    engine::{AccountId, Credit, EntryKind, Moment, NewEntry, Source},
+    entropy::draw,
+    store::{Identity, Owned},
+    wire::Millis,
+};
+
+use super::{
+    Shared, SharedState,
+    extract::{AccountPath, Json, Page, text},
+    openapi::{AdminBodyErrors, AdminErrors, CreditErrors},
+    problem::{ErrorCode, Problem},
+    shapes::{Entries, EntryShape, SessionShape, time},
+};
+
+/// The issuer of accounts that no identity provider knows.
+const LOCAL: &str = "local";
+/// Bytes of an issuer or a subject.
+const MAX_IDENTITY: usize = 512;
+/// Bytes of a note.
+const MAX_REASON: usize = 256;
+/// Bytes of an `Idempotency-Key`.
+const MAX_IDEMPOTENCY_KEY: usize = 128;
+/// Seconds that one entry may move: ten years.
+const MAX_CREDIT_S: u64 = 10 * 366 * 24 * 60 * 60;
+/// Names that begin like this are the service's own.
+const OWN_NAMES: &str = "gastank:";
+/// The name of the credit that an account is created with.
+const CREATION: &str = "gastank:creation";
+
+/// An account to be made.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CreateRequest {
+    /// The identity provider. Absent: `local`.
+    issuer: Option<String>,
+    /// The person's name there. Absent: the account's id.
+    subject: Option<String>,
+    /// Credit to begin with, in seconds. Entered once, however often this is asked.
+    credit_s: Option<u64>,
+    /// Whether to make an account key too.
+    key: Option<bool>,
+}
+
+/// An account that was made, or was there.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CreateAnswer {
+    /// Its id.
+    account: String,
+    /// The account key that was asked for. Shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+/// An account with its owner.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OwnedAccount {
+    /// Its id.
+    account: String,
+    /// The identity provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    /// The person's name there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// What is left to burn, in seconds.
+    remaining_s: u64,
+    /// Its latest session. `null` if there has been none.
+    session: Option<SessionShape>,
+}
+
+/// A page of accounts.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Accounts {
+    /// The accounts, in order of their ids.
+    accounts: Vec<OwnedAccount>,
+    /// `after` of the next page. Absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Credit to be entered.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CreditRequest {
+    /// Seconds to add; negative: to take away, as far as the tank has them.
+    seconds: i64,
+    /// A note for people.
+    reason: Option<String>,
+}
+
+/// Credit that was entered.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CreditAnswer {
+    /// The entry.
+    entry: EntryShape,
+    /// What is left to burn, in seconds.
+    remaining_s: u64,
+    /// Whether it had been entered before, and nothing was changed now.
+    repeated: bool,
+}
+
+/// Makes an account. The same issuer and subject again are the same account.
+#[utoipa::path(
+    post, path = "/admin/accounts", tag = "admin", security(("admin_token" = [])),
+    request_body = Option<CreateRequest>,
+    responses(
+        (status = 201, description = "The account was made.", body = CreateAnswer),
+        (status = 200, description = "The account was there.", body = CreateAnswer),
+        AdminBodyErrors,
+    ),
+)]
+pub(super) async fn create(
+    State(shared): SharedState,
+    Json(asked): Json<CreateRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    let id = AccountId::from_bytes(draw(&*shared.entropy));
+    let identity = Identity {
+        issuer: text("issuer", asked.issuer.unwrap_or_else(|| LOCAL.to_owned()), MAX_IDENTITY)?,
+        subject: text("subject", asked.subject.unwrap_or_else(|| id.to_string()), MAX_IDENTITY)?,
+    };
+    let credit_s = asked.credit_s.unwrap_or(0);
+    let credit = Credit::from_secs(bounded(i64::try_from(credit_s).unwrap_or(i64::MAX))?);
+    let (owned, made) = shared.store.create_account(id, &identity, shared.clock.wall()).await?;
+    let account = owned.account.id;
+    if credit > Credit::ZERO {
+        let new = NewEntry {
+            kind: EntryKind::Grant,
+            amount: credit,
+            source: Source::Admin,
+            external_id: CREATION.to_owned(),
+            reason: None,
+        };
+        shared.acts.credit(&account, new).await?;
+    }
+    let key = match asked.key {
+        Some(true) => Some(shared.add_account_key(account).await?.key),
+        Some(false) | None => None,
+    };
+    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Answer(CreateAnswer { account: account.to_string(), key })))
+}
+
+/// The accounts, in order of their ids.
+#[utoipa::path(
+    get, path = "/admin/accounts", tag = "admin", security(("admin_token" = [])),
+    params(
+        ("after" = Option<String>, Query, description = "From after this account on."),
+        ("limit" = Option<u16>, Query, description = "So many accounts, 1 to 1000; 100 by default."),
+    ),
+    responses((status = 200, description = "A page of accounts.", body = Accounts), AdminErrors),
+)]
+pub(super) async fn list(State(shared): SharedState, page: Page<String>) -> Result<Answer<Accounts>, Problem> {
+    let wrong = || Problem::bad_request("`after` is not an account's id");
+    let after = page.after.as_deref().map(|id| AccountId::parse(id).ok_or_else(wrong)).transpose()?;
+    let (rows, more) = page.cut(shared.store.accounts(after, page.limit + 1).await?);
+    let next = rows.last().filter(|_| more).map(|owned| owned.account.id.to_string());
+    Ok(Answer(Accounts { accounts: rows.into_iter().map(|owned| shared.glance(owned)).collect(), next }))
+}
+
+/// An account.
+#[utoipa::path(
+    get, path = "/admin/accounts/{id}", tag = "admin", security(("admin_token" = [])),
+    params(("id" = String, Path, description = "The account's id.")),
+    responses((status = 200, description = "The account.", body = OwnedAccount), AdminErrors),
+)]
+pub(super) async fn show(
+    State(shared): SharedState,
+    AccountPath(account): AccountPath,
+) -> Result<Answer<OwnedAccount>, Problem> {
+    let view = shared.acts.view(&account).await?;
+    Ok(Answer(OwnedAccount::of(view, shared.engine.policy().timeout)))
+}
+
+/// Deletes an account for good: its session ends, its owner, keys and ledger go.
+#[utoipa::path(
+    delete, path = "/admin/accounts/{id}", tag = "admin", security(("admin_token" = [])),
+    params(("id" = String, Path, description = "The account's id.")),
+    responses((status = 204, description = "The account is gone."), AdminErrors),
+)]
+pub(super) async fn delete(State(shared): SharedState, AccountPath(account): AccountPath) -> Result<StatusCode, Problem> {
+    shared.acts.delete(&account).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Enters credit, once: the same `Idempotency-Key` again changes nothing.
+#[utoipa::path(
+    post, path = "/admin/accounts/{id}/credit", tag = "admin", security(("admin_token" = [])),
+    params(
+        ("id" = String, Path, description = "The account's id."),
+        ("Idempotency-Key" = String, Header, description = "The entry's name: 1 to 128 visible ASCII characters."),
+    ),
+    request_body = CreditRequest,
+    responses((status = 200, description = "It is in the ledger.", body = CreditAnswer), CreditErrors),
+)]
+pub(super) async fn credit(
+    State(shared): SharedState,
+    AccountPath(account): AccountPath,
+    headers: HeaderMap,
+    Json(asked): Json<CreditRequest>,
+) -> Result<Answer<CreditAnswer>, Problem> {
+    let external_id = idempotency_key(&headers)?;
+    let seconds = bounded(asked.seconds)?;
+    if seconds == 0 {
+        return Err(Problem::bad_request("`seconds` is zero"));
+    }
+    let new = NewEntry {
+        kind: if seconds > 0 { EntryKind::Grant } else { EntryKind::Refund },
+        amount: Credit::from_secs(seconds),
+        source: Source::Admin,
+        external_id,
+        reason: asked.reason.map(|reason| text("reason", reason, MAX_REASON)).transpose()?,
+    };
+    let credited = shared.acts.credit(&account, new).await?;
+    Ok(Answer(CreditAnswer {
+        entry: credited.entry.into(),
+        remaining_s: credited.remaining.as_secs(),
+        repeated: credited.repeated,
+    }))
+}
+
+/// An account's ledger, newest last.
+#[utoipa::path(
+    get, path = "/admin/accounts/{id}/entries", tag = "admin", security(("admin_token" = [])),
+    params(
+        ("id" = String, Path, description = "The account's id."),
+        ("after" = Option<u64>, Query, description = "From after this entry's number on."),
+        ("limit" = Option<u16>, Query, description = "So many entries, 1 to 1000; 100 by default."),
+    ),
+    responses((status = 200, description = "A page of the ledger.", body = Entries), AdminErrors),
+)]
+pub(super) async fn entries(
+    State(shared): SharedState,
+    AccountPath(account): AccountPath,
+    page: Page<u64>,
+) -> Result<Answer<Entries>, Problem> {
+    shared.existing(&account).await?;
+    Ok(Answer(shared.ledger(&account, &page).await?))
+}
+
+impl OwnedAccount {
+    fn of(view: View, timeout: Millis) -> Self {
+        let session = SessionShape::of(&view.owned, &view.moment, timeout);
+        let (issuer, subject) = view.owned.identity.map(|identity| (identity.issuer, identity.subject)).unzip();
+        Self {
+            account: view.owned.account.id.to_string(),
+            issuer,
+            subject,
+            created_at: time(view.owned.created_at),
+            remaining_s: view.remaining.as_secs(),
+            session,
+        }
+    }
+}
+
+impl Shared {
+    /// An account as it stands now; nothing is settled for it.
+    fn glance(&self, owned: Owned) -> OwnedAccount {
+        let now = self.clock.now();
+        let sighting = owned.account.open().and_then(|session| self.engine.sighting(&session.id, now));
+        let moment = Moment { now, wall: self.clock.wall(), sighting };
+        let timeout = self.engine.policy().timeout;
+        let remaining = owned.account.remaining(&moment, timeout);
+        OwnedAccount::of(View { owned, moment, remaining }, timeout)
+    }
+
+    /// Refuses an account that is not there or has been deleted.
+    pub(super) async fn existing(&self, account: &AccountId) -> Result<(), Problem> {
+        match self.store.account(account).await? {
+            Some(owned) if !owned.account.deleted => Ok(()),
+            _ => Err(Problem::not_found("account")),
+        }
+    }
+}
+
+fn bounded(seconds: i64) -> Result<i64, Problem> {
+    if seconds.unsigned_abs() > MAX_CREDIT_S {
+        return Err(Problem::bad_request(format!("an entry moves {MAX_CREDIT_S} seconds at most")));
+    }
+    Ok(seconds)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let missing = || {
+        let detail = "the header names the entry, so that a repeated request enters it once";
+        Problem::new(ErrorCode::IdempotencyKeyRequired, detail)
+    };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let value = values.next().ok_or_else(missing)?;
+    if values.next().is_some() {
+        return Err(Problem::bad_request("there is more than one Idempotency-Key"));
+    }
+    let key = value.to_str().unwrap_or_default();
+    if key.is_empty() {
+        return Err(missing());
+    }
+    let legal = key.len() <= MAX_IDEMPOTENCY_KEY && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if !legal || key.starts_with(OWN_NAMES) {
+        let detail = format!(
+            "an Idempotency-Key is 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters and does not begin with \
+             `{OWN_NAMES}`"
+        );
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(key.to_owned())
+}

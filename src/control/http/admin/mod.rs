@@ -1,0 +1,57 @@
+//! What operators ask. Figures and health are open; everything else needs the administration's token.
+
+mod accounts;
+mod edges;
+mod keys;
+mod service;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::peer::Peer;
+
+use super::{Shared, SharedState, auth, extract, instruments, openapi, problem, shapes};
+
+/// The routes, with their description.
+pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(service::metrics))
+        .routes(routes!(service::live))
+        .routes(routes!(service::ready))
+        .routes(routes!(service::status))
+        .routes(routes!(accounts::create, accounts::list))
+        .routes(routes!(accounts::show, accounts::delete))
+        .routes(routes!(accounts::credit))
+        .routes(routes!(accounts::entries))
+        .routes(routes!(keys::add_account_key, keys::list_account_keys))
+        .routes(routes!(keys::remove_account_key))
+        .routes(routes!(service::revoke))
+        .routes(routes!(edges::add, edges::list))
+        .routes(routes!(edges::remove))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::signing_keys))
+}
+
+/// The routes, with the check who asks before everything, also before whether a path exists.
+pub(super) fn guarded(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    router.layer(middleware::from_fn_with_state(Arc::clone(shared), guard))
+}
+
+async fn guard(State(shared): SharedState, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let open = path == "/metrics" || path.starts_with("/health/");
+    if !open {
+        let peer = request.extensions().get::<Peer>().copied();
+        if let Err(problem) = shared.operator(request.headers(), peer) {
+            return problem.into_response();
+        }
+    }
+    next.run(request).await
+}

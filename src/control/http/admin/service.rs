@@ -1,0 +1,120 @@
+//! The service itself: figures, health, status; and the revocation of sessions.
+
+use std::collections::BTreeMap;
+
+use axum::{Json as Answer, extract::State, http::HeaderValue, response::IntoResponse};
+use hyper::header::CONTENT_TYPE;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    SharedState,
+    extract::SessionPath,
+    instruments::Phase,
+    openapi::{AdminErrors, ReadinessErrors},
+    problem::{ErrorCode, Problem},
+    shapes::Remaining,
+};
+
+/// Every figure, in the Prometheus text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "admin",
+    responses((status = 200, description = "The figures.", body = String, content_type = "text/plain")),
+)]
+pub(super) async fn metrics(State(shared): SharedState) -> impl IntoResponse {
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(CONTENT_TYPE, content_type)], shared.instruments.exposition())
+}
+
+/// How the service does.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `warming_up`, `ready` or `draining`.
+    #[schema(value_type = String, example = "ready")]
+    phase: &'static str,
+}
+
+/// The process is alive.
+#[utoipa::path(
+    get, path = "/health/live", tag = "admin",
+    responses((status = 200, description = "It is.", body = Health)),
+)]
+pub(super) async fn live(State(shared): SharedState) -> Answer<Health> {
+    Answer(Health { phase: shared.instruments.phase().name() })
+}
+
+/// Whether traffic may come.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "admin",
+    responses((status = 200, description = "It may.", body = Health), ReadinessErrors),
+)]
+pub(super) async fn ready(State(shared): SharedState) -> Result<Answer<Health>, Problem> {
+    let phase = shared.instruments.phase();
+    match phase {
+        Phase::Ready => Ok(Answer(Health { phase: phase.name() })),
+        Phase::WarmingUp => Err(Problem::new(ErrorCode::WarmingUp, "not every session is known yet")),
+        Phase::Draining => Err(Problem::new(ErrorCode::ShuttingDown, "nothing new is taken")),
+    }
+}
+
+/// How the service does, in detail.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    /// The version of the program.
+    #[schema(value_type = String, example = "0.1.0")]
+    version: &'static str,
+    /// `warming_up`, `ready` or `draining`.
+    #[schema(value_type = String, example = "ready")]
+    phase: &'static str,
+    /// How long it has been up, in milliseconds.
+    uptime_ms: u64,
+    /// Meter time now, in milliseconds.
+    meter_ms: u64,
+    /// Sessions in memory that are open.
+    live_sessions: usize,
+    /// Sessions in memory that have ended.
+    remembered_sessions: usize,
+    /// Registered edges.
+    edges: usize,
+    /// The store.
+    store: StoreStatus,
+    /// The listeners that are on, and where.
+    listeners: BTreeMap<String, String>,
+}
+
+/// How the store does.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StoreStatus {
+    /// Whether it can be reached.
+    reachable: bool,
+}
+
+/// How the service does, in detail.
+#[utoipa::path(
+    get, path = "/admin/status", tag = "admin", security(("admin_token" = [])),
+    responses((status = 200, description = "The status.", body = Status), AdminErrors),
+)]
+pub(super) async fn status(State(shared): SharedState) -> Answer<Status> {
+    let now = shared.clock.now();
+    Answer(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        phase: shared.instruments.phase().name(),
+        uptime_ms: now.since(shared.started).get(),
+        meter_ms: now.as_ms(),
+        live_sessions: shared.engine.live(),
+        remembered_sessions: shared.engine.remembered(),
+        edges: shared.edges.len(),
+        store: StoreStatus { reachable: shared.instruments.store_reachable() },
+        listeners: shared.settings.listeners.iter().cloned().collect(),
+    })
+}
+
+/// Ends a session as revoked. One that is over stays as it is.
+#[utoipa::path(
+    post, path = "/admin/sessions/{id}/revoke", tag = "admin", security(("admin_token" = [])),
+    params(("id" = String, Path, description = "The session's id.")),
+    responses((status = 200, description = "The session is over.", body = Remaining), AdminErrors),
+)]
+pub(super) async fn revoke(State(shared): SharedState, SessionPath(session): SessionPath) -> Result<Answer<Remaining>, Problem> {
+    Ok(Answer(shared.acts.revoke(&session).await?.into()))
+}

@@ -1,0 +1,271 @@
+//! What edges ask: is this token still good? (RFC 7662)
+//!
+//! Answered from memory: the token names its session, the session remembers the token's hash. No store, no public-key
+//! work, no router. Whatever is not active is exactly `{"active":false}`, so that an edge learns nothing more.
+
+use std::collections::HashMap;
+
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::{
+    HeaderMap, Method, Request, Response,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use parking_lot::RwLock;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    control::tokens::{claims_of, session_of},
+    engine::{TokenHash, Verdict},
+    peer::Peer,
+    store::{Edge, Store, StoreError},
+};
+
+use super::{
+    Body, BoxError, Shared,
+    auth::{Authorization, SecretHash, basic_pair},
+    extract::{read_body, require_type},
+    instruments::{Phase, Told},
+    limits::LimitedBy,
+    openapi::IntrospectErrors,
+    problem::{ErrorCode, Problem},
+};
+
+/// The path of introspection.
+pub(super) const INTROSPECT: &str = "/oauth/introspect";
+
+/// The one answer about a token that is not good, whatever the reason.
+const INACTIVE: &[u8] = br#"{"active":false}"#;
+
+/// The registered edges, by client id. The store's, kept in memory.
+pub(super) struct Edges(RwLock<HashMap<String, Edge>>);
+
+impl Edges {
+    pub(super) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let edges = store.edges().await?;
+        Ok(Self(RwLock::new(edges.into_iter().map(|edge| (edge.client_id.clone(), edge)).collect())))
+    }
+
+    pub(super) fn put(&self, edge: Edge) {
+        self.0.write().insert(edge.client_id.clone(), edge);
+    }
+
+    pub(super) fn remove(&self, client_id: &str) {
+        self.0.write().remove(client_id);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.read().len()
+    }
+
+    /// The edges, in order of their registration.
+    pub(super) fn all(&self) -> Vec<Edge> {
+        let mut edges: Vec<_> = self.0.read().values().cloned().collect();
+        edges.sort_by(|a, b| (a.created_at, &a.client_id).cmp(&(b.created_at, &b.client_id)));
+        edges
+    }
+
+    pub(super) fn know_audience(&self, audience: &str) -> bool {
+        self.0.read().values().any(|edge| edge.audience == audience)
+    }
+
+    /// The audience of the edge whose credentials these are.
+    fn audience(&self, client_id: &str, secret: &str) -> Option<String> {
+        let presented = SecretHash::of(secret.as_bytes());
+        let edges = self.0.read();
+        let edge = edges.get(client_id)?;
+        presented.is_any_of(&edge.secret_hashes).then(|| edge.audience.clone())
+    }
+}
+
+/// What is asked of a token.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the interface's description; the form is read by hand, to refuse what is given twice")]
+pub(super) struct IntrospectForm {
+    /// The token.
+    token: String,
+    /// Accepted, and without effect.
+    token_type_hint: Option<String>,
+    /// The edge's client id, unless it is in the `Authorization` header.
+    client_id: Option<String>,
+    /// The edge's client secret, unless it is in the `Authorization` header.
+    client_secret: Option<String>,
+}
+
+/// What an edge is told. All but `active` is there only for a token that is good.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Introspection<'a> {
+    /// Whether the token is good.
+    active: bool,
+    /// Always `Bearer`.
+    #[schema(value_type = Option<String>)]
+    token_type: &'static str,
+    /// Who issued it.
+    #[schema(value_type = Option<String>)]
+    iss: &'a str,
+    /// The edge it is for.
+    #[schema(value_type = Option<String>)]
+    aud: &'a str,
+    /// The account's name at this edge, and at no other.
+    #[schema(value_type = Option<String>)]
+    sub: &'a str,
+    /// The client it was issued to.
+    #[schema(value_type = Option<String>)]
+    client_id: &'a str,
+    /// When it was issued, in seconds since 1970.
+    #[schema(value_type = Option<u64>)]
+    iat: u64,
+    /// When it expires, in seconds since 1970.
+    #[schema(value_type = Option<u64>)]
+    exp: u64,
+    /// Its id.
+    #[schema(value_type = Option<String>)]
+    jti: &'a str,
+}
+
+/// Whether a token is good now (RFC 7662). Anything not good is exactly `{"active":false}`.
+#[utoipa::path(
+    post, path = "/oauth/introspect", tag = "edge", security(("client" = [])),
+    request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "What the token is worth.", body = Introspection<'_>), IntrospectErrors),
+)]
+pub(super) async fn introspect<B>(shared: &Shared, request: Request<B>) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    if request.method() != Method::POST {
+        let problem = Problem::new(ErrorCode::MethodNotAllowed, "the header Allow says which are");
+        let mut response = problem.into_response();
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response.map(Either::Right);
+    }
+    match verdict(shared, request).await {
+        Ok(Some(body)) => {
+            shared.instruments.told(Told::Active);
+            answer(Bytes::from(body))
+        }
+        Ok(None) => {
+            shared.instruments.told(Told::Inactive);
+            answer(Bytes::from_static(INACTIVE))
+        }
+        Err(problem) => {
+            if problem.code.status().is_server_error() {
+                shared.instruments.told(Told::Unavailable);
+            }
+            problem.for_oauth().into_response().map(Either::Right)
+        }
+    }
+}
+
+fn answer(body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The answer about a token that is good; `None` about any other.
+async fn verdict<B>(shared: &Shared, request: Request<B>) -> Result<Option<Vec<u8>>, Problem>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    if shared.instruments.phase() == Phase::WarmingUp {
+        return Err(Problem::new(ErrorCode::WarmingUp, "not every session is known yet"));
+    }
+    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+        return Err(Problem::bad_request("parameters go into the body, where no log keeps them"));
+    }
+    let (parts, body) = request.into_parts();
+    require_type(&parts.headers, "application/x-www-form-urlencoded")?;
+    let body = read_body(shared, body).await?;
+    let form = Form::parse(&body)?;
+    let audience = form.authenticate(shared, &parts.headers, parts.extensions.get::<Peer>().copied())?;
+    let token = form.token.as_deref().ok_or_else(|| Problem::bad_request("the parameter `token` is missing"))?;
+    Ok(shared.introspection(token, &audience))
+}
+
+impl Shared {
+    fn introspection(&self, token: &str, audience: &str) -> Option<Vec<u8>> {
+        let session = session_of(token.as_bytes())?;
+        let hash = TokenHash::of(token.as_bytes());
+        match self.engine.verdict(&session, &hash, self.clock.now()) {
+            Verdict::Valid { .. } => {}
+            Verdict::Invalid { .. } | Verdict::Unknown => return None,
+        }
+        let claims = claims_of(token)?;
+        if claims.aud != audience || claims.exp <= self.clock.wall().as_secs() {
+            return None;
+        }
+        let answer = Introspection {
+            active: true,
+            token_type: "Bearer",
+            iss: &claims.iss,
+            aud: &claims.aud,
+            sub: &claims.sub,
+            client_id: &claims.client_id,
+            iat: claims.iat,
+            exp: claims.exp,
+            jti: &claims.jti,
+        };
+        Some(serde_json::to_vec(&answer).expect("strings and integers are always JSON"))
+    }
+}
+
+/// The parameters of a request that mean something. Others are ignored.
+#[derive(Default)]
+struct Form {
+    token: Option<String>,
+    token_type_hint: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+impl Form {
+    fn parse(body: &[u8]) -> Result<Self, Problem> {
+        let mut form = Self::default();
+        for (name, value) in form_urlencoded::parse(body) {
+            let slot = match &*name {
+                "token" => &mut form.token,
+                "token_type_hint" => &mut form.token_type_hint,
+                "client_id" => &mut form.client_id,
+                "client_secret" => &mut form.client_secret,
+                _ => continue,
+            };
+            if slot.replace(value.into_owned()).is_some() {
+                return Err(Problem::bad_request("a parameter is given twice"));
+            }
+        }
+        Ok(form)
+    }
+
+    /// The audience of the edge that asks, by `client_secret_basic` or `client_secret_post`.
+    fn authenticate(&self, shared: &Shared, headers: &HeaderMap, peer: Option<Peer>) -> Result<String, Problem> {
+        let basic = match Authorization::of(headers)? {
+            Authorization::Basic(encoded) => Some(basic_pair(encoded).ok_or_else(Problem::bad_credentials)?),
+            Authorization::Bearer(_) => return Err(Problem::bad_credentials()),
+            Authorization::Missing => None,
+        };
+        let pair = match (basic, &self.client_id, &self.client_secret) {
+            (Some(_), _, Some(_)) => {
+                return Err(Problem::bad_request("client credentials are given in two ways"));
+            }
+            (Some((id, _)), Some(other), None) if id != *other => {
+                return Err(Problem::bad_request("client credentials are given in two ways"));
+            }
+            (Some(pair), _, None) => Some(pair),
+            (None, Some(id), Some(secret)) => Some((id.clone(), secret.clone())),
+            (None, _, _) => None,
+        };
+        let (client_id, secret) = pair.ok_or_else(Problem::bad_credentials)?;
+        if let Some(audience) = shared.edges.audience(&client_id, &secret) {
+            return Ok(audience);
+        }
+        shared.limits.guess(peer).inspect_err(|_| shared.instruments.limited(LimitedBy::Address))?;
+        Err(Problem::bad_credentials())
+    }
+}

@@ -1,0 +1,213 @@
+//! What comes in: bodies and paths, each with its limits.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{
+    HeaderMap,
+    header::CONTENT_TYPE,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    engine::{AccountId, parse_session},
+    wire::SessionId,
+};
+
+use super::{
+    BoxError, Shared,
+    problem::{ErrorCode, Problem},
+};
+
+/// Reads a body, as far as it may be long and in the time that it may take.
+pub(super) async fn read_body<B>(shared: &Shared, body: B) -> Result<Bytes, Problem>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    read_limited(body, shared.settings.max_body_bytes, shared.settings.body_timeout).await
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is collected is limited to `max` bytes, the setting for bodies")]
+async fn read_limited<B>(body: B, max: usize, timeout: Duration) -> Result<Bytes, Problem>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let too_large = || Problem::new(ErrorCode::TooLarge, format!("the limit is {max} bytes"));
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
+    }
+    let collected = tokio::time::timeout(timeout, std::pin::pin!(Limited::new(body, max)).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::bad_request("the body broke off")),
+        Err(_) => Err(Problem::new(ErrorCode::RequestTimeout, "the body did not arrive in time")),
+    }
+}
+
+/// Whether the content type is this one, whatever its parameters.
+pub(super) fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
+}
+
+/// Refuses a body of another type.
+pub(super) fn require_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), Problem> {
+    if has_type(headers, wanted) {
+        return Ok(());
+    }
+    Err(Problem::new(ErrorCode::UnsupportedMediaType, format!("the body's type has to be {wanted}")))
+}
+
+/// A JSON body. No body at all is an empty object. Fields that nobody knows are ignored.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_body(shared, body).await?;
+        if bytes.is_empty() {
+            return parse_json(b"{}").map(Self);
+        }
+        require_type(&parts.headers, "application/json")?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+/// Says where the mistake is but not what stands there: it may be a secret.
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
+    serde_json::from_str(text).map_err(|error| {
+        let what = if error.is_data() { "the body does not have the fields it should" } else { "the body is not JSON" };
+        Problem::bad_request(format!("{what} (line {}, column {})", error.line(), error.column()))
+    })
+}
+
+/// The account that the path names.
+pub(super) struct AccountPath(pub(super) AccountId);
+
+impl FromRequestParts<Arc<Shared>> for AccountPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Problem> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: String,
+        }
+        let absent = || Problem::not_found("account");
+        let Path(Named { id }) = Path::from_request_parts(parts, shared).await.map_err(|_| absent())?;
+        AccountId::parse(&id).map(Self).ok_or_else(absent)
+    }
+}
+
+/// The session that the path names.
+pub(super) struct SessionPath(pub(super) SessionId);
+
+impl FromRequestParts<Arc<Shared>> for SessionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Problem> {
+        let absent = || Problem::not_found("session");
+        let Path(id) = Path::<String>::from_request_parts(parts, shared).await.map_err(|_| absent())?;
+        parse_session(&id).map(Self).ok_or_else(absent)
+    }
+}
+
+/// Rows of a page when the caller does not say.
+const DEFAULT_LIMIT: u16 = 100;
+/// Rows of a page at most.
+pub(super) const MAX_LIMIT: u16 = 1000;
+
+/// Which page of a list is asked for.
+pub(super) struct Page<T> {
+    /// From after this row on.
+    pub(super) after: Option<T>,
+    /// So many rows.
+    pub(super) limit: usize,
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Page<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Problem> {
+        #[derive(Deserialize)]
+        struct Asked<T> {
+            after: Option<T>,
+            limit: Option<u16>,
+        }
+        let Query(asked) = Query::<Asked<T>>::from_request_parts(parts, shared)
+            .await
+            .map_err(|_| Problem::bad_request("`after` or `limit` is not what it should be"))?;
+        let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Problem::bad_request(format!("`limit` is 1 to {MAX_LIMIT}")));
+        }
+        Ok(Self { after: asked.after, limit: usize::from(limit) })
+    }
+}
+
+impl<T> Page<T> {
+    /// The rows of the page, of one more than it has room for; and whether others follow.
+    pub(super) fn cut<R>(&self, mut rows: Vec<R>) -> (Vec<R>, bool) {
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        (rows, more)
+    }
+}
+
+/// A text from outside that is kept: not empty, not too long, without control characters.
+pub(super) fn text(name: &str, value: String, max: usize) -> Result<String, Problem> {
+    if value.is_empty() || value.len() > max || value.chars().any(char::is_control) {
+        return Err(Problem::bad_request(format!("`{name}` is 1 to {max} bytes of text without control characters")));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_json_is_refused_without_repeating_it() {
+        #[derive(Debug, Deserialize)]
+        struct Wanted {
+            #[expect(dead_code, reason = "only its type matters")]
+            audience: Option<String>,
+        }
+        for body in [&b"{\"audience\":\"\xff\"}"[..], b"{\"audience\":12345}", b"{\"audience\":hunter2}", b"[[[", b"nul"] {
+            let problem = parse_json::<Wanted>(body).unwrap_err();
+            let text = format!("{problem:?}");
+            assert_eq!(problem.code, ErrorCode::BadRequest);
+            assert!(!text.contains("12345") && !text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_json_is_refused_or_ignored_but_never_followed() {
+        #[derive(Debug, Deserialize)]
+        struct Wanted {
+            #[expect(dead_code, reason = "only its type matters")]
+            audience: Option<serde_json::Value>,
+        }
+        let deep = "[".repeat(30_000);
+        let closed = format!("{deep}{}", "]".repeat(30_000));
+        assert!(parse_json::<Wanted>(format!("{{\"audience\":{closed}}}").as_bytes()).is_err());
+        assert!(parse_json::<Wanted>(format!("{{\"nobody_knows\":{closed}}}").as_bytes()).is_ok());
+        assert!(parse_json::<Wanted>(deep.as_bytes()).is_err());
+    }
+}

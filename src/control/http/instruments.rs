@@ -1,0 +1,91 @@
+//! What the surface tells the rest of the program, and asks of it.
+
+use std::time::{Duration, Instant};
+
+use super::{limits::LimitedBy, problem::ErrorCode};
+
+/// Where the service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It does not know all sessions yet: a verdict now would be a guess.
+    WarmingUp,
+    /// It takes traffic.
+    Ready,
+    /// It finishes what it began and takes nothing new.
+    Draining,
+}
+
+impl Phase {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WarmingUp => "warming_up",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What an activation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activated {
+    /// A session was opened; none was open before.
+    Opened,
+    /// A session was opened in place of another.
+    Superseding,
+    /// It was refused.
+    Refused(ErrorCode),
+}
+
+/// What an edge was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The token is good.
+    Active,
+    /// The token is not good.
+    Inactive,
+    /// Nothing can be said now.
+    Unavailable,
+}
+
+/// The health and the figures of the service.
+pub trait Instruments: Send + Sync + 'static {
+    /// Where the service is in its life.
+    fn phase(&self) -> Phase;
+
+    /// Whether the store can be reached.
+    fn store_reachable(&self) -> bool;
+
+    /// Every figure in the Prometheus text format.
+    fn exposition(&self) -> String;
+
+    /// A request was answered. `route` is the template of its path; `other` where there is none.
+    fn answered(&self, route: &str, status: u16, took: Duration);
+
+    /// An activation was decided.
+    fn activated(&self, outcome: Activated);
+
+    /// A renewal was decided; `Some` is why it was refused.
+    fn renewed(&self, refused: Option<ErrorCode>);
+
+    /// An edge was answered.
+    fn told(&self, told: Told);
+
+    /// A limit was reached.
+    fn limited(&self, by: LimitedBy);
+}
+
+/// Tells how long a request took. A figure for operators: nothing is decided by it.
+pub(super) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "the latency of requests is measured at the edge of the program")]
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the latency of requests is measured at the edge of the program")]
+    pub(super) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

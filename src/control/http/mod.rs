@@ -1,0 +1,229 @@
+//! The HTTP surfaces: what clients and edges ask on the public listener, and operators on the administrative one.
+//!
+//! [`Surface::public`] answers everything but heartbeats. `POST /oauth/introspect` is answered first, from memory,
+//! without a router; everything else goes through one. Every refusal is a problem document, see [`ErrorCode`].
+
+mod admin;
+mod auth;
+mod clients;
+mod edge;
+mod extract;
+mod instruments;
+mod limits;
+mod openapi;
+mod problem;
+mod shapes;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request as AxumRequest, State},
+    middleware::{self, Next},
+    response::Response as AxumResponse,
+};
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::{Request, Response};
+use tower::ServiceExt;
+
+use crate::{
+    clock::Clock,
+    engine::Engine,
+    entropy::Entropy,
+    store::{Store, StoreError},
+    wire::MeterTime,
+};
+
+use super::{acts::Acts, tokens::Issuer};
+use auth::SecretHash;
+use edge::Edges;
+use instruments::Stopwatch;
+use limits::Limits;
+
+pub use instruments::{Activated, Instruments, Phase, Told};
+pub use limits::{LimitedBy, Rate};
+pub use problem::ErrorCode;
+
+/// The body of every answer.
+pub type Body = Either<Full<Bytes>, axum::body::Body>;
+
+/// Why the body of a request ends early.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the surfaces work with.
+pub struct Parts {
+    /// Does acts.
+    pub acts: Arc<Acts>,
+    /// Gives verdicts.
+    pub engine: Arc<Engine>,
+    /// Holds truth.
+    pub store: Arc<dyn Store>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws ids, keys and secrets.
+    pub entropy: Arc<dyn Entropy>,
+    /// Issues tokens.
+    pub issuer: Arc<Issuer>,
+    /// Health and figures.
+    pub instruments: Arc<dyn Instruments>,
+    /// What is configured.
+    pub settings: Settings,
+}
+
+/// What is configured of the surfaces.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The audience of a token when its client asks for none.
+    pub audience: String,
+    /// Where clients and edges reach the public listener, without a trailing slash.
+    pub http_url: String,
+    /// Host and port where clients reach the UDP listener, if it is on.
+    pub udp: Option<String>,
+    /// The addresses that the listeners are bound to, for operators: name and address.
+    pub listeners: Vec<(String, String)>,
+    /// The bearer token of the administration.
+    pub admin_token: AdminToken,
+    /// Bytes that a body may have.
+    pub max_body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The limit on one account's acts.
+    pub per_account: Option<Rate>,
+    /// The limit on acts from one address.
+    pub per_address: Option<Rate>,
+}
+
+/// The bearer token of the administration. Only its hash is kept.
+#[derive(Clone)]
+pub struct AdminToken(SecretHash);
+
+impl AdminToken {
+    /// The token `text`.
+    pub fn new(text: &str) -> Self {
+        Self(SecretHash::of(text.as_bytes()))
+    }
+}
+
+impl std::fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdminToken(…)")
+    }
+}
+
+/// Answers HTTP requests.
+pub struct Surface {
+    shared: Arc<Shared>,
+    public: Router,
+    admin: Router,
+}
+
+/// What handlers work with.
+struct Shared {
+    acts: Arc<Acts>,
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    issuer: Arc<Issuer>,
+    instruments: Arc<dyn Instruments>,
+    settings: Settings,
+    edges: Edges,
+    limits: Limits,
+    started: MeterTime,
+    openapi: Bytes,
+}
+
+/// What handlers ask for to get at [`Shared`].
+type SharedState = State<Arc<Shared>>;
+
+impl Surface {
+    /// Opens the surfaces; reads the registered edges.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the edges cannot be read.
+    pub async fn open(parts: Parts) -> Result<Self, StoreError> {
+        let (public, admin, document) = openapi::routers();
+        let shared = Arc::new(Shared {
+            edges: Edges::load(&*parts.store).await?,
+            limits: Limits::new(parts.settings.per_account, parts.settings.per_address),
+            started: parts.clock.now(),
+            openapi: openapi::render(&document),
+            acts: parts.acts,
+            engine: parts.engine,
+            store: parts.store,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            issuer: parts.issuer,
+            instruments: parts.instruments,
+            settings: parts.settings,
+        });
+        let finish = |router: Router<Arc<Shared>>| {
+            router.route_layer(middleware::from_fn(note_route)).with_state(Arc::clone(&shared))
+        };
+        let admin = admin::guarded(admin, &shared);
+        Ok(Self { public: finish(public), admin: finish(admin), shared })
+    }
+
+    /// Answers a request that came to the public listener, whoever it is from.
+    ///
+    /// The listener puts a [`Peer`](crate::peer::Peer) into the request's extensions.
+    pub async fn public<B>(self: Arc<Self>, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let stopwatch = Stopwatch::start();
+        if request.uri().path() == edge::INTROSPECT {
+            let response = edge::introspect(&self.shared, request).await;
+            self.shared.instruments.answered(edge::INTROSPECT, response.status().as_u16(), stopwatch.elapsed());
+            return response;
+        }
+        self.shared.route(&self.public, request, &stopwatch).await
+    }
+
+    /// Answers a request that came to the administrative listener. It runs to its end even if the caller goes away.
+    pub async fn admin<B>(self: Arc<Self>, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let stopwatch = Stopwatch::start();
+        let request = request.map(axum::body::Body::new);
+        let task = tokio::spawn(async move { self.shared.route(&self.admin, request, &stopwatch).await });
+        task.await.expect("handlers do not panic, and the runtime outlives its requests")
+    }
+
+    /// The administrative surface as a router, for callers that speak axum.
+    pub fn admin_router(self: &Arc<Self>) -> Router {
+        self.admin.clone()
+    }
+}
+
+impl Shared {
+    async fn route<B>(&self, router: &Router, request: Request<B>, stopwatch: &Stopwatch) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let request = request.map(axum::body::Body::new);
+        let response = match router.clone().oneshot(request).await {
+            Ok(response) => problem::normalised(response),
+            Err(never) => match never {},
+        };
+        let route = response.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
+        self.instruments.answered(route, response.status().as_u16(), stopwatch.elapsed());
+        response.map(Either::Right)
+    }
+}
+
+/// Tells by which route a response came about.
+async fn note_route(request: AxumRequest, next: Next) -> AxumResponse {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}

@@ -1,0 +1,212 @@
+//! The routes, and their description made from the same code (OpenAPI 3.1).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json as Answer, Router,
+    extract::{Path, State},
+    http::HeaderValue,
+    response::IntoResponse,
+};
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde::Serialize;
+use utoipa::{
+    IntoResponses, Modify, OpenApi, ToSchema,
+    openapi::{
+        OpenApi as Document, Ref, RefOr,
+        content::ContentBuilder,
+        response::{Response, ResponseBuilder},
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::control::{keyring::JWKS_LIFETIME, keys::PublicKey};
+
+use super::{
+    Shared, SharedState, admin, clients, edge,
+    problem::{ErrorCode, Problem, ProblemDocument},
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "gastank",
+        description = "Time credit for connected services. Durations are integers with their unit in the name; \
+            times are RFC 3339 in UTC; every refusal is a problem document (RFC 9457)."
+    ),
+    paths(edge::introspect),
+    components(schemas(ProblemDocument<'_>)),
+    modifiers(&Schemes),
+    tags(
+        (name = "clients", description = "Public listener: what clients ask."),
+        (name = "edge", description = "Public listener: what edges ask."),
+        (name = "admin", description = "Administrative listener."),
+    ),
+)]
+struct Api;
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        let mut add = |name: &str, scheme, description: &str| {
+            let mut http = Http::new(scheme);
+            http.description = Some(description.to_owned());
+            components.add_security_scheme(name, SecurityScheme::Http(http));
+        };
+        add("account_key", HttpAuthScheme::Bearer, "An account key, `gtk_…`.");
+        add("session_token", HttpAuthScheme::Bearer, "The session's token, or the one before it.");
+        add("client", HttpAuthScheme::Basic, "A registered edge's client id and secret (or both in the form).");
+        add("admin_token", HttpAuthScheme::Bearer, "The token in `admin.token` of the data directory.");
+    }
+}
+
+/// The public router, the administrative one, and the description of both.
+pub(super) fn routers() -> (Router<Arc<Shared>>, Router<Arc<Shared>>, Document) {
+    let (public, mut document) = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(clients::activate))
+        .routes(routes!(clients::renew))
+        .routes(routes!(clients::deactivate))
+        .routes(routes!(clients::account))
+        .routes(routes!(clients::entries))
+        .routes(routes!(jwks))
+        .routes(routes!(metadata))
+        .routes(routes!(description))
+        .routes(routes!(error_page))
+        .split_for_parts();
+    let (admin, described) = admin::router().split_for_parts();
+    document.merge(described);
+    (public, admin, document)
+}
+
+/// The description as it is served.
+pub(super) fn render(document: &Document) -> Bytes {
+    serde_json::to_vec(document).expect("the description is made of strings, numbers and lists").into()
+}
+
+/// The public keys that tokens are signed with (RFC 7517).
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeySet)]
+struct KeySet {
+    /// The keys.
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<PublicKey>,
+}
+
+/// The public keys that tokens are signed with (RFC 7517).
+#[utoipa::path(
+    get, path = "/.well-known/jwks.json", tag = "edge",
+    responses((status = 200, description = "The keys. May be cached as long as it says.", body = KeySet)),
+)]
+async fn jwks(State(shared): SharedState) -> impl IntoResponse {
+    let cache = format!("public, max-age={}", JWKS_LIFETIME.as_secs());
+    ([(CACHE_CONTROL, cache)], Answer(KeySet { keys: shared.issuer.keyring().published() }))
+}
+
+/// What this service does as an authorization server (RFC 8414).
+#[derive(Serialize, ToSchema)]
+struct ServerMetadata {
+    /// The issuer of its tokens.
+    issuer: String,
+    /// Where its public keys are.
+    jwks_uri: String,
+    /// Where edges ask about tokens.
+    introspection_endpoint: String,
+    /// How edges prove who they are there.
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+    /// None: tokens come from activation.
+    response_types_supported: [&'static str; 0],
+    /// None: tokens come from activation.
+    grant_types_supported: [&'static str; 0],
+}
+
+/// What this service does as an authorization server (RFC 8414).
+#[utoipa::path(
+    get, path = "/.well-known/oauth-authorization-server", tag = "edge",
+    responses((status = 200, description = "The metadata.", body = ServerMetadata)),
+)]
+async fn metadata(State(shared): SharedState) -> Answer<ServerMetadata> {
+    let at = |path: &str| format!("{}{path}", shared.settings.http_url);
+    Answer(ServerMetadata {
+        issuer: shared.issuer.name().to_owned(),
+        jwks_uri: at("/.well-known/jwks.json"),
+        introspection_endpoint: at(edge::INTROSPECT),
+        introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+        response_types_supported: [],
+        grant_types_supported: [],
+    })
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "clients",
+    responses((status = 200, description = "This document.", body = Object)),
+)]
+async fn description(State(shared): SharedState) -> impl IntoResponse {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], shared.openapi.clone())
+}
+
+/// What an error means and what to do about it: the `type` of problem documents leads here.
+#[utoipa::path(
+    get, path = "/errors/{code}", tag = "clients",
+    params(("code" = String, Path, description = "An error's code.")),
+    responses((status = 200, description = "The page.", body = String, content_type = "text/markdown")),
+)]
+async fn error_page(Path(code): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let code = ErrorCode::parse(&code).ok_or_else(|| Problem::not_found("error"))?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("text/markdown; charset=utf-8"))], code.page()))
+}
+
+/// The refusals of a call, by status: one response each, which names its codes.
+fn refusals(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for code in codes {
+        by_status.entry(code.status().as_u16()).or_default().push(format!("`{}`", code.name()));
+    }
+    let response = |codes: Vec<String>| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        ResponseBuilder::new().description(codes.join(", ")).content("application/problem+json", content).build()
+    };
+    by_status.into_iter().map(|(status, codes)| (status.to_string(), response(codes).into())).collect()
+}
+
+macro_rules! refusals {
+    ($( $(#[$doc:meta])* $name:ident: $($code:ident),+; )+) => {
+        $(
+            $(#[$doc])*
+            pub(super) struct $name;
+
+            impl IntoResponses for $name {
+                fn responses() -> BTreeMap<String, RefOr<Response>> {
+                    refusals(&[$(ErrorCode::$code),+])
+                }
+            }
+        )+
+    };
+}
+
+refusals! {
+    /// Of an activation.
+    ActErrors: BadRequest, UnknownAudience, BadCredentials, TankEmpty, RequestTimeout, TooLarge, UnsupportedMediaType,
+        RateLimited, Internal, StoreUnavailable, Overloaded;
+    /// Of a renewal.
+    RenewErrors: BadRequest, BadFrame, BadCredentials, SessionEnded, RequestTimeout, TooLarge, UnsupportedMediaType,
+        RateLimited, Internal, StoreUnavailable, Overloaded;
+    /// Of what else an account's owner asks.
+    OwnerErrors: BadRequest, BadCredentials, RateLimited, Internal, StoreUnavailable, Overloaded;
+    /// Of introspection.
+    IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, TooLarge, UnsupportedMediaType, RateLimited, WarmingUp;
+    /// Of what operators ask without a body.
+    AdminErrors: BadRequest, BadCredentials, NotFound, RateLimited, Internal, StoreUnavailable, Overloaded;
+    /// Of what operators ask with a body.
+    AdminBodyErrors: BadRequest, BadCredentials, NotFound, LimitReached, RequestTimeout, TooLarge, UnsupportedMediaType,
+        RateLimited, Internal, StoreUnavailable, Overloaded;
+    /// Of entering credit.
+    CreditErrors: BadRequest, IdempotencyKeyRequired, BadCredentials, NotFound, IdReused, RequestTimeout, TooLarge,
+        UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, Overloaded;
+    /// Of asking whether traffic may come.
+    ReadinessErrors: WarmingUp, ShuttingDown;
+}
