@@ -17,9 +17,7 @@ use gastank::{
         Account, AccountId, Act, Beat, Credit, Engine, Entry, EntryKind, Moment, Policy, SecretRing, Session, Source,
         TokenHash, Tokens, UnixMs, Verdict, session_text,
     },
-    wire::{
-        BODY_LEN, ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, SessionKey, StateBits,
-    },
+    wire::{BODY_LEN, ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, SessionKey, StateBits},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};

@@ -98,7 +98,8 @@ impl Watch {
 
     /// Bytes have come in.
     fn read(&self) {
-        if self.0.in_flight.load(Ordering::Relaxed) == 0 && self.0.reading_since.load(Ordering::Relaxed) == NOT_READING {
+        if self.0.in_flight.load(Ordering::Relaxed) == 0 && self.0.reading_since.load(Ordering::Relaxed) == NOT_READING
+        {
             self.0.reading_since.store(self.millis(), Ordering::Relaxed);
         }
     }

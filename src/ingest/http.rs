@@ -3,7 +3,7 @@
 //! A heartbeat touches no router. Every other request goes to the [`Fallback`]. Connections, heads, bodies and idle time
 //! are bounded here for all of them.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -60,7 +60,7 @@ pub type ReplyBody<B> = Either<Full<Bytes>, B>;
 #[async_trait]
 pub trait Fallback: Send + Sync + 'static {
     /// What it answers with.
-    type Body: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
     /// Answers a request. Its extensions have the [`Peer`].
     async fn answer(&self, request: Request<Incoming>) -> Response<Self::Body>;
@@ -183,7 +183,12 @@ async fn serve<F: Fallback>(
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).pipeline_flush(true).max_buf_size(16 << 10);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle)
+        .pipeline_flush(true)
+        .max_buf_size(16 << 10);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -209,7 +214,8 @@ async fn serve<F: Fallback>(
 
 /// Tells a peer that there is no room, and lets go of it.
 async fn refuse(mut stream: TcpStream) {
-    const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const NO_ROOM: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let answer = async {
         stream.write_all(NO_ROOM).await?;
         stream.shutdown().await
@@ -232,11 +238,7 @@ impl<F: Fallback> Site<F> {
         self.fallback.answer(request).await.map(Either::Right)
     }
 
-    async fn heartbeat(
-        &self,
-        handler: &Handler,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Problem> {
+    async fn heartbeat(&self, handler: &Handler, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Problem> {
         if request.method() != Method::POST {
             let mut response = Problem::new(Code::MethodNotAllowed).response();
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
@@ -304,4 +306,3 @@ fn is_type(value: &[u8], wanted: &[u8]) -> bool {
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(wanted)
 }
-

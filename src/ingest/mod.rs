@@ -49,12 +49,7 @@ pub enum Reply {
 
 impl Handler {
     /// A handler for all transports.
-    pub fn new(
-        engine: Arc<Engine>,
-        clock: Arc<dyn Clock>,
-        followup: Arc<dyn Followup>,
-        telemetry: Telemetry,
-    ) -> Self {
+    pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, followup: Arc<dyn Followup>, telemetry: Telemetry) -> Self {
         Self { engine, clock, followup, telemetry }
     }
 

@@ -49,7 +49,7 @@ pub enum HomeError {
 }
 
 /// The data directory.
-pub struct Home {
+pub(super) struct Home {
     path: PathBuf,
 }
 
@@ -59,18 +59,18 @@ impl Home {
     /// # Errors
     ///
     /// [`HomeError::Io`].
-    pub fn open(path: &Path) -> Result<Self, HomeError> {
+    pub(super) fn open(path: &Path) -> Result<Self, HomeError> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
         Ok(Self { path: path.to_owned() })
     }
 
     /// Where the cluster secret is.
-    pub fn secret_path(&self) -> PathBuf {
+    pub(super) fn secret_path(&self) -> PathBuf {
         self.path.join(CLUSTER_SECRET)
     }
 
     /// Whether the cluster secret has been made.
-    pub fn has_secret(&self) -> bool {
+    pub(super) fn has_secret(&self) -> bool {
         self.secret_path().exists()
     }
 
@@ -79,7 +79,7 @@ impl Home {
     /// # Errors
     ///
     /// [`HomeError`].
-    pub fn secrets(&self, entropy: &dyn Entropy) -> Result<SecretRing, HomeError> {
+    pub(super) fn secrets(&self, entropy: &dyn Entropy) -> Result<SecretRing, HomeError> {
         let path = self.secret_path();
         let text = read_or_make(&path, || {
             Zeroizing::new(format!("0 {}\n", URL_SAFE_NO_PAD.encode(Zeroizing::new(draw::<32>(entropy)))))
@@ -104,7 +104,7 @@ impl Home {
     /// # Errors
     ///
     /// [`HomeError`].
-    pub fn admin_token(&self, entropy: &dyn Entropy) -> Result<Zeroizing<String>, HomeError> {
+    pub(super) fn admin_token(&self, entropy: &dyn Entropy) -> Result<Zeroizing<String>, HomeError> {
         let path = self.path.join(ADMIN_TOKEN);
         let text = read_or_make(&path, || {
             Zeroizing::new(format!("gta_{}\n", URL_SAFE_NO_PAD.encode(Zeroizing::new(draw::<32>(entropy)))))

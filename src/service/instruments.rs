@@ -26,7 +26,7 @@ pub(super) struct Dashboard {
 impl Instruments for Dashboard {
     fn phase(&self) -> Phase {
         match self.telemetry.health().phase() {
-            telemetry::Phase::Starting | telemetry::Phase::Warming => Phase::WarmingUp,
+            telemetry::Phase::Starting | telemetry::Phase::WarmingUp => Phase::WarmingUp,
             telemetry::Phase::Ready => Phase::Ready,
             telemetry::Phase::Draining => Phase::Draining,
         }

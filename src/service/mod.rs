@@ -10,7 +10,13 @@ mod surfaces;
 mod upkeep;
 mod warm;
 
-use std::{io::{self, Write}, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -124,6 +130,7 @@ impl Service {
         let telemetry = Telemetry::new(wall, Health::new());
 
         let store = open_store(&config, &telemetry).await?;
+        telemetry.health().store_reachable(true);
         if first_start && !store.signing_keys().await?.is_empty() {
             return Err(ServiceError::SecretLost(home.secret_path()));
         }
@@ -148,11 +155,13 @@ impl Service {
             admin: admin.local_addr()?,
         };
 
-        let public_url = config.http.public_url.as_ref().map_or_else(
-            || format!("http://{}", listening.http),
-            |url| url.as_str().to_owned(),
-        );
-        let issuer_name = config.token.issuer.as_ref().map_or_else(|| public_url.clone(), |url| url.as_str().to_owned());
+        let public_url = config
+            .http
+            .public_url
+            .as_ref()
+            .map_or_else(|| format!("http://{}", listening.http), |url| url.as_str().to_owned());
+        let issuer_name =
+            config.token.issuer.as_ref().map_or_else(|| public_url.clone(), |url| url.as_str().to_owned());
         let issuer = Arc::new(Issuer::new(
             issuer_name,
             config.token.client_id.clone(),
@@ -193,12 +202,12 @@ impl Service {
         let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
         let listeners = TaskTracker::new();
         let body = config.http.body_timeout();
-        let site = |heartbeats, fallback| Arc::new(Site { heartbeats, fallback, body });
-        let public_site = site(Some(Arc::clone(&handler)), surfaces.public);
-        listeners.spawn(public.run(public_site, stop_listening.clone()));
-        listeners.spawn(admin.run(site(None, surfaces.admin), stop_listening.clone()));
+        let public_site = Site { heartbeats: Some(Arc::clone(&handler)), fallback: surfaces.public, body };
+        let admin_site = Site { heartbeats: None, fallback: surfaces.admin, body };
+        listeners.spawn(public.run(Arc::new(public_site), stop_listening.clone()));
+        listeners.spawn(admin.run(Arc::new(admin_site), stop_listening.clone()));
 
-        telemetry.health().enter(Phase::Warming);
+        telemetry.health().enter(Phase::WarmingUp);
         let sessions = match warm::warm(&engine, &store, &clock, &telemetry).await {
             Ok(sessions) => sessions,
             Err(error) => {
@@ -278,14 +287,17 @@ async fn listen(
     limits: HttpLimits,
     telemetry: &Telemetry,
 ) -> Result<http::Listener, ServiceError> {
-    http::Listener::bind(addr, listener, limits, telemetry.clone())
-        .await
-        .map_err(|source| ServiceError::Bind { name, addr, source })
+    http::Listener::bind(addr, listener, limits, telemetry.clone()).await.map_err(|source| ServiceError::Bind {
+        name,
+        addr,
+        source,
+    })
 }
 
 fn listen_udp(addr: SocketAddr, config: &Config, telemetry: &Telemetry) -> Result<udp::Listener, ServiceError> {
     let wanted = config.udp.receive_buffer_bytes as usize;
-    let listener = udp::Listener::bind(addr, wanted).map_err(|source| ServiceError::Bind { name: "udp", addr, source })?;
+    let listener =
+        udp::Listener::bind(addr, wanted).map_err(|source| ServiceError::Bind { name: "udp", addr, source })?;
     telemetry.watch_udp(UdpListener::Udp, listener.local_addr()?.port());
     // Linux doubles what it is asked for.
     if listener.receive_buffer() < wanted {

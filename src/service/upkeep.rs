@@ -114,9 +114,8 @@ impl Upkeep {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let pause = self.checkpoint_interval.minus(Millis::new(round));
         let start = self.clock.now();
-        let mut due: [MeterTime; SLICES] = std::array::from_fn(|slice| {
-            start.plus(Millis::new(pause.get() * (slice as u64 + 1) / SLICES as u64))
-        });
+        let mut due: [MeterTime; SLICES] =
+            std::array::from_fn(|slice| start.plus(Millis::new(pause.get() * (slice as u64 + 1) / SLICES as u64)));
         let mut lags = [Millis::ZERO; SLICES];
         loop {
             for slice in 0..SLICES {

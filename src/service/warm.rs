@@ -9,10 +9,13 @@ use crate::{
     engine::{BUCKETS, Engine, Moment},
     store::{Store, StoreError},
     telemetry::Telemetry,
+    wire::Millis,
 };
 
 /// Buckets that are read at a time.
 const AT_ONCE: usize = 4;
+/// How often the log tells how far it is.
+const TELL_EVERY: Millis = Millis::from_secs(1);
 
 /// Reads all open sessions from the store into the engine. Answers how many.
 pub(super) async fn warm(
@@ -22,7 +25,7 @@ pub(super) async fn warm(
     telemetry: &Telemetry,
 ) -> Result<usize, StoreError> {
     let mut readers = JoinSet::new();
-    let (mut next, mut done, mut sessions) = (0..=u8::MAX, 0, 0);
+    let (mut next, mut done, mut sessions, mut told) = (0..=u8::MAX, 0, 0, clock.now());
     loop {
         while readers.len() < AT_ONCE
             && let Some(bucket) = next.next()
@@ -43,7 +46,8 @@ pub(super) async fn warm(
         }
         done += 1;
         telemetry.health().warmed(done, BUCKETS as u64);
-        if done % 64 == 0 {
+        if clock.now().since(told) >= TELL_EVERY {
+            told = clock.now();
             tracing::info!(buckets = done, of = BUCKETS, sessions, "warming up");
         }
     }

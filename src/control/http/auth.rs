@@ -18,11 +18,7 @@ use crate::{
     peer::Peer,
 };
 
-use super::{
-    Shared,
-    limits::LimitedBy,
-    problem::Problem,
-};
+use super::{Shared, limits::LimitedBy, problem::Problem};
 
 /// How every account key begins.
 const ACCOUNT_KEY_PREFIX: &str = "gtk_";

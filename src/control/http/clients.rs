@@ -211,8 +211,7 @@ pub(super) async fn entries(
     Ok((NO_STORE, Answer(shared.ledger(&account, &page).await?)))
 }
 
-const NO_STORE: [(hyper::header::HeaderName, HeaderValue); 1] =
-    [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+const NO_STORE: [(hyper::header::HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 async fn authenticated(shared: &Shared, request: Request) -> Result<(Request, AccountId), Problem> {
     let (parts, body) = request.into_parts();

@@ -82,7 +82,10 @@ impl Edges {
 
 /// What is asked of a token.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "for the interface's description; the form is read by hand, to refuse what is given twice")]
+#[expect(
+    dead_code,
+    reason = "for the interface's description; the form is read by hand, to refuse what is given twice"
+)]
 pub(super) struct IntrospectForm {
     /// The token.
     token: String,

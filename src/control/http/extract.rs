@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{
-    HeaderMap,
-    header::CONTENT_TYPE,
-};
+use hyper::{HeaderMap, header::CONTENT_TYPE};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
@@ -95,10 +92,7 @@ pub(super) struct AccountPath(pub(super) AccountId);
 impl FromRequestParts<Arc<Shared>> for AccountPath {
     type Rejection = Problem;
 
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        shared: &Arc<Shared>,
-    ) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
         #[derive(Deserialize)]
         struct Named {
             id: String,
@@ -115,10 +109,7 @@ pub(super) struct SessionPath(pub(super) SessionId);
 impl FromRequestParts<Arc<Shared>> for SessionPath {
     type Rejection = Problem;
 
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        shared: &Arc<Shared>,
-    ) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
         let absent = || Problem::not_found("session");
         let Path(id) = Path::<String>::from_request_parts(parts, shared).await.map_err(|_| absent())?;
         parse_session(&id).map(Self).ok_or_else(absent)
@@ -141,10 +132,7 @@ pub(super) struct Page<T> {
 impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Page<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        shared: &Arc<Shared>,
-    ) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
         #[derive(Deserialize)]
         struct Asked<T> {
             after: Option<T>,
@@ -189,7 +177,9 @@ mod tests {
             #[expect(dead_code, reason = "only its type matters")]
             audience: Option<String>,
         }
-        for body in [&b"{\"audience\":\"\xff\"}"[..], b"{\"audience\":12345}", b"{\"audience\":hunter2}", b"[[[", b"nul"] {
+        for body in
+            [&b"{\"audience\":\"\xff\"}"[..], b"{\"audience\":12345}", b"{\"audience\":hunter2}", b"[[[", b"nul"]
+        {
             let problem = parse_json::<Wanted>(body).unwrap_err();
             let text = format!("{problem:?}");
             assert_eq!(problem.code, ErrorCode::BadRequest);

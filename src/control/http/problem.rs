@@ -282,7 +282,9 @@ impl From<ActError> for Problem {
             ActError::Refused(refusal) => refusal.into(),
             ActError::NotFound(what) => Self::not_found(what),
             ActError::BadCredentials => Self::bad_credentials(),
-            ActError::BadFrame(_) => Self::new(ErrorCode::BadFrame, "the body is not a renewal's frame of this session"),
+            ActError::BadFrame(_) => {
+                Self::new(ErrorCode::BadFrame, "the body is not a renewal's frame of this session")
+            }
             ActError::IdReused => Self::new(ErrorCode::IdReused, "an entry of another amount has this name"),
             ActError::Store(error) => error.into(),
             ActError::Contended => Self::new(ErrorCode::Overloaded, "too much happens on this account at once"),

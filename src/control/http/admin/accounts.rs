@@ -187,7 +187,10 @@ pub(super) async fn show(
     params(("id" = String, Path, description = "The account's id.")),
     responses((status = 204, description = "The account is gone."), AdminErrors),
 )]
-pub(super) async fn delete(State(shared): SharedState, AccountPath(account): AccountPath) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    State(shared): SharedState,
+    AccountPath(account): AccountPath,
+) -> Result<StatusCode, Problem> {
     shared.acts.delete(&account).await?;
     Ok(StatusCode::NO_CONTENT)
 }

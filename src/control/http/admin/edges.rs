@@ -74,7 +74,10 @@ pub(super) struct EdgeShape {
     request_body = AddRequest,
     responses((status = 201, description = "The edge is registered.", body = AddAnswer), AdminBodyErrors),
 )]
-pub(super) async fn add(State(shared): SharedState, Json(asked): Json<AddRequest>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn add(
+    State(shared): SharedState,
+    Json(asked): Json<AddRequest>,
+) -> Result<impl IntoResponse, Problem> {
     let name = text("name", asked.name, MAX_NAME)?;
     let audience = text("audience", asked.audience, MAX_AUDIENCE)?;
     if !audience.bytes().all(|byte| byte.is_ascii_graphic()) {

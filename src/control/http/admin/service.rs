@@ -115,6 +115,9 @@ pub(super) async fn status(State(shared): SharedState) -> Answer<Status> {
     params(("id" = String, Path, description = "The session's id.")),
     responses((status = 200, description = "The session is over.", body = Remaining), AdminErrors),
 )]
-pub(super) async fn revoke(State(shared): SharedState, SessionPath(session): SessionPath) -> Result<Answer<Remaining>, Problem> {
+pub(super) async fn revoke(
+    State(shared): SharedState,
+    SessionPath(session): SessionPath,
+) -> Result<Answer<Remaining>, Problem> {
     Ok(Answer(shared.acts.revoke(&session).await?.into()))
 }
