@@ -6,8 +6,8 @@
 
 #![no_main]
 
-use gastank_no_std::wire::{Ack, BODY_LEN, BodyMac, FRAME_LEN, FrameError, SessionKey, SignedHeartbeat};
 use libfuzzer_sys::fuzz_target;
+use wire_no_std::wire::{Ack, BODY_LEN, BodyMac, FRAME_LEN, FrameError, SessionKey, SignedHeartbeat};
 
 const KEY: [u8; 32] = [0x5a; 32];
 

@@ -258,6 +258,7 @@ mod tests {
             let mac = SessionKey::from_bytes(key).body_mac();
             let signed = ack.sign(&mac);
             prop_assert!(signed.tag().matches(&mac.tag(&ack.body())));
+            prop_assert_eq!(signed.content(), &ack);
             prop_assert_eq!(Ack::verify(signed.as_bytes(), &mac), Ok(ack));
         }
 

@@ -112,3 +112,18 @@ fn bad_acks_are_refused_for_the_reason_in_the_file() {
         assert_eq!(read.map_err(check_name), Err(case.refused_for.as_str()), "{}", case.name);
     }
 }
+
+#[test]
+fn the_worked_example_of_the_document_is_the_first_of_each_in_the_file() {
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md")).unwrap();
+    let dense: String = document.split_whitespace().collect();
+    let file = read();
+    let (key, beat, ack) = (&file.keys[0], &file.heartbeats[0], &file.acks[0]);
+    assert!(document.contains(&key.session_id) && document.contains(&key.session_key));
+    for frame in [&beat.frame, &ack.frame] {
+        let (body, tag) = frame.split_at(64);
+        assert!(dense.contains(body), "{body}");
+        assert!(document.contains(&format!("\n{tag} ")), "{tag}");
+        assert!(document.contains(&format!("\"tag\": \"{tag}\"")), "{tag}");
+    }
+}

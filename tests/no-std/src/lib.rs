@@ -5,9 +5,9 @@
 //! wants one does not link.
 //!
 //! ```text
-//! cargo check -p gastank-no-std
+//! cargo check -p wire-no-std
 //! rustup target add x86_64-unknown-none
-//! cargo rustc -p gastank-no-std --target x86_64-unknown-none --crate-type staticlib
+//! cargo rustc -p wire-no-std --target x86_64-unknown-none --crate-type staticlib
 //! ```
 
 #![no_std]
