@@ -622,7 +622,7 @@ pub(crate) async fn text_reads_back_as_it_was_written(store: Subject) {
         let entry = Entry { reason: Some(text.clone()), ..grant(1, 5, text) };
         let account = done(&store, &owned.account, &Act { entries: vec![entry.clone()], ..act(&owned.account) }).await;
         assert_eq!(store.entry(&account.id, Source::Admin, text).await.expect("works"), Some(entry));
-        let named = gastank::engine::Session { audience: text.clone(), ..session(session_id(n, n), 5) };
+        let named = Session { audience: text.clone(), ..session(session_id(n, n), 5) };
         let account = done(&store, &account, &opening(&account, named)).await;
         let key = AccountKey { key_id: text.clone(), account: account.id, hash: [n; 32], created_at: wall(0) };
         store.add_account_key(&key).await.expect("works");
