@@ -4,6 +4,7 @@
 //! `cargo bench --bench store` takes a million sessions; `cargo bench --bench store -- 50000` fewer.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::{
     collections::BTreeMap,
