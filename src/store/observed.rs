@@ -131,6 +131,7 @@ impl<S: Store, O: StoreObserver> Observed<S, O> {
         Self { store, observer }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "how long a call took is told, and decides nothing")]
     async fn timed<T>(&self, operation: Operation, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let began = Instant::now();
         let answer = call.await;
@@ -231,5 +232,35 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
 
     async fn close(&self) -> Result<()> {
         self.timed(Operation::Close, self.store.close()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::store::SqliteStore;
+
+    #[tokio::test]
+    async fn each_call_is_told_with_its_outcome() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hear = {
+            let told = Arc::clone(&told);
+            move |operation: Operation, _: Duration, ok: bool| told.lock().push((operation.name(), ok))
+        };
+        let store = Observed::new(SqliteStore::open_in_memory().unwrap(), hear);
+        store.clock().await.unwrap();
+        store.close().await.unwrap();
+        store.edges().await.unwrap_err();
+        assert_eq!(*told.lock(), [("clock", true), ("close", true), ("edges", false)]);
+    }
+
+    #[test]
+    fn operations_have_names_of_their_own() {
+        let names: std::collections::BTreeSet<_> = Operation::ALL.into_iter().map(Operation::name).collect();
+        assert_eq!(names.len(), Operation::ALL.len());
     }
 }

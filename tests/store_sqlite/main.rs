@@ -1,7 +1,10 @@
 //! The embedded store against what every store is held to.
 
 #[macro_use]
+#[path = "../store/mod.rs"]
 mod store;
+
+mod faults;
 
 use std::sync::Arc;
 
