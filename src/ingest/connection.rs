@@ -3,6 +3,8 @@
 //! Hyper bounds how long a request's head may take, but not how long a connection may be silent before its first byte,
 //! and it knows only one time-out for "between requests" and "within a head". A [`Watch`] tells them apart.
 
+#![expect(clippy::disallowed_methods, reason = "time-outs of connections are told by the runtime's clock")]
+
 use std::{
     io::{self, IoSlice},
     pin::Pin,
@@ -47,7 +49,6 @@ struct Activity {
 const NOT_READING: u64 = u64::MAX;
 
 impl Watch {
-    #[expect(clippy::disallowed_methods, reason = "time-outs of connections are told by the runtime's clock")]
     pub(super) fn new(patience: Patience) -> Self {
         Self(Arc::new(Activity {
             opened: Instant::now(),
