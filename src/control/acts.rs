@@ -295,7 +295,7 @@ impl Acts {
         let remaining = outcome.account.remaining(&outcome.moment, policy.timeout);
         if let Some(entry) = outcome.repeated {
             // A debit may have taken less than asked; everything else must be the same.
-            let same_debit = new.amount < Credit::ZERO && entry.amount >= new.amount;
+            let same_debit = (new.amount..=Credit::ZERO).contains(&entry.amount);
             let same = entry.kind == new.kind && (entry.amount == new.amount || same_debit);
             return if same { Ok(Credited { entry, remaining, repeated: true }) } else { Err(ActError::IdReused) };
         }
@@ -321,6 +321,8 @@ impl Acts {
     /// [`ActError::NotFound`] (also when it has been deleted) and [`ActError::Store`].
     pub async fn view(&self, account: &AccountId) -> Result<View, ActError> {
         self.settle(account).await?;
+        // Between the two reads below no act may end the session.
+        let _turn = self.turn(account).await;
         let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;
         if owned.account.deleted {
             return Err(ActError::NotFound("account"));
