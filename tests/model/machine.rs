@@ -8,7 +8,7 @@ use gastank::{
     control::acts::ActError,
     engine::{AccountId, BUCKETS, Policy, Refusal, SLICES, Source, UnixMs, Verdict, bucket, session_text},
     entropy::SeededEntropy,
-    store::Store,
+    store::{SqliteStore, Store},
     wire::{EndReason, FRAME_LEN, HeartbeatKind, MeterTime, Millis, WireVerdict},
 };
 use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};
@@ -486,15 +486,34 @@ fn live_through(store: Arc<dyn Store>, history: &[Step]) {
     });
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+fn config(share: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: (config.cases * 4 / share).max(1),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/model/regressions.txt"))),
         max_shrink_iters: 4_000,
-        ..ProptestConfig::default()
-    })]
+        ..config
+    }
+}
+
+fn any_history() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(any_step(), 1..100)
+}
+
+proptest! {
+    #![proptest_config(config(1))]
 
     #[test]
-    fn the_service_does_what_the_reference_does_whatever_happens(history in prop::collection::vec(any_step(), 1..100)) {
+    fn the_service_does_what_the_reference_does_whatever_happens(history in any_history()) {
         live_through(Arc::new(MemoryStore::default()), &history);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(16))]
+
+    #[test]
+    fn on_the_embedded_store_too_the_service_does_what_the_reference_does(history in any_history()) {
+        live_through(Arc::new(SqliteStore::open_in_memory().unwrap()), &history);
     }
 }

@@ -36,12 +36,12 @@ impl Tables {
     fn commit(&mut self, act: &Act) -> Commit {
         let Some(owned) = self.accounts.get_mut(&act.account) else { return Commit::Conflict };
         let ledger = self.ledgers.entry(act.account).or_default();
+        if owned.account.version != act.expects || owned.account.deleted {
+            return Commit::Conflict;
+        }
         let name = |entry: &Entry| (entry.source, entry.external_id.clone());
         if let Some(known) = ledger.iter().find(|known| act.entries.iter().any(|new| name(new) == name(known))) {
             return Commit::Repeated(known.clone());
-        }
-        if owned.account.version != act.expects {
-            return Commit::Conflict;
         }
         owned.account = owned.account.clone().after(act);
         ledger.extend(act.entries.iter().cloned());
@@ -152,9 +152,14 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn add_account_key(&self, key: &AccountKey) -> Result<()> {
-        self.0.lock().account_keys.push(key.clone());
-        Ok(())
+    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+        let mut tables = self.0.lock();
+        let takes_keys = tables.accounts.get(&key.account).is_some_and(|owned| !owned.account.deleted);
+        if takes_keys {
+            tables.account_keys.retain(|known| (known.account, &known.key_id) != (key.account, &key.key_id));
+            tables.account_keys.push(key.clone());
+        }
+        Ok(takes_keys)
     }
 
     async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
