@@ -16,6 +16,8 @@ mod graves;
 mod hot;
 mod policy;
 mod register;
+#[cfg(test)]
+mod tests;
 mod units;
 
 pub use account::{

@@ -151,11 +151,11 @@ fn race(rig: &Arc<Rig>, client: &Arc<Client>, round: u64) {
                     match (n + i) % 4 {
                         0 if i % 8 == n => {
                             // A beat that says nothing new, or one that extends the session.
-                            let clock = if round % 2 == 0 { MeterTime::ZERO } else { now };
+                            let clock = if round.is_multiple_of(2) { MeterTime::ZERO } else { now };
                             let frame = client.frame(HeartbeatKind::Beat, clock);
                             check_ack(rig.engine.beat(&frame, now), dead_before);
                         }
-                        1 if round % 3 == 0 && i == 100 && !stopped.swap(true, Ordering::SeqCst) => {
+                        1 if round.is_multiple_of(3) && i == 100 && !stopped.swap(true, Ordering::SeqCst) => {
                             let frame = client.frame(HeartbeatKind::Stop, now);
                             check_ack(rig.engine.beat(&frame, now), true);
                         }
