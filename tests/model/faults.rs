@@ -15,6 +15,7 @@ use gastank::{
 };
 use parking_lot::Mutex;
 use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};
+use tokio::sync::Notify;
 
 use crate::{
     memory_store::MemoryStore,
@@ -49,6 +50,8 @@ struct Flaky {
     inner: MemoryStore,
     now: Mutex<Trouble>,
     next: Mutex<Option<Trouble>>,
+    /// Commits wait for this, when it is there.
+    gate: Mutex<Option<Arc<Notify>>>,
 }
 
 impl Flaky {
@@ -66,6 +69,13 @@ impl Flaky {
         if self.now.lock().reads_fail { Err(trouble()) } else { Ok(&self.inner) }
     }
 
+    /// Makes the next commit wait until it is told to go on.
+    fn hold_commit(&self) -> Arc<Notify> {
+        let gate = Arc::new(Notify::new());
+        *self.gate.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
     /// For everything but acts: fails cleanly or works.
     fn write(&self) -> Result<&MemoryStore> {
         if self.now.lock().write == Write::Works { Ok(&self.inner) } else { Err(trouble()) }
@@ -79,6 +89,10 @@ fn trouble() -> StoreError {
 #[async_trait]
 impl Store for Flaky {
     async fn commit(&self, act: &Act) -> Result<Commit> {
+        let gate = self.gate.lock().take();
+        if let Some(gate) = gate {
+            gate.notified().await;
+        }
         let write = self.now.lock().write;
         let committed = if write == Write::FailsBefore { Err(trouble()) } else { self.inner.commit(act).await };
         if let Some(next) = self.next.lock().take() {
@@ -285,6 +299,49 @@ async fn an_act_that_was_not_written_changes_nothing() {
         assert_eq!(rig.engine.live(), 1);
         assert_eq!(rig.ledger(&account).await, [CREDIT]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credit_under_way_when_the_tank_runs_dry_is_kept_but_does_not_revive() {
+    let (rig, store) = rig().await;
+    let rig = Arc::new(rig);
+    let account = rig.account(10_000).await;
+    let client = rig.activate(&account).await.unwrap();
+    let gate = store.hold_commit();
+    let credit = tokio::spawn({
+        let rig = Arc::clone(&rig);
+        async move { rig.credit(&account, 5_000, "slow").await }
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    rig.advance(10_001);
+    assert!(!rig.is_valid(&client.token), "no has been said");
+    gate.notify_one();
+    credit.await.unwrap().unwrap();
+    assert!(!rig.is_valid(&client.token), "and holds");
+    rig.sweep(0..SLICES).await;
+    assert_eq!(rig.ledger(&account).await, [10_000, 5_000, -10_000]);
+    assert_eq!(rig.end_of(&client).await, Some(EndReason::Exhausted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_during_a_commit_leaves_the_engine_in_line_with_the_store() {
+    let (rig, store) = rig().await;
+    let rig = Arc::new(rig);
+    let account = rig.account(CREDIT).await;
+    let first = rig.activate(&account).await.unwrap();
+    let gate = store.hold_commit();
+    let caller = tokio::spawn({
+        let rig = Arc::clone(&rig);
+        async move { rig.activate(&account).await.map(drop) }
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    assert!(rig.is_valid(&first.token), "nothing has been committed yet");
+    gate.notify_one();
+    let third = rig.activate(&account).await.unwrap();
+    assert!(rig.is_valid(&third.token) && !rig.is_valid(&first.token));
+    assert_eq!((rig.engine.live(), rig.ledger(&account).await), (1, vec![CREDIT, 0, 0]));
 }
 
 #[derive(Clone, Debug)]
