@@ -2,16 +2,8 @@
 //!
 //! Every act goes the same way: read the account, decide by a pure rule, commit on the condition that nobody was faster,
 //! and only then tell the engine. A lost race is decided anew. What a caller is told has been durable before.
-//!
-//! From the moment a commit is sent to the store until the engine knows of it, the act runs in a task of its own: a
-//! caller that goes away meanwhile must not leave the engine behind the store.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
-
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use std::sync::Arc;
 
 use crate::{
     clock::Clock,
@@ -24,14 +16,13 @@ use crate::{
 };
 
 use super::{
+    commits::Commits,
     keys::KeyError,
     tokens::{Issuer, TokenRequest, session_of},
 };
 
 /// How often an act is decided anew before its caller is told to come back.
 const ATTEMPTS: usize = 8;
-/// Acts on one account wait for each other here rather than fail each other in the store.
-const STRIPES: usize = 1024;
 
 /// Why an act was not done. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -129,13 +120,8 @@ pub struct Acts {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuer: Arc<Issuer>,
-    witness: Arc<dyn Witness>,
-    turns: Vec<Arc<Mutex<()>>>,
-    stripe: RandomState,
+    commits: Arc<Commits>,
 }
-
-/// The right to act on the accounts of a stripe.
-type Turn = OwnedMutexGuard<()>;
 
 /// What a rule came to.
 #[expect(clippy::large_enum_variant, reason = "lives on the stack for the length of one act")]
@@ -162,8 +148,8 @@ impl Acts {
         issuer: Arc<Issuer>,
         witness: Arc<dyn Witness>,
     ) -> Self {
-        let turns = std::iter::repeat_with(Arc::default).take(STRIPES).collect();
-        Self { engine, store, clock, entropy, issuer, witness, turns, stripe: RandomState::new() }
+        let commits = Arc::new(Commits::new(Arc::clone(&engine), Arc::clone(&store), Arc::clone(&clock), witness));
+        Self { engine, store, clock, entropy, issuer, commits }
     }
 
     /// Opens a session for an account, in place of the one that is open.
@@ -295,7 +281,7 @@ impl Acts {
         let remaining = outcome.account.remaining(&outcome.moment, policy.timeout);
         if let Some(entry) = outcome.repeated {
             // A debit may have taken less than asked; everything else must be the same.
-            let same_debit = new.amount < Credit::ZERO && entry.amount >= new.amount;
+            let same_debit = (new.amount..=Credit::ZERO).contains(&entry.amount);
             let same = entry.kind == new.kind && (entry.amount == new.amount || same_debit);
             return if same { Ok(Credited { entry, remaining, repeated: true }) } else { Err(ActError::IdReused) };
         }
@@ -321,6 +307,8 @@ impl Acts {
     /// [`ActError::NotFound`] (also when it has been deleted) and [`ActError::Store`].
     pub async fn view(&self, account: &AccountId) -> Result<View, ActError> {
         self.settle(account).await?;
+        // Between the two reads below no act may end the session.
+        let _turn = self.commits.turn(account).await;
         let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;
         if owned.account.deleted {
             return Err(ActError::NotFound("account"));
@@ -335,16 +323,16 @@ impl Acts {
         id: &AccountId,
         mut decide: impl FnMut(&Account, &Moment) -> Result<Decision<T>, ActError>,
     ) -> Result<Outcome<T>, ActError> {
-        let mut turn = self.turn(id).await;
+        let mut turn = self.commits.turn(id).await;
         for _ in 0..ATTEMPTS {
-            let account = self.store.account(id).await?.ok_or(ActError::NotFound("account"))?.account;
+            let account = self.commits.read(id).await?.ok_or(ActError::NotFound("account"))?;
             let moment = self.moment(&account);
             let (act, answer) = match decide(&account, &moment)? {
                 Decision::Nothing(answer) => return Ok(Outcome { answer, account, moment, repeated: None }),
                 Decision::Write(act, answer) => (act, answer),
             };
             let committed;
-            (turn, committed) = self.commit(turn, act, moment).await;
+            (turn, committed) = self.commits.commit(turn, &account, act, moment).await;
             match committed? {
                 Commit::Done(account) => return Ok(Outcome { answer, account, moment, repeated: None }),
                 Commit::Repeated(entry) => return Ok(Outcome { answer, account, moment, repeated: Some(entry) }),
@@ -355,29 +343,10 @@ impl Acts {
         Err(ActError::Contended)
     }
 
-    /// Commits an act and tells the engine, even if the caller goes away. The turn ends with it.
-    async fn commit(&self, turn: Turn, act: Act, moment: Moment) -> (Turn, Result<Commit, StoreError>) {
-        let (store, engine, witness) = (Arc::clone(&self.store), Arc::clone(&self.engine), Arc::clone(&self.witness));
-        let task = tokio::spawn(async move {
-            let committed = store.commit(&act).await;
-            if let Ok(Commit::Done(account)) = &committed {
-                engine.apply(account, &act, &moment);
-                witness.committed(&act);
-            }
-            (turn, committed)
-        });
-        task.await.expect("committing does not panic, and the runtime outlives its acts")
-    }
-
     fn moment(&self, account: &Account) -> Moment {
         let now = self.clock.now();
         let sighting = account.open().and_then(|session| self.engine.sighting(&session.id, now));
         Moment { now, wall: self.clock.wall(), sighting }
-    }
-
-    async fn turn(&self, account: &AccountId) -> Turn {
-        let stripe = usize::try_from(self.stripe.hash_one(account) % STRIPES as u64).expect("it is below STRIPES");
-        Arc::clone(&self.turns[stripe]).lock_owned().await
     }
 
     fn token(

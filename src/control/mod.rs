@@ -1,6 +1,7 @@
 //! Control: acts, tokens and keys, and the HTTP surfaces for clients, edges and operators.
 
 pub mod acts;
+mod commits;
 pub mod http;
 pub mod keyring;
 pub mod keys;

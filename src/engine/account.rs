@@ -341,7 +341,8 @@ impl Account {
         Act { renews: Some(tokens), ..self.nothing() }
     }
 
-    /// Enters credit. What it takes away is at most what the tank has.
+    /// Enters credit. What it takes away is at most what the tank has; what it adds, at most what there is room for below
+    /// [`Credit::MAX`], so that the ledger always adds up to the balance.
     ///
     /// # Errors
     ///
@@ -350,10 +351,12 @@ impl Account {
         self.alive()?;
         let remaining = Credit::usage(self.remaining(moment, policy.timeout));
         let mut act = self.settle(moment, policy).unwrap_or_else(|| self.nothing());
+        let balance = act.entries.iter().fold(self.balance, |sum, entry| sum.plus(entry.amount));
+        let room = Credit::from_ms(Credit::MAX.as_ms() - balance.as_ms().max(0));
         act.entries.push(Entry {
             number: self.entries + act.entries.len() as u64 + 1,
             kind: new.kind,
-            amount: new.amount.max(remaining),
+            amount: new.amount.max(remaining).min(room),
             source: new.source,
             external_id: new.external_id,
             reason: new.reason,

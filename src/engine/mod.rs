@@ -16,6 +16,8 @@ mod graves;
 mod hot;
 mod policy;
 mod register;
+#[cfg(test)]
+mod tests;
 mod units;
 
 pub use account::{
@@ -216,10 +218,7 @@ impl Engine {
     /// What closes is sealed before what opens is let in: at no instant are two tokens valid.
     pub fn apply(&self, account: &Account, act: &Act, moment: &Moment) {
         if let Some((session, end)) = &act.closes {
-            let remaining_s = seconds(account.balance.fuel());
-            self.hot.with(session, |hot| hot.end(end.at, self.policy.timeout, end.reason));
-            self.graves.bury(*session, Grave { reason: end.reason, remaining_s });
-            self.hot.remove(session);
+            self.close(account, session, end.at, end.reason);
         }
         if act.opens.is_some() {
             self.restore(account, moment.now, moment);
@@ -230,6 +229,26 @@ impl Engine {
                     hot.retoken(tokens, expiry(tokens, moment));
                 }
             });
+        }
+    }
+
+    /// Takes over an account that others have acted on, or nobody knows who. `known` is the session that was open as far
+    /// as this node knew.
+    pub fn reconcile(&self, account: &Account, known: Option<SessionId>, moment: &Moment) {
+        let open = account.open();
+        if let Some(known) = known.filter(|known| open.is_none_or(|open| open.id != *known)) {
+            let end = account.session.as_ref().filter(|session| session.id == known).and_then(|session| session.end);
+            let unsaid = if account.deleted { EndReason::AccountDeleted } else { EndReason::Superseded };
+            let (at, reason) = end.map_or((moment.now, unsaid), |end| (end.at, end.reason));
+            self.close(account, &known, at, reason);
+        }
+        let Some(session) = open else { return };
+        let taken_over = self.hot.with(&session.id, |hot| {
+            hot.fuel(account.balance.fuel());
+            hot.retoken(&session.tokens, expiry(&session.tokens, moment));
+        });
+        if taken_over.is_none() {
+            self.restore(account, session.started, moment);
         }
     }
 
@@ -289,6 +308,12 @@ impl Engine {
     /// How many ended sessions are remembered.
     pub fn remembered(&self) -> usize {
         self.graves.len()
+    }
+
+    fn close(&self, account: &Account, session: &SessionId, at: MeterTime, reason: EndReason) {
+        self.hot.with(session, |hot| hot.end(at, self.policy.timeout, reason));
+        self.graves.bury(*session, Grave { reason, remaining_s: seconds(account.balance.fuel()) });
+        self.hot.remove(session);
     }
 
     fn answer(&self, signed: SignedHeartbeat, now: MeterTime) -> Result<Beat, FrameError> {

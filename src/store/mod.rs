@@ -11,7 +11,8 @@
 //! * Everything else is single rows, written conditionally where two writers could meet.
 //!
 //! No method changes anything when it answers with an error, except that an [`StoreError::Unavailable`] from a
-//! distributed store may leave the outcome unknown; every method is safe to repeat for that reason.
+//! distributed store may leave the outcome unknown; every method is safe to repeat for that reason. Once the account has
+//! been read again, a commit that failed before is in what was read, or will never be.
 
 mod observed;
 pub mod sqlite;

@@ -1,0 +1,221 @@
+//! What the rules promise for every input.
+
+use proptest::prelude::*;
+
+use super::{account::lapse, *};
+use crate::wire::FRAME_LEN;
+
+const POLICY: Policy = Policy {
+    interval: Millis::from_secs(30),
+    timeout: Millis::from_secs(90),
+    max_ttl: Millis::from_secs(86_400),
+    renew_before: Millis::from_secs(900),
+    low_credit: Millis::from_secs(300),
+};
+const ID: SessionId = SessionId::from_bytes([1; 16]);
+
+const fn at(ms: u64) -> MeterTime {
+    MeterTime::from_ms(ms)
+}
+
+fn session(id: SessionId, started: MeterTime) -> Session {
+    let tokens =
+        Tokens { current: TokenHash::of(id.as_bytes()), previous: None, expires_at: UnixMs::from_ms(u64::MAX) };
+    Session { id, started, started_at: UnixMs::from_ms(0), audience: "edge".to_owned(), tokens, end: None }
+}
+
+fn moment(now: MeterTime, sighting: Option<Sighting>) -> Moment {
+    Moment { now, wall: UnixMs::from_ms(now.as_ms()), sighting }
+}
+
+fn engine() -> Engine {
+    Engine::new(POLICY, SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([9; 32])), 100)
+}
+
+fn credited(account: Account, amount: i64, name: &str) -> Account {
+    let new = NewEntry {
+        kind: EntryKind::Grant,
+        amount: Credit::from_ms(amount),
+        source: Source::Admin,
+        external_id: name.to_owned(),
+        reason: None,
+    };
+    let act = account.credit(&moment(at(0), None), &POLICY, new).unwrap();
+    account.after(&act)
+}
+
+#[derive(Clone, Debug)]
+enum Do {
+    Credit(i64),
+    Activate,
+    End,
+    Settle,
+    Heard,
+    Wait(u64),
+}
+
+fn any_do() -> impl Strategy<Value = Do> {
+    prop_oneof![
+        prop_oneof![-200_000i64..200_000, any::<i64>()].prop_map(Do::Credit),
+        Just(Do::Activate),
+        Just(Do::End),
+        Just(Do::Settle),
+        Just(Do::Heard),
+        (0..100_000u64).prop_map(Do::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_session_is_over_from_the_first_instant_past_its_earliest_bound_and_stays_so(
+        last_seen: u32, timeout: u32, runs_dry: u32, now: u64, later: u32,
+    ) {
+        let (last_seen, dry, timeout) = (at(last_seen.into()), at(runs_dry.into()), Millis::new(timeout.into()));
+        let valid_until = dry.min(last_seen.plus(timeout));
+        let end = lapse(last_seen, timeout, dry, at(now));
+        prop_assert_eq!(end.is_some(), at(now) > valid_until);
+        prop_assert!(lapse(last_seen, timeout, dry, valid_until).is_none());
+        if let Some((ended, _)) = end {
+            prop_assert_eq!(ended, valid_until);
+            prop_assert_eq!(lapse(last_seen, timeout, dry, at(now).plus(Millis::new(later.into()))), end);
+        }
+    }
+
+    #[test]
+    fn whatever_is_done_to_an_account_its_ledger_adds_up_and_its_tank_is_never_overdrawn(
+        history in prop::collection::vec(any_do(), 1..40),
+    ) {
+        let mut account = Account::new(AccountId::from_bytes([2; 16]));
+        let (mut now, mut heard, mut sum, mut rows, mut sessions) = (at(0), at(0), 0i128, 0u64, 0u8);
+        for act in history {
+            let moment = moment(now, account.open().map(|_| Sighting::open(heard)));
+            let before = account.remaining(&moment, POLICY.timeout);
+            let act = match act {
+                Do::Wait(ms) => { now = now.plus(Millis::new(ms)); None }
+                Do::Heard => {
+                    if matches!(account.standing(&moment, POLICY.timeout), Standing::Running { .. }) { heard = now; }
+                    None
+                }
+                Do::Credit(ms) => {
+                    let new = NewEntry {
+                        kind: EntryKind::Grant, amount: Credit::from_ms(ms), source: Source::Admin,
+                        external_id: rows.to_string(), reason: None,
+                    };
+                    Some(account.credit(&moment, &POLICY, new).unwrap())
+                }
+                Do::Activate => account.may_activate(&moment, &POLICY).ok().map(|_| {
+                    sessions += 1;
+                    account.activate(&moment, &POLICY, session(SessionId::from_bytes([sessions; 16]), now))
+                }),
+                Do::End => account.end(&moment, &POLICY, EndReason::Revoked),
+                Do::Settle => account.settle(&moment, &POLICY),
+            };
+            let Some(act) = act else { continue };
+            for entry in &act.entries {
+                rows += 1;
+                prop_assert_eq!(entry.number, rows);
+                prop_assert!(entry.kind != EntryKind::Usage || entry.amount <= Credit::ZERO);
+                sum += i128::from(entry.amount.as_ms());
+            }
+            let version = account.version;
+            account = account.after(&act);
+            prop_assert_eq!((account.version, account.entries), (version + 1, rows));
+            prop_assert_eq!(i128::from(account.balance.as_ms()), sum);
+            prop_assert!(account.balance >= Credit::ZERO && account.balance <= Credit::MAX);
+            if act.opens.is_some() { heard = now; }
+            if act.entries.iter().all(|entry| entry.kind == EntryKind::Usage) {
+                // Writing down what was burned changes nothing of what is left.
+                let moment = Moment { sighting: account.open().map(|_| Sighting::open(heard)), ..moment };
+                prop_assert_eq!(account.remaining(&moment, POLICY.timeout), before);
+            }
+        }
+    }
+
+    #[test]
+    fn the_account_and_the_hot_session_agree_on_what_is_left_at_every_instant(
+        credit in 1_000i64..500_000, beats in prop::collection::vec((0..100_000u64, any::<u64>()), 0..8), look: u16,
+    ) {
+        let engine = engine();
+        let account = credited(Account::new(AccountId::from_bytes([2; 16])), credit, "c");
+        let act = account.activate(&moment(at(5), None), &POLICY, session(ID, at(5)));
+        let account = account.after(&act);
+        engine.apply(&account, &act, &moment(at(5), None));
+        let mac = engine.secrets().session_key(&ID).unwrap().body_mac();
+        let mut now = at(5);
+        for (wait, clock) in beats {
+            now = now.plus(Millis::new(wait));
+            let state = crate::wire::StateBits::default();
+            let kind = HeartbeatKind::Beat;
+            engine.beat(&Heartbeat { kind, state, seq: 0, session: ID, clock: at(clock) }.sign(&mac), now);
+        }
+        now = now.plus(Millis::new(look.into()));
+        let moment = moment(now, engine.sighting(&ID, now));
+        let left = account.remaining(&moment, POLICY.timeout);
+        match engine.verdict(&ID, &TokenHash::of(ID.as_bytes()), now) {
+            Verdict::Valid { remaining } => prop_assert_eq!(remaining, left),
+            Verdict::Invalid { reason } => {
+                let Standing::Over(end) = account.standing(&moment, POLICY.timeout) else { panic!("it is over") };
+                prop_assert_eq!(end.reason, reason);
+            }
+            Verdict::Unknown => panic!("it is known"),
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_frame_of_ours_are_met_with_silence_and_change_nothing(
+        bytes in prop::collection::vec(any::<u8>(), 0..100), flip in 0..FRAME_LEN * 8,
+    ) {
+        let engine = engine();
+        let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000, "c");
+        let act = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
+        engine.apply(&account.clone().after(&act), &act, &moment(at(0), None));
+        let mac = engine.secrets().session_key(&ID).unwrap().body_mac();
+        let state = crate::wire::StateBits::default();
+        let stop = Heartbeat { kind: HeartbeatKind::Stop, state, seq: 0, session: ID, clock: at(50) };
+        let mut flipped = stop.sign(&mac);
+        flipped[flip / 8] ^= 1 << (flip % 8);
+        let renew = Heartbeat { kind: HeartbeatKind::Renew, ..stop }.sign(&mac);
+        let before = engine.sighting(&ID, at(60));
+        for frame in [&bytes[..], &flipped, &renew] {
+            prop_assert!(matches!(engine.beat(frame, at(60)), Beat::Silence(_)));
+        }
+        prop_assert_eq!(engine.sighting(&ID, at(60)), before);
+    }
+
+    #[test]
+    fn an_engine_that_missed_an_act_and_is_told_the_outcome_says_the_same_as_one_that_saw_it(
+        activates: bool, ends: bool, amount in -5_000i64..5_000, wait in 0..10_000u64, later in 0..200_000u64,
+    ) {
+        const SECOND: SessionId = SessionId::from_bytes([2; 16]);
+        let (saw, missed) = (engine(), engine());
+        let account = credited(Account::new(AccountId::from_bytes([2; 16])), 60_000, "c");
+        let act = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
+        let mut account = account.after(&act);
+        for engine in [&saw, &missed] {
+            engine.apply(&account, &act, &moment(at(0), None));
+        }
+        let then = moment(at(wait), Some(Sighting::open(at(0))));
+        let act = match (activates, ends) {
+            (true, _) => account.activate(&then, &POLICY, session(SECOND, at(wait))),
+            (false, true) => account.end(&then, &POLICY, EndReason::Revoked).unwrap(),
+            (false, false) => {
+                let new = NewEntry {
+                    kind: EntryKind::Grant, amount: Credit::from_ms(amount), source: Source::Admin,
+                    external_id: "x".to_owned(), reason: None,
+                };
+                account.credit(&then, &POLICY, new).unwrap()
+            }
+        };
+        account = account.after(&act);
+        saw.apply(&account, &act, &then);
+        missed.reconcile(&account, Some(ID), &then);
+        missed.reconcile(&account, Some(ID), &then);
+        for id in [ID, SECOND] {
+            for now in [wait, wait + later] {
+                let token = TokenHash::of(id.as_bytes());
+                prop_assert_eq!(saw.verdict(&id, &token, at(now)), missed.verdict(&id, &token, at(now)));
+            }
+        }
+        prop_assert_eq!(saw.live(), missed.live());
+    }
+}

@@ -1,0 +1,483 @@
+//! A store that fails, before or after it has written: acts answer errors, beats and verdicts go on, and all heals.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use gastank::{
+    control::acts::ActError,
+    engine::{AccountId, Act, Checkpoint, Entry, Policy, SLICES, Source, UnixMs},
+    entropy::SeededEntropy,
+    store::{
+        AccountKey, ClockFact, Commit, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, Store,
+        StoreError,
+    },
+    wire::{EndReason, HeartbeatKind, Millis, SessionId, WireVerdict},
+};
+use parking_lot::Mutex;
+use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};
+use tokio::sync::Notify;
+
+use crate::{
+    memory_store::MemoryStore,
+    rig::{Client, Rig, WALL},
+};
+
+const CREDIT: i64 = 3_600_000;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Trouble {
+    write: Write,
+    reads_fail: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Write {
+    #[default]
+    Works,
+    /// Nothing is written.
+    FailsBefore,
+    /// All is written, but the caller is not told.
+    FailsAfter,
+}
+
+const NONE: Trouble = Trouble { write: Write::Works, reads_fail: false };
+const DOWN: Trouble = Trouble { write: Write::FailsBefore, reads_fail: true };
+
+/// A store with trouble. A commit that fails starts `next`: the reads before it work, those after it may not.
+#[derive(Default)]
+struct Flaky {
+    inner: MemoryStore,
+    now: Mutex<Trouble>,
+    next: Mutex<Option<Trouble>>,
+    /// Commits wait for this, when it is there.
+    gate: Mutex<Option<Arc<Notify>>>,
+}
+
+impl Flaky {
+    fn set(&self, trouble: Trouble) {
+        *self.now.lock() = trouble;
+        *self.next.lock() = None;
+    }
+
+    fn fail_commit(&self, write: Write, then: Trouble) {
+        *self.now.lock() = Trouble { write, reads_fail: false };
+        *self.next.lock() = Some(then);
+    }
+
+    fn read(&self) -> Result<&MemoryStore> {
+        if self.now.lock().reads_fail { Err(trouble()) } else { Ok(&self.inner) }
+    }
+
+    /// Makes the next commit wait until it is told to go on.
+    fn hold_commit(&self) -> Arc<Notify> {
+        let gate = Arc::new(Notify::new());
+        *self.gate.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    /// For everything but acts: fails cleanly or works.
+    fn write(&self) -> Result<&MemoryStore> {
+        if self.now.lock().write == Write::Works { Ok(&self.inner) } else { Err(trouble()) }
+    }
+}
+
+fn trouble() -> StoreError {
+    StoreError::Unavailable("as the test has it".into())
+}
+
+#[async_trait]
+impl Store for Flaky {
+    async fn commit(&self, act: &Act) -> Result<Commit> {
+        let gate = self.gate.lock().take();
+        if let Some(gate) = gate {
+            gate.notified().await;
+        }
+        let write = self.now.lock().write;
+        let committed = if write == Write::FailsBefore { Err(trouble()) } else { self.inner.commit(act).await };
+        if let Some(next) = self.next.lock().take() {
+            *self.now.lock() = next;
+        }
+        if write == Write::Works { committed } else { Err(trouble()) }
+    }
+
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+        self.write()?.create_account(id, identity, at).await
+    }
+    async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
+        self.read()?.account(id).await
+    }
+    async fn account_of(&self, identity: &Identity) -> Result<Option<AccountId>> {
+        self.read()?.account_of(identity).await
+    }
+    async fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<Owned>> {
+        self.read()?.accounts(after, limit).await
+    }
+    async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
+        self.read()?.entry(account, source, external_id).await
+    }
+    async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        self.read()?.entries(account, after, limit).await
+    }
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
+        self.read()?.session(id).await
+    }
+    async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
+        self.write()?.checkpoint(bucket, rows).await
+    }
+    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
+        self.read()?.recover(bucket).await
+    }
+    async fn clock(&self) -> Result<Option<ClockFact>> {
+        self.read()?.clock().await
+    }
+    async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
+        self.write()?.keep_clock(fact).await
+    }
+    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+        self.write()?.add_account_key(key).await
+    }
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
+        self.read()?.account_by_key(hash).await
+    }
+    async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
+        self.read()?.account_keys(account).await
+    }
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+        self.write()?.remove_account_key(account, key_id).await
+    }
+    async fn put_edge(&self, edge: &Edge) -> Result<()> {
+        self.write()?.put_edge(edge).await
+    }
+    async fn edges(&self) -> Result<Vec<Edge>> {
+        self.read()?.edges().await
+    }
+    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+        self.write()?.remove_edge(client_id).await
+    }
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
+        self.read()?.signing_keys().await
+    }
+    async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
+        self.write()?.put_signing_key(key).await
+    }
+    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+        self.write()?.remove_signing_key(kid).await
+    }
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+async fn rig() -> (Rig, Arc<Flaky>) {
+    let store = Arc::new(Flaky::default());
+    let entropy = Arc::new(SeededEntropy::new(3));
+    (Rig::start(Arc::clone(&store) as Arc<dyn Store>, entropy, Policy::default(), WALL).await, store)
+}
+
+fn is_unavailable<T>(result: &std::result::Result<T, ActError>) -> bool {
+    matches!(result, Err(ActError::Store(StoreError::Unavailable(_))))
+}
+
+/// Waits, in virtual time, until the background has cleared up.
+async fn heal(store: &Flaky) {
+    store.set(NONE);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_down_acts_fail_and_beats_and_verdicts_go_on() {
+    let (rig, store) = rig().await;
+    let account = rig.account(CREDIT).await;
+    let client = rig.activate(&account).await.unwrap();
+    store.set(DOWN);
+    for _ in 0..10 {
+        rig.advance(60_000);
+        assert_eq!(rig.beat(&client).await.verdict, WireVerdict::Valid);
+        assert!(rig.is_valid(&client.token));
+        assert!(is_unavailable(&rig.activate(&account).await));
+        assert!(is_unavailable(&rig.credit(&account, 1, "x").await));
+        assert!(is_unavailable(&rig.renew(&client).await));
+        assert!(is_unavailable(&rig.acts.end(&account, EndReason::Revoked).await));
+        assert!(is_unavailable(&rig.acts.view(&account).await));
+    }
+    heal(&store).await;
+    assert!(rig.is_valid(&client.token));
+    assert_eq!(rig.acts.end(&account, EndReason::Revoked).await.unwrap(), Millis::new(3_000_000));
+    assert_eq!(rig.ledger(&account).await, [CREDIT, -600_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_dies_while_the_store_is_down_is_settled_once_it_is_back() {
+    let (rig, store) = rig().await;
+    let account = rig.account(20_000).await;
+    let client = rig.activate(&account).await.unwrap();
+    store.set(DOWN);
+    rig.advance(20_001);
+    assert_eq!(rig.beat(&client).await.verdict, WireVerdict::Invalid(EndReason::Exhausted));
+    rig.advance(3_600_000);
+    heal(&store).await;
+    rig.sweep(0..SLICES).await;
+    assert_eq!(rig.ledger(&account).await, [20_000, -20_000]);
+    assert_eq!(rig.engine.live(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_cannot_be_written_holds_and_is_written_later() {
+    let (rig, store) = rig().await;
+    let account = rig.account(CREDIT).await;
+    let client = rig.activate(&account).await.unwrap();
+    rig.advance(10_000);
+    store.set(Trouble { write: Write::FailsBefore, reads_fail: false });
+    rig.engine.beat(&client.frame(HeartbeatKind::Stop, rig.now()), rig.now());
+    assert!(is_unavailable(&rig.acts.settle(&account).await));
+    rig.advance(10_000);
+    assert_eq!(rig.beat(&client).await.verdict, WireVerdict::Invalid(EndReason::Deactivated));
+    heal(&store).await;
+    rig.sweep(0..SLICES).await;
+    assert_eq!(rig.ledger(&account).await, [CREDIT, -10_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_act_that_was_written_though_the_store_failed_is_found_out_at_once() {
+    let (rig, store) = rig().await;
+    let account = rig.account(CREDIT).await;
+    let first = rig.activate(&account).await.unwrap();
+    store.set(Trouble { write: Write::FailsAfter, reads_fail: false });
+    let second = rig.activate(&account).await.unwrap();
+    assert!(!rig.is_valid(&first.token) && rig.is_valid(&second.token));
+    let token = rig.renew(&second).await.unwrap();
+    assert!(rig.is_valid(&token) && !rig.is_valid(&second.token));
+    let credited = rig.credit(&account, 1_000, "more").await.unwrap();
+    assert_eq!(credited.remaining, Millis::new(3_601_000));
+    rig.acts.end(&account, EndReason::Revoked).await.unwrap();
+    assert!(!rig.is_valid(&token));
+    rig.acts.delete(&account).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_activation_of_unknown_outcome_is_taken_over_once_the_store_is_back() {
+    let (rig, store) = rig().await;
+    let account = rig.account(CREDIT).await;
+    let first = rig.activate(&account).await.unwrap();
+    rig.advance(10_000);
+    store.fail_commit(Write::FailsAfter, DOWN);
+    assert!(is_unavailable(&rig.activate(&account).await));
+    assert!(rig.is_valid(&first.token), "nobody knows better");
+    heal(&store).await;
+    assert!(!rig.is_valid(&first.token), "the store ended it");
+    assert_eq!(rig.beat(&first).await.verdict, WireVerdict::Invalid(EndReason::Superseded));
+    assert_eq!(rig.engine.live(), 1);
+    let third = rig.activate(&account).await.unwrap();
+    assert!(rig.is_valid(&third.token));
+    assert_eq!((rig.engine.live(), rig.ledger(&account).await), (1, vec![CREDIT, -10_000, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_act_on_an_account_in_doubt_does_not_wait_for_the_background() {
+    let (rig, store) = rig().await;
+    let account = rig.account(60_000).await;
+    let client = rig.activate(&account).await.unwrap();
+    store.fail_commit(Write::FailsAfter, DOWN);
+    assert!(is_unavailable(&rig.credit(&account, 5_000, "doubtful").await));
+    store.set(NONE);
+    assert!(rig.credit(&account, 5_000, "doubtful").await.unwrap().repeated);
+    rig.advance(62_000);
+    assert_eq!(rig.beat(&client).await.remaining_s, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_act_that_was_not_written_changes_nothing() {
+    let (rig, store) = rig().await;
+    let account = rig.account(CREDIT).await;
+    let client = rig.activate(&account).await.unwrap();
+    for then in [NONE, DOWN] {
+        store.fail_commit(Write::FailsBefore, then);
+        assert!(is_unavailable(&rig.activate(&account).await));
+        heal(&store).await;
+        assert!(rig.is_valid(&client.token));
+        assert_eq!(rig.engine.live(), 1);
+        assert_eq!(rig.ledger(&account).await, [CREDIT]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credit_under_way_when_the_tank_runs_dry_is_kept_but_does_not_revive() {
+    let (rig, store) = rig().await;
+    let rig = Arc::new(rig);
+    let account = rig.account(10_000).await;
+    let client = rig.activate(&account).await.unwrap();
+    let gate = store.hold_commit();
+    let credit = tokio::spawn({
+        let rig = Arc::clone(&rig);
+        async move { rig.credit(&account, 5_000, "slow").await }
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    rig.advance(10_001);
+    assert!(!rig.is_valid(&client.token), "no has been said");
+    gate.notify_one();
+    credit.await.unwrap().unwrap();
+    assert!(!rig.is_valid(&client.token), "and holds");
+    rig.sweep(0..SLICES).await;
+    assert_eq!(rig.ledger(&account).await, [10_000, 5_000, -10_000]);
+    assert_eq!(rig.end_of(&client).await, Some(EndReason::Exhausted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_during_a_commit_leaves_the_engine_in_line_with_the_store() {
+    let (rig, store) = rig().await;
+    let rig = Arc::new(rig);
+    let account = rig.account(CREDIT).await;
+    let first = rig.activate(&account).await.unwrap();
+    let gate = store.hold_commit();
+    let caller = tokio::spawn({
+        let rig = Arc::clone(&rig);
+        async move { rig.activate(&account).await.map(drop) }
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    assert!(rig.is_valid(&first.token), "nothing has been committed yet");
+    gate.notify_one();
+    let third = rig.activate(&account).await.unwrap();
+    assert!(rig.is_valid(&third.token) && !rig.is_valid(&first.token));
+    assert_eq!((rig.engine.live(), rig.ledger(&account).await), (1, vec![CREDIT, 0, 0]));
+}
+
+#[derive(Clone, Debug)]
+enum Do {
+    Trouble(Trouble),
+    FailCommit(Write, Trouble),
+    Activate(usize),
+    Credit(usize, i64),
+    Renew(Index),
+    Beat(Index),
+    End(usize),
+    Wait(u64),
+    Sweep,
+    Background,
+}
+
+fn any_do() -> impl Strategy<Value = Do> {
+    let tank = || 0..2usize;
+    prop_oneof![
+        2 => any_trouble().prop_map(Do::Trouble),
+        6 => (any_write(), any_trouble()).prop_map(|(write, then)| Do::FailCommit(write, then)),
+        4 => Just(Do::Trouble(NONE)),
+        8 => tank().prop_map(Do::Activate),
+        5 => (tank(), -50_000i64..100_000).prop_map(|(tank, ms)| Do::Credit(tank, ms)),
+        4 => any::<Index>().prop_map(Do::Renew),
+        4 => any::<Index>().prop_map(Do::Beat),
+        3 => tank().prop_map(Do::End),
+        5 => (0..100_000u64).prop_map(Do::Wait),
+        2 => Just(Do::Sweep),
+        2 => Just(Do::Background),
+    ]
+}
+
+fn any_write() -> impl Strategy<Value = Write> {
+    prop::sample::select(vec![Write::Works, Write::FailsBefore, Write::FailsAfter])
+}
+
+fn any_trouble() -> impl Strategy<Value = Trouble> {
+    (any_write(), any::<bool>()).prop_map(|(write, reads_fail)| Trouble { write, reads_fail })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/model/regressions-faults.txt"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn whatever_the_store_does_nothing_acknowledged_is_lost_and_all_heals(
+        history in prop::collection::vec(any_do(), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(suffer(&history));
+    }
+}
+
+async fn suffer(history: &[Do]) {
+    let (rig, store) = rig().await;
+    let accounts = [rig.account(CREDIT).await, rig.account(60_000).await];
+    let mut clients: Vec<(AccountId, Client)> = Vec::new();
+    let mut promised: BTreeMap<AccountId, Vec<(String, i64)>> = BTreeMap::new();
+    for (number, act) in history.iter().enumerate() {
+        match act {
+            Do::Trouble(trouble) => store.set(*trouble),
+            Do::FailCommit(write, then) => store.fail_commit(*write, *then),
+            Do::Activate(tank) => {
+                let account = accounts[*tank];
+                if let Ok(client) = rig.activate(&account).await {
+                    assert!(rig.is_valid(&client.token), "what is handed out is good");
+                    clients.push((account, client));
+                }
+            }
+            Do::Credit(tank, ms) => {
+                let name = number.to_string();
+                if let Ok(credited) = rig.credit(&accounts[*tank], *ms, &name).await {
+                    promised.entry(accounts[*tank]).or_default().push((name, credited.entry.amount.as_ms()));
+                }
+            }
+            Do::Renew(client) if !clients.is_empty() => {
+                let (_, client) = client.get(&clients).clone();
+                if let Ok(token) = rig.renew(&client).await {
+                    assert!(rig.is_valid(&token) && !rig.is_valid(&client.token));
+                    clients
+                        .iter_mut()
+                        .filter(|(_, c)| c.session == client.session)
+                        .for_each(|(_, c)| c.token.clone_from(&token));
+                }
+            }
+            Do::Beat(client) if !clients.is_empty() => {
+                let (_, client) = client.get(&clients);
+                rig.engine.beat(&client.frame(HeartbeatKind::Beat, rig.now()), rig.now());
+            }
+            Do::End(tank) => {
+                if rig.acts.end(&accounts[*tank], EndReason::Revoked).await.is_ok() {
+                    let of_it = clients.iter().filter(|(account, _)| *account == accounts[*tank]);
+                    assert!(
+                        of_it.into_iter().all(|(_, client)| !rig.is_valid(&client.token)),
+                        "an end that was said holds"
+                    );
+                }
+            }
+            Do::Wait(ms) => rig.advance(*ms),
+            Do::Sweep => {
+                for slice in 0..SLICES {
+                    for account in rig.engine.sweep(slice, rig.now(), false).over {
+                        drop(rig.acts.settle(&account).await);
+                    }
+                }
+            }
+            Do::Background => tokio::time::sleep(Duration::from_secs(1)).await,
+            Do::Renew(_) | Do::Beat(_) => {}
+        }
+        for account in &accounts {
+            let valid = clients.iter().filter(|(of, client)| of == account && rig.is_valid(&client.token)).count();
+            assert!(valid <= 1, "an account has at most one valid token");
+        }
+    }
+    heal(&store).await;
+    rig.sweep(0..SLICES).await;
+    let mut open = 0;
+    for id in &accounts {
+        let account = store.inner.account(id).await.unwrap().unwrap().account;
+        let ledger = store.inner.entries(id, 0, usize::MAX).await.unwrap();
+        assert_eq!(ledger.iter().map(|entry| entry.amount.as_ms()).sum::<i64>(), account.balance.as_ms());
+        for (name, amount) in promised.get(id).into_iter().flatten() {
+            let kept = ledger.iter().filter(|entry| entry.source == Source::Admin && entry.external_id == *name);
+            assert_eq!(kept.map(|entry| entry.amount.as_ms()).collect::<Vec<_>>(), [*amount]);
+        }
+        open += usize::from(account.open().is_some());
+        for (_, client) in clients.iter().filter(|(of, _)| of == id) {
+            let is_open = account.open().is_some_and(|open| open.id == client.session);
+            assert!(is_open || !rig.is_valid(&client.token), "the engine is in line with the store");
+        }
+        if let Some(session) = account.open() {
+            assert!(rig.engine.sighting(&session.id, rig.now()).is_some(), "what is open is hot");
+        }
+    }
+    assert_eq!(rig.engine.live(), open);
+}

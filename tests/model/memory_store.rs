@@ -1,0 +1,209 @@
+//! The store as simply as it can be said: what any real one must do when acts are committed.
+//!
+//! What it holds is what is durable: a test that drops everything else and keeps this has crashed the service.
+
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use gastank::{
+    engine::{Account, AccountId, Act, Checkpoint, Entry, Source, UnixMs, bucket},
+    store::{
+        AccountKey, ClockFact, Commit, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, Store,
+    },
+    wire::{MeterTime, SessionId},
+};
+use parking_lot::Mutex;
+
+/// A store that forgets when the test ends.
+#[derive(Default)]
+pub(crate) struct MemoryStore(Mutex<Tables>);
+
+#[derive(Default)]
+struct Tables {
+    accounts: BTreeMap<AccountId, Owned>,
+    ledgers: HashMap<AccountId, Vec<Entry>>,
+    sessions: HashMap<SessionId, SessionRecord>,
+    checkpoints: HashMap<SessionId, MeterTime>,
+    /// The latest instant of any act or checkpoint.
+    reached: MeterTime,
+    clock: Option<ClockFact>,
+    account_keys: Vec<AccountKey>,
+    edges: BTreeMap<String, Edge>,
+    signing_keys: BTreeMap<String, SealedKey>,
+}
+
+impl Tables {
+    fn commit(&mut self, act: &Act) -> Commit {
+        let Some(owned) = self.accounts.get_mut(&act.account) else { return Commit::Conflict };
+        let ledger = self.ledgers.entry(act.account).or_default();
+        if owned.account.version != act.expects || owned.account.deleted {
+            return Commit::Conflict;
+        }
+        let name = |entry: &Entry| (entry.source, entry.external_id.clone());
+        if let Some(known) = ledger.iter().find(|known| act.entries.iter().any(|new| name(new) == name(known))) {
+            return Commit::Repeated(known.clone());
+        }
+        owned.account = owned.account.clone().after(act);
+        ledger.extend(act.entries.iter().cloned());
+        if let Some((session, end)) = act.closes {
+            self.sessions.insert(session, SessionRecord { account: act.account, end: Some(end) });
+            self.checkpoints.remove(&session);
+            self.reached = self.reached.max(end.at);
+        }
+        if let Some(session) = &act.opens {
+            self.sessions.insert(session.id, SessionRecord { account: act.account, end: None });
+            self.checkpoints.insert(session.id, session.started);
+            self.reached = self.reached.max(session.started);
+        }
+        let after = owned.account.clone();
+        if act.deletes {
+            owned.identity = None;
+            ledger.clear();
+            self.account_keys.retain(|key| key.account != act.account);
+        }
+        Commit::Done(after)
+    }
+
+    fn recover(&self, wanted: u8) -> Vec<OpenAccount> {
+        let open = |account: &Account| account.open().map(|session| session.id).filter(|id| bucket(id) == wanted);
+        self.accounts
+            .values()
+            .filter_map(|owned| {
+                let last_seen = self.checkpoints[&open(&owned.account)?];
+                Some(OpenAccount { account: owned.account.clone(), last_seen })
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+        let mut tables = self.0.lock();
+        if let Some(known) = tables.accounts.values().find(|known| known.identity.as_ref() == Some(identity)) {
+            return Ok((known.clone(), false));
+        }
+        let owned = Owned { account: Account::new(id), identity: Some(identity.clone()), created_at: at };
+        tables.accounts.insert(id, owned.clone());
+        Ok((owned, true))
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
+        Ok(self.0.lock().accounts.get(id).cloned())
+    }
+
+    async fn account_of(&self, identity: &Identity) -> Result<Option<AccountId>> {
+        let tables = self.0.lock();
+        Ok(tables.accounts.values().find(|owned| owned.identity.as_ref() == Some(identity)).map(|o| o.account.id))
+    }
+
+    async fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<Owned>> {
+        let tables = self.0.lock();
+        let from_there = tables.accounts.values().filter(|owned| Some(owned.account.id) > after);
+        Ok(from_there.filter(|owned| !owned.account.deleted).take(limit).cloned().collect())
+    }
+
+    async fn commit(&self, act: &Act) -> Result<Commit> {
+        Ok(self.0.lock().commit(act))
+    }
+
+    async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
+        let tables = self.0.lock();
+        let mut ledger = tables.ledgers.get(account).into_iter().flatten();
+        Ok(ledger.find(|entry| entry.source == source && entry.external_id == external_id).cloned())
+    }
+
+    async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        let tables = self.0.lock();
+        let ledger = tables.ledgers.get(account).into_iter().flatten();
+        Ok(ledger.filter(|entry| entry.number > after).take(limit).cloned().collect())
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
+        Ok(self.0.lock().sessions.get(id).cloned())
+    }
+
+    async fn checkpoint(&self, wanted: u8, rows: &[Checkpoint]) -> Result<()> {
+        let mut tables = self.0.lock();
+        for row in rows {
+            assert_eq!(bucket(&row.session), wanted, "all rows are of one bucket");
+            if let Some(kept) = tables.checkpoints.get_mut(&row.session) {
+                *kept = row.last_seen.max(*kept);
+                tables.reached = tables.reached.max(row.last_seen);
+            }
+        }
+        Ok(())
+    }
+
+    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
+        Ok(self.0.lock().recover(bucket))
+    }
+
+    async fn clock(&self) -> Result<Option<ClockFact>> {
+        let tables = self.0.lock();
+        Ok(tables.clock.map(|fact| ClockFact { last_alive: fact.last_alive.max(tables.reached), ..fact }))
+    }
+
+    async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
+        let kept = &mut self.0.lock().clock;
+        if kept.is_none_or(|kept| kept.last_alive <= fact.last_alive) {
+            *kept = Some(fact);
+        }
+        Ok(())
+    }
+
+    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+        let mut tables = self.0.lock();
+        let takes_keys = tables.accounts.get(&key.account).is_some_and(|owned| !owned.account.deleted);
+        if takes_keys {
+            tables.account_keys.retain(|known| (known.account, &known.key_id) != (key.account, &key.key_id));
+            tables.account_keys.push(key.clone());
+        }
+        Ok(takes_keys)
+    }
+
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
+        Ok(self.0.lock().account_keys.iter().find(|key| key.hash == *hash).map(|key| key.account))
+    }
+
+    async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
+        Ok(self.0.lock().account_keys.iter().filter(|key| key.account == *account).cloned().collect())
+    }
+
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+        let keys = &mut self.0.lock().account_keys;
+        let before = keys.len();
+        keys.retain(|key| key.account != *account || key.key_id != key_id);
+        Ok(keys.len() < before)
+    }
+
+    async fn put_edge(&self, edge: &Edge) -> Result<()> {
+        self.0.lock().edges.insert(edge.client_id.clone(), edge.clone());
+        Ok(())
+    }
+
+    async fn edges(&self) -> Result<Vec<Edge>> {
+        Ok(self.0.lock().edges.values().cloned().collect())
+    }
+
+    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+        Ok(self.0.lock().edges.remove(client_id).is_some())
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
+        Ok(self.0.lock().signing_keys.values().cloned().collect())
+    }
+
+    async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
+        self.0.lock().signing_keys.insert(key.kid.clone(), key.clone());
+        Ok(())
+    }
+
+    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+        Ok(self.0.lock().signing_keys.remove(kid).is_some())
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}

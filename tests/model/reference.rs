@@ -1,0 +1,261 @@
+//! The service as a few dozen obvious lines. No formula of when a session dies: time passes a millisecond at a time, and
+//! each one is burned by an open session or by nobody.
+
+use gastank::wire::EndReason;
+
+/// The least credit that opens a session, in ms.
+const LEAST: i64 = 1000;
+
+pub(crate) struct Reference {
+    pub(crate) now: u64,
+    pub(crate) timeout: u64,
+    pub(crate) tanks: Vec<Tank>,
+    pub(crate) lives: Vec<Life>,
+    /// The latest instant that is durable.
+    pub(crate) durable: u64,
+}
+
+/// An account.
+#[derive(Default)]
+pub(crate) struct Tank {
+    /// What each row of the ledger is called, and its amount.
+    pub(crate) ledger: Vec<(Name, i64)>,
+    /// The session whose usage is not in the ledger yet.
+    pub(crate) unsettled: Option<usize>,
+    pub(crate) deleted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Credit(u8),
+    Usage(usize),
+}
+
+/// A session.
+pub(crate) struct Life {
+    pub(crate) tank: usize,
+    pub(crate) started: u64,
+    pub(crate) last_seen: u64,
+    /// The `last_seen` that survives a crash.
+    pub(crate) checkpoint: u64,
+    pub(crate) burned: i64,
+    pub(crate) end: Option<(u64, EndReason)>,
+    pub(crate) settled: bool,
+    /// Whether the service remembers the end, and with how many seconds left.
+    pub(crate) grave: Option<u32>,
+    pub(crate) current: usize,
+    pub(crate) previous: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Valid(i64),
+    Invalid(EndReason),
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Empty,
+    Deleted,
+    Ended(EndReason),
+    WrongToken,
+    IdReused,
+}
+
+impl Reference {
+    pub(crate) fn new(tanks: usize, timeout: u64) -> Self {
+        let tanks = std::iter::repeat_with(Tank::default).take(tanks).collect();
+        Self { now: 0, timeout, tanks, lives: Vec::new(), durable: 0 }
+    }
+
+    /// A millisecond passes.
+    pub(crate) fn tick(&mut self) {
+        self.now += 1;
+        for tank in 0..self.tanks.len() {
+            self.burn(tank);
+        }
+    }
+
+    fn burn(&mut self, tank: usize) {
+        let Some(life) = self.open(tank) else { return };
+        let last = self.now - 1;
+        if self.left(tank) <= 0 {
+            self.lives[life].end = Some((last, EndReason::Exhausted));
+        } else if self.now > self.lives[life].last_seen + self.timeout {
+            self.lives[life].end = Some((last, EndReason::TimedOut));
+        } else {
+            self.lives[life].burned += 1;
+        }
+    }
+
+    pub(crate) fn left(&self, tank: usize) -> i64 {
+        let tank = &self.tanks[tank];
+        let bought: i64 = tank.ledger.iter().map(|(_, amount)| amount).sum();
+        bought - tank.unsettled.map_or(0, |life| self.lives[life].burned)
+    }
+
+    fn left_s(&self, tank: usize) -> u32 {
+        u32::try_from(self.left(tank) / 1000).unwrap()
+    }
+
+    /// The session that is open and good.
+    pub(crate) fn open(&self, tank: usize) -> Option<usize> {
+        self.tanks[tank].unsettled.filter(|life| self.lives[*life].end.is_none())
+    }
+
+    /// What is said of a token of a session.
+    pub(crate) fn word(&self, life: usize, token: usize) -> Word {
+        let it = &self.lives[life];
+        match it.end {
+            Some((_, reason)) if it.settled => it.grave.map_or(Word::Unknown, |_| Word::Invalid(reason)),
+            _ if it.previous == Some(token) => Word::Invalid(EndReason::Superseded),
+            _ if it.current != token => Word::Unknown,
+            Some((_, reason)) => Word::Invalid(reason),
+            None => Word::Valid(self.left(it.tank)),
+        }
+    }
+
+    /// What is answered to a beat.
+    pub(crate) fn beat(&mut self, life: usize, clock: u64) -> Word {
+        let now = self.now;
+        let it = &mut self.lives[life];
+        if it.end.is_none() {
+            it.last_seen = it.last_seen.max(clock.min(now));
+        }
+        let word = self.word(life, self.lives[life].current);
+        if word == Word::Unknown {
+            self.lives[life].grave = Some(0); // looked up in the store, for the next time
+        }
+        word
+    }
+
+    pub(crate) fn stop(&mut self, life: usize) -> Word {
+        if self.lives[life].settled {
+            return self.beat(life, 0);
+        }
+        self.end(self.lives[life].tank, EndReason::Deactivated);
+        Word::Invalid(self.lives[life].end.unwrap().1)
+    }
+
+    /// Whatever is open ends, and what is over is written down.
+    pub(crate) fn end(&mut self, tank: usize, reason: EndReason) {
+        if let Some(life) = self.open(tank) {
+            self.lives[life].end = Some((self.now, reason));
+        }
+        self.settle(tank);
+    }
+
+    pub(crate) fn settle(&mut self, tank: usize) {
+        let Some(life) = self.tanks[tank].unsettled else { return };
+        let Some((at, _)) = self.lives[life].end else { return };
+        self.tanks[tank].unsettled = None;
+        self.tanks[tank].ledger.push((Name::Usage(life), -self.lives[life].burned));
+        self.lives[life].settled = true;
+        self.lives[life].grave = Some(self.left_s(tank));
+        self.durable = self.durable.max(at);
+    }
+
+    /// Opens a session with this token; answers whether another one ended for it.
+    pub(crate) fn activate(&mut self, tank: usize, token: usize) -> Result<bool, Refused> {
+        self.alive(tank)?;
+        if self.left(tank) < LEAST {
+            return Err(Refused::Empty);
+        }
+        let supersedes = self.open(tank).is_some();
+        self.end(tank, EndReason::Superseded);
+        self.tanks[tank].unsettled = Some(self.lives.len());
+        self.lives.push(Life {
+            tank,
+            started: self.now,
+            last_seen: self.now,
+            checkpoint: self.now,
+            burned: 0,
+            end: None,
+            settled: false,
+            grave: None,
+            current: token,
+            previous: None,
+        });
+        self.durable = self.now;
+        Ok(supersedes)
+    }
+
+    /// `with` is the token that is shown, `new` the one that would be issued.
+    pub(crate) fn renew(&mut self, life: usize, clock: u64, with: usize, new: usize) -> Result<(), Refused> {
+        if !self.lives[life].settled {
+            self.beat(life, clock);
+        }
+        let it = &mut self.lives[life];
+        match it.end {
+            Some((_, reason)) if it.settled => return Err(Refused::Ended(reason)),
+            _ if it.current != with && it.previous != Some(with) => return Err(Refused::WrongToken),
+            Some((_, reason)) => return Err(Refused::Ended(reason)),
+            None => {}
+        }
+        it.current = new;
+        it.previous = Some(with);
+        Ok(())
+    }
+
+    /// Answers whether it was entered before.
+    pub(crate) fn credit(&mut self, tank: usize, name: u8, amount: i64) -> Result<bool, Refused> {
+        self.alive(tank)?;
+        if let Some((_, before)) = self.tanks[tank].ledger.iter().find(|(known, _)| *known == Name::Credit(name)) {
+            let took_what_there_was = amount < 0 && (amount..=0).contains(before);
+            return if *before == amount || took_what_there_was { Ok(true) } else { Err(Refused::IdReused) };
+        }
+        let over = self.tanks[tank].unsettled;
+        self.settle(tank);
+        let amount = amount.max(-self.left(tank));
+        self.tanks[tank].ledger.push((Name::Credit(name), amount));
+        if let Some(over) = over.filter(|life| self.lives[*life].settled) {
+            self.lives[over].grave = Some(self.left_s(tank)); // settled and credited at once
+        }
+        Ok(false)
+    }
+
+    pub(crate) fn delete(&mut self, tank: usize) {
+        if !self.tanks[tank].deleted {
+            self.end(tank, EndReason::AccountDeleted);
+            self.tanks[tank].deleted = true;
+        }
+    }
+
+    pub(crate) fn keep_clock(&mut self) {
+        self.durable = self.durable.max(self.now);
+    }
+
+    /// What a sweep does to an account.
+    pub(crate) fn sweep(&mut self, tank: usize) {
+        match self.open(tank) {
+            Some(life) => {
+                self.lives[life].checkpoint = self.lives[life].last_seen;
+                self.durable = self.durable.max(self.lives[life].last_seen);
+            }
+            None => self.settle(tank),
+        }
+    }
+
+    /// Only what is durable is left, and the meter resumes: every unsettled session is lived through again.
+    pub(crate) fn crash(&mut self) {
+        for life in &mut self.lives {
+            life.grave = None;
+        }
+        for tank in 0..self.tanks.len() {
+            let Some(life) = self.tanks[tank].unsettled else { continue };
+            let it = &mut self.lives[life];
+            (it.last_seen, it.burned, it.end) = (it.checkpoint, 0, None);
+            self.now = it.started;
+            while self.now < self.durable {
+                self.now += 1;
+                self.burn(tank);
+            }
+        }
+        self.now = self.durable;
+    }
+
+    fn alive(&self, tank: usize) -> Result<(), Refused> {
+        if self.tanks[tank].deleted { Err(Refused::Deleted) } else { Ok(()) }
+    }
+}
