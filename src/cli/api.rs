@@ -1,6 +1,6 @@
 //! The HTTP client of the command line: one request at a time, timeouts, bodies limited, no redirects, no proxies.
 
-use std::{fmt::Write as _, fs, io::Read, path::Path, time::Duration};
+use std::{fs, io::Read, net::SocketAddr, path::Path, time::Duration};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde_json::Value;
@@ -61,6 +61,16 @@ impl Api {
     /// Where the service is.
     pub(super) fn base(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Where a listener of this service that is bound to `addr` is reached from here: bound to every interface, at the
+    /// host where this listener is.
+    pub(super) fn reachable(&self, addr: SocketAddr) -> Url {
+        let mut url = Url::parse(&format!("http://{addr}")).expect("an address and a port make a URL");
+        if addr.ip().is_unspecified() {
+            url.set_host(self.base.host_str()).expect("it is the host of a URL");
+        }
+        url
     }
 
     pub(super) async fn get(&self, path: &[&str]) -> Result<Value, CliError> {
@@ -168,13 +178,11 @@ pub(super) fn read_token(path: &Path) -> Result<String, CliError> {
 
 /// The last cause of an error: the one that says something.
 fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    let _ = write!(text, "{cause}");
-    printable(&text)
+    printable(&cause.to_string())
 }
 
 /// A problem document, or what stands in its place.
@@ -204,6 +212,16 @@ mod tests {
         let request =
             api.request(Method::GET, &["admin", "accounts", "../edges?x=1#"], &[]).build().expect("a request");
         assert_eq!(request.url().as_str(), "http://127.0.0.1:7090/admin/accounts/..%2Fedges%3Fx=1%23");
+    }
+
+    #[test]
+    fn a_listener_on_every_interface_is_reached_where_the_admin_listener_is() {
+        let base = Url::parse("http://tank.example.org:7090").expect("is a URL");
+        let api = Api::new(base, Auth::Operator("t".to_owned())).expect("a client");
+        let reached = |addr: &str| api.reachable(addr.parse().expect("an address")).to_string();
+        assert_eq!(reached("0.0.0.0:7080"), "http://tank.example.org:7080/");
+        assert_eq!(reached("[::]:7080"), "http://tank.example.org:7080/");
+        assert_eq!(reached("10.0.0.5:7080"), "http://10.0.0.5:7080/");
     }
 
     #[test]

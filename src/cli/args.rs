@@ -132,6 +132,9 @@ Examples:
 pub struct TryArgs {
     #[command(flatten)]
     pub(super) reach: Reach,
+    /// The service's public listener [default: as the service itself says]
+    #[arg(long, value_name = "URL", value_parser = http_url)]
+    pub url: Option<Url>,
     /// How long to let the tank drain
     #[arg(long, value_name = "SPAN", default_value = "10", value_parser = tour_seconds)]
     pub seconds: Seconds,

@@ -3,12 +3,13 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
     AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, SessionCommand,
     output::{Output, printable},
-    span::Seconds,
+    span::{Seconds, exact},
 };
 use crate::entropy::{OsEntropy, draw};
 
@@ -149,7 +150,7 @@ pub(super) async fn keys(remote: &Remote, command: KeysCommand, output: &mut Out
         }
         KeysCommand::List => {
             let mut answer = api.get(&["admin", "keys"]).await?;
-            list(remote, output, &mut answer, "keys", &["kid", "algorithm", "created_at", "signs_from", "retires_at"])
+            list(remote, output, &mut answer, "keys", &["kid", "algorithm", "state", "signs_from_ms", "retires_at_ms"])
         }
     }
 }
@@ -241,7 +242,10 @@ fn human(field: &str, value: &Value) -> String {
         Value::String(text) => printable(text),
         Value::Number(number) => match number.as_i64() {
             Some(seconds) if field.ends_with("_s") => Seconds::new(seconds).to_string(),
-            Some(ms) if field == "amount_ms" => super::span::exact(ms),
+            Some(ms) if field == "amount_ms" => exact(ms),
+            Some(ms) if field.ends_with("_at_ms") || field.ends_with("_from_ms") => {
+                Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| format!("{at:.0}"))
+            }
             Some(ms) if field.ends_with("_ms") && ms % 1000 != 0 && ms.abs() < 60_000 => format!("{ms} ms"),
             Some(ms) if field.ends_with("_ms") => Seconds::new(ms / 1000).to_string(),
             _ => number.to_string(),
@@ -300,6 +304,7 @@ mod tests {
             ("interval_ms", json!(1_500), "1500 ms"),
             ("amount_ms", json!(-10_132), "-10.132 s"),
             ("sessions", json!(7), "7"),
+            ("signs_from_ms", json!(1_700_000_000_042_i64), "2023-11-14T22:13:20Z"),
             ("ready", json!(true), "yes"),
             ("session", json!(null), "-"),
             ("session", json!({ "session_id": "x", "started_at": "now" }), "x (open)"),

@@ -22,7 +22,7 @@ pub use args::{
 };
 pub use error::{CliError, Problem};
 pub use span::{NotASpan, Seconds};
-pub use welcome::{Listening, welcome};
+pub use welcome::welcome;
 
 use self::output::Output;
 use crate::config::ConfigArgs;

@@ -1,22 +1,12 @@
 //! What a person reads when the service has started.
 
-use std::{env, fmt::Write as _, net::SocketAddr, path::Path};
+use std::{env, fmt::Write as _, path::Path};
 
 use super::args::admin_url;
-use crate::config::{Config, ConfigArgs};
-
-/// The addresses that the service's listeners are bound to; those that are on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listening {
-    /// Clients and edges.
-    pub http: SocketAddr,
-    /// Heartbeats in UDP datagrams.
-    pub udp: Option<SocketAddr>,
-    /// Heartbeats in QUIC datagrams.
-    pub quic: Option<SocketAddr>,
-    /// Operators.
-    pub admin: SocketAddr,
-}
+use crate::{
+    config::{Config, ConfigArgs},
+    service::Listening,
+};
 
 /// What to tell the person who started the service: where it listens, where its data are, and, when it is the `first_start`
 /// on these data, the one line to try next. Several lines, the last one ended.
@@ -40,9 +30,6 @@ fn text(listening: &Listening, data_dir: &Path, first_start: bool, program: &str
     line("clients and edges", &format_args!("http://{}", listening.http));
     if let Some(udp) = listening.udp {
         line("heartbeats (UDP)", &udp);
-    }
-    if let Some(quic) = listening.quic {
-        line("heartbeats (QUIC)", &quic);
     }
     line("operators", &format_args!("http://{}", listening.admin));
     line("data", &data_dir.display());
@@ -78,7 +65,7 @@ mod tests {
 
     fn listening(admin: &str) -> Listening {
         let addr = |text: &str| text.parse().expect("is an address");
-        Listening { http: addr("127.0.0.1:7080"), udp: Some(addr("127.0.0.1:7080")), quic: None, admin: addr(admin) }
+        Listening { http: addr("127.0.0.1:7080"), udp: Some(addr("127.0.0.1:7080")), admin: addr(admin) }
     }
 
     fn usual() -> Config {
@@ -92,7 +79,7 @@ mod tests {
         for part in ["http://127.0.0.1:7080\n", "  data                /data\n", "\n  target/release/gastank try\n"] {
             assert!(text.contains(part), "{part:?} in {text}");
         }
-        assert!(!text.contains("QUIC"), "{text}");
+        assert!(text.contains("heartbeats (UDP)    127.0.0.1:7080\n"), "{text}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod client;
 mod ledger;
 mod teller;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Url;
@@ -71,7 +71,8 @@ pub(super) async fn run(args: &TryArgs, output: &mut Output) -> Result<(), CliEr
 
 async fn tell(args: &TryArgs, admin: &Api, made: &mut Made, teller: &mut Teller<'_>) -> Result<(), CliError> {
     teller.part("The tour: a tank, a session, its heartbeats, and what the edge is told")?;
-    let public = public_url(admin, &admin.get(&["admin", "status"]).await?)?;
+    let status = admin.get(&["admin", "status"]).await?;
+    let public = args.url.clone().map_or_else(|| public_url(admin, &status), Ok)?;
     teller.fact("service", &format!("answers at {}", public.as_str().trim_end_matches('/')))?;
 
     let client_api = account(args, admin, &public, made, teller).await?;
@@ -298,8 +299,10 @@ fn keep(made: &Made, teller: &mut Teller<'_>) -> Result<(), CliError> {
 
 /// Where clients and edges reach the service, as its status says.
 fn public_url(admin: &Api, status: &Value) -> Result<Url, CliError> {
-    let url = text(admin, status, "public_url")?;
-    url.parse().map_err(|_| CliError::strange(admin.base(), "its status names no public URL"))
+    let bound = status["listeners"]["http"].as_str().and_then(|addr| addr.parse().ok());
+    let bound: SocketAddr =
+        bound.ok_or_else(|| CliError::strange(admin.base(), "its status names no HTTP listener"))?;
+    Ok(admin.reachable(bound))
 }
 
 fn text(api: &Api, answer: &Value, field: &str) -> Result<String, CliError> {
