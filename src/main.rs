@@ -1,21 +1,60 @@
 //! The `gastank` program.
 
+use std::{error::Error, process::ExitCode};
+
 use clap::Parser;
+
 use gastank::{
+    cli::{self, Cli, Command},
     config::{Config, ConfigArgs},
     service, telemetry,
 };
 
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    config: ConfigArgs,
+/// The exit code for what was typed or configured wrongly; clap's, too.
+const USAGE: u8 = 2;
+const FAILURE: u8 = 1;
+
+fn main() -> ExitCode {
+    match Cli::parse().into_command() {
+        Command::Serve(args) => serve(&args),
+        Command::Client(command) => match cli::run(command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, error.exit_code()),
+        },
+    }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let config = Config::load_here(&Args::parse().config)?;
-    telemetry::init(config.log.format, &config.log.filter)?;
-    service::run(config, |_, _| {}).await?;
-    Ok(())
+fn serve(args: &ConfigArgs) -> ExitCode {
+    let config = match Config::load_here(args) {
+        Ok(config) => config,
+        Err(error) => return failed(&error, USAGE),
+    };
+    if args.check {
+        for warning in config.warnings() {
+            eprintln!("warning: {warning}");
+        }
+        eprintln!("the configuration is valid");
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
+        return failed(&error, USAGE);
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&*error, FAILURE),
+    }
+}
+
+fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let data_dir = config.data_dir.clone();
+    let welcome = |listening: &service::Listening, first_start| {
+        eprint!("{}", cli::welcome(listening, &data_dir, first_start));
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    Ok(runtime.block_on(service::run(config, welcome))?)
+}
+
+fn failed(error: &dyn Error, code: u8) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(code)
 }

@@ -1,0 +1,109 @@
+//! The command line: what may be typed, and the commands that talk to a running service.
+//!
+//! `gastank serve`, the default, is carried out by the caller; everything else is a client of the service's listeners and
+//! uses nothing of the service's own code but the wire format.
+
+mod api;
+mod args;
+mod commands;
+mod error;
+mod output;
+mod span;
+mod tour;
+mod welcome;
+
+use std::io;
+
+use clap::{Parser, Subcommand};
+
+pub use args::{
+    AccountCommand, ClientCommand, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, SessionCommand, Transport,
+    TryArgs,
+};
+pub use error::{CliError, Problem};
+pub use span::{NotASpan, Seconds};
+pub use welcome::welcome;
+
+use self::output::Output;
+use crate::config::ConfigArgs;
+
+/// Time credit for connected services.
+///
+/// A person owns a tank of seconds, which drains only while a client's heartbeats arrive. Without a command, the service
+/// runs.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "gastank",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  gastank                                    run the service on this machine
+  gastank serve --data-dir ./data --http 127.0.0.1:8080
+  gastank serve --config gastank.toml --check
+  gastank try                                take the tour, in another terminal
+  gastank account create --credit 2h --key   an account with two hours in its tank
+
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    serve: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the service; this is what happens without a command too
+    #[command(after_help = "\
+Examples:
+  gastank serve
+  gastank serve --data-dir ./data --http 127.0.0.1:8080 --udp off
+  gastank serve --http 127.0.0.1:0 --udp 127.0.0.1:0 --admin 127.0.0.1:0
+  gastank serve --config gastank.toml --check
+
+Every key of the file is a variable too: `[heartbeat] timeout_ms` is GASTANK_HEARTBEAT_TIMEOUT_MS.
+When all listeners are up, one line on standard output says where: ready http=... udp=... admin=...")]
+    Serve(ConfigArgs),
+    /// Talk to a running service
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+impl Cli {
+    /// What is asked for.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+/// Carries out a command that talks to a running service.
+///
+/// # Errors
+///
+/// Any [`CliError`]; its text is one line for the person who typed the command.
+pub fn run(command: ClientCommand) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| CliError::System { what: "cannot start", source })?;
+    let done = runtime.block_on(async {
+        let mut output = Output::stdout();
+        match command {
+            ClientCommand::Try(args) => tour::run(&args, &mut output).await,
+            ClientCommand::Account { remote, command } => commands::account(&remote, command, &mut output).await,
+            ClientCommand::Edge { remote, command } => commands::edge(&remote, command, &mut output).await,
+            ClientCommand::Session { remote, command } => commands::session(&remote, command, &mut output).await,
+            ClientCommand::Keys { remote, command } => commands::keys(&remote, command, &mut output).await,
+            ClientCommand::Status { remote } => commands::status(&remote, &mut output).await,
+        }
+    });
+    match done {
+        // As of `gastank account list | head -1`: the reader has what it wanted.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests;

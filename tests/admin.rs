@@ -1,0 +1,184 @@
+//! The commands of operators, through the built program, against a running service.
+
+mod support;
+
+use serde_json::Value;
+use support::{Home, Service, gastank, stdout_of};
+
+fn json(service: &Service, arguments: &[&str]) -> Value {
+    let text = stdout_of(&service.run(&[arguments, &["--json"]].concat()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{text}"))
+}
+
+/// Standard error of a command that must fail with this exit code.
+fn failure(service: &Service, arguments: &[&str], code: i32) -> String {
+    let output = service.run(arguments);
+    let error = String::from_utf8(output.stderr).expect("it is UTF-8");
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    error
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+#[test]
+fn accounts_are_made_filled_shown_and_deleted() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let made = json(&service, &["account", "create", "--credit", "2h", "--key", "--subject", "ada"]);
+    let id = text(&made["account"]);
+    assert!(text(&made["key"]).starts_with("gtk_"));
+    let again = json(&service, &["account", "create", "--subject", "ada"]);
+    assert_eq!(text(&again["account"]), id, "the same person has the same account");
+
+    let credited = json(&service, &["account", "credit", id, "15m", "--reason", "thanks", "--idempotency-key", "k1"]);
+    assert_eq!((&credited["remaining_s"], text(&credited["idempotency_key"])), (&Value::from(8_100), "k1"));
+    let repeated = json(&service, &["account", "credit", id, "15m", "--idempotency-key", "k1"]);
+    assert_eq!(repeated["remaining_s"], 8_100, "the same key fills once");
+    let taken = json(&service, &["account", "credit", id, "-100"]);
+    assert_eq!(taken["remaining_s"], 8_000);
+    assert!(text(&taken["idempotency_key"]).len() >= 16, "a random key was made: {taken}");
+
+    let shown = json(&service, &["account", "show", id]);
+    assert_eq!((&shown["remaining_s"], text(&shown["subject"])), (&Value::from(8_000), "ada"));
+    let people = stdout_of(&service.run(&["account", "show", id]));
+    assert!(people.contains("tank:") && people.contains("2 h 13 min"), "{people}");
+    let listed = json(&service, &["account", "list"]);
+    assert_eq!(text(&listed["accounts"][0]["account"]), id);
+    let table = stdout_of(&service.run(&["account", "list"]));
+    assert!(table.starts_with("ACCOUNT") && table.contains(id) && table.contains("2 h 13 min"), "{table}");
+
+    let refused = failure(&service, &["account", "delete", id], 2);
+    assert!(refused.contains("--yes"), "{refused}");
+    assert_eq!(text(&json(&service, &["account", "delete", id, "--yes"])["deleted"]), id);
+    let gone = failure(&service, &["account", "show", id], 1);
+    assert!(gone.contains("not_found") && gone.lines().count() == 1, "{gone}");
+}
+
+#[test]
+fn lists_of_accounts_are_read_page_by_page() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    for _ in 0..3 {
+        json(&service, &["account", "create"]);
+    }
+    let count =
+        |limit: &str| json(&service, &["account", "list", "--limit", limit])["accounts"].as_array().map(Vec::len);
+    assert_eq!((count("2"), count("3"), count("500")), (Some(2), Some(3), Some(3)));
+}
+
+#[test]
+fn account_keys_come_and_go() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let made = json(&service, &["account", "create"]);
+    let id = text(&made["account"]);
+    let key = json(&service, &["account", "key", "add", id]);
+    assert!(text(&key["key"]).starts_with("gtk_"));
+    let listed = json(&service, &["account", "key", "list", id]);
+    assert_eq!(listed["keys"][0]["key_id"], key["key_id"]);
+    assert!(!listed.to_string().contains(text(&key["key"])), "keys are shown once");
+    json(&service, &["account", "key", "remove", id, text(&key["key_id"])]);
+    assert_eq!(json(&service, &["account", "key", "list", id])["keys"].as_array().map(Vec::len), Some(0));
+    failure(&service, &["account", "key", "remove", id, text(&key["key_id"])], 1);
+}
+
+#[test]
+fn edges_are_registered_listed_and_removed() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let edge = json(&service, &["edge", "add", "cloudflare", "--audience", "gateway"]);
+    let id = text(&edge["client_id"]);
+    assert!(!text(&edge["client_secret"]).is_empty());
+    let listed = json(&service, &["edge", "list"]);
+    let first = &listed["edges"][0];
+    assert_eq!(
+        (text(&first["client_id"]), text(&first["name"]), text(&first["audience"])),
+        (id, "cloudflare", "gateway")
+    );
+    json(&service, &["edge", "remove", id]);
+    assert_eq!(json(&service, &["edge", "list"])["edges"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_session_is_revoked_once_its_id_is_known() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let made = json(&service, &["account", "create", "--credit", "60", "--key"]);
+    let activated = activate(&service, text(&made["key"]));
+    let revoked = json(&service, &["session", "revoke", text(&activated["session_id"])]);
+    assert!(revoked["remaining_s"].as_i64().is_some_and(|left| (55..=60).contains(&left)), "{revoked}");
+    let shown = json(&service, &["account", "show", text(&made["account"])]);
+    assert_eq!(shown["session"]["end_reason"], "revoked");
+    let unknown = failure(&service, &["session", "revoke", "AAAAAAAAAAAAAAAAAAAAAA"], 1);
+    assert!(unknown.contains("not_found"), "{unknown}");
+}
+
+#[test]
+fn signing_keys_rotate() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let before = json(&service, &["keys", "list"])["keys"].as_array().map(Vec::len);
+    json(&service, &["keys", "rotate"]);
+    let after = json(&service, &["keys", "list"])["keys"].as_array().map(Vec::len);
+    assert_eq!((before, after), (Some(1), Some(2)));
+    let table = stdout_of(&service.run(&["keys", "list"]));
+    assert!(table.starts_with("KID") && table.contains("ES256"), "{table}");
+}
+
+#[test]
+fn the_status_is_told_to_people_and_machines() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    assert!(json(&service, &["status"]).is_object());
+    let people = stdout_of(&service.run(&["status"]));
+    assert!(people.lines().count() >= 3 && people.lines().all(|line| line.contains(':')), "{people}");
+}
+
+#[test]
+fn without_the_token_of_the_service_nothing_is_answered() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let token = home.data_dir().join("other.token");
+    std::fs::write(&token, "not-the-token\n").expect("it can be written");
+    let output = gastank()
+        .args(["account", "list", "--admin-url", &service.admin(), "--token-file"])
+        .arg(&token)
+        .output()
+        .expect("it can be run");
+    let error = String::from_utf8(output.stderr).expect("it is UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("bad_credentials") && error.contains("--token-file"), "{error}");
+    assert!(!error.contains("not-the-token"), "{error}");
+}
+
+#[test]
+fn a_configuration_that_cannot_work_exits_with_2_and_one_that_can_with_0() {
+    let check = |timeout: &str| {
+        let output = gastank()
+            .args(["serve", "--check", "--data-dir", "unused"])
+            .env("GASTANK_HEARTBEAT_TIMEOUT_MS", timeout)
+            .output()
+            .expect("it can be run");
+        (output.status.code(), String::from_utf8(output.stderr).expect("it is UTF-8"))
+    };
+    assert_eq!(check("90000").0, Some(0));
+    let (code, error) = check("1000");
+    assert_eq!(code, Some(2));
+    assert!(error.contains("timeout_ms"), "{error}");
+    assert_eq!(check("soon").0, Some(2));
+}
+
+/// Opens a session with an account key.
+fn activate(service: &Service, key: &str) -> Value {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
+        let request = client.post(format!("{}/v1/activate", service.http())).bearer_auth(key).body("{}");
+        let mut response = request.header("content-type", "application/json").send().await.expect("an answer");
+        assert!(response.status().is_success(), "{}", response.status());
+        let body = response.chunk().await.expect("a body").expect("it is not empty");
+        serde_json::from_slice(&body).expect("it is JSON")
+    })
+}
