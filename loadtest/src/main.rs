@@ -1,1 +1,25 @@
-fn main() {}
+//! The `loadtest` program.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use loadtest::{
+    cli::Args,
+    run::{Failure, run},
+};
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(report) if report.passed => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(Failure::Usage(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Run(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
