@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Method, Request, Response,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
@@ -143,7 +142,7 @@ where
         let problem = Problem::new(ErrorCode::MethodNotAllowed, "the header Allow says which are");
         let mut response = problem.into_response();
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return response.map(Either::Right);
+        return response;
     }
     match verdict(shared, request).await {
         Ok(Some(body)) => {
@@ -158,13 +157,13 @@ where
             if problem.code.status().is_server_error() {
                 shared.instruments.told(Told::Unavailable);
             }
-            problem.for_oauth().into_response().map(Either::Right)
+            problem.for_oauth().into_response()
         }
     }
 }
 
 fn answer(body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::new(body)));
+    let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -23,7 +23,6 @@ use axum::{
     response::Response as AxumResponse,
 };
 use bytes::Bytes;
-use http_body_util::{Either, Full};
 use hyper::{Request, Response};
 use tower::ServiceExt;
 
@@ -46,7 +45,7 @@ pub use limits::{LimitedBy, Rate};
 pub use problem::ErrorCode;
 
 /// The body of every answer.
-pub type Body = Either<Full<Bytes>, axum::body::Body>;
+pub type Body = axum::body::Body;
 
 /// Why the body of a request ends early.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -214,7 +213,7 @@ impl Shared {
         };
         let route = response.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
         self.instruments.answered(route, response.status().as_u16(), stopwatch.elapsed());
-        response.map(Either::Right)
+        response
     }
 }
 
