@@ -40,9 +40,9 @@ use edge::Edges;
 use instruments::Stopwatch;
 use limits::Limits;
 
+pub use crate::problem::Code as ErrorCode;
 pub use instruments::{Activated, Instruments, Phase, Told};
 pub use limits::{LimitedBy, Rate};
-pub use problem::ErrorCode;
 
 /// The body of every answer.
 pub type Body = axum::body::Body;
