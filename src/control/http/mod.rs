@@ -13,6 +13,8 @@ mod limits;
 mod openapi;
 mod problem;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
