@@ -1,83 +1,297 @@
-//! Errors as HTTP tells them: problem documents (RFC 9457), each code with a page in `docs/errors/`.
+//! What goes wrong, as callers see it: problem documents (RFC 9457).
+//!
+//! [`Code`] is the only place where an error's name, status, title and page are written down. What went wrong inside is
+//! logged and never told.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 
-/// What went wrong, as clients may rely on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Code {
-    /// The frame is not a heartbeat of ours.
-    BadFrame,
-    /// The request is malformed.
-    BadRequest,
-    /// The body is larger than this call takes.
-    BodyTooLarge,
-    /// The path does not take this method.
-    MethodNotAllowed,
-    /// The body took too long.
-    RequestTimeout,
-    /// The store cannot be reached.
-    StoreUnavailable,
-    /// The body is of a type this call does not take.
-    UnsupportedMediaType,
+use crate::wire::EndReason;
+
+/// The content type of problem documents.
+pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+macro_rules! codes {
+    ($( $(#[$doc:meta])* $code:ident = $name:literal, $status:ident, $title:literal; )+) => {
+        /// Everything that a caller can be refused for. Stable: names are never changed or used again.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $( $(#[$doc])* $code, )+
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$code),+];
+
+            /// Its name in documents and in `docs/errors/`.
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$code => $name, )+ }
+            }
+
+            /// The status it is answered with.
+            pub const fn status(self) -> StatusCode {
+                match self { $( Self::$code => StatusCode::$status, )+ }
+            }
+
+            /// What it is, in one line.
+            pub const fn title(self) -> &'static str {
+                match self { $( Self::$code => $title, )+ }
+            }
+
+            /// Its page: what it means and what a client should do. Markdown.
+            pub const fn page(self) -> &'static str {
+                match self { $( Self::$code => include_str!(concat!("../docs/errors/", $name, ".md")), )+ }
+            }
+        }
+    };
 }
 
-/// An error on its way to a client.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    code: Code,
+codes! {
+    /// The request cannot be read.
+    BadRequest = "bad_request", BAD_REQUEST, "The request cannot be read";
+    /// The frame of a renewal is malformed, forged or of another kind.
+    BadFrame = "bad_frame", BAD_REQUEST, "The frame is not valid";
+    /// The audience is neither configured nor any edge's.
+    UnknownAudience = "unknown_audience", BAD_REQUEST, "Nobody knows this audience";
+    /// Credit is entered under a name, and there is none.
+    IdempotencyKeyRequired = "idempotency_key_required", BAD_REQUEST, "An Idempotency-Key is required";
+    /// Who asks is not known.
+    BadCredentials = "bad_credentials", UNAUTHORIZED, "The credentials are not accepted";
+    /// There is less than a second of credit.
+    TankEmpty = "tank_empty", PAYMENT_REQUIRED, "The tank is empty";
+    /// There is no such thing.
+    NotFound = "not_found", NOT_FOUND, "There is no such thing";
+    /// The path does not take this method.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This method is not allowed here";
+    /// The body did not arrive in time.
+    RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
+    /// The session to be renewed is over.
+    SessionEnded = "session_ended", CONFLICT, "The session has ended";
+    /// The same name was given to another entry.
+    IdReused = "id_reused", CONFLICT, "This name was used for something else";
+    /// There are as many as there may be.
+    LimitReached = "limit_reached", CONFLICT, "There are too many of these";
+    /// The body is too large.
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request's body is too large";
+    /// The body is of the wrong type.
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is of the wrong type";
+    /// The caller asks too often.
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests";
+    /// A mistake of ours.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "The service failed";
+    /// The store cannot be reached or cannot write.
+    StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The store is unavailable";
+    /// There is more to do than can be done.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The service is overloaded";
+    /// The service has started but does not know all sessions yet.
+    WarmingUp = "warming_up", SERVICE_UNAVAILABLE, "The service is warming up";
+    /// The service is about to stop.
+    ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The service is shutting down";
 }
 
 impl Code {
-    /// The status, the stable name and the title.
-    pub const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+    /// Where its page is, relative to the service.
+    pub fn uri(self) -> String {
+        format!("/errors/{}", self.name())
+    }
+
+    /// The code with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.name() == name)
+    }
+
+    /// In how many seconds to ask again, for codes that say so by themselves.
+    const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::BadFrame => (StatusCode::BAD_REQUEST, "bad_frame", "The frame is not valid"),
-            Self::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", "The request is malformed"),
-            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed")
-            }
-            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body took too long"),
-            Self::StoreUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "The store is unavailable")
-            }
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The content type is not supported")
-            }
+            Self::StoreUnavailable => Some(5),
+            Self::ShuttingDown => Some(2),
+            Self::RateLimited | Self::Overloaded | Self::WarmingUp => Some(1),
+            _ => None,
         }
     }
+
+    /// The error that OAuth calls it (RFC 6749, 5.2).
+    const fn oauth(self) -> &'static str {
+        match self {
+            Self::BadCredentials => "invalid_client",
+            Self::StoreUnavailable | Self::Overloaded | Self::WarmingUp | Self::ShuttingDown | Self::RateLimited => {
+                "temporarily_unavailable"
+            }
+            Self::Internal => "server_error",
+            _ => "invalid_request",
+        }
+    }
+}
+
+/// A refusal, on its way to the caller.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+    reason: Option<EndReason>,
+    retry_after_s: Option<u32>,
+    challenge: Option<&'static str>,
+    oauth: bool,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// The page about this error, relative to the service.
+    #[schema(example = "/errors/tank_empty")]
+    r#type: String,
+    /// What it is, in one line.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What it is in this case. For people.
+    detail: &'a str,
+    /// What it is. For programs.
+    #[schema(example = "tank_empty")]
+    code: &'static str,
+    /// Of `session_ended`: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "superseded")]
+    reason: Option<&'static str>,
+    /// At OAuth endpoints: the error's name there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "invalid_client")]
+    error: Option<&'static str>,
 }
 
 impl Problem {
     /// The problem with this code.
-    pub const fn new(code: Code) -> Self {
-        Self { code }
+    pub fn new(code: Code) -> Self {
+        Self::because(code, code.title())
+    }
+
+    /// The problem with this code in this case. `detail` is read by people and must not repeat what the caller sent.
+    pub fn because(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            reason: None,
+            retry_after_s: code.retry_after_s(),
+            challenge: (code.status() == StatusCode::UNAUTHORIZED).then_some("Bearer"),
+            oauth: false,
+        }
+    }
+
+    /// A request that cannot be read.
+    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::because(Code::BadRequest, detail)
+    }
+
+    /// Credentials that are not accepted. Which part of them is nobody's business.
+    pub fn bad_credentials() -> Self {
+        Self::because(Code::BadCredentials, "the credentials are missing, malformed or not known")
+    }
+
+    /// No such thing.
+    pub fn not_found(what: &str) -> Self {
+        Self::because(Code::NotFound, format!("there is no such {what}"))
+    }
+
+    /// A session that is over.
+    pub fn session_ended(reason: EndReason) -> Self {
+        let detail = format!("the session has ended: {}", reason.name());
+        Self { reason: Some(reason), ..Self::because(Code::SessionEnded, detail) }
+    }
+
+    /// Come back in so many seconds.
+    #[must_use]
+    pub const fn retry_after_s(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// As OAuth endpoints show it: with `error`, and asking for client credentials.
+    #[must_use]
+    pub const fn for_oauth(mut self) -> Self {
+        self.oauth = true;
+        if self.challenge.is_some() {
+            self.challenge = Some(r#"Basic realm="gastank", charset="UTF-8""#);
+        }
+        self
+    }
+
+    /// What it is.
+    pub const fn code(&self) -> Code {
+        self.code
     }
 
     /// The problem as a response.
     pub fn response(&self) -> Response<Full<Bytes>> {
-        #[derive(Serialize)]
-        struct Document {
-            r#type: String,
-            title: &'static str,
-            status: u16,
-            code: &'static str,
-        }
-        let (status, code, title) = self.code.parts();
-        let document = Document { r#type: format!("/errors/{code}"), title, status: status.as_u16(), code };
-        let body = serde_json::to_vec(&document).expect("short strings are always JSON");
+        let document = Document {
+            r#type: self.code.uri(),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code.name(),
+            reason: self.reason.map(EndReason::name),
+            error: self.oauth.then(|| self.code.oauth()),
+        };
+        let body = serde_json::to_vec(&document).expect("strings and integers are always JSON");
         let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        *response.status_mut() = self.code.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_and_no_page_is_orphaned() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors");
+        let pages = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let pages: BTreeSet<String> = pages.filter(|name| name != "README.md").collect();
+        let codes: BTreeSet<String> = Code::ALL.iter().map(|code| format!("{}.md", code.name())).collect();
+        assert_eq!(pages, codes);
+    }
+
+    #[test]
+    fn a_page_says_what_the_code_says() {
+        for code in Code::ALL {
+            let (title, line) = (
+                format!("# {}\n", code.title()),
+                format!("Code `{}`, status {}.", code.name(), code.status().as_u16()),
+            );
+            assert!(code.page().starts_with(&title), "{}: {title}", code.name());
+            assert!(code.page().contains(&line), "{}: {line}", code.name());
+            assert_eq!(Code::parse(code.name()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn every_503_says_when_to_come_back() {
+        for code in Code::ALL {
+            let response = Problem::new(*code).response();
+            let told = response.headers().contains_key(RETRY_AFTER);
+            let wanted = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&code.status());
+            assert_eq!(told, wanted, "{}", code.name());
+            assert_eq!(response.status(), code.status());
+            assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM_JSON);
+        }
     }
 }

@@ -188,6 +188,8 @@ labels! {
         HookAccountEvents = "/hooks/account-events",
         /// The interface's description.
         OpenApi = "/openapi.json",
+        /// The page of an error.
+        ErrorPage = "/errors/{code}",
         /// This exposition.
         Metrics = "/metrics",
         /// Is the process alive?
@@ -200,7 +202,9 @@ labels! {
         AdminAccount = "/admin/accounts/{id}",
         /// Give or take credit.
         AdminCredit = "/admin/accounts/{id}/credit",
-        /// Make account keys.
+        /// An account's ledger.
+        AdminEntries = "/admin/accounts/{id}/entries",
+        /// Make or list account keys.
         AdminKeys = "/admin/accounts/{id}/keys",
         /// One account key.
         AdminKey = "/admin/accounts/{id}/keys/{key_id}",

@@ -18,7 +18,12 @@ use crate::{
     peer::Peer,
 };
 
-use super::{Shared, limits::LimitedBy, problem::Problem};
+use super::{
+    Shared,
+    instruments::Phase,
+    limits::LimitedBy,
+    problem::{ErrorCode, Problem},
+};
 
 /// How every account key begins.
 const ACCOUNT_KEY_PREFIX: &str = "gtk_";
@@ -133,8 +138,17 @@ impl<'a> Credential<'a> {
 }
 
 impl Shared {
+    /// Refuses while not every session is known: an act would be decided as if nobody had been heard of.
+    pub(super) fn warm(&self) -> Result<(), Problem> {
+        match self.instruments.phase() {
+            Phase::WarmingUp => Err(Problem::because(ErrorCode::WarmingUp, "not every session is known yet")),
+            Phase::Ready | Phase::Draining => Ok(()),
+        }
+    }
+
     /// Whose account a client asks about. Counts against the limits.
     pub(super) async fn owner(&self, request: &RequestParts) -> Result<AccountId, Problem> {
+        self.warm()?;
         self.limit_address(request)?;
         let bearer = Authorization::bearer(&request.headers)?;
         let credential = Credential::parse(bearer).ok_or_else(Problem::bad_credentials)?;

@@ -25,7 +25,7 @@ use super::{
     extract::{Json, Page, read_body, require_type},
     instruments::Activated,
     openapi::{ActErrors, OwnerErrors, RenewErrors},
-    problem::{ErrorCode, Problem},
+    problem::{ErrorCode, Problem, for_owner},
     shapes::{AccountShape, Entries, Remaining},
 };
 
@@ -100,7 +100,7 @@ pub(super) async fn activate(State(shared): SharedState, request: Request) -> Re
             activation
         }
         Err(problem) => {
-            shared.instruments.activated(Activated::Refused(problem.code));
+            shared.instruments.activated(Activated::Refused(problem.code()));
             return Err(problem);
         }
     };
@@ -112,9 +112,9 @@ async fn try_activate(shared: &Arc<Shared>, request: Request) -> Result<Activati
     let Json(asked) = <Json<ActivateRequest> as axum::extract::FromRequest<_>>::from_request(request, shared).await?;
     let audience = asked.audience.as_deref().unwrap_or(&shared.settings.audience);
     if audience != shared.settings.audience && !shared.edges.know_audience(audience) {
-        return Err(Problem::new(ErrorCode::UnknownAudience, "no edge and no configuration names this audience"));
+        return Err(Problem::because(ErrorCode::UnknownAudience, "no edge and no configuration names this audience"));
     }
-    shared.acts.activate(&account, audience).await.map_err(|error| Problem::from(error).for_owner())
+    shared.acts.activate(&account, audience).await.map_err(for_owner)
 }
 
 impl ActivateAnswer {
@@ -147,22 +147,23 @@ impl ActivateAnswer {
 )]
 pub(super) async fn renew(State(shared): SharedState, request: Request) -> Result<impl IntoResponse, Problem> {
     let renewed = try_renew(&shared, request).await;
-    shared.instruments.renewed(renewed.as_ref().err().map(|problem| problem.code));
+    shared.instruments.renewed(renewed.as_ref().err().map(|problem| problem.code()));
     Ok((NO_STORE, Answer(renewed?)))
 }
 
 async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Problem> {
     let (parts, body) = request.into_parts();
+    shared.warm()?;
     shared.limit_address(&parts)?;
     let token = Authorization::bearer(&parts.headers)?;
     require_type(&parts.headers, "application/octet-stream")?;
     let frame = read_body(shared, body).await?;
     // Only who holds the session's key can use up its limit.
     let session = shared.engine.renewal(&frame, shared.clock.now()).map_err(|_| {
-        Problem::new(ErrorCode::BadFrame, format!("the body is not a signed frame of kind 3, {FRAME_LEN} bytes"))
+        Problem::because(ErrorCode::BadFrame, format!("the body is not a signed frame of kind 3, {FRAME_LEN} bytes"))
     })?;
     shared.limit_account(session.as_bytes())?;
-    let renewal = shared.acts.renew(token, &frame).await.map_err(|error| Problem::from(error).for_owner())?;
+    let renewal = shared.acts.renew(token, &frame).await.map_err(for_owner)?;
     Ok(RenewAnswer {
         token: renewal.token.text,
         expires_in_s: renewal.token.expires_in.as_secs(),
@@ -179,7 +180,7 @@ pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> 
     let (request, account) = authenticated(&shared, request).await?;
     read_body(&shared, request.into_body()).await?;
     let ended = shared.acts.end(&account, EndReason::Deactivated).await;
-    Ok(Answer(ended.map_err(|error| Problem::from(error).for_owner())?.into()))
+    Ok(Answer(ended.map_err(for_owner)?.into()))
 }
 
 /// The caller's account.
@@ -189,7 +190,7 @@ pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> 
 )]
 pub(super) async fn account(State(shared): SharedState, request: Request) -> Result<impl IntoResponse, Problem> {
     let (_, account) = authenticated(&shared, request).await?;
-    let view = shared.acts.view(&account).await.map_err(|error| Problem::from(error).for_owner())?;
+    let view = shared.acts.view(&account).await.map_err(for_owner)?;
     Ok((NO_STORE, Answer(AccountShape::of(&view, shared.engine.policy().timeout))))
 }
 

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Method, Request, Response,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
@@ -27,7 +26,7 @@ use super::{
     Body, BoxError, Shared,
     auth::{Authorization, SecretHash, basic_pair},
     extract::{read_body, require_type},
-    instruments::{Phase, Told},
+    instruments::Told,
     limits::LimitedBy,
     openapi::IntrospectErrors,
     problem::{ErrorCode, Problem},
@@ -140,10 +139,10 @@ where
     B::Error: Into<BoxError>,
 {
     if request.method() != Method::POST {
-        let problem = Problem::new(ErrorCode::MethodNotAllowed, "the header Allow says which are");
+        let problem = Problem::because(ErrorCode::MethodNotAllowed, "the header Allow says which are");
         let mut response = problem.into_response();
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return response.map(Either::Right);
+        return response;
     }
     match verdict(shared, request).await {
         Ok(Some(body)) => {
@@ -155,16 +154,16 @@ where
             answer(Bytes::from_static(INACTIVE))
         }
         Err(problem) => {
-            if problem.code.status().is_server_error() {
+            if problem.code().status().is_server_error() {
                 shared.instruments.told(Told::Unavailable);
             }
-            problem.for_oauth().into_response().map(Either::Right)
+            problem.for_oauth().into_response()
         }
     }
 }
 
 fn answer(body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::new(body)));
+    let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -177,9 +176,7 @@ where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    if shared.instruments.phase() == Phase::WarmingUp {
-        return Err(Problem::new(ErrorCode::WarmingUp, "not every session is known yet"));
-    }
+    shared.warm()?;
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
         return Err(Problem::bad_request("parameters go into the body, where no log keeps them"));
     }

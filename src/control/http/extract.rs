@@ -33,7 +33,7 @@ where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let too_large = || Problem::new(ErrorCode::TooLarge, format!("the limit is {max} bytes"));
+    let too_large = || Problem::because(ErrorCode::BodyTooLarge, format!("the limit is {max} bytes"));
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
@@ -42,7 +42,7 @@ where
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::bad_request("the body broke off")),
-        Err(_) => Err(Problem::new(ErrorCode::RequestTimeout, "the body did not arrive in time")),
+        Err(_) => Err(Problem::because(ErrorCode::RequestTimeout, "the body did not arrive in time")),
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn require_type(headers: &HeaderMap, wanted: &'static str) -> Result<
     if has_type(headers, wanted) {
         return Ok(());
     }
-    Err(Problem::new(ErrorCode::UnsupportedMediaType, format!("the body's type has to be {wanted}")))
+    Err(Problem::because(ErrorCode::UnsupportedMediaType, format!("the body's type has to be {wanted}")))
 }
 
 /// A JSON body. No body at all is an empty object. Fields that nobody knows are ignored.
@@ -182,7 +182,7 @@ mod tests {
         {
             let problem = parse_json::<Wanted>(body).unwrap_err();
             let text = format!("{problem:?}");
-            assert_eq!(problem.code, ErrorCode::BadRequest);
+            assert_eq!(problem.code(), ErrorCode::BadRequest);
             assert!(!text.contains("12345") && !text.contains("hunter2"), "{text}");
         }
     }

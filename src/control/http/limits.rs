@@ -88,7 +88,7 @@ fn check<K: Hash + Eq + Clone>(keyed: Option<&Keyed<K>>, key: &K) -> Result<(), 
     if wait_s == 0 {
         return Ok(());
     }
-    Err(Problem::new(ErrorCode::RateLimited, "this is asked too often").retry_after(wait_s))
+    Err(Problem::because(ErrorCode::RateLimited, "this is asked too often").retry_after_s(wait_s))
 }
 
 fn network(Peer(address): Peer) -> Network {
@@ -148,7 +148,7 @@ mod tests {
             assert!(limits.account(&[1; 16]).is_ok());
         }
         let problem = limits.account(&[1; 16]).unwrap_err();
-        assert_eq!(problem.code, ErrorCode::RateLimited);
+        assert_eq!(problem.code(), ErrorCode::RateLimited);
         assert!(limits.account(&[2; 16]).is_ok(), "others have their own");
     }
 

@@ -13,6 +13,8 @@ mod limits;
 mod openapi;
 mod problem;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +25,6 @@ use axum::{
     response::Response as AxumResponse,
 };
 use bytes::Bytes;
-use http_body_util::{Either, Full};
 use hyper::{Request, Response};
 use tower::ServiceExt;
 
@@ -41,12 +42,12 @@ use edge::Edges;
 use instruments::Stopwatch;
 use limits::Limits;
 
+pub use crate::problem::Code as ErrorCode;
 pub use instruments::{Activated, Instruments, Phase, Told};
 pub use limits::{LimitedBy, Rate};
-pub use problem::ErrorCode;
 
 /// The body of every answer.
-pub type Body = Either<Full<Bytes>, axum::body::Body>;
+pub type Body = axum::body::Body;
 
 /// Why the body of a request ends early.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -214,7 +215,7 @@ impl Shared {
         };
         let route = response.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
         self.instruments.answered(route, response.status().as_u16(), stopwatch.elapsed());
-        response.map(Either::Right)
+        response
     }
 }
 

@@ -190,22 +190,22 @@ macro_rules! refusals {
 
 refusals! {
     /// Of an activation.
-    ActErrors: BadRequest, UnknownAudience, BadCredentials, TankEmpty, RequestTimeout, TooLarge, UnsupportedMediaType,
+    ActErrors: BadRequest, UnknownAudience, BadCredentials, TankEmpty, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
         RateLimited, Internal, StoreUnavailable, Overloaded;
     /// Of a renewal.
-    RenewErrors: BadRequest, BadFrame, BadCredentials, SessionEnded, RequestTimeout, TooLarge, UnsupportedMediaType,
+    RenewErrors: BadRequest, BadFrame, BadCredentials, SessionEnded, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
         RateLimited, Internal, StoreUnavailable, Overloaded;
     /// Of what else an account's owner asks.
     OwnerErrors: BadRequest, BadCredentials, RateLimited, Internal, StoreUnavailable, Overloaded;
     /// Of introspection.
-    IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, TooLarge, UnsupportedMediaType, RateLimited, WarmingUp;
+    IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, WarmingUp;
     /// Of what operators ask without a body.
     AdminErrors: BadRequest, BadCredentials, NotFound, RateLimited, Internal, StoreUnavailable, Overloaded;
     /// Of what operators ask with a body.
-    AdminBodyErrors: BadRequest, BadCredentials, NotFound, LimitReached, RequestTimeout, TooLarge, UnsupportedMediaType,
+    AdminBodyErrors: BadRequest, BadCredentials, NotFound, LimitReached, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
         RateLimited, Internal, StoreUnavailable, Overloaded;
     /// Of entering credit.
-    CreditErrors: BadRequest, IdempotencyKeyRequired, BadCredentials, NotFound, IdReused, RequestTimeout, TooLarge,
+    CreditErrors: BadRequest, IdempotencyKeyRequired, BadCredentials, NotFound, IdReused, RequestTimeout, BodyTooLarge,
         UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, Overloaded;
     /// Of asking whether traffic may come.
     ReadinessErrors: WarmingUp, ShuttingDown;

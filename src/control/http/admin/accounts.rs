@@ -295,7 +295,7 @@ fn bounded(seconds: i64) -> Result<i64, Problem> {
 fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let missing = || {
         let detail = "the header names the entry, so that a repeated request enters it once";
-        Problem::new(ErrorCode::IdempotencyKeyRequired, detail)
+        Problem::because(ErrorCode::IdempotencyKeyRequired, detail)
     };
     let mut values = headers.get_all("idempotency-key").iter();
     let value = values.next().ok_or_else(missing)?;

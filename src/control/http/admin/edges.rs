@@ -84,7 +84,7 @@ pub(super) async fn add(
         return Err(Problem::bad_request("`audience` is of visible ASCII characters"));
     }
     if shared.edges.len() >= MAX_EDGES {
-        return Err(Problem::new(ErrorCode::LimitReached, format!("there are {MAX_EDGES} edges at most")));
+        return Err(Problem::because(ErrorCode::LimitReached, format!("there are {MAX_EDGES} edges at most")));
     }
     let (client_secret, hash) = new_client_secret(&*shared.entropy);
     let client_id = new_short_id(&*shared.entropy);

@@ -119,7 +119,7 @@ pub(super) async fn rotate(State(shared): SharedState) -> Result<Answer<SigningK
     let keyring = shared.issuer.keyring();
     if keyring.published().len() >= MAX_SIGNING_KEYS {
         let detail = "as many signing keys as there may be are published; the oldest go when their last token has died";
-        return Err(Problem::new(ErrorCode::LimitReached, detail));
+        return Err(Problem::because(ErrorCode::LimitReached, detail));
     }
     let now = shared.clock.wall();
     keyring.rotate(&*shared.store, shared.engine.secrets(), now).await?;
@@ -142,7 +142,7 @@ impl Shared {
     /// Makes a key for an account that exists.
     pub(super) async fn add_account_key(&self, account: AccountId) -> Result<NewAccountKey, Problem> {
         if self.store.account_keys(&account).await?.len() >= MAX_KEYS {
-            return Err(Problem::new(ErrorCode::LimitReached, format!("an account has {MAX_KEYS} keys at most")));
+            return Err(Problem::because(ErrorCode::LimitReached, format!("an account has {MAX_KEYS} keys at most")));
         }
         let (key, hash) = new_account_key(&*self.entropy);
         let key_id = new_short_id(&*self.entropy);

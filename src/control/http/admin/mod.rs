@@ -49,7 +49,10 @@ async fn guard(State(shared): SharedState, request: Request, next: Next) -> Resp
     let open = path == "/metrics" || path.starts_with("/health/");
     if !open {
         let peer = request.extensions().get::<Peer>().copied();
-        if let Err(problem) = shared.operator(request.headers(), peer) {
+        let allowed = shared.operator(request.headers(), peer);
+        // How the service does can be asked at any time; what concerns accounts, only once it knows all of them.
+        let allowed = allowed.and_then(|()| if path == "/admin/status" { Ok(()) } else { shared.warm() });
+        if let Err(problem) = allowed {
             return problem.into_response();
         }
     }

@@ -52,8 +52,8 @@ pub(super) async fn ready(State(shared): SharedState) -> Result<Answer<Health>, 
     let phase = shared.instruments.phase();
     match phase {
         Phase::Ready => Ok(Answer(Health { phase: phase.name() })),
-        Phase::WarmingUp => Err(Problem::new(ErrorCode::WarmingUp, "not every session is known yet")),
-        Phase::Draining => Err(Problem::new(ErrorCode::ShuttingDown, "nothing new is taken")),
+        Phase::WarmingUp => Err(Problem::because(ErrorCode::WarmingUp, "not every session is known yet")),
+        Phase::Draining => Err(Problem::because(ErrorCode::ShuttingDown, "nothing new is taken")),
     }
 }
 

@@ -1,0 +1,196 @@
+use super::*;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+struct Edge {
+    id: String,
+    secret: String,
+}
+
+impl Edge {
+    async fn of(rig: &Rig, audience: &str) -> Self {
+        let (id, secret) = rig.edge(audience).await;
+        Self { id, secret }
+    }
+
+    fn about(&self, token: &str) -> Ask {
+        form(&format!("token={token}")).header("authorization", &basic(&self.id, &self.secret))
+    }
+}
+
+fn form(body: &str) -> Ask {
+    ask("POST", "/oauth/introspect").header("content-type", FORM).body(body.to_owned())
+}
+
+#[track_caller]
+fn inactive(got: &Got) {
+    assert_eq!(got.status, StatusCode::OK);
+    assert_eq!(&got.body[..], br#"{"active":false}"#);
+    assert_eq!(got.header("content-type"), Some("application/json"));
+    assert_eq!(got.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn a_good_token_is_active_with_its_claims() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    let (id, key) = rig.account(600).await;
+    let token = rig.activate(&key).await.ok().text("token");
+    let got = rig.public(edge.about(&token)).await.ok();
+    assert_eq!(got.header("cache-control"), Some("no-store"));
+    let json = got.json();
+    assert_eq!(json["active"], true);
+    assert_eq!(json["token_type"], "Bearer");
+    assert_eq!(json["iss"], "https://tank.test");
+    assert_eq!(json["aud"], "edge");
+    assert_eq!(json["client_id"], "gastank");
+    assert_eq!(json["iat"], 1_700_000_000);
+    assert_eq!(json["exp"], 1_700_000_600);
+    assert!(json["jti"].is_string());
+    assert_ne!(json["sub"], id);
+    let members: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(members, ["active", "aud", "client_id", "exp", "iat", "iss", "jti", "sub", "token_type"]);
+    assert_eq!(*rig.stub.told.lock(), [Told::Active]);
+    assert_eq!(rig.stub.routes.lock().last().map(String::as_str), Some("/oauth/introspect"));
+}
+
+#[tokio::test]
+async fn whatever_is_not_active_is_answered_byte_for_byte_the_same() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    let other = Edge::of(&rig, "other").await;
+    let (_, key) = rig.account(600).await;
+    let superseded = rig.activate(&key).await.ok().text("token");
+    let token = rig.activate(&key).await.ok().text("token");
+    rig.public(edge.about(&token)).await.ok();
+
+    inactive(&rig.public(edge.about(&superseded)).await);
+    inactive(&rig.public(other.about(&token)).await);
+    let mut forged = token.clone().into_bytes();
+    let last = forged.last_mut().unwrap();
+    *last = if *last == b'A' { b'B' } else { b'A' };
+    inactive(&rig.public(edge.about(std::str::from_utf8(&forged).unwrap())).await);
+    for nonsense in ["", "x", "a.b.c", "gtk_x", "%FF%FE", &"a".repeat(20_000), "e30.e30."] {
+        inactive(&rig.public(edge.about(nonsense)).await);
+    }
+    rig.public(ask("POST", "/v1/deactivate").bearer(&key)).await.ok();
+    inactive(&rig.public(edge.about(&token)).await);
+}
+
+#[tokio::test]
+async fn silence_and_the_wall_clock_end_a_token() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    let (_, key) = rig.account(600).await;
+    let token = rig.activate(&key).await.ok().text("token");
+    rig.clock.step_wall(UnixMs::from_ms(1_700_000_599_999));
+    rig.public(edge.about(&token)).await.ok().json()["active"].as_bool().filter(|active| *active).unwrap();
+    rig.clock.step_wall(UnixMs::from_ms(1_700_000_600_000));
+    inactive(&rig.public(edge.about(&token)).await);
+    rig.clock.step_wall(START);
+    rig.clock.advance(Millis::from_secs(91));
+    inactive(&rig.public(edge.about(&token)).await);
+}
+
+#[tokio::test]
+async fn edges_prove_who_they_are_in_one_of_two_ways() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    let (id, secret) = (&edge.id, &edge.secret);
+    inactive(&rig.public(form(&format!("token=x&client_id={id}&client_secret={secret}"))).await);
+    inactive(&rig.public(edge.about("x&token_type_hint=refresh_token&unknown=1")).await);
+    inactive(&rig.public(edge.about(&format!("x&client_id={id}"))).await);
+
+    let both = edge.about(&format!("x&client_id={id}&client_secret={secret}"));
+    let refused = rig.public(both).await.is(ErrorCode::BadRequest);
+    assert_eq!(refused["error"], "invalid_request");
+
+    let not_known = [
+        form("token=x"),
+        form(&format!("token=x&client_id={id}")),
+        form(&format!("token=x&client_id={id}&client_secret=x")),
+        form(&format!("token=x&client_id=nobody&client_secret={secret}")),
+        form("token=x").header("authorization", &basic(id, "x")),
+        form("token=x").header("authorization", "Basic %%%"),
+        form("token=x").bearer(ADMIN),
+    ];
+    for ask in not_known {
+        let got = rig.public(ask).await;
+        assert_eq!(got.is(ErrorCode::BadCredentials)["error"], "invalid_client");
+        assert_eq!(got.header("www-authenticate"), Some(r#"Basic realm="gastank", charset="UTF-8""#));
+    }
+    let twice = edge.about("x").header("authorization", &basic(id, secret));
+    rig.public(twice).await.is(ErrorCode::BadRequest);
+}
+
+#[tokio::test]
+async fn malformed_questions_are_refused() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    let known = basic(&edge.id, &edge.secret);
+    let in_query = ask("POST", "/oauth/introspect?token=x").header("content-type", FORM);
+    rig.public(in_query.header("authorization", &known)).await.is(ErrorCode::BadRequest);
+    rig.public(edge.about("x&token=y")).await.is(ErrorCode::BadRequest);
+    rig.public(edge.about("x&client_id=a&client_id=a")).await.is(ErrorCode::BadRequest);
+    rig.public(form("token_type_hint=x").header("authorization", &known)).await.is(ErrorCode::BadRequest);
+    let json = ask("POST", "/oauth/introspect").header("authorization", &known).json(&json!({"token": "x"}));
+    rig.public(json).await.is(ErrorCode::UnsupportedMediaType);
+    rig.public(edge.about(&"a".repeat(65 * 1024))).await.is(ErrorCode::BodyTooLarge);
+    let got = rig.public(ask("GET", "/oauth/introspect")).await;
+    got.is(ErrorCode::MethodNotAllowed);
+    assert_eq!(got.header("allow"), Some("POST"));
+}
+
+#[tokio::test]
+async fn before_the_sessions_are_known_no_token_is_called_inactive() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    rig.stub.cold.store(true, Ordering::Relaxed);
+    rig.public(edge.about("x")).await.is(ErrorCode::WarmingUp);
+    assert_eq!(*rig.stub.told.lock(), [Told::Unavailable]);
+}
+
+#[tokio::test]
+async fn verdicts_need_no_store_and_no_limit_holds_for_who_is_known() {
+    let rig = Rig::with(|settings| {
+        settings.per_account = Rate::new(1, 1);
+        settings.per_address = Rate::new(1, 1);
+    })
+    .await;
+    let edge = Edge::of(&rig, "edge").await;
+    let (_, key) = rig.account(600).await;
+    let token = rig.activate(&key).await.ok().text("token");
+    rig.store.close().await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(rig.public(edge.about(&token).from("192.0.2.1:1")).await.ok().json()["active"], true);
+    }
+    assert!(rig.stub.limited.lock().is_empty());
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_client_secrets_is_slowed_down_and_its_neighbours_are_not() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    let guess = |address: &str| form("token=x").header("authorization", &basic(&edge.id, "guess")).from(address);
+    let mut limited = 0;
+    for _ in 0..40 {
+        limited += u32::from(rig.public(guess("192.0.2.1:1")).await.status == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!((15..=20).contains(&limited), "{limited}");
+    rig.public(guess("192.0.2.2:1")).await.is(ErrorCode::BadCredentials);
+    inactive(&rig.public(edge.about("x").from("192.0.2.1:1")).await);
+}
+
+#[tokio::test]
+async fn the_keys_and_the_metadata_are_published() {
+    let rig = Rig::new().await;
+    let got = rig.public(ask("GET", "/.well-known/jwks.json")).await.ok();
+    assert_eq!(got.header("cache-control"), Some("public, max-age=300"));
+    let keys = got.json();
+    assert_eq!(keys["keys"][0]["kty"], "EC");
+    assert!(keys["keys"][0].get("d").is_none());
+    let metadata = rig.public(ask("GET", "/.well-known/oauth-authorization-server")).await.ok().json();
+    assert_eq!(metadata["issuer"], "https://tank.test");
+    assert_eq!(metadata["jwks_uri"], "https://tank.test/.well-known/jwks.json");
+    assert_eq!(metadata["introspection_endpoint"], "https://tank.test/oauth/introspect");
+}

@@ -1,0 +1,284 @@
+//! The surfaces, asked as their callers ask them.
+
+mod administration;
+mod bodies;
+mod clients;
+mod description;
+mod edges;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::{
+    clock::FakeClock,
+    control::{
+        acts::{Acts, Witness},
+        keyring::{KeyPolicy, Keyring},
+        keys::Algorithm,
+        tokens::Issuer,
+    },
+    engine::{Act, Engine, Policy, SecretRing, UnixMs},
+    entropy::SeededEntropy,
+    peer::Peer,
+    store::{SqliteStore, Store},
+    wire::{ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, Millis, SecretId, SessionKey, StateBits},
+};
+
+use super::*;
+
+const ADMIN: &str = "an admin token of the tests";
+const START: UnixMs = UnixMs::from_ms(1_700_000_000_042);
+
+/// A service without listeners.
+struct Rig {
+    surface: Arc<Surface>,
+    clock: Arc<FakeClock>,
+    engine: Arc<Engine>,
+    store: Arc<SqliteStore>,
+    stub: Arc<Stub>,
+}
+
+#[derive(Default)]
+struct Stub {
+    cold: AtomicBool,
+    routes: Mutex<Vec<String>>,
+    told: Mutex<Vec<Told>>,
+    activated: Mutex<Vec<Activated>>,
+    limited: Mutex<Vec<LimitedBy>>,
+}
+
+impl Instruments for Stub {
+    fn phase(&self) -> Phase {
+        if self.cold.load(Ordering::Relaxed) { Phase::WarmingUp } else { Phase::Ready }
+    }
+
+    fn store_reachable(&self) -> bool {
+        true
+    }
+
+    fn exposition(&self) -> String {
+        "gastank_up 1\n".to_owned()
+    }
+
+    fn answered(&self, route: &str, _status: u16, _took: Duration) {
+        self.routes.lock().push(route.to_owned());
+    }
+
+    fn activated(&self, outcome: Activated) {
+        self.activated.lock().push(outcome);
+    }
+
+    fn renewed(&self, _refused: Option<ErrorCode>) {}
+
+    fn told(&self, told: Told) {
+        self.told.lock().push(told);
+    }
+
+    fn limited(&self, by: LimitedBy) {
+        self.limited.lock().push(by);
+    }
+}
+
+struct Nobody;
+
+impl Witness for Nobody {
+    fn committed(&self, _act: &Act) {}
+}
+
+/// What came back.
+struct Got {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {:?}", self.body))
+    }
+
+    fn text(&self, field: &str) -> String {
+        let json = self.json();
+        json[field].as_str().unwrap_or_else(|| panic!("no {field} in {json}")).to_owned()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Holds an error against the shape that all of them have.
+    #[track_caller]
+    fn is(&self, code: ErrorCode) -> Value {
+        assert_eq!(self.status, code.status(), "{:?}", self.body);
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let json = self.json();
+        assert_eq!(json["code"], code.name());
+        assert_eq!(json["type"], format!("/errors/{}", code.name()));
+        assert_eq!(json["title"], code.title());
+        assert_eq!(json["status"], code.status().as_u16());
+        assert!(json["detail"].is_string());
+        let must_say_when = [429, 503].contains(&code.status().as_u16());
+        assert_eq!(self.header("retry-after").is_some(), must_say_when);
+        json
+    }
+
+    #[track_caller]
+    fn ok(self) -> Self {
+        assert!(self.status.is_success(), "{} {:?}", self.status, self.body);
+        self
+    }
+}
+
+/// A request to be made.
+struct Ask {
+    request: Request<Full<Bytes>>,
+}
+
+fn ask(method: &str, path: &str) -> Ask {
+    Ask { request: Request::builder().method(method).uri(path).body(Full::default()).unwrap() }
+}
+
+impl Ask {
+    fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.request.headers_mut().append(name, value.parse().unwrap());
+        self
+    }
+
+    fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    fn body(mut self, body: impl Into<Bytes>) -> Self {
+        *self.request.body_mut() = Full::new(body.into());
+        self
+    }
+
+    fn from(mut self, address: &str) -> Self {
+        self.request.extensions_mut().insert(Peer(address.parse().unwrap()));
+        self
+    }
+}
+
+impl Rig {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let store = Arc::new(SqliteStore::open_in_memory().unwrap());
+        let clock = Arc::new(FakeClock::new(MeterTime::from_ms(5_000), START));
+        let entropy = Arc::new(SeededEntropy::new(7));
+        let secret = ClusterSecret::from_bytes([9; 32]);
+        let ring = || SecretRing::new(SecretId::default(), secret.clone());
+        let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Millis::from_secs(86_400) };
+        let keyring = Arc::new(Keyring::open(&*store, &ring(), policy, START).await.unwrap());
+        let issuer = Arc::new(Issuer::new("https://tank.test".into(), "gastank".into(), &secret, keyring));
+        let engine = Arc::new(Engine::new(Policy::default(), ring(), 1000));
+        let acts = Arc::new(Acts::new(
+            engine.clone(),
+            store.clone(),
+            clock.clone(),
+            entropy.clone(),
+            issuer.clone(),
+            Arc::new(Nobody),
+        ));
+        let stub = Arc::new(Stub::default());
+        let mut settings = Settings {
+            audience: "edge".into(),
+            http_url: "https://tank.test".into(),
+            udp: Some("tank.test:7080".into()),
+            listeners: vec![("http".into(), "127.0.0.1:7080".into())],
+            admin_token: AdminToken::new(ADMIN),
+            max_body_bytes: 64 * 1024,
+            body_timeout: Duration::from_millis(200),
+            per_account: None,
+            per_address: None,
+        };
+        change(&mut settings);
+        let parts = Parts {
+            acts,
+            engine: engine.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            entropy,
+            issuer,
+            instruments: stub.clone(),
+            settings,
+        };
+        let surface = Arc::new(Surface::open(parts).await.unwrap());
+        Self { surface, clock, engine, store, stub }
+    }
+
+    async fn public(&self, ask: Ask) -> Got {
+        got(self.surface.clone().public(ask.request).await).await
+    }
+
+    /// As an operator.
+    async fn admin(&self, ask: Ask) -> Got {
+        self.stranger(ask.bearer(ADMIN)).await
+    }
+
+    /// At the operators' listener, as whoever the request says.
+    async fn stranger(&self, ask: Ask) -> Got {
+        got(self.surface.clone().admin(ask.request).await).await
+    }
+
+    /// An account with credit: its id and a key.
+    async fn account(&self, credit_s: u64) -> (String, String) {
+        let made = self.admin(ask("POST", "/admin/accounts").json(&json!({"credit_s": credit_s, "key": true}))).await;
+        let made = made.ok();
+        (made.text("account"), made.text("key"))
+    }
+
+    /// An edge: its client id and secret.
+    async fn edge(&self, audience: &str) -> (String, String) {
+        let body = json!({"name": "an edge", "audience": audience});
+        let made = self.admin(ask("POST", "/admin/edges").json(&body)).await.ok();
+        (made.text("client_id"), made.text("client_secret"))
+    }
+
+    async fn activate(&self, key: &str) -> Got {
+        self.public(ask("POST", "/v1/activate").bearer(key)).await
+    }
+}
+
+async fn got(response: Response<Body>) -> Got {
+    let (parts, body) = response.into_parts();
+    #[expect(clippy::disallowed_methods, reason = "what is collected is limited to 1 MiB")]
+    let body = Limited::new(body, 1 << 20).collect().await.unwrap().to_bytes();
+    Got { status: parts.status, headers: parts.headers, body }
+}
+
+/// A signed frame of the session that an activation opened.
+fn frame(activation: &Got, kind: HeartbeatKind, clock: MeterTime) -> Vec<u8> {
+    let json = activation.json();
+    let session = crate::engine::parse_session(json["session_id"].as_str().unwrap()).unwrap();
+    let key = decode(json["heartbeat_key"].as_str().unwrap());
+    let mac = SessionKey::from_bytes(key.try_into().unwrap()).body_mac();
+    Heartbeat { kind, state: StateBits(0), seq: 1, session, clock }.sign(&mac).to_vec()
+}
+
+fn decode(text: &str) -> Vec<u8> {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    URL_SAFE_NO_PAD.decode(text).unwrap()
+}
+
+fn basic(id: &str, secret: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
+}
