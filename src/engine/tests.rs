@@ -1,5 +1,7 @@
 //! What the rules promise for every input.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use proptest::prelude::*;
 
 use super::{account::lapse, *};
@@ -217,5 +219,69 @@ proptest! {
             }
         }
         prop_assert_eq!(saw.live(), missed.live());
+    }
+}
+
+/// Two threads do something to the same session at the same instant, for many sessions; answers what each was told.
+fn race<A: Send, B: Send>(
+    one: impl Fn(&HotSession) -> A + Sync,
+    other: impl Fn(&HotSession) -> B + Sync,
+) -> Vec<(A, B, Life)> {
+    const ROUNDS: usize = 20_000;
+    let mac = ClusterSecret::from_bytes([9; 32]).session_key(&ID).body_mac();
+    let start = || HotStart {
+        account: AccountId::from_bytes([2; 16]),
+        mac: mac.clone(),
+        started: at(0),
+        last_seen: at(10),
+        runs_dry: at(1_000_000),
+        tokens: (TokenHash::of(b"token"), None),
+        token_expires: at(1_000_000),
+    };
+    let sessions: Vec<HotSession> = (0..ROUNDS).map(|_| HotSession::new(start())).collect();
+    let arrived = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let meet = |me: usize, round: usize| {
+        arrived[me].store(round + 1, Ordering::SeqCst);
+        let mut spins = 0;
+        while arrived[1 - me].load(Ordering::SeqCst) <= round {
+            spins += 1;
+            if spins < 10_000 { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+    };
+    let walk = |me: usize, visit: &mut dyn FnMut(&HotSession)| {
+        for (round, session) in sessions.iter().enumerate() {
+            meet(me, round);
+            visit(session);
+        }
+    };
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| walk(0, &mut |session| first.push(one(session))));
+        scope.spawn(|| walk(1, &mut |session| second.push(other(session))));
+    });
+    let lives = sessions.iter().map(|session| session.settle(at(91), RACE_TIMEOUT));
+    first.into_iter().zip(second).zip(lives).map(|((a, b), life)| (a, b, life)).collect()
+}
+
+/// Last heard of at 10: vouched for until 90.
+const RACE_TIMEOUT: Millis = Millis::new(80);
+
+#[test]
+fn of_two_ends_at_the_same_instant_one_wins_and_both_are_told_which() {
+    let raced = race(
+        |session| session.end(at(80), RACE_TIMEOUT, EndReason::Revoked),
+        |session| session.settle(at(91), RACE_TIMEOUT),
+    );
+    for ((end, reason), settled, life) in raced {
+        assert_eq!((settled, life), (Life::Ended { at: end, reason }, Life::Ended { at: end, reason }));
+    }
+}
+
+#[test]
+fn a_beat_in_the_last_instant_either_extends_the_session_for_everybody_or_for_nobody() {
+    let raced =
+        race(|session| session.beat(at(90), at(90), RACE_TIMEOUT), |session| session.settle(at(91), RACE_TIMEOUT));
+    for (beat, settled, life) in raced {
+        assert_eq!((beat, settled), (life, life));
     }
 }
