@@ -50,7 +50,6 @@ impl Transport for Mirror {
 
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stdout, reason = "a measurement")]
 fn beats_a_second_that_one_thread_makes_and_verifies_without_sockets() {
     for sessions in [1000u32, 100_000] {
         let key = |n: u32| {
