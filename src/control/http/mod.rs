@@ -195,11 +195,6 @@ impl Surface {
         let task = tokio::spawn(async move { self.shared.route(&self.admin, request, &stopwatch).await });
         task.await.expect("handlers do not panic, and the runtime outlives its requests")
     }
-
-    /// The administrative surface as a router, for callers that speak axum.
-    pub fn admin_router(self: &Arc<Self>) -> Router {
-        self.admin.clone()
-    }
 }
 
 impl Shared {

@@ -191,22 +191,24 @@ macro_rules! refusals {
 refusals! {
     /// Of an activation.
     ActErrors: BadRequest, UnknownAudience, BadCredentials, TankEmpty, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
-        RateLimited, Internal, StoreUnavailable, Overloaded;
+        RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of a renewal.
     RenewErrors: BadRequest, BadFrame, BadCredentials, SessionEnded, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
-        RateLimited, Internal, StoreUnavailable, Overloaded;
+        RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of what else an account's owner asks.
-    OwnerErrors: BadRequest, BadCredentials, RateLimited, Internal, StoreUnavailable, Overloaded;
+    OwnerErrors: BadRequest, BadCredentials, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of introspection.
     IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, WarmingUp;
     /// Of what operators ask without a body.
-    AdminErrors: BadRequest, BadCredentials, NotFound, RateLimited, Internal, StoreUnavailable, Overloaded;
+    AdminErrors: BadRequest, BadCredentials, NotFound, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of what operators ask with a body.
     AdminBodyErrors: BadRequest, BadCredentials, NotFound, LimitReached, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
-        RateLimited, Internal, StoreUnavailable, Overloaded;
+        RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of entering credit.
     CreditErrors: BadRequest, IdempotencyKeyRequired, BadCredentials, NotFound, IdReused, RequestTimeout, BodyTooLarge,
-        UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, Overloaded;
+        UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
+    /// Of rotating the signing keys.
+    RotateErrors: BadRequest, BadCredentials, LimitReached, RateLimited, Internal, StoreUnavailable, WarmingUp;
     /// Of asking whether traffic may come.
     ReadinessErrors: WarmingUp, ShuttingDown;
 }

@@ -15,7 +15,7 @@ use super::{
     Shared, SharedState,
     auth::{new_account_key, new_short_id},
     extract::AccountPath,
-    openapi::{AdminBodyErrors, AdminErrors},
+    openapi::{AdminBodyErrors, AdminErrors, RotateErrors},
     problem::{ErrorCode, Problem},
     shapes::time,
 };
@@ -113,7 +113,7 @@ pub(super) struct KeyPath {
 /// Makes and publishes a signing key, which signs once every cached key set has run out.
 #[utoipa::path(
     post, path = "/admin/keys/rotate", tag = "admin", security(("admin_token" = [])),
-    responses((status = 200, description = "The keys after it.", body = SigningKeys), AdminErrors),
+    responses((status = 200, description = "The keys after it.", body = SigningKeys), RotateErrors),
 )]
 pub(super) async fn rotate(State(shared): SharedState) -> Result<Answer<SigningKeys>, Problem> {
     let keyring = shared.issuer.keyring();
