@@ -5,7 +5,10 @@
 //! that an outage of any length neither charges nor times out anybody.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -27,25 +30,47 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The clock of a running service.
+///
+/// The meter stands still until the service is ready and from when it has stopped answering: time in which nobody is
+/// vouched for costs nobody anything.
 #[derive(Debug)]
 pub struct MeterClock {
     resumed_at: MeterTime,
-    since: Instant,
+    running_since: OnceLock<Instant>,
+    stopped_at: OnceLock<MeterTime>,
 }
 
 impl MeterClock {
-    /// Resumes the meter from what the store kept of it.
+    /// A meter that stands where the store kept it.
+    pub const fn resume(kept: Option<ClockFact>) -> Self {
+        let resumed_at = match kept {
+            Some(fact) => fact.last_alive,
+            None => MeterTime::ZERO,
+        };
+        Self { resumed_at, running_since: OnceLock::new(), stopped_at: OnceLock::new() }
+    }
+
+    /// Lets the meter run. Once.
     #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is given")]
-    pub fn resume(kept: Option<ClockFact>) -> Self {
-        Self { resumed_at: kept.map_or(MeterTime::ZERO, |fact| fact.last_alive), since: Instant::now() }
+    pub fn start(&self) {
+        self.running_since.get_or_init(Instant::now);
+    }
+
+    /// Stops the meter for good.
+    pub fn stop(&self) {
+        let now = self.now();
+        self.stopped_at.get_or_init(|| now);
     }
 }
 
 impl Clock for MeterClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is given")]
     fn now(&self) -> MeterTime {
-        let up = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.resumed_at.plus(Millis::new(up))
+        if let Some(stopped_at) = self.stopped_at.get() {
+            return *stopped_at;
+        }
+        let up = self.running_since.get().map_or(0, |since| since.elapsed().as_millis());
+        self.resumed_at.plus(Millis::new(u64::try_from(up).unwrap_or(u64::MAX)))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is given")]
@@ -98,12 +123,29 @@ mod tests {
     fn the_meter_resumes_from_where_it_stopped_however_long_ago_that_was() {
         let week_ago = UnixMs::from_ms(1_000);
         let clock = MeterClock::resume(Some(ClockFact { last_alive: MeterTime::from_ms(5_000), wall: week_ago }));
+        assert_eq!(clock.now(), MeterTime::from_ms(5_000));
+        clock.start();
         let now = clock.now();
         assert!(now >= MeterTime::from_ms(5_000) && now < MeterTime::from_ms(65_000), "{now}");
     }
 
     #[test]
     fn a_meter_that_never_ran_starts_at_zero() {
-        assert!(MeterClock::resume(None).now() < MeterTime::from_ms(60_000));
+        assert_eq!(MeterClock::resume(None).now(), MeterTime::ZERO);
+    }
+
+    #[test]
+    fn the_meter_stands_still_before_the_service_is_ready_and_after_it_has_stopped() {
+        let clock = MeterClock::resume(None);
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        assert_eq!(clock.now(), MeterTime::ZERO);
+        clock.start();
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        clock.stop();
+        let stopped = clock.now();
+        assert!(stopped > MeterTime::ZERO);
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        clock.start();
+        assert_eq!(clock.now(), stopped);
     }
 }

@@ -108,6 +108,7 @@ impl Listening {
 pub struct Service {
     listening: Listening,
     first_start: bool,
+    meter: Arc<MeterClock>,
     grace: Duration,
     stop_listening: CancellationToken,
     stop_upkeep: CancellationToken,
@@ -136,7 +137,8 @@ impl Service {
         }
         let secrets = home.secrets(&*entropy)?;
         let admin_token = home.admin_token(&*entropy)?;
-        let clock: Arc<dyn Clock> = Arc::new(MeterClock::resume(store.clock().await?));
+        let meter = Arc::new(MeterClock::resume(store.clock().await?));
+        let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
         let key_policy = KeyPolicy { algorithm: config.token.algorithm, max_ttl: config.token.max_ttl() };
         let keyring = Arc::new(Keyring::open(&*store, &secrets, key_policy, clock.wall()).await?);
 
@@ -224,6 +226,7 @@ impl Service {
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
         };
+        meter.start();
         let tasks = upkeep.start(chores, queue, &stop_upkeep);
         if let Some(datagrams) = datagrams {
             listeners.spawn(datagrams.run(handler, stop_listening.clone()));
@@ -231,7 +234,7 @@ impl Service {
         telemetry.health().enter(Phase::Ready);
         tracing::info!(sessions, meter = %upkeep.clock.now(), "ready");
         let grace = config.shutdown.grace();
-        Ok(Self { listening, first_start, grace, stop_listening, stop_upkeep, listeners, tasks, upkeep })
+        Ok(Self { listening, first_start, meter, grace, stop_listening, stop_upkeep, listeners, tasks, upkeep })
     }
 
     /// Where it listens.
@@ -257,6 +260,7 @@ impl Service {
         if tokio::time::timeout(self.grace.saturating_sub(CLOSING), self.listeners.wait()).await.is_err() {
             tracing::warn!("some connections did not end in time and are cut");
         }
+        self.meter.stop();
         self.stop_upkeep.cancel();
         self.tasks.wait().await;
         let flushed = tokio::time::timeout(CLOSING, self.upkeep.flush()).await;
