@@ -17,11 +17,11 @@ fn tour(arguments: &[&str]) -> String {
     assert!(!text.contains('\x1b'), "escape codes in a pipe: {text:?}");
     assert!(text.lines().all(|line| line.contains(": ")), "one fact a line: {text}");
 
-    let number = |fact: &str| fact.split(' ').next().and_then(|word| word.parse().ok()).expect("seconds");
+    let number = |fact: &str| -> u64 { fact.split(' ').next().and_then(|word| word.parse().ok()).expect("seconds") };
     let left: Vec<u64> = facts(&text, "draining").iter().map(|fact| number(fact)).collect();
     assert!(left.windows(2).all(|pair| pair[0] > pair[1]) && left.len() >= 3, "the tank drains: {left:?}");
     let drained = facts(&text, "drained").concat();
-    assert!(drained.starts_with("2 s of the tank") && drained.contains(", 0 lost, every ack verified"), "{drained}");
+    assert!((2..=5).contains(&number(&drained)) && drained.contains(", 0 lost, every ack verified"), "{drained}");
     let verdicts = facts(&text, "verdict");
     assert_eq!(
         verdicts,
@@ -43,7 +43,7 @@ fn tour(arguments: &[&str]) -> String {
     assert_eq!(amounts[0], 60_000);
     let sum_told = sum.strip_prefix("adds up to ").and_then(|rest| rest.split(' ').next()).expect("a sum");
     assert_eq!(amounts.iter().sum::<i64>(), milliseconds(sum_told));
-    assert!((2_000..4_000).contains(&-amounts[1]), "about two seconds were charged: {ledger:?}");
+    assert!((2_000..6_000).contains(&-amounts[1]), "two seconds and a little were charged: {ledger:?}");
 
     let accounts = stdout_of(&service.run(&["account", "list", "--json"]));
     let edges = stdout_of(&service.run(&["edge", "list", "--json"]));
