@@ -17,13 +17,17 @@ fn tour(arguments: &[&str]) -> String {
     assert!(!text.contains('\x1b'), "escape codes in a pipe: {text:?}");
     assert!(text.lines().all(|line| line.contains(": ")), "one fact a line: {text}");
 
-    let left: Vec<u64> =
-        facts(&text, "draining").iter().map(|fact| fact.split(' ').next().unwrap().parse().unwrap()).collect();
+    let number = |fact: &str| -> u64 { fact.split(' ').next().and_then(|word| word.parse().ok()).expect("seconds") };
+    let left: Vec<u64> = facts(&text, "draining").iter().map(|fact| number(fact)).collect();
     assert!(left.windows(2).all(|pair| pair[0] > pair[1]) && left.len() >= 3, "the tank drains: {left:?}");
     let drained = facts(&text, "drained").concat();
-    assert!(drained.starts_with("2 s of the tank") && drained.contains(", 0 lost, every ack verified"), "{drained}");
+    assert!((2..=5).contains(&number(&drained)) && drained.contains(", 0 lost, every ack verified"), "{drained}");
     let verdicts = facts(&text, "verdict");
-    assert_eq!(verdicts, ["active", "active", "inactive", "inactive", "active"], "the verdict flips");
+    assert_eq!(
+        verdicts,
+        ["active", "active", "inactive", "inactive for the laptop", "active for the phone"],
+        "it flips"
+    );
     let acks = facts(&text, "ack");
     assert_eq!(acks, ["the next heartbeat is told: deactivated", "the next heartbeat is told: superseded"]);
 
@@ -31,19 +35,21 @@ fn tour(arguments: &[&str]) -> String {
     let (sum, rows) = ledger.split_last().expect("a ledger");
     let milliseconds = |text: &str| -> i64 {
         let digits: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '-').collect();
-        digits.parse().unwrap()
+        digits.parse().expect("an amount")
     };
-    let amounts: Vec<i64> = rows.iter().map(|row| milliseconds(row.split_whitespace().nth(1).unwrap())).collect();
+    let amounts: Vec<i64> =
+        rows.iter().map(|row| milliseconds(row.split_whitespace().nth(1).expect("an amount"))).collect();
     assert_eq!(amounts.len(), 4, "a purchase and three sessions: {ledger:?}");
     assert_eq!(amounts[0], 60_000);
     let sum_told = sum.strip_prefix("adds up to ").and_then(|rest| rest.split(' ').next()).expect("a sum");
     assert_eq!(amounts.iter().sum::<i64>(), milliseconds(sum_told));
-    assert!((2_000..4_000).contains(&-amounts[1]), "about two seconds were charged: {ledger:?}");
+    assert!((2_000..6_000).contains(&-amounts[1]), "two seconds and a little were charged: {ledger:?}");
 
     let accounts = stdout_of(&service.run(&["account", "list", "--json"]));
     let edges = stdout_of(&service.run(&["edge", "list", "--json"]));
     let count = |json: &str, name: &str| {
-        serde_json::from_str::<serde_json::Value>(json).unwrap()[name].as_array().map(Vec::len).expect("a list")
+        let answer: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        answer[name].as_array().map(Vec::len).expect("a list")
     };
     let kept = if arguments.contains(&"--keep") { 1 } else { 0 };
     assert_eq!((count(&accounts, "accounts"), count(&edges, "edges")), (kept, kept), "what the tour made");

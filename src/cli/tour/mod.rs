@@ -94,7 +94,7 @@ async fn account(
     let id = made.account.insert(text(admin, &answer, "account")?);
     let client = admin.other(public.clone(), Auth::Client(text(admin, &answer, "key")?))?;
     teller.fact("account", &format!("made, {id}"))?;
-    teller.teach(&["An account is one person. This one signs in with an account key (gtk_…)."])?;
+    teller.teach(&["An account is one person. This one shows an account key (gtk_…)."])?;
 
     let bought = (args.seconds.get() + MARGIN_S).max(MINUTE_S);
     let path = ["admin", "accounts", id, "credit"];
@@ -116,7 +116,7 @@ async fn edge(admin: &Api, public: &Url, made: &mut Made, teller: &mut Teller<'_
     let user = made.edge.insert(text(admin, &answer, "client_id")?).clone();
     let api = admin.other(public.clone(), Auth::Basic { user, password: text(admin, &answer, "client_secret")? })?;
     teller.fact("edge", "registered")?;
-    teller.teach(&["An edge enforces tokens, as Cloudflare does. It has a secret to ask with."])?;
+    teller.teach(&["An edge enforces tokens; Cloudflare can be one. It asks with a secret."])?;
     Ok((api, audience))
 }
 
@@ -138,24 +138,27 @@ async fn first_act(
         )));
     }
     teller.fact("session", &format!("activated, its token lives {} at most", Seconds::new(client.expires_in_s)))?;
-    teller.teach(&["A session is one activation: one token, and a key that signs heartbeats."])?;
-    verdict(edge_api, &client, true, teller).await?;
+    teller.teach(&["A session is one activation: a token, and a key for heartbeats."])?;
+    verdict(edge_api, &client, true, "", teller).await?;
     teller.teach(&["The edge showed the token and was answered from memory."])?;
 
     let drained = drain(args, &mut client, teller).await?;
     let (for_s, beats, lost) = (drained.for_ms / 1000, drained.beats, drained.lost);
     teller.fact("drained", &format!("{for_s} s of the tank, {beats} heartbeats, {lost} lost, every ack verified"))?;
-    teller.teach(&["A heartbeat is 48 signed bytes: \"still here\". Without them the token soon dies."])?;
-    verdict(edge_api, &client, true, teller).await?;
+    teller.teach(&[
+        "A heartbeat is 48 signed bytes: \"still here\".",
+        "Without heartbeats the token soon dies, and the draining ends.",
+    ])?;
+    verdict(edge_api, &client, true, "", teller).await?;
 
     let answer = client_api.post(&["v1", "deactivate"], &json!({})).await?;
     let open_ms = i64::try_from(instant().duration_since(opened).as_millis()).unwrap_or(i64::MAX);
     let left =
         answer["remaining_s"].as_i64().ok_or_else(|| CliError::strange(client_api.base(), answer.to_string()))?;
     teller.fact("session", &format!("deactivated, {} left in the tank", Seconds::new(left)))?;
-    verdict(edge_api, &client, false, teller).await?;
+    verdict(edge_api, &client, false, "", teller).await?;
     ended(&mut client, EndReason::Deactivated, teller).await?;
-    teller.teach(&["The verdict flipped at once. The edge hears no reason; the client does."])?;
+    teller.teach(&["The verdict flipped at once. The client hears why; the edge does not."])?;
     Ok((drained.for_ms, open_ms))
 }
 
@@ -177,9 +180,12 @@ async fn second_act(
     expect(new.superseded, || "a second activation did not supersede the first".to_owned())?;
     teller.fact("phone", "activated, in place of the laptop")?;
     ended(&mut old, EndReason::Superseded, teller).await?;
-    verdict(edge_api, &old, false, teller).await?;
-    verdict(edge_api, &new, true, teller).await?;
-    teller.teach(&["An account has one valid token, ever: the newest. No client takes it back by itself."])?;
+    verdict(edge_api, &old, false, " for the laptop", teller).await?;
+    verdict(edge_api, &new, true, " for the phone", teller).await?;
+    teller.teach(&[
+        "An account has at most one valid token: the newest.",
+        "No client takes it back by itself; only a person activates.",
+    ])?;
     client_api.post(&["v1", "deactivate"], &json!({})).await?;
     Ok(())
 }
@@ -199,7 +205,7 @@ async fn books(client_api: &Api, first: (i64, i64), teller: &mut Teller<'_>) -> 
         format!("the first session was charged {} ms, which is not from {least} to {most} ms", used[0])
     })?;
     teller.fact("ledger", &format!("adds up to {}.{:03} s, which is what is left", sum / 1000, sum % 1000))?;
-    teller.teach(&["A second is charged if and only if the service vouched for the token in it."])
+    teller.teach(&["A second is charged if, and only if, the token was good in it."])
 }
 
 /// Beats for as long as the tour lasts, with the tank in view.
@@ -247,12 +253,18 @@ async fn drain(args: &TryArgs, client: &mut Client, teller: &mut Teller<'_>) -> 
 }
 
 /// Asks for the verdict as the edge would.
-async fn verdict(edge: &Api, client: &Client, active: bool, teller: &mut Teller<'_>) -> Result<(), CliError> {
+async fn verdict(
+    edge: &Api,
+    client: &Client,
+    active: bool,
+    whose: &str,
+    teller: &mut Teller<'_>,
+) -> Result<(), CliError> {
     let answer = edge.post_form(&["oauth", "introspect"], "token", &client.token).await?;
     let right = if active { answer["active"] == true } else { answer == json!({ "active": false }) };
     let word = if active { "active" } else { "inactive" };
     expect(right, || format!("the verdict was to be {word}, but the service answered {answer}"))?;
-    teller.fact("verdict", word)
+    teller.fact("verdict", &format!("{word}{whose}"))
 }
 
 /// A last heartbeat of a session that is over: its ack says why.

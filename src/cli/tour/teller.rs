@@ -72,9 +72,9 @@ impl<'a> Teller<'a> {
         }
         let bar = ProgressBar::with_draw_target(Some(full.get()), ProgressDrawTarget::stdout_with_hz(REDRAW_HZ));
         let template = if self.output.has_colours() {
-            "  ◔ tank      {bar:36.cyan/black.bright} {msg}"
+            "  ◔ tank      {bar:28.cyan/black.bright} {msg}"
         } else {
-            "  ◔ tank      {bar:36} {msg}"
+            "  ◔ tank      {bar:28} {msg}"
         };
         let style = ProgressStyle::with_template(template).expect("the template is well-formed");
         bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏·"));
@@ -112,7 +112,7 @@ impl Gauge {
     ) -> Result<(), CliError> {
         let rtt = rtt.as_secs_f64() * 1000.0;
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{remaining_s:>3} s left   beat {beats}, ack in {rtt:.2} ms"));
+            bar.set_message(format!("{remaining_s} s left, beat {beats}, ack {rtt:.2} ms"));
             return Ok(());
         }
         if self.told == Some(remaining_s) {
