@@ -141,16 +141,19 @@ pub(super) async fn session(remote: &Remote, command: SessionCommand, output: &m
 }
 
 /// `gastank keys …`
+/// What is shown of a signing key.
+const KEY_FIELDS: [&str; 5] = ["kid", "algorithm", "state", "signs_from_ms", "retires_at_ms"];
+
 pub(super) async fn keys(remote: &Remote, command: KeysCommand, output: &mut Output) -> Result<(), CliError> {
     let api = remote.reach.admin()?;
     match command {
         KeysCommand::Rotate => {
-            let answer = api.post(&["admin", "keys", "rotate"], &json!({})).await?;
-            show(remote, output, &answer, &[])
+            let mut answer = api.post(&["admin", "keys", "rotate"], &json!({})).await?;
+            list(remote, output, &mut answer, "keys", &KEY_FIELDS)
         }
         KeysCommand::List => {
             let mut answer = api.get(&["admin", "keys"]).await?;
-            list(remote, output, &mut answer, "keys", &["kid", "algorithm", "state", "signs_from_ms", "retires_at_ms"])
+            list(remote, output, &mut answer, "keys", &KEY_FIELDS)
         }
     }
 }

@@ -91,3 +91,9 @@ impl Handler {
         self.telemetry.acks(transport).increment(1);
     }
 }
+
+/// For the fuzzer: reads a heartbeat in JSON. Whether it is one.
+#[cfg(fuzzing)]
+pub fn fuzz_json(text: &[u8]) -> bool {
+    json::frame(text).is_some()
+}

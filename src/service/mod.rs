@@ -111,8 +111,9 @@ pub struct Service {
     meter: Arc<MeterClock>,
     grace: Duration,
     stop_listening: CancellationToken,
-    stop_upkeep: CancellationToken,
+    stop_rest: CancellationToken,
     listeners: TaskTracker,
+    operators: TaskTracker,
     tasks: TaskTracker,
     upkeep: Upkeep,
 }
@@ -201,19 +202,20 @@ impl Service {
         })
         .await?;
 
-        let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
-        let listeners = TaskTracker::new();
+        let (stop_listening, stop_rest) = (CancellationToken::new(), CancellationToken::new());
+        let (listeners, operators) = (TaskTracker::new(), TaskTracker::new());
         let body = config.http.body_timeout();
         let public_site = Site { heartbeats: Some(Arc::clone(&handler)), fallback: surfaces.public, body };
         let admin_site = Site { heartbeats: None, fallback: surfaces.admin, body };
         listeners.spawn(public.run(Arc::new(public_site), stop_listening.clone()));
-        listeners.spawn(admin.run(Arc::new(admin_site), stop_listening.clone()));
+        operators.spawn(admin.run(Arc::new(admin_site), stop_rest.clone()));
 
         telemetry.health().enter(Phase::WarmingUp);
         let sessions = match warm::warm(&engine, &store, &clock, &telemetry).await {
             Ok(sessions) => sessions,
             Err(error) => {
                 stop_listening.cancel();
+                stop_rest.cancel();
                 return Err(error.into());
             }
         };
@@ -227,14 +229,25 @@ impl Service {
             checkpoint_interval: config.checkpoint.interval(),
         };
         meter.start();
-        let tasks = upkeep.start(chores, queue, &stop_upkeep);
+        let tasks = upkeep.start(chores, queue, &stop_rest);
         if let Some(datagrams) = datagrams {
             listeners.spawn(datagrams.run(handler, stop_listening.clone()));
         }
         telemetry.health().enter(Phase::Ready);
         tracing::info!(sessions, meter = %upkeep.clock.now(), "ready");
         let grace = config.shutdown.grace();
-        Ok(Self { listening, first_start, meter, grace, stop_listening, stop_upkeep, listeners, tasks, upkeep })
+        Ok(Self {
+            listening,
+            first_start,
+            meter,
+            grace,
+            stop_listening,
+            stop_rest,
+            listeners,
+            operators,
+            tasks,
+            upkeep,
+        })
     }
 
     /// Where it listens.
@@ -247,7 +260,8 @@ impl Service {
         self.first_start
     }
 
-    /// Stops: finishes what is under way, writes down what memory knows, closes the store.
+    /// Stops: finishes what is under way, writes down what memory knows, closes the store. Operators are answered while
+    /// clients' connections end, so that they can see it drain.
     ///
     /// # Errors
     ///
@@ -261,7 +275,8 @@ impl Service {
             tracing::warn!("some connections did not end in time and are cut");
         }
         self.meter.stop();
-        self.stop_upkeep.cancel();
+        self.stop_rest.cancel();
+        self.operators.close();
         self.tasks.wait().await;
         let flushed = tokio::time::timeout(CLOSING, self.upkeep.flush()).await;
         let closed = self.upkeep.store.close().await;

@@ -218,7 +218,7 @@ impl Shared {
 
 /// The parameters of a request that mean something. Others are ignored.
 #[derive(Default)]
-struct Form {
+pub(super) struct Form {
     token: Option<String>,
     token_type_hint: Option<String>,
     client_id: Option<String>,
@@ -226,7 +226,7 @@ struct Form {
 }
 
 impl Form {
-    fn parse(body: &[u8]) -> Result<Self, Problem> {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Problem> {
         let mut form = Self::default();
         for (name, value) in form_urlencoded::parse(body) {
             let slot = match &*name {

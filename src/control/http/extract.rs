@@ -78,7 +78,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
 }
 
 /// Says where the mistake is but not what stands there: it may be a secret.
-fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     serde_json::from_str(text).map_err(|error| {
         let what = if error.is_data() { "the body does not have the fields it should" } else { "the body is not JSON" };

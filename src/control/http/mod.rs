@@ -223,3 +223,41 @@ async fn note_route(request: AxumRequest, next: Next) -> AxumResponse {
     }
     response
 }
+
+/// For the fuzzer: readers of what callers send, without what answers them.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use hyper::{
+        HeaderMap,
+        header::{AUTHORIZATION, HeaderValue},
+    };
+
+    use super::{auth, clients, edge, extract};
+
+    /// Reads the bodies of JSON calls. Whether it is the body of an activation.
+    pub fn json_body(bytes: &[u8]) -> bool {
+        extract::parse_json::<clients::ActivateRequest>(bytes).is_ok()
+    }
+
+    /// Reads the form of an introspection. Whether it is one.
+    pub fn introspection_form(bytes: &[u8]) -> bool {
+        edge::Form::parse(bytes).is_ok()
+    }
+
+    /// Reads `Authorization` headers, one a line. Whether they prove anything that could be looked up.
+    pub fn authorization(bytes: &[u8]) -> bool {
+        let mut headers = HeaderMap::new();
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let Ok(value) = HeaderValue::from_bytes(line) else { return false };
+            headers.append(AUTHORIZATION, value);
+        }
+        match auth::Authorization::of(&headers) {
+            Ok(auth::Authorization::Basic(encoded)) => auth::basic_pair(encoded).is_some(),
+            Ok(auth::Authorization::Bearer(token)) => {
+                let claims = crate::control::tokens::claims_of(token);
+                crate::control::tokens::session_of(token.as_bytes()).is_some() || claims.is_some()
+            }
+            Ok(auth::Authorization::Missing) | Err(_) => false,
+        }
+    }
+}

@@ -281,7 +281,8 @@ fn transact(
         execute(conn, "COMMIT")
     })();
     if let Err(error) = all {
-        tracing::warn!(%error, acts = outcomes.len() + jobs.len(), "a transaction was not committed");
+        // Everybody in it is told, and the service says when the store is lost and when it is back.
+        tracing::debug!(%error, acts = outcomes.len() + jobs.len(), "a transaction was not committed");
         // Some errors have rolled back already.
         if !conn.is_autocommit()
             && let Err(error) = execute(conn, "ROLLBACK")
