@@ -29,10 +29,11 @@ test: ## everything: setup, check, no-std, vectors, fuzz, and the tests last
 	@$(MAKE) fuzz
 	@$(MAKE) unit
 
-check: ## formatting, lints, dependencies
+check: ## formatting, lints, dependencies, documentation
 	$(call step,formatting,cargo fmt --all --check)
 	$(call step,lints,cargo clippy --locked --workspace --all-targets -- -D warnings)
 	$(call step,dependencies,cargo deny --locked --log-level error check bans licenses sources)
+	$(call step,documentation,python3 tests/docs/check.py)
 
 unit: ## the tests of the workspace, those of the built binary too
 	$(call step,tests,cargo test --locked --workspace)
