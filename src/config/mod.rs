@@ -221,7 +221,7 @@ impl Config {
     }
 
     /// The figures that the engine works with.
-    pub const fn policy(&self) -> Policy {
+    pub fn policy(&self) -> Policy {
         Policy {
             interval: self.heartbeat.interval(),
             timeout: self.heartbeat.timeout(),

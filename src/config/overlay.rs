@@ -54,15 +54,20 @@ impl Overlay {
         self.table
     }
 
-    /// Sets one key from a text, which is read as the type that the key's default has.
+    /// Sets one key from a text, which is read as the type that the key's default has. Of the keys without one, those
+    /// whose names end in a unit are numbers.
     fn set(&mut self, origin: &str, section: &str, key: &str, text: &str) -> Result<(), ConfigError> {
         let wrong = |why: String| ConfigError::Value { origin: origin.to_owned(), why };
-        let value = match default_of(&self.defaults, section, key) {
-            Some(Value::Integer(_)) => {
+        let is_number = match default_of(&self.defaults, section, key) {
+            Some(default) => default.is_integer(),
+            None => key.ends_with("_s") || key.ends_with("_ms") || key.ends_with("_bytes"),
+        };
+        let value = match is_number {
+            true => {
                 let number = text.parse().map_err(|_| wrong(format!("`{text}` is not a whole number")))?;
                 Value::Integer(number)
             }
-            _ => Value::String(text.to_owned()),
+            false => Value::String(text.to_owned()),
         };
         // Alone, so that a fault is known to be this one's.
         let mut alone = Table::new();

@@ -197,7 +197,8 @@ section! {
         /// Seconds a token lives at most.
         max_ttl_s: u64 = 86_400;
         /// Seconds before its end from which on acks tell the client to renew.
-        renew_before_s: u64 = 900;
+        /// Default: 900, or a quarter of `max_ttl_s` where that is less.
+        renew_before_s: Option<u64> = None;
     }
 }
 
@@ -281,8 +282,8 @@ impl Token {
     }
 
     /// How long before a token's end its client is told to renew.
-    pub const fn renew_before(&self) -> Millis {
-        Millis::from_secs(self.renew_before_s)
+    pub fn renew_before(&self) -> Millis {
+        Millis::from_secs(self.renew_before_s.unwrap_or_else(|| (self.max_ttl_s / 4).min(900)))
     }
 }
 

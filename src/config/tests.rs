@@ -106,6 +106,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             (None, "store") => "sqlite:/x".to_owned(),
             (None, "public_url" | "issuer") => "https://a".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
+            (None, "renew_before_s") => "60".to_owned(),
             other => panic!("{name} has a default of another type: {other:?}"),
         };
         load("", &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
@@ -165,7 +166,7 @@ fn values_that_cannot_work_are_refused_by_name() {
         ("[http]\nmax_body_bytes = 47", "http.max_body_bytes"),
         ("[udp]\nreceive_buffer_bytes = 0", "udp.receive_buffer_bytes"),
         ("[token]\nmax_ttl_s = 0", "token.max_ttl_s"),
-        ("[token]\nmax_ttl_s = 600", "token.renew_before_s"),
+        ("[token]\nmax_ttl_s = 600\nrenew_before_s = 600", "token.renew_before_s"),
         ("[token]\naudience = \"\"", "token.audience"),
         ("[limits]\nacts_per_account_burst = 0", "limits.acts_per_account_burst"),
         ("[log]\nfilter = \"gastank=loud\"", "log.filter"),

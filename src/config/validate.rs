@@ -75,7 +75,8 @@ impl Config {
         within("token.max_ttl_s", token.max_ttl_s, 1..=31 * 24 * 3600)?;
         let why =
             format!("every token would have to be renewed at once; stay below token.max_ttl_s ({})", token.max_ttl_s);
-        ensure(token.renew_before_s < token.max_ttl_s, "token.renew_before_s", token.renew_before_s, why)
+        let renew_before_s = token.renew_before().as_secs();
+        ensure(renew_before_s < token.max_ttl_s, "token.renew_before_s", renew_before_s, why)
     }
 }
 
