@@ -85,7 +85,11 @@ impl Books {
             let entry =
                 Entry { amount: row.get(2).unwrap(), source: row.get(3).unwrap(), external_id: row.get(4).unwrap() };
             account.ledger.push(entry);
-            assert_eq!(row.get::<_, i64>(1).unwrap(), i64::try_from(account.ledger.len()).unwrap(), "numbers have gaps");
+            assert_eq!(
+                row.get::<_, i64>(1).unwrap(),
+                i64::try_from(account.ledger.len()).unwrap(),
+                "numbers have gaps"
+            );
         }
         let mut query = self.conn.prepare("SELECT id, account, started, end_reason, end_at FROM sessions").unwrap();
         let mut rows = query.query([]).unwrap();
@@ -140,7 +144,8 @@ impl Books {
     /// Everything that was acknowledged must be there.
     pub(crate) fn contain(&self, acked: &Acked) {
         for (account, key, amount) in &acked.credits {
-            let found = |entry: &&Entry| entry.source == "admin" && entry.external_id == *key && entry.amount == *amount;
+            let found =
+                |entry: &&Entry| entry.source == "admin" && entry.external_id == *key && entry.amount == *amount;
             assert_eq!(self.accounts[account].ledger.iter().filter(found).count(), 1, "credit {key}");
         }
         for (id, reason) in &acked.sessions {
@@ -159,7 +164,11 @@ impl Books {
         for (id, account) in &self.accounts {
             for entry in account.ledger.iter().filter(|entry| entry.source == "admin") {
                 let creation = entry.external_id.starts_with("gastank:");
-                assert!(creation || known.contains(&(id.as_str(), entry.external_id.as_str())), "{}", entry.external_id);
+                assert!(
+                    creation || known.contains(&(id.as_str(), entry.external_id.as_str())),
+                    "{}",
+                    entry.external_id
+                );
             }
         }
     }

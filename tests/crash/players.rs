@@ -1,11 +1,11 @@
 //! Who keeps the service busy while it is killed, what they were told, and when.
 
 use std::{
+    sync::Arc,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -142,19 +142,15 @@ impl World {
         for seen in self.sessions.lock().unwrap().iter() {
             let Some((asked, acked, reason)) = seen.ended else { continue };
             let (_, charged) = books.charge_of(&seen.id).expect("an acknowledged end is in the books");
-            let most: u64 = lives
-                .iter()
-                .map(|life| overlap((life.spawned, life.killed.unwrap().1), (seen.opened.0, acked)))
-                .sum();
+            let most: u64 =
+                lives.iter().map(|life| overlap((life.spawned, life.killed.unwrap().1), (seen.opened.0, acked))).sum();
             assert!(charged <= most + 5, "{}: charged {charged} ms, and it ran for {most} ms", seen.id);
             if matches!(reason, "exhausted" | "timed_out") {
                 continue;
             }
             let window = (seen.opened.1, asked);
-            let least: u64 = lives
-                .iter()
-                .filter_map(|life| Some(overlap((life.ready?, life.killed.unwrap().0), window)))
-                .sum();
+            let least: u64 =
+                lives.iter().filter_map(|life| Some(overlap((life.ready?, life.killed.unwrap().0), window))).sum();
             let crashes = lives.iter().filter(|life| life.killed.is_some_and(|(at, _)| window.0 < at && at < window.1));
             let crashes = u64::try_from(crashes.count()).unwrap();
             let given = least.saturating_sub(charged);

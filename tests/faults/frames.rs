@@ -3,9 +3,7 @@
 use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use gastank::wire::{
-    ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, StateBits, WireVerdict,
-};
+use gastank::wire::{ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, StateBits, WireVerdict};
 use reqwest::Method;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -92,7 +90,10 @@ async fn a_bad_frame_gets_silence_or_400_and_a_counter_and_changes_nothing() {
     assert_eq!(last_seen(&home), session.started, "a bad frame kept a session alive");
     assert_eq!(api.ledger(&owner.account).await, ledger);
     let account = api.account(&owner.account).await;
-    assert_eq!((&account["session"]["session_id"], &account["session"]["end_reason"]), (&json!(session.id_text), &Value::Null));
+    assert_eq!(
+        (&account["session"]["session_id"], &account["session"]["end_reason"]),
+        (&json!(session.id_text), &Value::Null)
+    );
 
     // And a good one is as good as ever.
     assert_eq!(session.datagram(&socket, HeartbeatKind::Beat).await.unwrap().verdict, WireVerdict::Valid);
@@ -122,7 +123,8 @@ async fn a_good_tag_of_a_session_nobody_knows_is_answered_unknown() {
     let service = Service::start(&home);
     let api = Api::new(&service, &home);
     let secret = fs::read_to_string(home.data_dir().join("cluster.secret")).unwrap();
-    let secret: [u8; 32] = URL_SAFE_NO_PAD.decode(secret.trim().strip_prefix("0 ").unwrap()).unwrap().try_into().unwrap();
+    let secret: [u8; 32] =
+        URL_SAFE_NO_PAD.decode(secret.trim().strip_prefix("0 ").unwrap()).unwrap().try_into().unwrap();
     let secret = ClusterSecret::from_bytes(secret);
     let stranger = SessionId::new(SecretId::new(0).unwrap(), [7; 16]);
     let mac = secret.session_key(&stranger).body_mac();

@@ -158,10 +158,7 @@ async fn told_to_stop_under_load_it_ends_in_time_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_clients_at_war_never_take_the_activation_from_each_other() {
     let home = Home::new();
-    let settings = [
-        ("GASTANK_LIMITS_ACTS_PER_ADDRESS_PER_S", "0"),
-        ("GASTANK_LIMITS_ACTS_PER_ACCOUNT_PER_S", "0"),
-    ];
+    let settings = [("GASTANK_LIMITS_ACTS_PER_ADDRESS_PER_S", "0"), ("GASTANK_LIMITS_ACTS_PER_ACCOUNT_PER_S", "0")];
     let service = Service::start_with(&home, &settings);
     let api = Api::new(&service, &home);
     let (edge, owner) = (api.edge().await, api.owner(1000).await);

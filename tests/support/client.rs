@@ -1,10 +1,7 @@
 //! A client of the running service: acts over HTTP, heartbeats over UDP and HTTP.
 
 #![expect(dead_code, reason = "each test file uses the part of it that it needs")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "bodies come from the program under test, whose clock is the real one"
-)]
+#![expect(clippy::disallowed_methods, reason = "bodies come from the program under test, whose clock is the real one")]
 
 use std::time::{Duration, Instant};
 
