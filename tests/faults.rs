@@ -4,6 +4,7 @@
     clippy::disallowed_methods,
     reason = "the program under test runs by the real clock, and so does who measures it"
 )]
+#![expect(clippy::unwrap_used, reason = "what cannot be done here fails the test")]
 
 #[path = "support/client.rs"]
 mod client;

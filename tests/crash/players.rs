@@ -136,6 +136,7 @@ impl World {
 
     /// A session is charged for no more than the program ran while it was open, and for no less than the program ran
     /// while its client knew it to be open, but for what each crash takes off the meter.
+    #[expect(clippy::print_stdout, reason = "how far it was off is what one wants to know of a run")]
     pub(crate) fn see_that_charges_match(&self, books: &Books, per_crash_ms: u64) {
         let lives = self.lives.lock().unwrap();
         let (mut checked, mut most_given) = (0, 0);

@@ -159,7 +159,7 @@ async fn a_bad_body_is_answered_with_a_problem_document() {
     let deep_field = [br#"{"seconds":"#.to_vec(), vec![b'['; 20_000], vec![b']'; 20_000], b"}".to_vec()].concat();
     let json = "application/json";
     let form = "application/x-www-form-urlencoded";
-    let cases: Vec<(&str, &str, &str, Vec<u8>, u16, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (&credit, &admin, json, vec![b' '; 70_000], 413, "body_too_large"),
         (&credit, &admin, json, b"\xff\xfe{}".to_vec(), 400, "bad_request"),
         (&credit, &admin, json, br#"{"seconds":1,"reason":"\xff"}"#.to_vec(), 400, "bad_request"),
@@ -214,6 +214,9 @@ async fn a_bad_body_is_answered_with_a_problem_document() {
     assert_eq!(api.account(&owner.account).await, before, "a bad request changed the account");
     assert_eq!(api.ledger(&owner.account).await.len(), 1);
 }
+
+/// URL, `Authorization`, content type and body of a request; status and code of its answer.
+type Case<'a> = (&'a str, &'a str, &'a str, Vec<u8>, u16, &'a str);
 
 /// Waits until the service has counted so many heartbeats by a transport.
 async fn settled(api: &Api, transport: &str, count: u32) {
