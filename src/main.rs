@@ -7,7 +7,8 @@ use clap::Parser;
 use gastank::{
     cli::{self, Cli, Command},
     config::{Config, ConfigArgs},
-    service, telemetry,
+    service,
+    telemetry::{self, LogFormat},
 };
 
 /// The exit code for what was typed or configured wrongly; clap's, too.
@@ -47,8 +48,12 @@ fn serve(args: &ConfigArgs) -> ExitCode {
 
 fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let data_dir = config.data_dir.clone();
+    let for_people = config.log.format == LogFormat::Text;
     let welcome = |listening: &service::Listening, first_start| {
-        eprint!("{}", cli::welcome(listening, &data_dir, first_start));
+        // A machine that reads the log expects nothing but events.
+        if for_people {
+            eprint!("{}", cli::welcome(listening, &data_dir, first_start));
+        }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     Ok(runtime.block_on(service::run(config, welcome))?)

@@ -252,6 +252,10 @@ impl<F: Fallback> Site<F> {
             Some(_) => return Err(Problem::new(Code::UnsupportedMediaType)),
         };
         let body = read(request.into_body(), MAX_HEARTBEAT, self.body).await?;
+        // Until every session is known, `unknown` would be said of sessions that are good.
+        if !handler.telemetry.health().is_warm() {
+            return Err(Problem::new(Code::WarmingUp));
+        }
         let reply = match transport {
             Transport::Json => handler.beat(transport, &json::frame(&body).ok_or(Problem::new(Code::BadFrame))?),
             _ => handler.beat(transport, &body),

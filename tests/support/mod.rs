@@ -72,19 +72,12 @@ impl Service {
 
     /// The same, with more variables, such as `("GASTANK_HEARTBEAT_TIMEOUT_MS", "500")`.
     pub(crate) fn start_with(home: &Home, variables: &[(&str, &str)]) -> Self {
-        let log = fs::File::options().create(true).append(true).open(home.log()).expect("the log can be made");
-        let mut child = gastank()
-            .args(["serve", "--http", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
-            .arg(home.data_dir())
-            .env("GASTANK_HEARTBEAT_INTERVAL_MS", "300")
-            .env("GASTANK_HEARTBEAT_TIMEOUT_MS", "3000")
-            .env("GASTANK_CHECKPOINT_INTERVAL_MS", "300")
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("the built program can be started");
+        Self::start_at(home, &["127.0.0.1:0"; 3].map(str::to_owned), variables)
+    }
+
+    /// The same, listening at these addresses for HTTP, UDP and administration.
+    pub(crate) fn start_at(home: &Home, addresses: &[String; 3], variables: &[(&str, &str)]) -> Self {
+        let mut child = Self::command(home, addresses, variables).spawn().expect("the built program can be started");
         let stdout = child.stdout.take().expect("it is piped");
         match ready_line(stdout) {
             Some(listening) => Self { child, listening, data_dir: home.data_dir() },
@@ -95,6 +88,29 @@ impl Service {
                 panic!("the service was not ready in {READY_TIMEOUT:?} ({status:?}); it said:\n{log}");
             }
         }
+    }
+
+    /// The command that starts the service.
+    pub(crate) fn command(home: &Home, addresses: &[String; 3], variables: &[(&str, &str)]) -> Command {
+        let log = fs::File::options().create(true).append(true).open(home.log()).expect("the log can be made");
+        let [http, udp, admin] = addresses;
+        let mut command = gastank();
+        command
+            .args(["serve", "--http", http, "--udp", udp, "--admin", admin, "--data-dir"])
+            .arg(home.data_dir())
+            .env("GASTANK_HEARTBEAT_INTERVAL_MS", "300")
+            .env("GASTANK_HEARTBEAT_TIMEOUT_MS", "3000")
+            .env("GASTANK_CHECKPOINT_INTERVAL_MS", "300")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        command
+    }
+
+    /// Where it listens, for [`Self::start_at`].
+    pub(crate) fn addresses(&self) -> [String; 3] {
+        ["http", "udp", "admin"].map(|name| self.listener(name).to_owned())
     }
 
     /// Host and port of a listener: `http`, `udp` or `admin`.

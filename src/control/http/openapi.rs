@@ -36,7 +36,7 @@ use super::{
         description = "Time credit for connected services. Durations are integers with their unit in the name; \
             times are RFC 3339 in UTC; every refusal is a problem document (RFC 9457)."
     ),
-    paths(edge::introspect),
+    paths(edge::introspect, heartbeat),
     components(schemas(ProblemDocument<'_>)),
     modifiers(&Schemes),
     tags(
@@ -149,6 +149,76 @@ async fn description(State(shared): SharedState) -> impl IntoResponse {
     ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], shared.openapi.clone())
 }
 
+/// A heartbeat: the session lives, or stops. The frame's tag is its authentication. See `docs/protocol.md`.
+///
+/// Answered before this surface is asked; here only so that the description has it.
+#[utoipa::path(
+    post, path = "/v1/heartbeat", tag = "clients",
+    request_body(description = "A frame of 48 bytes, or its fields.", content(
+        (Vec<u8> = "application/octet-stream"),
+        (HeartbeatFields = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "The ack: 48 bytes, or its fields, as it was asked.", content(
+            (Vec<u8> = "application/octet-stream"),
+            (AckFields = "application/json"),
+        )),
+        HeartbeatErrors,
+    ),
+)]
+#[expect(dead_code, reason = "the description is made from it; heartbeats are answered by their own listener")]
+fn heartbeat() {}
+
+/// A heartbeat, field by field.
+#[derive(ToSchema)]
+#[schema(as = Heartbeat)]
+#[expect(dead_code, reason = "for the interface's description")]
+struct HeartbeatFields {
+    /// 1.
+    version: u8,
+    /// 1 beat, 2 stop.
+    kind: u8,
+    /// State bits.
+    state: u16,
+    /// The client's counter.
+    seq: u32,
+    /// The session, in base64url.
+    session_id: String,
+    /// The client's estimate of meter time, in milliseconds.
+    clock_ms: u64,
+    /// The tag of the binary frame, in hexadecimal.
+    tag: String,
+}
+
+/// An ack, field by field.
+#[derive(ToSchema)]
+#[schema(as = Ack)]
+#[expect(dead_code, reason = "for the interface's description")]
+struct AckFields {
+    /// 1.
+    version: u8,
+    /// 129.
+    kind: u8,
+    /// `valid`, `invalid` or `unknown`.
+    verdict: String,
+    /// Of `invalid`: why.
+    end_reason: Option<String>,
+    /// The heartbeat's.
+    seq: u32,
+    /// Meter time, in milliseconds.
+    meter_ms: u64,
+    /// The heartbeat's `clock_ms`.
+    echo_ms: u64,
+    /// Credit left, in whole seconds.
+    remaining_s: u32,
+    /// When to beat next, in units of 100 ms.
+    next_beat_100ms: u16,
+    /// 1 renew the token, 2 low credit.
+    flags: u16,
+    /// The tag of the binary ack, in hexadecimal.
+    tag: String,
+}
+
 /// What an error means and what to do about it: the `type` of problem documents leads here.
 #[utoipa::path(
     get, path = "/errors/{code}", tag = "clients",
@@ -197,6 +267,8 @@ refusals! {
         RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of what else an account's owner asks.
     OwnerErrors: BadRequest, BadCredentials, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
+    /// Of a heartbeat.
+    HeartbeatErrors: BadRequest, BadFrame, RequestTimeout, BodyTooLarge, UnsupportedMediaType, StoreUnavailable, WarmingUp;
     /// Of introspection.
     IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, WarmingUp;
     /// Of what operators ask without a body.

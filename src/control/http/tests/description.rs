@@ -4,6 +4,8 @@ use crate::telemetry::Route;
 
 use super::*;
 
+const HEARTBEAT: &str = "POST /v1/heartbeat";
+
 async fn document(rig: &Rig) -> Value {
     rig.public(ask("GET", "/openapi.json")).await.ok().json()
 }
@@ -51,6 +53,7 @@ async fn every_call_is_described() {
         "POST /oauth/introspect",
         "POST /v1/activate",
         "POST /v1/deactivate",
+        HEARTBEAT,
         "POST /v1/renew",
     ];
     let described: Vec<_> = calls(&document).into_iter().collect();
@@ -61,7 +64,8 @@ async fn every_call_is_described() {
 async fn every_described_call_has_a_route_and_a_name_in_the_figures() {
     let rig = Rig::new().await;
     let document = document(&rig).await;
-    for call in calls(&document) {
+    // Heartbeats are answered before this surface is asked.
+    for call in calls(&document).into_iter().filter(|call| call != HEARTBEAT) {
         let (method, path) = call.split_once(' ').unwrap();
         assert_ne!(Route::of(path), Route::Other, "{path}");
         rig.stub.routes.lock().clear();
