@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{
-    Method, Request, Response,
+    Method, Request, Response, StatusCode, Version,
     body::{Body, Incoming},
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue},
     service::service_fn,
 };
 use hyper_util::{
@@ -173,11 +173,16 @@ async fn serve<F: Fallback>(
     let watch = Watch::new(Patience { head: limits.head, idle: limits.idle });
     let io = TokioIo::new(Watched::new(stream, watch.clone()));
     let service = service_fn(|mut request: Request<Incoming>| {
-        let in_flight = watch.request(request.version() == hyper::Version::HTTP_2);
+        let in_flight = watch.request(request.version() == Version::HTTP_2);
         request.extensions_mut().insert(Peer(peer));
         let site = Arc::clone(&site);
         async move {
-            let response = site.answer(request).await;
+            let version = request.version();
+            let mut response = site.answer(request).await;
+            if response.status() == StatusCode::PAYLOAD_TOO_LARGE && version < Version::HTTP_2 {
+                // The rest of the body is not read: the next request could not be told from it.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             drop(in_flight);
             Ok::<_, Infallible>(response)
         }
