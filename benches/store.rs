@@ -1,13 +1,15 @@
 //! How fast the embedded store takes acts and checkpoints, and how fast it recovers. Prints its figures and the floors
 //! they are held against, and fails below them.
 //!
-//! `cargo bench --bench store` takes a million sessions; `cargo bench --bench store -- 50000` fewer.
+//! `cargo bench --bench store` takes a million sessions; `cargo bench --bench store -- 50000` fewer. With `--keep DIR` the
+//! data file stays in that directory, so that a service can be started on it: `gastank --data-dir DIR`.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +17,7 @@ use std::{
 use gastank::{
     engine::{AccountId, Act, BUCKETS, Checkpoint, Session, TokenHash, Tokens, UnixMs, bucket},
     store::{Commit, Identity, SqliteOptions, SqliteStore, Store},
-    wire::{MeterTime, SessionId},
+    wire::{MeterTime, SecretId, SessionId},
 };
 use sha2::{Digest, Sha256};
 
@@ -30,7 +32,8 @@ const CALLERS: usize = 512;
 async fn main() {
     let sessions: u64 = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("gastank.db");
+    let kept = std::env::args().skip_while(|arg| arg != "--keep").nth(1).map(PathBuf::from);
+    let path = kept.as_deref().unwrap_or(dir.path()).join("gastank.db");
     let options = SqliteOptions { queue: 2 * CALLERS, ..SqliteOptions::default() };
     let store = Arc::new(SqliteStore::open(&path, &options).expect("opens"));
 
@@ -185,7 +188,7 @@ fn opening(account: &AccountId, expects: u64, n: u64) -> Act {
 }
 
 fn session_id(n: u64) -> SessionId {
-    SessionId::from_bytes(hash(n, b"session"))
+    SessionId::new(SecretId::default(), hash(n, b"session"))
 }
 
 fn hash(n: u64, what: &[u8]) -> [u8; 16] {
