@@ -104,13 +104,13 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             (Some(toml::Value::String(default)), _) => default.clone(),
             (None, "data_dir") => "/x".to_owned(),
             (None, "store") => "sqlite:/x".to_owned(),
-            (None, "public_url" | "issuer") => "https://a".to_owned(),
+            (None, "public_url" | "issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
             other => panic!("{name} has a default of another type: {other:?}"),
         };
         load("", &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
-        if !matches!(key.name, "data_dir" | "audience" | "client_id") {
+        if !matches!(key.name, "data_dir" | "audience" | "client_id" | "scope") {
             let error = refusal(load("", &[(&name, "!=")], &[]));
             assert!(error.contains(&name) || error.contains(&format!("{}.{}", section.name, key.name)), "{error}");
         }
