@@ -132,7 +132,8 @@ struct Turn {
     discovered: Option<Url>,
     /// Until then no token makes for a fetch.
     not_before: MeterTime,
-    failing: bool,
+    /// When the latest fetch failed, if it did.
+    failed_at: Option<MeterTime>,
 }
 
 impl Keys {
@@ -201,6 +202,7 @@ impl Keys {
     async fn look_again(self: &Arc<Self>, seen: u64) -> bool {
         let Ok(_place) = self.waiting.try_acquire() else { return false };
         let this = Arc::clone(self);
+        let came = self.clock.now();
         // In a task of its own: a caller that goes away would take the window's only fetch with it.
         let task = tokio::spawn(async move {
             let mut turn = this.turn.lock().await;
@@ -208,8 +210,9 @@ impl Keys {
                 return true;
             }
             let now = this.clock.now();
-            if now < turn.not_before {
-                return !turn.failing;
+            // Who waited for a fetch that failed does not wait for another.
+            if now < turn.not_before || turn.failed_at.is_some_and(|at| at > came) {
+                return turn.failed_at.is_none();
             }
             turn.not_before = now.plus(WINDOW);
             this.fetch(&mut turn).await.is_ok()
@@ -230,20 +233,18 @@ impl Keys {
         self.telemetry.key_fetches(outcome).increment(1);
         match fetched {
             Ok((set, max_age)) => {
-                if turn.failing {
+                if turn.failed_at.take().is_some() {
                     tracing::info!("the identity provider's keys can be fetched again");
                 }
-                turn.failing = false;
                 let number = self.fetches.fetch_add(1, Ordering::Relaxed) + 1;
                 let keep = max_age.unwrap_or(KEEP).clamp(KEEP_WITHIN.0, KEEP_WITHIN.1);
                 *self.held.write() = Some(Arc::new(Held { set, fetched_at: self.clock.now(), keep, number }));
                 Ok(())
             }
             Err(error) => {
-                if !turn.failing {
+                if turn.failed_at.replace(self.clock.now()).is_none() {
                     tracing::warn!(%error, "the identity provider's keys cannot be fetched; the last ones stay in use");
                 }
-                turn.failing = true;
                 turn.discovered = None;
                 Err(error)
             }
