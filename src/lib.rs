@@ -2,11 +2,12 @@
 //!
 //! > A second is charged if and only if the service vouched for the token in that second.
 //!
-//! Imports run one way: [`wire`] <- [`engine`] <- [`ingest`], [`control`] <- `service` and the program. The engine knows
+//! Imports run one way: [`wire`] <- [`engine`] <- [`ingest`], [`accounts`] <- [`control`] <- `service` and the program. The engine knows
 //! no socket, store, runtime or clock; `ingest` and `control` meet in it and never import each other.
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -88,6 +88,8 @@ codes! {
     Internal = "internal", INTERNAL_SERVER_ERROR, "The service failed";
     /// The store cannot be reached or cannot write.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The store is unavailable";
+    /// An identity provider is needed to tell who asks, and cannot.
+    ProviderUnavailable = "provider_unavailable", SERVICE_UNAVAILABLE, "The identity provider is unavailable";
     /// There is more to do than can be done.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The service is overloaded";
     /// The service has started but does not know all sessions yet.
@@ -110,7 +112,7 @@ impl Code {
     /// In how many seconds to ask again, for codes that say so by themselves.
     const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::StoreUnavailable => Some(5),
+            Self::StoreUnavailable | Self::ProviderUnavailable => Some(5),
             Self::ShuttingDown => Some(2),
             Self::RateLimited | Self::Overloaded | Self::WarmingUp => Some(1),
             _ => None,
@@ -121,9 +123,12 @@ impl Code {
     const fn oauth(self) -> &'static str {
         match self {
             Self::BadCredentials => "invalid_client",
-            Self::StoreUnavailable | Self::Overloaded | Self::WarmingUp | Self::ShuttingDown | Self::RateLimited => {
-                "temporarily_unavailable"
-            }
+            Self::StoreUnavailable
+            | Self::ProviderUnavailable
+            | Self::Overloaded
+            | Self::WarmingUp
+            | Self::ShuttingDown
+            | Self::RateLimited => "temporarily_unavailable",
             Self::Internal => "server_error",
             _ => "invalid_request",
         }

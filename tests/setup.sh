@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 readonly TOOLS=target/tools/bin
 readonly CARGO_DENY=0.20.2
 readonly CARGO_FUZZ=0.13.2
+readonly NODE=22
 export PATH="$PWD/$TOOLS:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 
 main() {
@@ -19,12 +20,15 @@ main() {
     install_promtool
     install_cargo_tool cargo-deny "$CARGO_DENY"
     install_cargo_tool cargo-fuzz "$CARGO_FUZZ"
+    install_node
+    install_node_modules tests/identity
 }
 
 # The commands the build and the tests call, each with the Debian package that has it.
 install_debian_packages() {
     local missing=() pair
-    for pair in cc:build-essential c++:build-essential make:make git:git curl:curl sqlite3:sqlite3 python3:python3; do
+    for pair in cc:build-essential c++:build-essential make:make git:git curl:curl sqlite3:sqlite3 python3:python3 \
+        node:nodejs npm:npm; do
         has "${pair%%:*}" || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} -eq 0 ] && return
@@ -89,6 +93,25 @@ as_root() {
     else
         die "this needs root and there is no sudo: $*"
     fi
+}
+
+# Debian 12 has Node.js 18, which is too old for the modules. npm has newer ones.
+install_node() {
+    [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] && return
+    say "fetching Node.js $NODE"
+    npm install --prefix target/tools/node --no-audit --no-fund --loglevel error "node@$NODE"
+    mkdir -p "$TOOLS"
+    ln -sf ../node/node_modules/node/bin/node "$TOOLS/node"
+    hash -r
+    node --version >/dev/null || die "Node.js $NODE does not run on this machine"
+}
+
+# The modules that package-lock.json names, and no others. The lock is copied to where they are, to know them by.
+install_node_modules() {
+    cmp -s "$1/package-lock.json" "$1/node_modules/.installed-lock.json" && return
+    say "installing the Node modules of $1"
+    (cd "$1" && npm ci --no-audit --no-fund --loglevel error)
+    cp "$1/package-lock.json" "$1/node_modules/.installed-lock.json"
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }

@@ -11,17 +11,21 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, fs, io, iter};
 
 use serde::Deserialize;
 
 pub use sections::{
-    ActRate, Admin, Checkpoint, Heartbeat, Http, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc, Shutdown, Token, Udp,
+    ActRate, Admin, Checkpoint, Heartbeat, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc, Shutdown,
+    Token, Udp,
 };
-pub use values::{HostPort, ListenAddr, OptionalListenAddr, PublicUrl, ScyllaUrl, StoreUrl, ValueError};
+pub use values::{
+    HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError,
+};
 
 use self::overlay::Overlay;
 use self::sections::File;
+use crate::accounts::ProviderSettings;
 use crate::engine::Policy;
 
 /// Environment variables by name.
@@ -82,6 +86,10 @@ pub struct Config {
     pub checkpoint: Checkpoint,
     /// Tokens.
     pub token: Token,
+    /// An identity provider.
+    pub identity: Identity,
+    /// Further identity providers.
+    pub identity_provider: Vec<Identity>,
     /// Limits on acts.
     pub limits: Limits,
     /// The log.
@@ -203,6 +211,11 @@ impl Config {
         Self::load(&args, &Env::new(), |_| Ok(text.to_owned()))
     }
 
+    /// The identity providers.
+    pub fn identity_providers(&self) -> impl Iterator<Item = ProviderSettings> {
+        iter::once(&self.identity).chain(&self.identity_provider).filter_map(Identity::provider)
+    }
+
     /// What can work but should be known: one sentence each.
     pub fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
@@ -213,6 +226,10 @@ impl Config {
         if !self.http.addr.get().ip().is_loopback() && !told.starts_with("https://") {
             warnings
                 .push("http.public_url is not https: tokens travel in the clear unless something in front encrypts");
+        }
+        if self.identity.issuer.is_none() && self.identity != Identity::default() {
+            warnings
+                .push("identity.issuer is not set: nobody can sign in with tokens, and the rest of [identity] is idle");
         }
         if self.http.addr.get().ip().is_unspecified() && self.http.public_url.is_none() {
             warnings.push("http.public_url is not set and http.addr is no address that a client could use");
@@ -243,6 +260,8 @@ impl Config {
             heartbeat: file.heartbeat,
             checkpoint: file.checkpoint,
             token: file.token,
+            identity: file.identity,
+            identity_provider: file.identity_provider,
             limits: file.limits,
             log: file.log,
             shutdown: file.shutdown,

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{HostPort, ListenAddr, OptionalListenAddr, PublicUrl, StoreUrl};
+use super::values::{HostPort, ListenAddr, Names, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl};
+use crate::accounts::ProviderSettings;
+use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::control::keys::Algorithm;
+use crate::engine::Credit;
 use crate::telemetry::LogFormat;
 use crate::wire::Millis;
 
@@ -75,6 +78,8 @@ macro_rules! file {
         pub(super) struct File {
             $( $(#[doc = $meaning])+ pub(super) $key: Option<$type>, )+
             $( pub(super) $name: $section, )+
+            /// Further identity providers.
+            pub(super) identity_provider: Vec<Identity>,
         }
 
         /// Every section with its keys. The first has no name: its keys stand before all sections.
@@ -106,6 +111,7 @@ file! {
         heartbeat: Heartbeat,
         checkpoint: Checkpoint,
         token: Token,
+        identity: Identity,
         limits: Limits,
         log: Log,
         shutdown: Shutdown,
@@ -199,6 +205,34 @@ section! {
         /// Seconds before its end from which on acks tell the client to renew.
         /// Default: 900, or a quarter of `max_ttl_s` where that is less.
         renew_before_s: Option<u64> = None;
+    }
+}
+
+section! {
+    /// An identity provider, whose tokens sign people in. Without an issuer there is none. Further ones stand in
+    /// `[[identity_provider]]`, with the same keys.
+    Identity {
+        /// The provider's issuer, to the letter as it stands in its tokens: an HTTPS URL, or HTTP on the loopback interface.
+        /// Default: none.
+        issuer: Option<ProviderUrl> = None;
+        /// Audience that tokens must be for.
+        audience: String = "gastank".to_owned();
+        /// Scopes that tokens must have, with spaces between them. One that is a URL is also met by those above it.
+        scope: String = String::new();
+        /// Signature algorithms that tokens may have, some of `RS256`, `PS256`, `ES256` and `EdDSA`.
+        algorithms: Names<IdentityAlgorithm> = Names::all();
+        /// What the header `typ` of tokens may say, some of `at+jwt`, `JWT` and `absent`.
+        token_types: Names<TokenType> = Names::all();
+        /// Where the provider's keys are.
+        /// Default: where its discovery document says.
+        jwks_uri: Option<ProviderUrl> = None;
+        /// Where to ask about opaque tokens, in the way of Firefox Accounts.
+        /// Default: none, and opaque tokens are refused.
+        verify_url: Option<ProviderUrl> = None;
+        /// Seconds by which the provider's clock may differ from this one.
+        clock_leeway_s: u64 = 60;
+        /// Seconds of credit that an account begins with when its person is first seen.
+        starting_credit_s: u64 = 0;
     }
 }
 
@@ -305,6 +339,24 @@ impl Limits {
     /// The limit on acts from one address, if there is one.
     pub fn per_address(&self) -> Option<ActRate> {
         rate(self.acts_per_address_per_s, self.acts_per_address_burst)
+    }
+}
+
+impl Identity {
+    /// The provider, if there is one.
+    pub fn provider(&self) -> Option<ProviderSettings> {
+        let url = |url: &ProviderUrl| url.as_str().to_owned();
+        Some(ProviderSettings {
+            issuer: self.issuer.as_ref().map(url)?,
+            audience: self.audience.clone(),
+            scope: self.scope.clone(),
+            algorithms: self.algorithms.as_slice().to_vec(),
+            types: self.token_types.as_slice().to_vec(),
+            jwks_uri: self.jwks_uri.as_ref().map(url),
+            verify_url: self.verify_url.as_ref().map(url),
+            leeway: Millis::from_secs(self.clock_leeway_s),
+            starting_credit: Credit::from_secs(i64::try_from(self.starting_credit_s).unwrap_or(i64::MAX)),
+        })
     }
 }
 

@@ -5,8 +5,9 @@ use clap::{Args as _, FromArgMatches as _};
 use proptest::prelude::*;
 
 use super::*;
+use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::control::keys::Algorithm;
-use crate::engine::Policy;
+use crate::engine::{Credit, Policy};
 use crate::telemetry::{LogFormat, page};
 
 fn env(pairs: &[(&str, &str)]) -> Env {
@@ -104,13 +105,13 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             (Some(toml::Value::String(default)), _) => default.clone(),
             (None, "data_dir") => "/x".to_owned(),
             (None, "store") => "sqlite:/x".to_owned(),
-            (None, "public_url" | "issuer") => "https://a".to_owned(),
+            (None, "public_url" | "issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
             other => panic!("{name} has a default of another type: {other:?}"),
         };
         load("", &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
-        if !matches!(key.name, "data_dir" | "audience" | "client_id") {
+        if !matches!(key.name, "data_dir" | "audience" | "client_id" | "scope") {
             let error = refusal(load("", &[(&name, "!=")], &[]));
             assert!(error.contains(&name) || error.contains(&format!("{}.{}", section.name, key.name)), "{error}");
         }
@@ -188,6 +189,54 @@ fn limits_can_be_turned_off_and_ports_can_be_free_ones() {
     assert_eq!(config.limits.per_account(), None);
     assert_eq!(config.limits.per_address().map(|rate| (rate.per_s.get(), rate.burst.get())), Some((100, 1000)));
     assert_eq!(config.udp.addr.get(), None);
+}
+
+#[test]
+fn identity_providers_are_read_from_keys_variables_and_lists() {
+    assert_eq!(Config::from_toml("").expect("is good").identity_providers().count(), 0);
+    let file = "[identity]\nissuer = \"https://id.example/\"\nscope = \"tank\"\nalgorithms = [\"RS256\", \"EdDSA\"]\n\
+                verify_url = \"https://id.example/v1/verify\"\n\
+                [[identity_provider]]\nissuer = \"http://127.0.0.1:1\"\naudience = \"two\"\n";
+    let variables = [("GASTANK_IDENTITY_CLOCK_LEEWAY_S", "5"), ("GASTANK_IDENTITY_TOKEN_TYPES", "at+jwt,JWT")];
+    let config = load(file, &variables, &[]).expect("is good");
+    let [first, second] = config.identity_providers().collect::<Vec<_>>().try_into().expect("there are two");
+    assert_eq!(first.issuer, "https://id.example/", "kept to the letter");
+    assert_eq!(first.algorithms, [IdentityAlgorithm::RS256, IdentityAlgorithm::EdDSA]);
+    assert_eq!(first.types, [TokenType::AccessToken, TokenType::Jwt]);
+    assert_eq!((first.leeway.as_secs(), first.starting_credit), (5, Credit::ZERO));
+    assert_eq!((second.audience.as_str(), second.algorithms.len()), ("two", 4));
+}
+
+#[test]
+fn identity_providers_that_cannot_work_are_refused_by_name() {
+    let one = "[identity]\nissuer = \"https://a.example\"\n";
+    let more = "[[identity_provider]]\n";
+    for (text, key) in [
+        (format!("{one}audience = \"\""), "identity.audience"),
+        (format!("{one}clock_leeway_s = 601"), "identity.clock_leeway_s"),
+        (format!("{one}starting_credit_s = 400000000"), "identity.starting_credit_s"),
+        (format!("{one}scope = \"a\\tb\""), "identity.scope"),
+        (format!("{one}verify_url = \"https://a.example/v\""), "identity.verify_url"),
+        (format!("{one}{more}issuer = \"https://a.example\""), "identity.issuer"),
+        (format!("{one}{more}audience = \"x\""), "identity_provider.issuer"),
+    ] {
+        let error = refusal(Config::from_toml(&text));
+        assert!(error.starts_with(&format!("{key} = ")), "{text}: {error}");
+    }
+    for value in [
+        "issuer = \"http://a.example\"",
+        "issuer = \"a.example\"",
+        "issuer = \"https://u:p@a.example\"",
+        "jwks_uri = \"http://127.0.0.1.example/\"",
+        "algorithms = \"HS256\"",
+        "algorithms = \"none\"",
+        "algorithms = []",
+        "token_types = \"\"",
+    ] {
+        assert!(matches!(Config::from_toml(&format!("[identity]\n{value}")), Err(ConfigError::File { .. })), "{value}");
+    }
+    let idle = Config::from_toml("[identity]\nscope = \"tank\"").expect("is allowed");
+    assert!(idle.warnings()[0].contains("identity.issuer"));
 }
 
 #[test]

@@ -1,11 +1,18 @@
 //! What values cannot be, alone or beside each other.
 
+use std::collections::HashSet;
 use std::fmt::Display;
+use std::iter;
 use std::ops::RangeInclusive;
 
 use super::{Config, ConfigError, OptionalListenAddr, StoreUrl};
+use crate::accounts::RequiredScopes;
 use crate::telemetry;
 
+/// Credit that an account can begin with: ten years.
+const MAX_STARTING_CREDIT_S: u64 = 10 * 366 * 24 * 3600;
+/// Further identity providers: the keys of each are fetched all the time.
+const MAX_PROVIDERS: usize = 16;
 const HOUR_MS: u64 = 3_600_000;
 /// An ack tells the next beat in units of 100 ms, in 16 bits.
 const HEARTBEAT_INTERVAL_MS: RangeInclusive<u64> = 100..=u16::MAX as u64 * 100;
@@ -15,6 +22,7 @@ impl Config {
         self.validate_listeners()?;
         self.validate_times()?;
         self.validate_tokens()?;
+        self.validate_providers()?;
         let limits = &self.limits;
         for (key, per_s, burst) in [
             ("limits.acts_per_account_burst", limits.acts_per_account_per_s, limits.acts_per_account_burst),
@@ -64,6 +72,37 @@ impl Config {
         );
         ensure(checkpoint.saturating_add(interval) < timeout, "heartbeat.timeout_ms", timeout, why)?;
         within("shutdown.grace_ms", self.shutdown.grace_ms, 0..=HOUR_MS)
+    }
+
+    fn validate_providers(&self) -> Result<(), ConfigError> {
+        let mut seen = HashSet::new();
+        let mut opaque = 0;
+        for identity in iter::once(&self.identity).chain(&self.identity_provider) {
+            let audience = &identity.audience;
+            let fits = (1..=255).contains(&audience.len()) && !audience.chars().any(char::is_control);
+            ensure(fits, "identity.audience", audience, "use 1 to 255 characters")?;
+            within("identity.clock_leeway_s", identity.clock_leeway_s, 0..=600)?;
+            within("identity.starting_credit_s", identity.starting_credit_s, 0..=MAX_STARTING_CREDIT_S)?;
+            let scope = &identity.scope;
+            let fits = scope.len() <= 4096 && scope.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+            ensure(fits, "identity.scope", scope, "scopes are visible ASCII with spaces between them")?;
+            let Some(provider) = identity.provider() else { continue };
+            let why = "another provider has this issuer; name each once";
+            ensure(seen.insert(provider.issuer.clone()), "identity.issuer", &provider.issuer, why)?;
+            if let Some(url) = &provider.verify_url {
+                let why =
+                    "opaque tokens do not tell whom they are for: set identity.scope, so that not every token counts";
+                ensure(!RequiredScopes::new(scope).is_empty(), "identity.verify_url", url, why)?;
+                opaque += 1;
+                let why = "an opaque token does not tell whose it is: one provider at most can have this";
+                ensure(opaque == 1, "identity.verify_url", url, why)?;
+            }
+        }
+        let why = "every entry needs an issuer";
+        let named = self.identity_provider.iter().all(|identity| identity.issuer.is_some());
+        ensure(named, "identity_provider.issuer", "(none)", why)?;
+        let count = self.identity_provider.len();
+        ensure(count <= MAX_PROVIDERS, "identity_provider", count, "there are 16 at most")
     }
 
     fn validate_tokens(&self) -> Result<(), ConfigError> {

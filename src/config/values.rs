@@ -5,7 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::accounts::{
+    self,
+    verify::{Algorithm, TokenType},
+};
 
 /// Why a text is not a value. The message says what would be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +37,7 @@ macro_rules! read_from_text {
     };
 }
 
-read_from_text!(ListenAddr, OptionalListenAddr, StoreUrl, PublicUrl, HostPort);
+read_from_text!(ListenAddr, OptionalListenAddr, StoreUrl, PublicUrl, ProviderUrl, HostPort);
 
 /// An address and port to listen on; port 0 picks a free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +202,106 @@ impl FromStr for PublicUrl {
 impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A URL of an identity provider, kept to the letter: issuers differ by a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProviderUrl(String);
+
+impl ProviderUrl {
+    /// The URL as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ProviderUrl {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        text.parse::<PublicUrl>().map_err(|_| {
+            ValueError("a provider's URL is such as https://id.example.org, without `?`, `#` or `@`".into())
+        })?;
+        if text.starts_with("http://") && !accounts::may_be_asked(text) {
+            return Err(ValueError("a provider is asked by https, unless it is on the loopback interface".to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ProviderUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Some of a closed set of names, at least one: written as one text with spaces or commas between them, or as a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names<T>(Vec<T>);
+
+/// The types whose names can stand in [`Names`].
+pub trait Named: Copy + PartialEq + fmt::Display + FromStr + 'static {
+    /// Every value.
+    const ALL: &'static [Self];
+}
+
+impl Named for Algorithm {
+    const ALL: &'static [Self] = &Self::ALL;
+}
+
+impl Named for TokenType {
+    const ALL: &'static [Self] = &Self::ALL;
+}
+
+impl<T: Named> Names<T> {
+    /// All there are.
+    pub fn all() -> Self {
+        Self(T::ALL.to_vec())
+    }
+
+    /// The values, in the order in which they were written.
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    fn read<'a>(names: impl Iterator<Item = &'a str>) -> Result<Self, ValueError> {
+        let known = || T::ALL.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let read = |name: &str| name.parse().map_err(|_| ValueError(format!("`{name}` is none of {}", known())));
+        let names = names.map(read).collect::<Result<Vec<T>, _>>()?;
+        if names.is_empty() { Err(ValueError(format!("name at least one of {}", known()))) } else { Ok(Self(names)) }
+    }
+}
+
+impl<T: Named> fmt::Display for Names<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, name) in self.0.iter().enumerate() {
+            write!(f, "{}{name}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Named> Serialize for Names<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de, T: Named> Deserialize<'de> for Names<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            List(Vec<String>),
+        }
+        let names = match Written::deserialize(deserializer)? {
+            Written::Text(text) => Self::read(text.split([' ', ',']).filter(|name| !name.is_empty())),
+            Written::List(list) => Self::read(list.iter().map(String::as_str)),
+        };
+        names.map_err(de::Error::custom)
     }
 }
 

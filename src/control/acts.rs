@@ -8,10 +8,11 @@ use std::sync::Arc;
 use crate::{
     clock::Clock,
     engine::{
-        Account, AccountId, Act, Credit, Engine, Entry, Moment, NewEntry, Refusal, Session, TokenHash, Tokens, UnixMs,
+        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Moment, NewEntry, Refusal, Session, Source,
+        TokenHash, Tokens, UnixMs,
     },
     entropy::{Entropy, draw},
-    store::{Commit, Owned, Store, StoreError},
+    store::{Commit, Identity, Owned, Store, StoreError},
     wire::{EndReason, FrameError, MeterTime, Millis, SessionId, SessionKey},
 };
 
@@ -23,6 +24,9 @@ use super::{
 
 /// How often an act is decided anew before its caller is told to come back.
 const ATTEMPTS: usize = 8;
+
+/// The name of the credit that an account begins with.
+const CREATION: &str = "gastank:creation";
 
 /// Why an act was not done. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -287,6 +291,51 @@ impl Acts {
         }
         let entry = outcome.answer.expect("`Account::credit` enters at least the credit");
         Ok(Credited { entry, remaining, repeated: false })
+    }
+
+    /// The account of somebody who has proved who they are. Made at first sight, with `starting` credit in its tank.
+    ///
+    /// The credit is the one that an account may be created with: entered once, whoever asks and however often. It is
+    /// given to an account to which nothing has ever happened, so that a crash between the two does not cost anybody
+    /// theirs. A deleted account's owner is not remembered, and somebody new when they return.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Store`], and those of [`Self::credit`].
+    pub async fn first_sight(&self, identity: &Identity, starting: Credit) -> Result<AccountId, ActError> {
+        let known = match self.store.account_of(identity).await? {
+            Some(id) if starting <= Credit::ZERO => return Ok(id),
+            Some(id) => self.store.account(&id).await?.ok_or(ActError::NotFound("account"))?,
+            None => {
+                let id = AccountId::from_bytes(draw(&*self.entropy));
+                self.store.create_account(id, identity, self.clock.wall()).await?.0
+            }
+        };
+        let account = known.account.id;
+        if known.account.version == 0 && starting > Credit::ZERO {
+            match self.begin_with(&account, starting).await {
+                // An operator was faster, with another amount.
+                Ok(_) | Err(ActError::IdReused) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(account)
+    }
+
+    /// Enters the credit that an account begins with, once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::credit`]; [`ActError::IdReused`] when it began with another amount.
+    pub async fn begin_with(&self, account: &AccountId, amount: Credit) -> Result<Credited, ActError> {
+        let new = NewEntry {
+            kind: EntryKind::Grant,
+            amount,
+            source: Source::Admin,
+            external_id: CREATION.to_owned(),
+            reason: None,
+        };
+        self.credit(account, new).await
     }
 
     /// Deletes an account for good.

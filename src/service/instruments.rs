@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    accounts::Providers,
     clock::Clock,
     control::{
         acts::Witness,
@@ -21,6 +22,7 @@ pub(super) struct Dashboard {
     pub(super) telemetry: Telemetry,
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) providers: Arc<Providers>,
 }
 
 impl Instruments for Dashboard {
@@ -39,6 +41,8 @@ impl Instruments for Dashboard {
     fn exposition(&self) -> String {
         self.telemetry.sessions(self.engine.live(), self.engine.remembered());
         self.telemetry.meter_time(self.clock.now());
+        let keys = self.providers.key_ages();
+        self.telemetry.identity_keys(keys.oldest, keys.missing);
         self.telemetry.render()
     }
 

@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    accounts::{ProviderError, Providers},
     clock::{Clock, MeterClock},
     config::{Config, StoreUrl},
     control::{
@@ -80,6 +81,9 @@ pub enum ServiceError {
     /// Signals cannot be waited for, or the like.
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
+    /// An identity provider cannot be used as it is configured.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// The configuration asks for what this version does not have.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -187,6 +191,7 @@ impl Service {
             Arc::new(chores.clone()),
             telemetry.clone(),
         ));
+        let providers = Arc::new(Providers::new(config.identity_providers(), &clock, &telemetry)?);
         let surfaces = surfaces::build(surfaces::Parts {
             config: &config,
             public_url,
@@ -198,6 +203,7 @@ impl Service {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             issuer,
+            providers: Arc::clone(&providers),
             telemetry: telemetry.clone(),
         })
         .await?;
@@ -230,6 +236,7 @@ impl Service {
         };
         meter.start();
         let tasks = upkeep.start(chores, queue, &stop_rest);
+        providers.start(&tasks, &stop_rest);
         if let Some(datagrams) = datagrams {
             listeners.spawn(datagrams.run(handler, stop_listening.clone()));
         }

@@ -7,6 +7,7 @@ use hyper::{Request, Response, body::Incoming};
 use zeroize::Zeroizing;
 
 use crate::{
+    accounts::{Authenticator, Providers},
     clock::Clock,
     config::{ActRate, Config},
     control::{
@@ -35,6 +36,7 @@ pub(super) struct Parts<'a> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) issuer: Arc<Issuer>,
+    pub(super) providers: Arc<Providers>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -81,7 +83,13 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         clock: Arc::clone(&parts.clock),
         entropy: parts.entropy,
         issuer: parts.issuer,
-        instruments: Arc::new(Dashboard { telemetry: parts.telemetry, engine: parts.engine, clock: parts.clock }),
+        identity: Arc::clone(&parts.providers) as Arc<dyn Authenticator>,
+        instruments: Arc::new(Dashboard {
+            telemetry: parts.telemetry,
+            engine: parts.engine,
+            clock: parts.clock,
+            providers: parts.providers,
+        }),
         settings,
     })
     .await?;

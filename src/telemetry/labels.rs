@@ -156,6 +156,46 @@ labels! {
         Address = "address",
     }
 
+    /// How signing in with a token of an identity provider went. Everything after the first two is a refusal.
+    SignIn("outcome") {
+        /// The token is good.
+        Accepted = "accepted",
+        /// The provider was needed to tell, and could not.
+        Unavailable = "unavailable",
+        /// It is no token.
+        Malformed = "malformed",
+        /// Its algorithm is not allowed.
+        Algorithm = "algorithm",
+        /// Its type is not allowed.
+        Type = "type",
+        /// It is another issuer's.
+        Issuer = "issuer",
+        /// It is for another audience.
+        Audience = "audience",
+        /// It lacks a scope.
+        Scope = "scope",
+        /// It is over.
+        Expired = "expired",
+        /// It has not begun.
+        NotYet = "not_yet",
+        /// It names nobody.
+        Subject = "subject",
+        /// The provider has no such key, or does not know the opaque token.
+        Key = "key",
+        /// It was not signed by that key.
+        Signature = "signature",
+    }
+
+    /// How fetching an identity provider's keys went.
+    KeyFetch("outcome") {
+        /// The keys are here.
+        Ok = "ok",
+        /// The provider could not be asked.
+        Failed = "failed",
+        /// Its answer could not be used.
+        Malformed = "malformed",
+    }
+
     /// A route of the HTTP interface, as its template. Paths that no route matches are all `other`.
     Route("route") {
         /// Open a session.

@@ -3,8 +3,8 @@
 use metrics::Unit;
 
 use super::labels::{
-    ActLimit, ActivationOutcome, BeatOutcome, HttpListener, Label, RenewalOutcome, Route, StatusClass, StoreOperation,
-    StoreOutcome, Transport, UdpListener, VerdictOutcome,
+    ActLimit, ActivationOutcome, BeatOutcome, HttpListener, KeyFetch, Label, RenewalOutcome, Route, SignIn,
+    StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -123,6 +123,14 @@ metrics! {
         "Acts refused because a limit was reached.";
     Verdicts: Kind::Counter, Count, "gastank_verdicts_total", [VerdictOutcome],
         "Verdicts given to edges.";
+    SignIns: Kind::Counter, Count, "gastank_sign_ins_total", [SignIn],
+        "Tokens of identity providers that were shown, by what became of them.";
+    KeyFetches: Kind::Counter, Count, "gastank_identity_key_fetches_total", [KeyFetch],
+        "Fetches of identity providers' keys.";
+    KeyAge: Kind::Gauge, Seconds, "gastank_identity_key_age_seconds", [],
+        "Age of the oldest set of an identity provider's keys in use; 0 while there is none.";
+    KeysMissing: Kind::Gauge, Count, "gastank_identity_providers_without_keys", [],
+        "Identity providers whose keys could not be fetched yet; nobody can sign in there.";
     CheckpointLag: Kind::Gauge, Seconds, "gastank_checkpoint_lag_seconds", [],
         "Age of the oldest heartbeat that is not in the store yet.";
     CheckpointRows: Kind::Counter, Count, "gastank_checkpoint_rows_total", [],

@@ -23,8 +23,8 @@ use metrics::{Counter, Gauge, Histogram};
 
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
-    ActLimit, ActivationOutcome, BeatOutcome, HttpListener, Label, RenewalOutcome, Route, StatusClass, StoreOperation,
-    StoreOutcome, Transport, UdpListener, VerdictOutcome,
+    ActLimit, ActivationOutcome, BeatOutcome, HttpListener, KeyFetch, Label, RenewalOutcome, Route, SignIn,
+    StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome,
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec};
@@ -55,6 +55,10 @@ struct Inner {
     credit_out: ByOne<TimeCounter, EntryKind>,
     acts_limited: ByOne<Counter, ActLimit>,
     verdicts: ByOne<Counter, VerdictOutcome>,
+    sign_ins: ByOne<Counter, SignIn>,
+    key_fetches: ByOne<Counter, KeyFetch>,
+    key_age: Gauge,
+    keys_missing: Gauge,
     checkpoint_lag: Gauge,
     checkpoint_rows: Counter,
     checkpoint_batch_rows: Histogram,
@@ -96,6 +100,10 @@ impl Telemetry {
             credit_out: registry.times_by(Metric::CreditOut),
             acts_limited: registry.counters_by(Metric::ActsLimited),
             verdicts: registry.counters_by(Metric::Verdicts),
+            sign_ins: registry.counters_by(Metric::SignIns),
+            key_fetches: registry.counters_by(Metric::KeyFetches),
+            key_age: registry.gauge(Metric::KeyAge),
+            keys_missing: registry.gauge(Metric::KeysMissing),
             checkpoint_lag: registry.gauge(Metric::CheckpointLag),
             checkpoint_rows: registry.counter(Metric::CheckpointRows),
             checkpoint_batch_rows: registry.histogram(Metric::CheckpointBatchRows),
@@ -190,6 +198,22 @@ impl Telemetry {
     /// Verdicts of this kind given to edges.
     pub fn verdicts(&self, outcome: VerdictOutcome) -> &Counter {
         self.0.verdicts.of(outcome)
+    }
+
+    /// Tokens of identity providers with which this happened.
+    pub fn sign_ins(&self, outcome: SignIn) -> &Counter {
+        self.0.sign_ins.of(outcome)
+    }
+
+    /// Fetches of identity providers' keys that went this way.
+    pub fn key_fetches(&self, outcome: KeyFetch) -> &Counter {
+        self.0.key_fetches.of(outcome)
+    }
+
+    /// Tells how old the oldest set of an identity provider's keys is, and how many providers have none.
+    pub fn identity_keys(&self, oldest: Millis, missing: usize) {
+        self.0.key_age.set(oldest.get() as f64 / 1000.0);
+        self.0.keys_missing.set(missing as f64);
     }
 
     /// Tells the age of the oldest heartbeat that is not in the store yet.

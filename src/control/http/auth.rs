@@ -1,4 +1,4 @@
-//! Who asks: account keys, tokens, the administration's token, client credentials.
+//! Who asks: account keys, identity tokens, session tokens, the administration's token, client credentials.
 //!
 //! Secrets are known by their SHA-256, and hashes are compared in constant time. Account keys are looked up by their
 //! hash: what the time of a lookup tells is about a hash that nobody can aim at.
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::{
+    accounts::AuthError,
     engine::AccountId,
     entropy::{Entropy, draw},
     peer::Peer,
@@ -22,7 +23,7 @@ use super::{
     Shared,
     instruments::Phase,
     limits::LimitedBy,
-    problem::{ErrorCode, Problem},
+    problem::{ErrorCode, Problem, for_owner},
 };
 
 /// How every account key begins.
@@ -129,11 +130,13 @@ fn form_decoded(text: &str) -> Option<String> {
 enum Credential<'a> {
     /// An account key.
     AccountKey(&'a str),
+    /// A token of an identity provider.
+    IdentityToken(&'a str),
 }
 
 impl<'a> Credential<'a> {
-    fn parse(bearer: &'a str) -> Option<Self> {
-        bearer.starts_with(ACCOUNT_KEY_PREFIX).then_some(Self::AccountKey(bearer))
+    fn of(bearer: &'a str) -> Self {
+        if bearer.starts_with(ACCOUNT_KEY_PREFIX) { Self::AccountKey(bearer) } else { Self::IdentityToken(bearer) }
     }
 }
 
@@ -151,13 +154,26 @@ impl Shared {
         self.warm()?;
         self.limit_address(request)?;
         let bearer = Authorization::bearer(&request.headers)?;
-        let credential = Credential::parse(bearer).ok_or_else(Problem::bad_credentials)?;
-        let account = match credential {
-            Credential::AccountKey(key) => self.store.account_by_key(SecretHash::of(key.as_bytes()).as_bytes()).await?,
+        let account = match Credential::of(bearer) {
+            Credential::AccountKey(key) => {
+                let account = self.store.account_by_key(SecretHash::of(key.as_bytes()).as_bytes()).await?;
+                account.ok_or_else(Problem::bad_credentials)?
+            }
+            Credential::IdentityToken(token) => self.signed_in(token).await?,
         };
-        let account = account.ok_or_else(Problem::bad_credentials)?;
         self.limit_account(account.as_bytes())?;
         Ok(account)
+    }
+
+    /// Whose account an identity token opens. At first sight there is none, and one is made.
+    async fn signed_in(&self, token: &str) -> Result<AccountId, Problem> {
+        let somebody = self.identity.authenticate(token, self.clock.wall()).await.map_err(|error| match error {
+            AuthError::Rejected => Problem::bad_credentials(),
+            AuthError::Unavailable => {
+                Problem::because(ErrorCode::ProviderUnavailable, "nobody can tell now whether the token is good")
+            }
+        })?;
+        self.acts.first_sight(&somebody.identity, somebody.starting_credit).await.map_err(for_owner)
     }
 
     /// Whether an operator asks.

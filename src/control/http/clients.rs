@@ -88,7 +88,7 @@ pub(super) struct RenewAnswer {
 
 /// Opens the tap: a token, and a key for heartbeats. The account's open session ends for it, if there is one.
 #[utoipa::path(
-    post, path = "/v1/activate", tag = "clients", security(("account_key" = [])),
+    post, path = "/v1/activate", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
     request_body = Option<ActivateRequest>,
     responses((status = 200, description = "A session is open.", body = ActivateAnswer), ActErrors),
 )]
@@ -173,7 +173,7 @@ async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Pro
 
 /// Closes the tap. Where nothing is open, nothing happens.
 #[utoipa::path(
-    post, path = "/v1/deactivate", tag = "clients", security(("account_key" = [])),
+    post, path = "/v1/deactivate", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
     responses((status = 200, description = "No session is open.", body = Remaining), OwnerErrors),
 )]
 pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> Result<Answer<Remaining>, Problem> {
@@ -185,7 +185,7 @@ pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> 
 
 /// The caller's account.
 #[utoipa::path(
-    get, path = "/v1/account", tag = "clients", security(("account_key" = [])),
+    get, path = "/v1/account", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
     responses((status = 200, description = "The account.", body = AccountShape), OwnerErrors),
 )]
 pub(super) async fn account(State(shared): SharedState, request: Request) -> Result<impl IntoResponse, Problem> {
@@ -196,7 +196,7 @@ pub(super) async fn account(State(shared): SharedState, request: Request) -> Res
 
 /// The caller's ledger, newest last.
 #[utoipa::path(
-    get, path = "/v1/account/entries", tag = "clients", security(("account_key" = [])),
+    get, path = "/v1/account/entries", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
     params(
         ("after" = Option<u64>, Query, description = "From after this entry's number on."),
         ("limit" = Option<u16>, Query, description = "So many entries, 1 to 1000; 100 by default."),

@@ -29,6 +29,7 @@ use hyper::{Request, Response};
 use tower::ServiceExt;
 
 use crate::{
+    accounts::Authenticator,
     clock::Clock,
     engine::Engine,
     entropy::Entropy,
@@ -66,6 +67,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// Issues tokens.
     pub issuer: Arc<Issuer>,
+    /// Tells who shows an identity token.
+    pub identity: Arc<dyn Authenticator>,
     /// Health and figures.
     pub instruments: Arc<dyn Instruments>,
     /// What is configured.
@@ -127,6 +130,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuer: Arc<Issuer>,
+    identity: Arc<dyn Authenticator>,
     instruments: Arc<dyn Instruments>,
     settings: Settings,
     edges: Edges,
@@ -157,6 +161,7 @@ impl Surface {
             clock: parts.clock,
             entropy: parts.entropy,
             issuer: parts.issuer,
+            identity: parts.identity,
             instruments: parts.instruments,
             settings: parts.settings,
         });

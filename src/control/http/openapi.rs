@@ -58,6 +58,7 @@ impl Modify for Schemes {
             components.add_security_scheme(name, SecurityScheme::Http(http));
         };
         add("account_key", HttpAuthScheme::Bearer, "An account key, `gtk_…`.");
+        add("identity_token", HttpAuthScheme::Bearer, "A token of a configured identity provider, a JWT or opaque.");
         add("session_token", HttpAuthScheme::Bearer, "The session's token, or the one before it.");
         add("client", HttpAuthScheme::Basic, "A registered edge's client id and secret (or both in the form).");
         add("admin_token", HttpAuthScheme::Bearer, "The token in `admin.token` of the data directory.");
@@ -261,12 +262,13 @@ macro_rules! refusals {
 refusals! {
     /// Of an activation.
     ActErrors: BadRequest, UnknownAudience, BadCredentials, TankEmpty, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
-        RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
+        RateLimited, Internal, StoreUnavailable, ProviderUnavailable, Overloaded, WarmingUp;
     /// Of a renewal.
     RenewErrors: BadRequest, BadFrame, BadCredentials, SessionEnded, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
         RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of what else an account's owner asks.
-    OwnerErrors: BadRequest, BadCredentials, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
+    OwnerErrors: BadRequest, BadCredentials, RateLimited, Internal, StoreUnavailable, ProviderUnavailable, Overloaded,
+        WarmingUp;
     /// Of a heartbeat.
     HeartbeatErrors: BadRequest, BadFrame, RequestTimeout, BodyTooLarge, UnsupportedMediaType, StoreUnavailable, WarmingUp;
     /// Of introspection.

@@ -33,8 +33,6 @@ const MAX_IDEMPOTENCY_KEY: usize = 128;
 const MAX_CREDIT_S: u64 = 10 * 366 * 24 * 60 * 60;
 /// Names that begin like this are the service's own.
 const OWN_NAMES: &str = "gastank:";
-/// The name of the credit that an account is created with.
-const CREATION: &str = "gastank:creation";
 
 /// An account to be made.
 #[derive(Deserialize, ToSchema)]
@@ -133,14 +131,7 @@ pub(super) async fn create(
     let (owned, made) = shared.store.create_account(id, &identity, shared.clock.wall()).await?;
     let account = owned.account.id;
     if credit > Credit::ZERO {
-        let new = NewEntry {
-            kind: EntryKind::Grant,
-            amount: credit,
-            source: Source::Admin,
-            external_id: CREATION.to_owned(),
-            reason: None,
-        };
-        shared.acts.credit(&account, new).await?;
+        shared.acts.begin_with(&account, credit).await?;
     }
     let key = match asked.key {
         Some(true) => Some(shared.add_account_key(account).await?.key),

@@ -99,7 +99,7 @@ async fn every_reference_leads_somewhere_and_every_lock_has_a_key() {
         assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
     }
     let schemes: Vec<_> = document["components"]["securitySchemes"].as_object().unwrap().keys().collect();
-    assert_eq!(schemes, ["account_key", "admin_token", "client", "session_token"]);
+    assert_eq!(schemes, ["account_key", "admin_token", "client", "identity_token", "session_token"]);
 }
 
 #[tokio::test]

@@ -5,11 +5,12 @@ mod bodies;
 mod clients;
 mod description;
 mod edges;
+mod sign_in;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::{
+    accounts::{AuthError, SignedIn},
     clock::FakeClock,
     control::{
         acts::{Acts, Witness},
@@ -28,10 +30,10 @@ use crate::{
         keys::Algorithm,
         tokens::Issuer,
     },
-    engine::{Act, Engine, Policy, SecretRing, UnixMs},
+    engine::{Act, Credit, Engine, Policy, SecretRing, UnixMs},
     entropy::SeededEntropy,
     peer::Peer,
-    store::{SqliteStore, Store},
+    store::{Identity, SqliteStore, Store},
     wire::{ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, Millis, SecretId, SessionKey, StateBits},
 };
 
@@ -52,6 +54,7 @@ struct Rig {
 #[derive(Default)]
 struct Stub {
     cold: AtomicBool,
+    starting_credit_s: AtomicI64,
     routes: Mutex<Vec<String>>,
     told: Mutex<Vec<Told>>,
     activated: Mutex<Vec<Activated>>,
@@ -87,6 +90,22 @@ impl Instruments for Stub {
 
     fn limited(&self, by: LimitedBy) {
         self.limited.lock().push(by);
+    }
+}
+
+/// Tokens of the tests are `id:SUBJECT`; and `down` is shown while the provider is.
+#[async_trait::async_trait]
+impl Authenticator for Stub {
+    async fn authenticate(&self, bearer: &str, _now: UnixMs) -> Result<SignedIn, AuthError> {
+        match bearer.split_once(':') {
+            Some(("id", subject)) => Ok(SignedIn {
+                identity: Identity { issuer: "https://id.test".into(), subject: subject.into() },
+                starting_credit: Credit::from_secs(self.starting_credit_s.load(Ordering::Relaxed)),
+                generation: None,
+            }),
+            _ if bearer == "down" => Err(AuthError::Unavailable),
+            _ => Err(AuthError::Rejected),
+        }
     }
 }
 
@@ -217,6 +236,7 @@ impl Rig {
             clock: clock.clone(),
             entropy,
             issuer,
+            identity: stub.clone(),
             instruments: stub.clone(),
             settings,
         };

@@ -1,0 +1,367 @@
+//! The keys of a provider: where they are, when they are fetched, and which one signed a token.
+//!
+//! Keys are fetched in the background, ahead of need. A token that names a key nobody knows makes for one more fetch, and
+//! that once in [`WINDOW`] however many such tokens come: a flood of forged ones costs the provider nothing. What was
+//! fetched last and was good stays in use while the provider is down.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use reqwest::Url;
+use serde::Deserialize;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::{
+    fetch::{FetchError, Fetched, Fetcher, is_loopback, is_safe},
+    verify::{Jwk, Key, SignedWith},
+};
+use crate::{
+    clock::{Clock, MeterTime, Millis},
+    telemetry::{KeyFetch, Telemetry},
+};
+
+/// Keys of a set.
+const MAX_KEYS: usize = 64;
+/// How far apart fetches are at the least that unknown keys ask for.
+const WINDOW: Millis = Millis::from_secs(10);
+/// Tokens that wait for such a fetch.
+const WAITING: usize = 256;
+/// How long a set is kept that does not say how long it may be.
+const KEEP: Millis = Millis::from_secs(600);
+/// How long a set is kept at the least and at the most, whatever it says.
+const KEEP_WITHIN: (Millis, Millis) = (Millis::from_secs(60), Millis::from_secs(3600));
+/// How soon a fetch that failed is tried again: at first, and at the latest.
+const RETRY: (Millis, Millis) = (Millis::from_secs(1), Millis::from_secs(30));
+
+/// Why there is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoKey {
+    /// The provider has no such key.
+    Unknown,
+    /// It cannot be asked now.
+    Unavailable,
+}
+
+/// Where a provider says what its keys are.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// The set is here.
+    KeySet(Url),
+    /// The provider's metadata says where (OpenID Connect Discovery 1.0, 4).
+    Discovery {
+        /// The issuer, to the letter.
+        issuer: String,
+        /// Its metadata.
+        metadata: Url,
+    },
+}
+
+impl Source {
+    /// The metadata of this issuer. `None` if it is no URL.
+    pub(super) fn discovery(issuer: &str) -> Option<Self> {
+        let metadata = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
+        Some(Self::Discovery { issuer: issuer.to_owned(), metadata: Url::parse(&metadata).ok()? })
+    }
+}
+
+/// A provider's keys (RFC 7517, 5).
+#[derive(Debug)]
+pub(super) struct KeySet {
+    keys: Vec<(Option<String>, Key)>,
+}
+
+impl KeySet {
+    /// Reads a set. Keys that are for something else are left out.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, FetchError> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<serde_json::Value>,
+        }
+        let set: Set = serde_json::from_slice(bytes).map_err(|_| FetchError::Malformed("not a key set"))?;
+        if set.keys.len() > MAX_KEYS {
+            return Err(FetchError::Malformed("more than 64 keys"));
+        }
+        let jwks = set.keys.into_iter().filter_map(|jwk| serde_json::from_value::<Jwk>(jwk).ok());
+        let keys: Vec<_> = jwks.filter_map(|jwk| Key::of(&jwk).map(|key| (jwk.kid, key))).collect();
+        if keys.is_empty() { Err(FetchError::Malformed("no usable key")) } else { Ok(Self { keys }) }
+    }
+
+    /// The key that a token says to be signed with. A token that names none has the only one there is.
+    pub(super) fn find(&self, with: SignedWith<'_>) -> Option<&Key> {
+        match (with.kid, self.keys.as_slice()) {
+            (None, [(_, only)]) => Some(only).filter(|key| key.is_for(with.algorithm)),
+            (None, _) => None,
+            (Some(wanted), keys) => {
+                let named = keys.iter().filter(|(kid, _)| kid.as_deref() == Some(wanted));
+                named.map(|(_, key)| key).find(|key| key.is_for(with.algorithm))
+            }
+        }
+    }
+}
+
+/// The keys of a provider, as they were last fetched.
+pub(super) struct Keys {
+    source: Source,
+    fetcher: Fetcher,
+    clock: Arc<dyn Clock>,
+    telemetry: Telemetry,
+    held: RwLock<Option<Arc<Held>>>,
+    fetches: AtomicU64,
+    turn: Mutex<Turn>,
+    waiting: Semaphore,
+}
+
+struct Held {
+    set: KeySet,
+    fetched_at: MeterTime,
+    keep: Millis,
+    /// Which fetch it came by.
+    number: u64,
+}
+
+/// Held by who fetches.
+#[derive(Default)]
+struct Turn {
+    /// Where the metadata says that the keys are.
+    discovered: Option<Url>,
+    /// Until then no token makes for a fetch.
+    not_before: MeterTime,
+    /// When the latest fetch failed, if it did.
+    failed_at: Option<MeterTime>,
+}
+
+impl Keys {
+    pub(super) fn new(source: Source, fetcher: Fetcher, clock: Arc<dyn Clock>, telemetry: Telemetry) -> Self {
+        Self {
+            source,
+            fetcher,
+            clock,
+            telemetry,
+            held: RwLock::new(None),
+            fetches: AtomicU64::new(0),
+            turn: Mutex::default(),
+            waiting: Semaphore::new(WAITING),
+        }
+    }
+
+    /// The key that a token says to be signed with.
+    pub(super) async fn find(self: &Arc<Self>, with: SignedWith<'_>) -> Result<Key, NoKey> {
+        let held = self.held();
+        if let Some(key) = held.as_ref().and_then(|held| held.set.find(with)) {
+            return Ok(key.clone());
+        }
+        // A set with one name for every key cannot tell more about a token that has none.
+        if with.kid.is_none() && held.is_some() {
+            return Err(NoKey::Unknown);
+        }
+        let current = self.look_again(held.map_or(0, |held| held.number)).await;
+        match self.held().as_ref().map(|held| held.set.find(with).cloned()) {
+            Some(Some(key)) => Ok(key),
+            Some(None) if current => Err(NoKey::Unknown),
+            Some(None) | None => Err(NoKey::Unavailable),
+        }
+    }
+
+    /// Fetches the keys for as long as the service runs.
+    pub(super) async fn keep_fresh(self: Arc<Self>) {
+        let mut retry = RETRY.0;
+        loop {
+            let fetched = self.fetch(&mut *self.turn.lock().await).await;
+            let pause = match fetched {
+                Ok(()) => {
+                    retry = RETRY.0;
+                    self.held().map_or(KEEP, |held| held.keep)
+                }
+                Err(_) => {
+                    let pause = retry;
+                    retry = retry.plus(retry).min(RETRY.1);
+                    pause
+                }
+            };
+            tokio::time::sleep(Duration::from_millis(pause.get())).await;
+        }
+    }
+
+    /// How long ago the keys were fetched; `None` while there are none.
+    pub(super) fn age(&self) -> Option<Millis> {
+        self.held().map(|held| self.clock.now().since(held.fetched_at))
+    }
+
+    fn held(&self) -> Option<Arc<Held>> {
+        self.held.read().clone()
+    }
+
+    /// Fetches the keys, unless that was done since the fetch `seen` or is not due. `true` if what is held is what the
+    /// provider says now, as far as can be known.
+    async fn look_again(self: &Arc<Self>, seen: u64) -> bool {
+        let Ok(_place) = self.waiting.try_acquire() else { return false };
+        let this = Arc::clone(self);
+        let came = self.clock.now();
+        // In a task of its own: a caller that goes away would take the window's only fetch with it.
+        let task = tokio::spawn(async move {
+            let mut turn = this.turn.lock().await;
+            if this.held().is_some_and(|held| held.number > seen) {
+                return true;
+            }
+            let now = this.clock.now();
+            // Who waited for a fetch that failed does not wait for another.
+            if now < turn.not_before || turn.failed_at.is_some_and(|at| at > came) {
+                return turn.failed_at.is_none();
+            }
+            turn.not_before = now.plus(WINDOW);
+            this.fetch(&mut turn).await.is_ok()
+        });
+        task.await.unwrap_or(false)
+    }
+
+    async fn fetch(&self, turn: &mut Turn) -> Result<(), FetchError> {
+        let fetched = match self.try_fetch(turn).await {
+            Ok(fetched) => KeySet::parse(&fetched.body).map(|set| (set, fetched.max_age)),
+            Err(error) => Err(error),
+        };
+        let outcome = match &fetched {
+            Ok(_) => KeyFetch::Ok,
+            Err(FetchError::Malformed(_) | FetchError::TooLong) => KeyFetch::Malformed,
+            Err(_) => KeyFetch::Failed,
+        };
+        self.telemetry.key_fetches(outcome).increment(1);
+        match fetched {
+            Ok((set, max_age)) => {
+                if turn.failed_at.take().is_some() {
+                    tracing::info!("the identity provider's keys can be fetched again");
+                }
+                let number = self.fetches.fetch_add(1, Ordering::Relaxed) + 1;
+                let keep = max_age.unwrap_or(KEEP).clamp(KEEP_WITHIN.0, KEEP_WITHIN.1);
+                *self.held.write() = Some(Arc::new(Held { set, fetched_at: self.clock.now(), keep, number }));
+                Ok(())
+            }
+            Err(error) => {
+                if turn.failed_at.replace(self.clock.now()).is_none() {
+                    tracing::warn!(%error, "the identity provider's keys cannot be fetched; the last ones stay in use");
+                }
+                turn.discovered = None;
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_fetch(&self, turn: &mut Turn) -> Result<Fetched, FetchError> {
+        let url = match (&self.source, &turn.discovered) {
+            (Source::KeySet(url), _) | (Source::Discovery { .. }, Some(url)) => url.clone(),
+            (Source::Discovery { issuer, metadata }, None) => {
+                let document = self.fetcher.get(metadata).await?;
+                let url = key_set_of(&document.body, issuer, is_loopback(metadata))?;
+                turn.discovered = Some(url.clone());
+                url
+            }
+        };
+        self.fetcher.get(&url).await
+    }
+}
+
+/// Where a provider's metadata says that its keys are.
+fn key_set_of(document: &[u8], issuer: &str, may_be_loopback: bool) -> Result<Url, FetchError> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        issuer: String,
+        jwks_uri: String,
+    }
+    let metadata: Metadata =
+        serde_json::from_slice(document).map_err(|_| FetchError::Malformed("not a provider's metadata"))?;
+    if metadata.issuer != issuer {
+        return Err(FetchError::Malformed("the metadata is another issuer's"));
+    }
+    let url = Url::parse(&metadata.jwks_uri).ok().filter(is_safe);
+    // A provider elsewhere has no business to send us to a service on this machine.
+    let url = url.filter(|url| may_be_loopback || !is_loopback(url));
+    url.ok_or(FetchError::Malformed("`jwks_uri` is not an HTTPS URL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::accounts::verify::Algorithm;
+
+    const ED: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn ed(kid: Option<&str>) -> serde_json::Value {
+        json!({"kty": "OKP", "crv": "Ed25519", "x": ED, "kid": kid, "alg": "EdDSA", "use": "sig"})
+    }
+
+    fn set(keys: &[serde_json::Value]) -> Result<KeySet, FetchError> {
+        KeySet::parse(json!({"keys": keys}).to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_token_that_names_no_key_has_the_only_one_there_is() {
+        let with = |kid| SignedWith { algorithm: Algorithm::EdDSA, kid };
+        let one = set(&[ed(Some("a"))]).unwrap();
+        assert!(one.find(with(None)).is_some() && one.find(with(Some("a"))).is_some());
+        assert!(one.find(with(Some("b"))).is_none());
+        let two = set(&[ed(Some("a")), ed(Some("b"))]).unwrap();
+        assert!(two.find(with(None)).is_none() && two.find(with(Some("b"))).is_some());
+    }
+
+    #[test]
+    fn a_key_is_for_its_algorithm_alone() {
+        let one = set(&[ed(Some("a"))]).unwrap();
+        for algorithm in Algorithm::ALL {
+            let found = one.find(SignedWith { algorithm, kid: Some("a") }).is_some();
+            assert_eq!(found, algorithm == Algorithm::EdDSA, "{algorithm}");
+        }
+        let mut other = ed(Some("a"));
+        other["alg"] = json!("ES256");
+        assert!(set(&[other]).is_err());
+    }
+
+    #[test]
+    fn keys_for_something_else_are_left_out_and_a_set_of_them_alone_is_refused() {
+        let shared = json!({"kty": "oct", "k": "AAAA", "kid": "s", "alg": "HS256"});
+        let mut sealing = ed(Some("e"));
+        sealing["use"] = json!("enc");
+        let mut signing = ed(Some("p"));
+        signing["key_ops"] = json!(["sign"]);
+        let strange = [json!(7), json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"}), json!({"kty": 1}), json!({})];
+        let odd: Vec<_> = [shared, sealing, signing].into_iter().chain(strange).collect();
+        assert!(matches!(set(&odd), Err(FetchError::Malformed("no usable key"))));
+        let with_a_good_one: Vec<_> = odd.into_iter().chain([ed(Some("a"))]).collect();
+        assert_eq!(set(&with_a_good_one).unwrap().keys.len(), 1);
+    }
+
+    #[test]
+    fn a_set_has_a_limit() {
+        let keys: Vec<_> = (0..=MAX_KEYS).map(|n| ed(Some(&n.to_string()))).collect();
+        assert!(set(&keys[1..]).is_ok());
+        assert!(matches!(set(&keys), Err(FetchError::Malformed("more than 64 keys"))));
+        for bad in ["", "[]", "{}", "{\"keys\":{}}", "null"] {
+            assert!(KeySet::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn metadata_counts_for_its_own_issuer_alone() {
+        let document = |issuer: &str, uri: &str| json!({"issuer": issuer, "jwks_uri": uri}).to_string();
+        let read = |text: String| key_set_of(text.as_bytes(), "https://id.example", false);
+        assert!(read(document("https://id.example", "https://keys.example/jwks")).is_ok());
+        for (issuer, uri) in [
+            ("https://id.example/", "https://keys.example/jwks"),
+            ("https://evil.example", "https://keys.example/jwks"),
+            ("https://id.example", "http://keys.example/jwks"),
+            ("https://id.example", "http://127.0.0.1/jwks"),
+            ("https://id.example", "https://localhost/jwks"),
+            ("https://id.example", "/jwks"),
+        ] {
+            assert!(read(document(issuer, uri)).is_err(), "{issuer} {uri}");
+        }
+        let Some(Source::Discovery { metadata, .. }) = Source::discovery("https://id.example/a/") else { panic!() };
+        assert_eq!(metadata.as_str(), "https://id.example/a/.well-known/openid-configuration");
+    }
+}

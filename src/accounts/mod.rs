@@ -1,0 +1,169 @@
+//! People: who shows a token of an identity provider, and which account is theirs.
+//!
+//! A token is a JWT, which is verified here with the provider's keys, or opaque, and then the provider is asked. People are
+//! known by `(issuer, subject)` and by nothing else: never by an email address, which changes hands. When the provider
+//! cannot say, the answer is that nobody can tell now; it is never that the token is bad.
+
+mod fetch;
+mod jwks;
+mod opaque;
+mod provider;
+mod scope;
+pub mod verify;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::Clock,
+    engine::{Credit, UnixMs},
+    store::Identity,
+    telemetry::{SignIn, Telemetry},
+    wire::Millis,
+};
+use provider::{Provider, TokenError};
+use verify::{Fault, Unverified, looks_like_jwt};
+
+pub use provider::{ProviderError, ProviderSettings};
+pub use scope::Required as RequiredScopes;
+
+/// Why nobody is signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The token is not good.
+    #[error("the identity token is not accepted")]
+    Rejected,
+    /// The provider is needed to tell, and cannot.
+    #[error("the identity provider is unavailable")]
+    Unavailable,
+}
+
+/// Somebody who has proved who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Who.
+    pub identity: Identity,
+    /// What their account begins with, if it is made now.
+    pub starting_credit: Credit,
+    /// Rises when the person changes their password at Firefox Accounts; `None` elsewhere.
+    pub generation: Option<u64>,
+}
+
+/// Whether a provider may be asked at this URL: by HTTPS, or by plain HTTP on this machine.
+pub fn may_be_asked(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| fetch::is_safe(&url))
+}
+
+/// Tells who shows a token.
+#[async_trait]
+pub trait Authenticator: Send + Sync + 'static {
+    /// Who shows this bearer token at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`].
+    async fn authenticate(&self, bearer: &str, now: UnixMs) -> Result<SignedIn, AuthError>;
+}
+
+/// The identity providers that are configured.
+pub struct Providers {
+    list: Vec<Provider>,
+    telemetry: Telemetry,
+}
+
+/// How fresh the providers' keys are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyAges {
+    /// How long ago the oldest set was fetched.
+    pub oldest: Millis,
+    /// Providers without any keys.
+    pub missing: usize,
+}
+
+impl Providers {
+    /// These providers. None are asked before [`Self::start`], or before a token needs them.
+    ///
+    /// # Errors
+    ///
+    /// [`ProviderError`].
+    pub fn new(
+        settings: impl IntoIterator<Item = ProviderSettings>,
+        clock: &Arc<dyn Clock>,
+        telemetry: &Telemetry,
+    ) -> Result<Self, ProviderError> {
+        let list = settings.into_iter().map(|settings| Provider::new(settings, clock, telemetry));
+        Ok(Self { list: list.collect::<Result<_, _>>()?, telemetry: telemetry.clone() })
+    }
+
+    /// Keeps the keys fresh until `stop`.
+    pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        for provider in &self.list {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(Arc::clone(provider.keys()).keep_fresh()));
+        }
+    }
+
+    /// How fresh the keys are.
+    pub fn key_ages(&self) -> KeyAges {
+        let ages = || self.list.iter().map(|provider| provider.keys().age());
+        KeyAges { oldest: ages().flatten().max().unwrap_or_default(), missing: ages().filter(Option::is_none).count() }
+    }
+
+    async fn identify(&self, bearer: &str, now: UnixMs) -> Result<SignedIn, TokenError> {
+        let refused = |fault| TokenError::Refused(fault);
+        if bearer.len() > verify::MAX_TOKEN {
+            return Err(refused(Fault::Malformed));
+        }
+        let (provider, subject, generation) = if looks_like_jwt(bearer) {
+            let token = Unverified::parse(bearer).map_err(refused)?;
+            let provider = self.list.iter().find(|provider| provider.issuer() == token.issuer());
+            let provider = provider.ok_or(refused(Fault::Issuer))?;
+            let claims = provider.verify(token, now).await?;
+            (provider, claims.subject, claims.generation)
+        } else {
+            // The configuration has one such provider at most: an opaque token does not say whose it is.
+            let provider = self.list.iter().find(|provider| provider.has_opaque());
+            let provider = provider.ok_or(refused(Fault::Malformed))?;
+            (provider, provider.ask(bearer).await?, None)
+        };
+        let identity = Identity { issuer: provider.issuer().to_owned(), subject };
+        Ok(SignedIn { identity, starting_credit: provider.starting_credit(), generation })
+    }
+}
+
+#[async_trait]
+impl Authenticator for Providers {
+    async fn authenticate(&self, bearer: &str, now: UnixMs) -> Result<SignedIn, AuthError> {
+        let identified = self.identify(bearer, now).await;
+        let outcome = match &identified {
+            Ok(_) => SignIn::Accepted,
+            Err(TokenError::Unavailable) => SignIn::Unavailable,
+            Err(TokenError::Refused(fault)) => outcome_of(*fault),
+        };
+        self.telemetry.sign_ins(outcome).increment(1);
+        identified.map_err(|error| match error {
+            TokenError::Unavailable => AuthError::Unavailable,
+            TokenError::Refused(fault) => {
+                tracing::debug!(%fault, "an identity token was refused");
+                AuthError::Rejected
+            }
+        })
+    }
+}
+
+const fn outcome_of(fault: Fault) -> SignIn {
+    match fault {
+        Fault::Malformed => SignIn::Malformed,
+        Fault::Algorithm => SignIn::Algorithm,
+        Fault::Type => SignIn::Type,
+        Fault::Issuer => SignIn::Issuer,
+        Fault::Audience => SignIn::Audience,
+        Fault::Scope => SignIn::Scope,
+        Fault::Expired => SignIn::Expired,
+        Fault::NotYet => SignIn::NotYet,
+        Fault::Subject => SignIn::Subject,
+        Fault::Key => SignIn::Key,
+        Fault::Signature => SignIn::Signature,
+    }
+}

@@ -1,0 +1,86 @@
+use super::*;
+
+#[tokio::test]
+async fn a_token_of_an_identity_provider_opens_its_persons_account() {
+    let rig = Rig::new().await;
+    let calls =
+        [("POST", "/v1/deactivate"), ("GET", "/v1/account"), ("GET", "/v1/account/entries"), ("GET", "/v1/account")];
+    for (method, path) in calls {
+        rig.public(ask(method, path).bearer("id:ada")).await.ok();
+    }
+    rig.activate("id:ada").await.is(ErrorCode::TankEmpty);
+    let account = rig.public(ask("GET", "/v1/account").bearer("id:ada")).await.ok().text("account");
+    let other = rig.public(ask("GET", "/v1/account").bearer("id:eve")).await.ok().text("account");
+    assert_ne!(account, other);
+    let made = json!({"issuer": "https://id.test", "subject": "ada", "credit_s": 60});
+    let made = rig.admin(ask("POST", "/admin/accounts").json(&made)).await;
+    assert_eq!((made.status, made.text("account")), (StatusCode::OK, account), "one person, one account");
+    assert_eq!(rig.activate("id:ada").await.ok().json()["remaining_s"], 60);
+}
+
+#[tokio::test]
+async fn a_bad_token_is_401_and_a_provider_that_is_down_503() {
+    let rig = Rig::new().await;
+    for (method, path) in
+        [("POST", "/v1/activate"), ("POST", "/v1/deactivate"), ("GET", "/v1/account"), ("GET", "/v1/account/entries")]
+    {
+        rig.public(ask(method, path).bearer("anything")).await.is(ErrorCode::BadCredentials);
+        rig.public(ask(method, path).bearer("down")).await.is(ErrorCode::ProviderUnavailable);
+    }
+}
+
+#[tokio::test]
+async fn two_first_sights_at_once_make_one_account_with_one_starting_credit() {
+    let rig = Rig::new().await;
+    rig.stub.starting_credit_s.store(600, Ordering::Relaxed);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let surface = rig.surface.clone();
+        let request = ask("GET", "/v1/account").bearer("id:ada").request;
+        tasks.spawn(async move { got(surface.public(request).await).await.ok().json() });
+    }
+    let seen = tasks.join_all().await;
+    for account in &seen {
+        assert_eq!((&account["account"], &account["remaining_s"]), (&seen[0]["account"], &json!(600)));
+    }
+    let entries = rig.public(ask("GET", "/v1/account/entries").bearer("id:ada")).await.ok().json();
+    assert_eq!(entries["entries"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn starting_credit_is_for_accounts_to_which_nothing_has_happened() {
+    let rig = Rig::new().await;
+    let remaining = async |token: &str| {
+        rig.public(ask("GET", "/v1/account").bearer(token)).await.ok().json()["remaining_s"].as_u64().unwrap()
+    };
+    assert_eq!(remaining("id:ada").await, 0);
+    let eve = json!({"issuer": "https://id.test", "subject": "eve", "credit_s": 5});
+    rig.admin(ask("POST", "/admin/accounts").json(&eve)).await.ok();
+    rig.stub.starting_credit_s.store(600, Ordering::Relaxed);
+    // As after a crash between making the account and filling it.
+    assert_eq!(remaining("id:ada").await, 600);
+    assert_eq!(remaining("id:eve").await, 5, "the operator's is the one it began with");
+    rig.activate("id:ada").await.ok();
+    rig.clock.advance(Millis::from_secs(600));
+    assert_eq!(remaining("id:ada").await, 510, "the session timed out; nothing was granted again");
+}
+
+#[tokio::test]
+async fn who_was_deleted_returns_as_somebody_new() {
+    let rig = Rig::new().await;
+    let see = async || rig.public(ask("GET", "/v1/account").bearer("id:ada")).await.ok().text("account");
+    let before = see().await;
+    rig.admin(ask("DELETE", &format!("/admin/accounts/{before}"))).await.ok();
+    assert_ne!(see().await, before);
+}
+
+#[tokio::test]
+async fn an_address_that_asks_too_often_costs_no_verification() {
+    let rig = Rig::with(|settings| settings.per_address = Rate::new(1, 3)).await;
+    let guess = || ask("GET", "/v1/account").bearer("forged").from("192.0.2.1:1");
+    for _ in 0..3 {
+        rig.public(guess()).await.is(ErrorCode::BadCredentials);
+    }
+    rig.public(guess()).await.is(ErrorCode::RateLimited);
+    rig.public(ask("GET", "/v1/account").bearer("down").from("192.0.2.1:1")).await.is(ErrorCode::RateLimited);
+}

@@ -1,0 +1,75 @@
+// A real OpenID provider on the loopback interface, for the tests of sign-in.
+//
+//   node provider.mjs        prints {"issuer": "..."} when it listens, and ends with its standard input
+//
+// People sign in under any name, as in `oidc-provider`'s development screens. Access tokens are JWTs for the resource
+// `urn:gastank`, signed with one of several keys.
+import { generateKeyPairSync } from 'node:crypto';
+import { createServer } from 'node:http';
+
+import Provider from 'oidc-provider';
+
+const RESOURCE = 'urn:gastank';
+
+const jwk = (type, options, alg) => {
+  const { privateKey } = generateKeyPairSync(type, options);
+  return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: alg };
+};
+
+const keys = [
+  jwk('rsa', { modulusLength: 2048 }, 'RS256'),
+  jwk('rsa', { modulusLength: 2048 }, 'PS256'),
+  jwk('ec', { namedCurve: 'P-256' }, 'ES256'),
+  jwk('ed25519', {}, 'EdDSA'),
+];
+
+const machine = (alg) => ({
+  client_id: `machine-${alg}`,
+  client_secret: 'a secret of the tests',
+  grant_types: ['client_credentials'],
+  redirect_uris: [],
+  response_types: [],
+});
+
+const configuration = {
+  clients: [
+    ...keys.map(({ alg }) => machine(alg)),
+    {
+      client_id: 'browser',
+      token_endpoint_auth_method: 'none',
+      grant_types: ['authorization_code'],
+      response_types: ['code'],
+      redirect_uris: ['http://127.0.0.1:1/callback'],
+      application_type: 'native',
+    },
+  ],
+  jwks: { keys },
+  cookies: { keys: ['a cookie key of the tests'] },
+  enabledJWA: { idTokenSigningAlgValues: keys.map(({ alg }) => alg) },
+  findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  features: {
+    clientCredentials: { enabled: true },
+    devInteractions: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: () => RESOURCE,
+      useGrantedResource: () => true,
+      getResourceServerInfo: (_, indicator, client) => ({
+        scope: 'tank other',
+        audience: 'gastank',
+        accessTokenTTL: 300,
+        accessTokenFormat: indicator === RESOURCE ? 'jwt' : 'opaque',
+        jwt: { sign: { alg: client.clientId.startsWith('machine-') ? client.clientId.slice(8) : 'RS256' } },
+      }),
+    },
+  },
+};
+
+const server = createServer((request, response) => answer(request, response));
+let answer;
+server.listen(0, '127.0.0.1', () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  answer = new Provider(issuer, configuration).callback();
+  process.stdout.write(`${JSON.stringify({ issuer })}\n`);
+});
+process.stdin.resume().on('end', () => process.exit(0));

@@ -1,0 +1,115 @@
+//! A real OpenID provider: `oidc-provider` from npm, on the loopback interface.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{ask, body, client, see, start, support::Home};
+
+/// The provider's process. It ends when its standard input does.
+struct Real {
+    child: Child,
+    issuer: String,
+    /// Not to be closed: what it says later would kill it.
+    _stdout: BufReader<ChildStdout>,
+}
+
+fn node(script: &str) -> Command {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/identity");
+    assert!(dir.join("node_modules/oidc-provider").exists(), "run tests/setup.sh: it installs the Node modules");
+    let mut command = Command::new("node");
+    command.current_dir(dir).arg(script).env("NODE_NO_WARNINGS", "1");
+    command
+}
+
+impl Real {
+    fn start() -> Self {
+        let mut command = node("provider.mjs");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("node can be started");
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let said: Value = serde_json::from_str(&line).expect("it says where it listens");
+        Self { issuer: said["issuer"].as_str().expect("an issuer").to_owned(), child, _stdout: stdout }
+    }
+
+    /// The token of a client of its own, signed with this algorithm.
+    async fn machine(&self, algorithm: &str, scope: &str) -> String {
+        let form = format!("grant_type=client_credentials&resource=urn:gastank&scope={scope}");
+        let request = client()
+            .post(format!("{}/token", self.issuer))
+            .basic_auth(format!("machine-{algorithm}"), Some("a+secret+of+the+tests"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form);
+        let answer: Value = serde_json::from_str(&body(request.send().await.expect("an answer")).await).expect("JSON");
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Signs a person in, as their browser would.
+    fn person(&self, name: &str) -> String {
+        let output = node("sign-in.mjs").args([&self.issuer, name]).output().expect("node can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it is UTF-8")
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn people_sign_in_with_a_real_provider_and_open_the_tap() {
+    let mut real = Real::start();
+    let home = Home::new();
+    let service = start(
+        &home,
+        &[
+            ("GASTANK_IDENTITY_ISSUER", &real.issuer),
+            ("GASTANK_IDENTITY_SCOPE", "tank"),
+            ("GASTANK_IDENTITY_STARTING_CREDIT_S", "600"),
+        ],
+    );
+    let ada = real.person("ada");
+    let account = see(&service, &ada).await.ok();
+    assert_eq!(account["remaining_s"], 600);
+    assert_eq!(see(&service, &real.person("ada")).await.ok()["account"], account["account"], "the same person");
+    assert_ne!(see(&service, &real.person("eve")).await.ok()["account"], account["account"]);
+    assert_eq!(ask(&service, Method::POST, "/v1/activate", &ada).await.ok()["token_type"], "Bearer");
+    assert_eq!(ask(&service, Method::POST, "/v1/activate", &ada).await.ok()["superseded"], true);
+
+    for algorithm in ["RS256", "PS256", "ES256", "EdDSA"] {
+        see(&service, &real.machine(algorithm, "tank").await).await.ok();
+        see(&service, &real.machine(algorithm, "other").await).await.refused("another scope");
+    }
+    let late = real.machine("ES256", "tank").await;
+    real.end();
+    assert_eq!(see(&service, &late).await.ok()["remaining_s"], json!(600), "its keys are known while it is down");
+    assert_eq!(ask(&service, Method::POST, "/v1/deactivate", &ada).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_real_providers_tokens_for_others_are_refused() {
+    let real = Real::start();
+    let home = Home::new();
+    let service =
+        start(&home, &[("GASTANK_IDENTITY_ISSUER", &real.issuer), ("GASTANK_IDENTITY_AUDIENCE", "somebody-else")]);
+    see(&service, &real.machine("RS256", "tank").await).await.refused("another audience");
+    let home = Home::new();
+    let only = [("GASTANK_IDENTITY_ISSUER", real.issuer.as_str()), ("GASTANK_IDENTITY_ALGORITHMS", "ES256")];
+    let service = start(&home, &only);
+    see(&service, &real.machine("RS256", "tank").await).await.refused("an algorithm that is not allowed");
+    see(&service, &real.machine("ES256", "tank").await).await.ok();
+}
