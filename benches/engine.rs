@@ -199,6 +199,7 @@ fn account(n: usize) -> Account {
         }),
         renews: None,
         entries: vec![Entry {
+            owed: Credit::ZERO,
             number: 1,
             kind: EntryKind::Grant,
             amount: Credit::from_secs(1 << 30),

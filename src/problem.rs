@@ -64,6 +64,8 @@ codes! {
     IdempotencyKeyRequired = "idempotency_key_required", BAD_REQUEST, "An Idempotency-Key is required";
     /// Who asks is not known.
     BadCredentials = "bad_credentials", UNAUTHORIZED, "The credentials are not accepted";
+    /// Nobody known signed this webhook, or not lately.
+    BadSignature = "bad_signature", UNAUTHORIZED, "The signature is not accepted";
     /// There is less than a second of credit.
     TankEmpty = "tank_empty", PAYMENT_REQUIRED, "The tank is empty";
     /// There is no such thing.
@@ -185,7 +187,10 @@ impl Problem {
             detail: detail.into(),
             reason: None,
             retry_after_s: code.retry_after_s(),
-            challenge: (code.status() == StatusCode::UNAUTHORIZED).then_some("Bearer"),
+            challenge: match code {
+                Code::BadSignature => Some("StandardWebhooks"),
+                _ => (code.status() == StatusCode::UNAUTHORIZED).then_some("Bearer"),
+            },
             oauth: false,
         }
     }

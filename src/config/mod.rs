@@ -16,8 +16,8 @@ use std::{env, fs, io, iter};
 use serde::Deserialize;
 
 pub use sections::{
-    ActRate, Admin, Checkpoint, Heartbeat, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc, Shutdown,
-    Token, Udp,
+    ActRate, Admin, Checkpoint, Heartbeat, Hooks, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc,
+    Shutdown, Token, Udp,
 };
 pub use values::{
     HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError,
@@ -92,6 +92,8 @@ pub struct Config {
     pub identity_provider: Vec<Identity>,
     /// Limits on acts.
     pub limits: Limits,
+    /// Webhooks.
+    pub hooks: Hooks,
     /// The log.
     pub log: Log,
     /// The end of the process.
@@ -237,6 +239,11 @@ impl Config {
         warnings
     }
 
+    /// The file with the secrets of webhooks.
+    pub fn hooks_secrets(&self) -> PathBuf {
+        self.hooks.secrets_file.clone().unwrap_or_else(|| self.data_dir.join("hooks.secrets"))
+    }
+
     /// The figures that the engine works with.
     pub fn policy(&self) -> Policy {
         Policy {
@@ -263,6 +270,7 @@ impl Config {
             identity: file.identity,
             identity_provider: file.identity_provider,
             limits: file.limits,
+            hooks: file.hooks,
             log: file.log,
             shutdown: file.shutdown,
         }

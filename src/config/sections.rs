@@ -113,6 +113,7 @@ file! {
         token: Token,
         identity: Identity,
         limits: Limits,
+        hooks: Hooks,
         log: Log,
         shutdown: Shutdown,
     }
@@ -251,6 +252,18 @@ section! {
 }
 
 section! {
+    /// Webhooks: credit that other services tell of.
+    Hooks {
+        /// File with the secrets of the senders, one a line: `whsec_…` or `whpk_…`. Nobody but its owner may read it. It
+        /// is read again when it changes. Where there is none, no webhook is accepted.
+        /// Default: `hooks.secrets` in the data directory.
+        secrets_file: Option<PathBuf> = None;
+        /// Seconds that the time a webhook says it was sent at may be before or after now.
+        tolerance_s: u64 = 300;
+    }
+}
+
+section! {
     /// The log, on standard error.
     Log {
         /// How a line looks: `text` for people, `json` for machines.
@@ -357,6 +370,13 @@ impl Identity {
             leeway: Millis::from_secs(self.clock_leeway_s),
             starting_credit: Credit::from_secs(i64::try_from(self.starting_credit_s).unwrap_or(i64::MAX)),
         })
+    }
+}
+
+impl Hooks {
+    /// How far from now the time that a webhook says it was sent at may be.
+    pub const fn tolerance(&self) -> Millis {
+        Millis::from_secs(self.tolerance_s)
     }
 }
 

@@ -23,6 +23,7 @@ impl Config {
         self.validate_times()?;
         self.validate_tokens()?;
         self.validate_providers()?;
+        within("hooks.tolerance_s", self.hooks.tolerance_s, 1..=3600)?;
         let limits = &self.limits;
         for (key, per_s, burst) in [
             ("limits.acts_per_account_burst", limits.acts_per_account_per_s, limits.acts_per_account_burst),

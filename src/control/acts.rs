@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     clock::Clock,
     engine::{
-        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Moment, NewEntry, Refusal, Session, Source,
+        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Moment, NewEntry, Policy, Refusal, Session, Source,
         TokenHash, Tokens, UnixMs,
     },
     entropy::{Entropy, draw},
@@ -46,6 +46,9 @@ pub enum ActError {
     /// The same name was given to another entry before.
     #[error("this id was used before, for another amount")]
     IdReused,
+    /// As much credit is held for somebody who has no account as may be.
+    #[error("too much is held for this identity")]
+    HeldFull,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -120,8 +123,8 @@ pub trait Witness: Send + Sync + 'static {
 /// Does acts.
 pub struct Acts {
     engine: Arc<Engine>,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuer: Arc<Issuer>,
     commits: Arc<Commits>,
@@ -274,22 +277,45 @@ impl Acts {
     ///
     /// [`ActError::IdReused`], [`ActError::Refused`], [`ActError::NotFound`], [`ActError::Store`].
     pub async fn credit(&self, account: &AccountId, new: NewEntry) -> Result<Credited, ActError> {
+        let asked = new.amount;
+        // A debit may have taken less than asked.
+        self.enter(account, new, Account::credit, |entry| (asked..=Credit::ZERO).contains(&entry.amount)).await
+    }
+
+    /// Takes credit back, once; what the tank does not have becomes debt, which later credit pays first.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::credit`].
+    pub async fn refund(&self, account: &AccountId, new: NewEntry) -> Result<Credited, ActError> {
+        let asked = new.amount;
+        self.enter(account, new, Account::refund, |entry| entry.amount.plus(entry.owed.negated()) == asked).await
+    }
+
+    /// Enters what `rule` makes of `new`. A repeated entry must be of the same kind, and of the same amount unless
+    /// `same` says that it is what the rule made of it.
+    async fn enter(
+        &self,
+        account: &AccountId,
+        new: NewEntry,
+        rule: impl Fn(&Account, &Moment, &Policy, NewEntry) -> Result<Act, Refusal>,
+        same: impl Fn(&Entry) -> bool,
+    ) -> Result<Credited, ActError> {
         let policy = *self.engine.policy();
+        let named = |entry: &&Entry| (entry.source, &entry.external_id) == (new.source, &new.external_id);
         let outcome = self
             .act(account, |account, moment| {
-                let act = account.credit(moment, &policy, new.clone())?;
-                let entry = act.entries.last().cloned();
+                let act = rule(account, moment, &policy, new.clone())?;
+                let entry = act.entries.iter().find(named).cloned();
                 Ok(Decision::Write(act, entry))
             })
             .await?;
         let remaining = outcome.account.remaining(&outcome.moment, policy.timeout);
         if let Some(entry) = outcome.repeated {
-            // A debit may have taken less than asked; everything else must be the same.
-            let same_debit = (new.amount..=Credit::ZERO).contains(&entry.amount);
-            let same = entry.kind == new.kind && (entry.amount == new.amount || same_debit);
+            let same = entry.kind == new.kind && (entry.amount == new.amount || same(&entry));
             return if same { Ok(Credited { entry, remaining, repeated: true }) } else { Err(ActError::IdReused) };
         }
-        let entry = outcome.answer.expect("`Account::credit` enters at least the credit");
+        let entry = outcome.answer.expect("both rules enter what they are given");
         Ok(Credited { entry, remaining, repeated: false })
     }
 

@@ -169,7 +169,11 @@ impl Commits {
         if act.deletes {
             return Ok(account.deleted);
         }
-        let Some(entry) = act.entries.last() else { return Ok(false) };
-        Ok(self.store.entry(&act.account, entry.source, &entry.external_id).await?.as_ref() == Some(entry))
+        for entry in &act.entries {
+            if self.store.entry(&act.account, entry.source, &entry.external_id).await?.as_ref() != Some(entry) {
+                return Ok(false);
+            }
+        }
+        Ok(!act.entries.is_empty())
     }
 }

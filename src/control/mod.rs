@@ -2,6 +2,7 @@
 
 pub mod acts;
 mod commits;
+pub mod hooks;
 pub mod http;
 pub mod keyring;
 pub mod keys;

@@ -6,6 +6,10 @@
 //!
 //! The usage of a session is written once, when it ends. While it is open, the balance is therefore all the fuel it
 //! may burn, whatever credit arrives meanwhile: `runs_dry = started + balance`.
+//!
+//! A refund may ask for more than the tank has. It takes what is there; the rest is *debt*, which later credit pays
+//! first. Both are in the ledger and nowhere else: each entry says what it changes of the balance (`amount`) and of the
+//! debt (`owed`), so `balance` is the sum of the one and `debt` the sum of the other.
 
 use crate::wire::{EndReason, MeterTime, Millis, SessionId};
 
@@ -20,6 +24,8 @@ pub struct Account {
     pub version: u64,
     /// The sum of its credit entries.
     pub balance: Credit,
+    /// What refunds asked for and the tank did not have: the sum of what its entries are `owed`. Never negative.
+    pub debt: Credit,
     /// How many credit entries it has.
     pub entries: u64,
     /// Its latest session, open or ended.
@@ -78,6 +84,8 @@ pub struct Entry {
     pub kind: EntryKind,
     /// How much it adds, or takes away.
     pub amount: Credit,
+    /// How much it adds to the account's debt, or pays of it. Of a refund, what the tank did not have.
+    pub owed: Credit,
     /// Who names it.
     pub source: Source,
     /// Its name there. `(source, external_id)` is unique within the account.
@@ -103,11 +111,21 @@ pub enum EntryKind {
     Refund,
     /// Time that became void.
     Expiry,
+    /// Time that paid the debt of refunds.
+    Repayment,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [Self::Purchase, Self::Reward, Self::Grant, Self::Usage, Self::Refund, Self::Expiry];
+    pub const ALL: [Self; 7] = [
+        Self::Purchase,
+        Self::Reward,
+        Self::Grant,
+        Self::Usage,
+        Self::Refund,
+        Self::Expiry,
+        Self::Repayment,
+    ];
 
     /// The name that the HTTP interface, the metrics and the store use.
     pub const fn name(self) -> &'static str {
@@ -118,6 +136,7 @@ impl EntryKind {
             Self::Usage => "usage",
             Self::Refund => "refund",
             Self::Expiry => "expiry",
+            Self::Repayment => "repayment",
         }
     }
 
@@ -136,11 +155,13 @@ pub enum Source {
     Admin,
     /// A credit webhook; named by the `webhook-id`.
     Webhook,
+    /// A debt that is paid; named by the number of the entry whose credit pays it.
+    Debt,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 3] = [Self::Session, Self::Admin, Self::Webhook];
+    pub const ALL: [Self; 4] = [Self::Session, Self::Admin, Self::Webhook, Self::Debt];
 
     /// The name that the HTTP interface and the store use.
     pub const fn name(self) -> &'static str {
@@ -148,6 +169,7 @@ impl Source {
             Self::Session => "session",
             Self::Admin => "admin",
             Self::Webhook => "webhook",
+            Self::Debt => "debt",
         }
     }
 
@@ -254,7 +276,7 @@ pub struct Act {
 impl Account {
     /// A new account without credit.
     pub const fn new(id: AccountId) -> Self {
-        Self { id, version: 0, balance: Credit::ZERO, entries: 0, session: None, deleted: false }
+        Self { id, version: 0, balance: Credit::ZERO, debt: Credit::ZERO, entries: 0, session: None, deleted: false }
     }
 
     /// Its session, if one is open.
@@ -342,7 +364,7 @@ impl Account {
     }
 
     /// Enters credit. What it takes away is at most what the tank has; what it adds, at most what there is room for below
-    /// [`Credit::MAX`], so that the ledger always adds up to the balance.
+    /// [`Credit::MAX`], so that the ledger always adds up to the balance. Of what it adds, debt is paid at once.
     ///
     /// # Errors
     ///
@@ -353,15 +375,36 @@ impl Account {
         let mut act = self.settle(moment, policy).unwrap_or_else(|| self.nothing());
         let balance = act.entries.iter().fold(self.balance, |sum, entry| sum.plus(entry.amount));
         let room = Credit::from_ms(Credit::MAX.as_ms() - balance.as_ms().max(0));
-        act.entries.push(Entry {
-            number: self.entries + act.entries.len() as u64 + 1,
-            kind: new.kind,
-            amount: new.amount.max(remaining).min(room),
-            source: new.source,
-            external_id: new.external_id,
-            reason: new.reason,
-            at: moment.wall,
-        });
+        let amount = new.amount.max(remaining).min(room);
+        let credit = self.enter(&mut act, moment, new, amount, Credit::ZERO);
+        let repaid = amount.min(self.debt);
+        if repaid > Credit::ZERO {
+            let repayment = NewEntry {
+                kind: EntryKind::Repayment,
+                amount: repaid.negated(),
+                source: Source::Debt,
+                external_id: credit.to_string(),
+                reason: None,
+            };
+            self.enter(&mut act, moment, repayment, repaid.negated(), repaid.negated());
+        }
+        Ok(act)
+    }
+
+    /// Takes credit back: all that `new` asks for, a negative amount. What the tank does not have becomes debt, at most
+    /// [`Credit::MAX`] of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Deleted`].
+    pub fn refund(&self, moment: &Moment, policy: &Policy, new: NewEntry) -> Result<Act, Refusal> {
+        self.alive()?;
+        let asked = new.amount.min(Credit::ZERO);
+        let amount = asked.max(Credit::usage(self.remaining(moment, policy.timeout)));
+        let room = Credit::from_ms(Credit::MAX.as_ms() - self.debt.as_ms());
+        let owed = amount.plus(asked.negated()).min(room);
+        let mut act = self.settle(moment, policy).unwrap_or_else(|| self.nothing());
+        self.enter(&mut act, moment, new, amount, owed);
         Ok(act)
     }
 
@@ -394,6 +437,7 @@ impl Account {
         self.version += 1;
         self.entries += act.entries.len() as u64;
         self.balance = act.entries.iter().fold(self.balance, |sum, entry| sum.plus(entry.amount));
+        self.debt = act.entries.iter().fold(self.debt, |sum, entry| sum.plus(entry.owed));
         if let (Some((_, end)), Some(session)) = (act.closes, &mut self.session) {
             session.end = Some(end);
         }
@@ -426,6 +470,14 @@ impl Account {
         }
     }
 
+    /// Adds a row to an act; answers its number.
+    fn enter(&self, act: &mut Act, moment: &Moment, new: NewEntry, amount: Credit, owed: Credit) -> u64 {
+        let number = self.entries + act.entries.len() as u64 + 1;
+        let NewEntry { kind, source, external_id, reason, .. } = new;
+        act.entries.push(Entry { number, kind, amount, owed, source, external_id, reason, at: moment.wall });
+        number
+    }
+
     /// Ends whatever is open: as it has ended already, or now, for `reason`.
     fn ending(&self, moment: &Moment, policy: &Policy, reason: EndReason) -> Act {
         match self.standing(moment, policy.timeout) {
@@ -445,6 +497,7 @@ impl Account {
             number: self.entries + 1,
             kind: EntryKind::Usage,
             amount: Credit::usage(self.burned_until(end.at)),
+            owed: Credit::ZERO,
             source: Source::Session,
             external_id: session_text(&session.id),
             reason: Some(end.reason.name().to_owned()),

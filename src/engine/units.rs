@@ -100,6 +100,12 @@ impl Credit {
         Self::from_ms(self.0.saturating_add(other.0))
     }
 
+    /// As much the other way.
+    #[must_use]
+    pub const fn negated(self) -> Self {
+        Self(-self.0)
+    }
+
     /// As a span that can be burned: nothing when it is negative.
     pub fn fuel(self) -> Millis {
         Millis::new(u64::try_from(self.0).unwrap_or(0))

@@ -7,13 +7,13 @@ use crate::{
     clock::Clock,
     control::{
         acts::Witness,
-        http::{Activated, ErrorCode, Instruments, LimitedBy, Phase, Told},
+        http::{Activated, ErrorCode, Hooked, Instruments, LimitedBy, Phase, Told},
     },
     engine::{Act, Engine},
     store::{Operation, StoreObserver},
     telemetry::{
         self, ActLimit, ActivationOutcome, RenewalOutcome, Route, StoreOperation, StoreOutcome, Telemetry,
-        VerdictOutcome,
+        VerdictOutcome, WebhookOutcome,
     },
 };
 
@@ -84,6 +84,21 @@ impl Instruments for Dashboard {
         self.telemetry.verdicts(outcome).increment(1);
     }
 
+    fn hooked(&self, outcome: Hooked) {
+        let outcome = match outcome {
+            Hooked::Credited => WebhookOutcome::Credited,
+            Hooked::Refunded => WebhookOutcome::Refunded,
+            Hooked::Repeated => WebhookOutcome::Repeated,
+            Hooked::Held => WebhookOutcome::Held,
+            Hooked::Ignored => WebhookOutcome::Ignored,
+            Hooked::Undeliverable => WebhookOutcome::Undeliverable,
+            Hooked::Refused(ErrorCode::BadSignature) => WebhookOutcome::BadSignature,
+            Hooked::Refused(code) if code.status().is_server_error() => WebhookOutcome::Unavailable,
+            Hooked::Refused(_) => WebhookOutcome::Refused,
+        };
+        self.telemetry.webhooks(outcome).increment(1);
+    }
+
     fn limited(&self, by: LimitedBy) {
         let by = match by {
             LimitedBy::Account => ActLimit::Account,
@@ -108,8 +123,10 @@ impl StoreObserver for Counting {
             Operation::Account | Operation::AccountOf | Operation::AccountByKey | Operation::Session => {
                 StoreOperation::ReadAccount
             }
-            Operation::Commit | Operation::CreateAccount => StoreOperation::CommitAct,
-            Operation::Accounts | Operation::Entry | Operation::Entries => StoreOperation::ReadList,
+            Operation::Commit | Operation::CreateAccount | Operation::HoldCredit | Operation::ReleaseCredit => {
+                StoreOperation::CommitAct
+            }
+            Operation::Accounts | Operation::Entry | Operation::Entries | Operation::HeldCredit => StoreOperation::ReadList,
             Operation::Checkpoint => StoreOperation::WriteCheckpoints,
             Operation::Recover => StoreOperation::Recover,
             Operation::Clock | Operation::KeepClock => StoreOperation::WriteMeter,

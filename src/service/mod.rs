@@ -27,6 +27,7 @@ use crate::{
     config::{Config, StoreUrl},
     control::{
         acts::Acts,
+        hooks::secrets::{HookSecrets, HookSecretsError},
         keyring::{KeyPolicy, Keyring, KeyringError},
         tokens::Issuer,
     },
@@ -58,6 +59,9 @@ pub enum ServiceError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The secrets of webhooks cannot be used.
+    #[error(transparent)]
+    Hooks(#[from] HookSecretsError),
     /// There are no usable signing keys.
     #[error(transparent)]
     Keys(#[from] KeyringError),
@@ -184,6 +188,7 @@ impl Service {
             Arc::clone(&issuer),
             Arc::new(Counting(telemetry.clone())),
         ));
+        let hooks = Arc::new(HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), clock.wall())?);
         let (chores, queue) = upkeep::chores(Arc::clone(&acts));
         let handler = Arc::new(Handler::new(
             Arc::clone(&engine),
@@ -204,6 +209,7 @@ impl Service {
             entropy: Arc::clone(&entropy),
             issuer,
             providers: Arc::clone(&providers),
+            hooks,
             telemetry: telemetry.clone(),
         })
         .await?;

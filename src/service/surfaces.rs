@@ -12,6 +12,7 @@ use crate::{
     config::{ActRate, Config},
     control::{
         acts::Acts,
+        hooks::secrets::HookSecrets,
         http::{AdminToken, Body, Parts as SurfaceParts, Rate, Settings, Surface},
         tokens::Issuer,
     },
@@ -37,6 +38,7 @@ pub(super) struct Parts<'a> {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) issuer: Arc<Issuer>,
     pub(super) providers: Arc<Providers>,
+    pub(super) hooks: Arc<HookSecrets>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -83,6 +85,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         clock: Arc::clone(&parts.clock),
         entropy: parts.entropy,
         issuer: parts.issuer,
+        hooks: parts.hooks,
         identity: Arc::clone(&parts.providers) as Arc<dyn Authenticator>,
         instruments: Arc::new(Dashboard {
             telemetry: parts.telemetry,

@@ -20,7 +20,7 @@ pub mod sqlite;
 use async_trait::async_trait;
 
 use crate::{
-    engine::{Account, AccountId, Act, Checkpoint, End, Entry, Source, UnixMs},
+    engine::{Account, AccountId, Act, Checkpoint, End, Entry, NewEntry, Source, UnixMs},
     wire::{MeterTime, SessionId},
 };
 
@@ -147,6 +147,26 @@ pub struct SealedKey {
     pub retires_at: Option<UnixMs>,
 }
 
+/// Credit for somebody who has no account yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldCredit {
+    /// What is to be entered. `(source, external_id)` is unique within the identity.
+    pub entry: NewEntry,
+    /// When it came, on the wall clock.
+    pub at: UnixMs,
+}
+
+/// What became of credit that was to be held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It is durable.
+    Kept,
+    /// Something of this name was held before; nothing was written. That.
+    Repeated(HeldCredit),
+    /// As much is held for this identity as may be.
+    Full,
+}
+
 /// A durable store. Cheap calls; all of them may be repeated.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -167,7 +187,8 @@ pub trait Store: Send + Sync + 'static {
     /// The version is looked at first, so [`Commit::Repeated`] is only ever about an entry that the caller has put into
     /// the act. A deleted account takes no more acts: [`Commit::Conflict`].
     ///
-    /// With an act that deletes, the account's identity, keys and entries go; the id stays, and so do its sessions' ends.
+    /// With an act that deletes, the account's identity, keys and entries go, and what is held for the identity; the id
+    /// stays, and so do its sessions' ends.
     async fn commit(&self, act: &Act) -> Result<Commit>;
 
     /// The entry with this name.
@@ -222,6 +243,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes a signing key; `false` where there is none.
     async fn remove_signing_key(&self, kid: &str) -> Result<bool>;
+
+    /// Holds credit for an identity, unless `most` are held for it.
+    async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held>;
+
+    /// What is held for an identity, oldest first.
+    async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>>;
+
+    /// Lets go of credit that was held; `false` where there is none of this name.
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool>;
 
     /// Writes everything out and lets go. Further calls answer [`StoreError::Unavailable`], but closing again is no error.
     async fn close(&self) -> Result<()>;

@@ -13,7 +13,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, ClockFact, Commit, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, Store,
+    AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
+    SessionRecord, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -57,12 +58,15 @@ pub enum Operation {
     SigningKeys,
     PutSigningKey,
     RemoveSigningKey,
+    HoldCredit,
+    HeldCredit,
+    ReleaseCredit,
     Close,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -85,6 +89,9 @@ impl Operation {
         Self::SigningKeys,
         Self::PutSigningKey,
         Self::RemoveSigningKey,
+        Self::HoldCredit,
+        Self::HeldCredit,
+        Self::ReleaseCredit,
         Self::Close,
     ];
 
@@ -113,6 +120,9 @@ impl Operation {
             Self::SigningKeys => "signing_keys",
             Self::PutSigningKey => "put_signing_key",
             Self::RemoveSigningKey => "remove_signing_key",
+            Self::HoldCredit => "hold_credit",
+            Self::HeldCredit => "held_credit",
+            Self::ReleaseCredit => "release_credit",
             Self::Close => "close",
         }
     }
@@ -228,6 +238,18 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
 
     async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
         self.timed(Operation::RemoveSigningKey, self.store.remove_signing_key(kid)).await
+    }
+
+    async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
+        self.timed(Operation::HoldCredit, self.store.hold_credit(identity, held, most)).await
+    }
+
+    async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
+        self.timed(Operation::HeldCredit, self.store.held_credit(identity, limit)).await
+    }
+
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+        self.timed(Operation::ReleaseCredit, self.store.release_credit(identity, source, external_id)).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -148,6 +148,28 @@ labels! {
         Udp = "udp",
     }
 
+    /// What a credit webhook came to.
+    WebhookOutcome("outcome") {
+        /// Time was bought.
+        Credited = "credited",
+        /// Time was taken back.
+        Refunded = "refunded",
+        /// It had come before.
+        Repeated = "repeated",
+        /// It waits until the person has an account.
+        Held = "held",
+        /// It is about something else.
+        Ignored = "ignored",
+        /// It is for an account that has been deleted.
+        Undeliverable = "undeliverable",
+        /// Nobody known signed it, or not lately.
+        BadSignature = "bad_signature",
+        /// It cannot be read, or cannot be.
+        Refused = "refused",
+        /// The service could not decide: store down, overloaded or warming up.
+        Unavailable = "unavailable",
+    }
+
     /// Which limit on acts was reached.
     ActLimit("by") {
         /// Acts of one account.

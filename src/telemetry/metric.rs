@@ -4,7 +4,7 @@ use metrics::Unit;
 
 use super::labels::{
     ActLimit, ActivationOutcome, BeatOutcome, HttpListener, KeyFetch, Label, RenewalOutcome, Route, SignIn,
-    StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome,
+    StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -131,6 +131,8 @@ metrics! {
         "Age of the oldest set of an identity provider's keys in use; 0 while there is none.";
     KeysMissing: Kind::Gauge, Count, "gastank_identity_providers_without_keys", [],
         "Identity providers whose keys could not be fetched yet; nobody can sign in there.";
+    Webhooks: Kind::Counter, Count, "gastank_webhooks_total", [WebhookOutcome],
+        "Credit webhooks answered, by what became of them.";
     CheckpointLag: Kind::Gauge, Seconds, "gastank_checkpoint_lag_seconds", [],
         "Age of the oldest heartbeat that is not in the store yet.";
     CheckpointRows: Kind::Counter, Count, "gastank_checkpoint_rows_total", [],

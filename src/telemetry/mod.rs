@@ -24,7 +24,7 @@ use metrics::{Counter, Gauge, Histogram};
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
     ActLimit, ActivationOutcome, BeatOutcome, HttpListener, KeyFetch, Label, RenewalOutcome, Route, SignIn,
-    StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome,
+    StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec};
@@ -59,6 +59,7 @@ struct Inner {
     key_fetches: ByOne<Counter, KeyFetch>,
     key_age: Gauge,
     keys_missing: Gauge,
+    webhooks: ByOne<Counter, WebhookOutcome>,
     checkpoint_lag: Gauge,
     checkpoint_rows: Counter,
     checkpoint_batch_rows: Histogram,
@@ -104,6 +105,7 @@ impl Telemetry {
             key_fetches: registry.counters_by(Metric::KeyFetches),
             key_age: registry.gauge(Metric::KeyAge),
             keys_missing: registry.gauge(Metric::KeysMissing),
+            webhooks: registry.counters_by(Metric::Webhooks),
             checkpoint_lag: registry.gauge(Metric::CheckpointLag),
             checkpoint_rows: registry.counter(Metric::CheckpointRows),
             checkpoint_batch_rows: registry.histogram(Metric::CheckpointBatchRows),
@@ -214,6 +216,11 @@ impl Telemetry {
     pub fn identity_keys(&self, oldest: Millis, missing: usize) {
         self.0.key_age.set(oldest.get() as f64 / 1000.0);
         self.0.keys_missing.set(missing as f64);
+    }
+
+    /// Credit webhooks that came to this.
+    pub fn webhooks(&self, outcome: WebhookOutcome) -> &Counter {
+        self.0.webhooks.of(outcome)
     }
 
     /// Tells the age of the oldest heartbeat that is not in the store yet.

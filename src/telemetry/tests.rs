@@ -186,6 +186,7 @@ fn a_committed_act_counts_its_end_and_its_entries() {
     let (at, at_wall) = (MeterTime::from_ms(9_000), UnixMs::from_ms(1));
     let end = End { reason: EndReason::TimedOut, at, at_wall, last_seen: at };
     let entry = Entry {
+        owed: Credit::ZERO,
         number: 1,
         kind: EntryKind::Usage,
         amount: Credit::from_ms(-1_500),

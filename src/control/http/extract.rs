@@ -158,6 +158,21 @@ impl<T> Page<T> {
     }
 }
 
+/// Bytes of an issuer or a subject.
+pub(super) const MAX_IDENTITY: usize = 512;
+/// Bytes of a note.
+pub(super) const MAX_REASON: usize = 256;
+/// Seconds that one entry may move: ten years.
+const MAX_CREDIT_S: u64 = 10 * 366 * 24 * 60 * 60;
+
+/// Refuses seconds that no entry may move.
+pub(super) fn bounded(seconds: i64) -> Result<i64, Problem> {
+    if seconds.unsigned_abs() > MAX_CREDIT_S {
+        return Err(Problem::bad_request(format!("an entry moves {MAX_CREDIT_S} seconds at most")));
+    }
+    Ok(seconds)
+}
+
 /// A text from outside that is kept: not empty, not too long, without control characters.
 pub(super) fn text(name: &str, value: String, max: usize) -> Result<String, Problem> {
     if value.is_empty() || value.len() > max || value.chars().any(char::is_control) {

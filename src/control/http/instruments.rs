@@ -48,6 +48,25 @@ pub enum Told {
     Unavailable,
 }
 
+/// What a credit webhook came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooked {
+    /// Time was bought.
+    Credited,
+    /// Time was taken back.
+    Refunded,
+    /// It had come before.
+    Repeated,
+    /// It waits until the person has an account.
+    Held,
+    /// It is about something else.
+    Ignored,
+    /// It is for an account that has been deleted.
+    Undeliverable,
+    /// It was refused.
+    Refused(ErrorCode),
+}
+
 /// The health and the figures of the service.
 pub trait Instruments: Send + Sync + 'static {
     /// Where the service is in its life.
@@ -70,6 +89,9 @@ pub trait Instruments: Send + Sync + 'static {
 
     /// An edge was answered.
     fn told(&self, told: Told);
+
+    /// A credit webhook was answered.
+    fn hooked(&self, outcome: Hooked);
 
     /// A limit was reached.
     fn limited(&self, by: LimitedBy);

@@ -8,6 +8,7 @@ mod auth;
 mod clients;
 mod edge;
 mod extract;
+mod hooks;
 mod instruments;
 mod limits;
 mod openapi;
@@ -37,14 +38,14 @@ use crate::{
     wire::MeterTime,
 };
 
-use super::{acts::Acts, tokens::Issuer};
+use super::{acts::Acts, hooks::secrets::HookSecrets, tokens::Issuer};
 use auth::SecretHash;
 use edge::Edges;
 use instruments::Stopwatch;
 use limits::Limits;
 
 pub use crate::problem::Code as ErrorCode;
-pub use instruments::{Activated, Instruments, Phase, Told};
+pub use instruments::{Activated, Hooked, Instruments, Phase, Told};
 pub use limits::{LimitedBy, Rate};
 
 /// The body of every answer.
@@ -69,6 +70,8 @@ pub struct Parts {
     pub issuer: Arc<Issuer>,
     /// Tells who shows an identity token.
     pub identity: Arc<dyn Authenticator>,
+    /// Who may send webhooks.
+    pub hooks: Arc<HookSecrets>,
     /// Health and figures.
     pub instruments: Arc<dyn Instruments>,
     /// What is configured.
@@ -131,6 +134,7 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     issuer: Arc<Issuer>,
     identity: Arc<dyn Authenticator>,
+    hooks: Arc<HookSecrets>,
     instruments: Arc<dyn Instruments>,
     settings: Settings,
     edges: Edges,
@@ -162,6 +166,7 @@ impl Surface {
             entropy: parts.entropy,
             issuer: parts.issuer,
             identity: parts.identity,
+            hooks: parts.hooks,
             instruments: parts.instruments,
             settings: parts.settings,
         });

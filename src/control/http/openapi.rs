@@ -25,7 +25,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::control::{keyring::JWKS_LIFETIME, keys::PublicKey};
 
 use super::{
-    Shared, SharedState, admin, clients, edge,
+    Shared, SharedState, admin, clients, edge, hooks,
     problem::{ErrorCode, Problem, ProblemDocument},
 };
 
@@ -42,6 +42,7 @@ use super::{
     tags(
         (name = "clients", description = "Public listener: what clients ask."),
         (name = "edge", description = "Public listener: what edges ask."),
+        (name = "hooks", description = "Public listener: what other services tell."),
         (name = "admin", description = "Administrative listener."),
     ),
 )]
@@ -73,6 +74,7 @@ pub(super) fn routers() -> (Router<Arc<Shared>>, Router<Arc<Shared>>, Document) 
         .routes(routes!(clients::deactivate))
         .routes(routes!(clients::account))
         .routes(routes!(clients::entries))
+        .routes(routes!(hooks::credit))
         .routes(routes!(jwks))
         .routes(routes!(metadata))
         .routes(routes!(description))
@@ -273,6 +275,9 @@ refusals! {
     HeartbeatErrors: BadRequest, BadFrame, RequestTimeout, BodyTooLarge, UnsupportedMediaType, StoreUnavailable, WarmingUp;
     /// Of introspection.
     IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, WarmingUp;
+    /// Of a credit webhook.
+    HookErrors: BadRequest, BadSignature, NotFound, RequestTimeout, IdReused, LimitReached, BodyTooLarge,
+        UnsupportedMediaType, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of what operators ask without a body.
     AdminErrors: BadRequest, BadCredentials, NotFound, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of what operators ask with a body.

@@ -68,6 +68,9 @@ impl From<ActError> for Problem {
                 Self::because(ErrorCode::BadFrame, "the body is not a renewal's frame of this session")
             }
             ActError::IdReused => Self::because(ErrorCode::IdReused, "an entry of another amount has this name"),
+            ActError::HeldFull => {
+                Self::because(ErrorCode::LimitReached, "too much is held for this person, who has no account yet")
+            }
             ActError::Store(error) => error.into(),
             ActError::Contended => Self::because(ErrorCode::Overloaded, "too much happens on this account at once"),
             ActError::Signing(error) => internal(&error),

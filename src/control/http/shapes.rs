@@ -65,6 +65,9 @@ pub(super) struct EntryShape {
     kind: &'static str,
     /// How much it adds, or takes away, in milliseconds.
     amount_ms: i64,
+    /// How much it adds to the account's debt, or pays of it, in milliseconds. Absent where it is neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owed_ms: Option<i64>,
     /// Who names it.
     #[schema(value_type = String, example = "admin")]
     source: &'static str,
@@ -124,6 +127,7 @@ impl From<Entry> for EntryShape {
             number: entry.number,
             kind: entry.kind.name(),
             amount_ms: entry.amount.as_ms(),
+            owed_ms: Some(entry.owed.as_ms()).filter(|owed| *owed != 0),
             source: entry.source.name(),
             external_id: entry.external_id,
             reason: entry.reason,

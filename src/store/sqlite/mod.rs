@@ -33,8 +33,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, ClockFact, Commit, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, Store,
-    StoreError,
+    AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
+    SessionRecord, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -236,6 +236,21 @@ impl Store for SqliteStore {
     async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
         let kid = kid.to_owned();
         self.act(move |conn| write::remove_signing_key(conn, &kid)).await
+    }
+
+    async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
+        let (identity, held) = (identity.clone(), held.clone());
+        self.act(move |conn| write::hold_credit(conn, &identity, &held, most)).await
+    }
+
+    async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
+        let identity = identity.clone();
+        self.read(move |conn| read::held_credit(conn, &identity, limit)).await
+    }
+
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+        let (identity, external_id) = (identity.clone(), external_id.to_owned());
+        self.act(move |conn| write::release_credit(conn, &identity, source, &external_id)).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, Params, Row, params};
 
 use crate::{
-    engine::{Account, AccountId, Entry, Source},
-    store::{AccountKey, ClockFact, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord},
+    engine::{Account, AccountId, Entry, NewEntry, Source},
+    store::{AccountKey, ClockFact, Edge, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord},
     wire::SessionId,
 };
 
@@ -43,13 +43,13 @@ pub(super) fn entry(
     source: Source,
     external_id: &str,
 ) -> Result<Option<Entry>> {
-    const SQL: &str = "SELECT number, kind, amount, source, external_id, reason, at FROM entries \
+    const SQL: &str = "SELECT number, kind, amount, source, external_id, reason, at, owed FROM entries \
                        WHERE account = ?1 AND source = ?2 AND external_id = ?3";
     first(conn, SQL, params![account.as_bytes(), source.name(), external_id], rows::entry)
 }
 
 pub(super) fn entries(conn: &Connection, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
-    const SQL: &str = "SELECT number, kind, amount, source, external_id, reason, at FROM entries \
+    const SQL: &str = "SELECT number, kind, amount, source, external_id, reason, at, owed FROM entries \
                        WHERE account = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     all(conn, SQL, params![account.as_bytes(), after, at_most(limit)], rows::entry)
@@ -96,6 +96,20 @@ pub(super) fn signing_keys(conn: &Connection) -> Result<Vec<SealedKey>> {
     const SQL: &str =
         "SELECT kid, algorithm, sealed, created_at, signs_from, retires_at FROM signing_keys ORDER BY kid";
     all(conn, SQL, [], rows::sealed_key)
+}
+
+pub(super) fn held_credit(conn: &Connection, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
+    const SQL: &str = "SELECT kind, amount, source, external_id, reason, at FROM held_credit \
+                       WHERE issuer = ?1 AND subject = ?2 ORDER BY at, source, external_id LIMIT ?3";
+    all(conn, SQL, params![identity.issuer, identity.subject, at_most(limit)], rows::held_credit)
+}
+
+/// The credit that is held for an identity under this name.
+pub(super) fn held(conn: &Connection, identity: &Identity, entry: &NewEntry) -> Result<Option<HeldCredit>> {
+    const SQL: &str = "SELECT kind, amount, source, external_id, reason, at FROM held_credit \
+                       WHERE issuer = ?1 AND subject = ?2 AND source = ?3 AND external_id = ?4";
+    let named = params![identity.issuer, identity.subject, entry.source.name(), entry.external_id];
+    first(conn, SQL, named, rows::held_credit)
 }
 
 fn account_id(row: &Row<'_>) -> Result<AccountId> {

@@ -3,8 +3,10 @@
 use rusqlite::Row;
 
 use crate::{
-    engine::{Account, AccountId, Credit, End, Entry, EntryKind, Session, Source, TokenHash, Tokens, UnixMs},
-    store::{AccountKey, Edge, Identity, Owned, Result, SealedKey, StoreError},
+    engine::{
+        Account, AccountId, Credit, End, Entry, EntryKind, NewEntry, Session, Source, TokenHash, Tokens, UnixMs,
+    },
+    store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StoreError},
     wire::{EndReason, MeterTime, SessionId},
 };
 
@@ -12,13 +14,13 @@ use crate::{
 macro_rules! account_columns {
     () => {
         "a.id, a.version, a.balance, a.entries, a.deleted, a.session, a.started, a.started_at, a.audience, a.token, \
-         a.token_before, a.token_expires_at, a.end_reason, a.end_at, a.end_at_wall, a.end_last_seen"
+         a.token_before, a.token_expires_at, a.end_reason, a.end_at, a.end_at_wall, a.end_last_seen, a.debt"
     };
 }
 pub(super) use account_columns;
 
 /// How many columns [`account_columns`] names.
-pub(super) const ACCOUNT_WIDTH: usize = 16;
+pub(super) const ACCOUNT_WIDTH: usize = 17;
 
 /// SQLite's integers are signed; all of ours are far from where that matters.
 pub(super) fn int(value: u64) -> Result<i64> {
@@ -39,6 +41,7 @@ pub(super) fn account(row: &Row<'_>) -> Result<Account> {
         id: AccountId::from_bytes(row.get(0)?),
         version: unsigned(row, 1)?,
         balance: Credit::from_ms(row.get(2)?),
+        debt: Credit::from_ms(row.get(ACCOUNT_WIDTH - 1)?),
         entries: unsigned(row, 3)?,
         deleted: row.get(4)?,
         session: session(row)?,
@@ -85,19 +88,42 @@ pub(super) fn owned(row: &Row<'_>) -> Result<Owned> {
     })
 }
 
-/// A row of `number, kind, amount, source, external_id, reason, at`.
+/// A row of `number, kind, amount, source, external_id, reason, at, owed`.
 pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
-    let kind: String = row.get(1)?;
-    let source: String = row.get(3)?;
     Ok(Entry {
         number: unsigned(row, 0)?,
-        kind: EntryKind::parse(&kind).ok_or_else(|| odd("kind of entry", &kind))?,
+        kind: kind(row, 1)?,
         amount: Credit::from_ms(row.get(2)?),
-        source: Source::parse(&source).ok_or_else(|| odd("source of entries", &source))?,
+        source: source(row, 3)?,
         external_id: row.get(4)?,
         reason: row.get(5)?,
         at: wall_at(row, 6)?,
+        owed: Credit::from_ms(row.get(7)?),
     })
+}
+
+/// A row of `kind, amount, source, external_id, reason, at`.
+pub(super) fn held_credit(row: &Row<'_>) -> Result<HeldCredit> {
+    Ok(HeldCredit {
+        entry: NewEntry {
+            kind: kind(row, 0)?,
+            amount: Credit::from_ms(row.get(1)?),
+            source: source(row, 2)?,
+            external_id: row.get(3)?,
+            reason: row.get(4)?,
+        },
+        at: wall_at(row, 5)?,
+    })
+}
+
+fn kind(row: &Row<'_>, column: usize) -> Result<EntryKind> {
+    let name: String = row.get(column)?;
+    EntryKind::parse(&name).ok_or_else(|| odd("kind of entry", &name))
+}
+
+fn source(row: &Row<'_>, column: usize) -> Result<Source> {
+    let name: String = row.get(column)?;
+    Source::parse(&name).ok_or_else(|| odd("source of entries", &name))
 }
 
 /// A row of `key_id, account, hash, created_at`.

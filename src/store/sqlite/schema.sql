@@ -19,7 +19,9 @@ CREATE TABLE accounts (
     end_reason       TEXT,
     end_at           INTEGER,
     end_at_wall      INTEGER,
-    end_last_seen    INTEGER
+    end_last_seen    INTEGER,
+    -- What refunds asked for and the tank did not have: the sum of `entries.owed`.
+    debt             INTEGER NOT NULL DEFAULT 0 CHECK (debt >= 0)
 ) STRICT, WITHOUT ROWID;
 
 -- Whose account: apart from `accounts`, so that deleting a person is deleting a row.
@@ -39,6 +41,8 @@ CREATE TABLE entries (
     external_id TEXT    NOT NULL,
     reason      TEXT,
     at          INTEGER NOT NULL,
+    -- What it adds to the account's debt, or pays of it.
+    owed        INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (account, number),
     UNIQUE (account, source, external_id)
 ) STRICT, WITHOUT ROWID;
@@ -97,9 +101,22 @@ CREATE TABLE signing_keys (
     retires_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
+-- Credit for people who have no account yet: entered when they get one.
+CREATE TABLE held_credit (
+    issuer      TEXT    NOT NULL,
+    subject     TEXT    NOT NULL,
+    source      TEXT    NOT NULL,
+    external_id TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,
+    amount      INTEGER NOT NULL,
+    reason      TEXT,
+    at          INTEGER NOT NULL,
+    PRIMARY KEY (issuer, subject, source, external_id)
+) STRICT, WITHOUT ROWID;
+
 CREATE VIEW ledger AS
 SELECT lower(hex(account)) AS account, number, kind, amount / 1000.0 AS seconds, source, external_id, reason,
-       strftime('%Y-%m-%d %H:%M:%S', at / 1000, 'unixepoch') AS at
+       strftime('%Y-%m-%d %H:%M:%S', at / 1000, 'unixepoch') AS at, owed / 1000.0 AS owed_seconds
 FROM entries;
 
 CREATE VIEW accounts_readable AS
@@ -107,7 +124,7 @@ SELECT lower(hex(a.id)) AS account, i.issuer, i.subject, a.version, a.balance / 
        CASE WHEN a.deleted THEN 'deleted' WHEN a.session IS NOT NULL AND a.end_reason IS NULL THEN 'running'
             ELSE 'idle' END AS state,
        lower(hex(a.session)) AS session, a.audience, a.end_reason,
-       strftime('%Y-%m-%d %H:%M:%S', a.created_at / 1000, 'unixepoch') AS created_at
+       strftime('%Y-%m-%d %H:%M:%S', a.created_at / 1000, 'unixepoch') AS created_at, a.debt / 1000.0 AS debt_seconds
 FROM accounts a LEFT JOIN identities i ON i.account = a.id;
 
 CREATE VIEW sessions_readable AS

@@ -3,8 +3,10 @@
 use rusqlite::{Connection, params};
 
 use crate::{
-    engine::{Account, AccountId, Act, Checkpoint, End, Entry, Session, UnixMs, bucket},
-    store::{AccountKey, ClockFact, Commit, Edge, Identity, Owned, Result, SealedKey, StoreError},
+    engine::{Account, AccountId, Act, Checkpoint, End, Entry, Session, Source, UnixMs, bucket},
+    store::{
+        AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey, StoreError,
+    },
     wire::{MeterTime, SessionId},
 };
 
@@ -150,6 +152,43 @@ pub(super) fn remove_signing_key(conn: &Connection, kid: &str) -> Result<bool> {
     Ok(conn.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])? > 0)
 }
 
+pub(super) fn hold_credit(conn: &Connection, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
+    let HeldCredit { entry, at } = held;
+    if let Some(known) = read::held(conn, identity, entry)? {
+        return Ok(Held::Repeated(known));
+    }
+    if read::held_credit(conn, identity, most)?.len() >= most {
+        return Ok(Held::Full);
+    }
+    conn.prepare_cached(
+        "INSERT INTO held_credit (issuer, subject, source, external_id, kind, amount, reason, at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        identity.issuer,
+        identity.subject,
+        entry.source.name(),
+        entry.external_id,
+        entry.kind.name(),
+        entry.amount.as_ms(),
+        entry.reason,
+        wall(*at)?
+    ])?;
+    Ok(Held::Kept)
+}
+
+pub(super) fn release_credit(
+    conn: &Connection,
+    identity: &Identity,
+    source: Source,
+    external_id: &str,
+) -> Result<bool> {
+    let mut statement = conn.prepare_cached(
+        "DELETE FROM held_credit WHERE issuer = ?1 AND subject = ?2 AND source = ?3 AND external_id = ?4",
+    )?;
+    Ok(statement.execute(params![identity.issuer, identity.subject, source.name(), external_id])? > 0)
+}
+
 /// An act is decided by pure functions on the very account it is committed on, so one that does not fit is a defect
 /// of the program, and the ledger is not to pay for it.
 fn fits(account: &Account, act: &Act) -> Result<()> {
@@ -178,7 +217,7 @@ fn put_account(conn: &Connection, account: &Account) -> Result<()> {
     conn.prepare_cached(
         "UPDATE accounts SET version = ?2, balance = ?3, entries = ?4, deleted = ?5, session = ?6, started = ?7, \
          started_at = ?8, audience = ?9, token = ?10, token_before = ?11, token_expires_at = ?12, end_reason = ?13, \
-         end_at = ?14, end_at_wall = ?15, end_last_seen = ?16 WHERE id = ?1",
+         end_at = ?14, end_at_wall = ?15, end_last_seen = ?16, debt = ?17 WHERE id = ?1",
     )?
     .execute(params![
         account.id.as_bytes(),
@@ -197,6 +236,7 @@ fn put_account(conn: &Connection, account: &Account) -> Result<()> {
         end.map(|end| meter(end.at)).transpose()?,
         end.map(|end| wall(end.at_wall)).transpose()?,
         end.map(|end| meter(end.last_seen)).transpose()?,
+        account.debt.as_ms(),
     ])?;
     Ok(())
 }
@@ -228,8 +268,8 @@ fn close_session(conn: &Connection, session: &SessionId, end: &End) -> Result<()
 
 fn add_entry(conn: &Connection, account: &AccountId, entry: &Entry) -> Result<()> {
     conn.prepare_cached(
-        "INSERT INTO entries (account, number, kind, amount, source, external_id, reason, at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO entries (account, number, kind, amount, source, external_id, reason, at, owed) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         account.as_bytes(),
@@ -239,7 +279,8 @@ fn add_entry(conn: &Connection, account: &AccountId, entry: &Entry) -> Result<()
         entry.source.name(),
         entry.external_id,
         entry.reason,
-        wall(entry.at)?
+        wall(entry.at)?,
+        entry.owed.as_ms()
     ])?;
     Ok(())
 }
@@ -247,6 +288,8 @@ fn add_entry(conn: &Connection, account: &AccountId, entry: &Entry) -> Result<()
 fn erase(conn: &Connection, account: &AccountId) -> Result<()> {
     for sql in [
         "DELETE FROM entries WHERE account = ?1",
+        "DELETE FROM held_credit \
+         WHERE (issuer, subject) IN (SELECT issuer, subject FROM identities WHERE account = ?1)",
         "DELETE FROM identities WHERE account = ?1",
         "DELETE FROM account_keys WHERE account = ?1",
     ] {

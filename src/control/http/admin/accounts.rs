@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     Shared, SharedState,
-    extract::{AccountPath, Json, Page, text},
+    extract::{AccountPath, Json, MAX_IDENTITY, MAX_REASON, Page, bounded, text},
     openapi::{AdminBodyErrors, AdminErrors, CreditErrors},
     problem::{ErrorCode, Problem},
     shapes::{Entries, EntryShape, SessionShape, time},
@@ -23,14 +23,8 @@ use super::{
 
 /// The issuer of accounts that no identity provider knows.
 const LOCAL: &str = "local";
-/// Bytes of an issuer or a subject.
-const MAX_IDENTITY: usize = 512;
-/// Bytes of a note.
-const MAX_REASON: usize = 256;
 /// Bytes of an `Idempotency-Key`.
 const MAX_IDEMPOTENCY_KEY: usize = 128;
-/// Seconds that one entry may move: ten years.
-const MAX_CREDIT_S: u64 = 10 * 366 * 24 * 60 * 60;
 /// Names that begin like this are the service's own.
 const OWN_NAMES: &str = "gastank:";
 
@@ -73,6 +67,8 @@ pub(super) struct OwnedAccount {
     created_at: String,
     /// What is left to burn, in seconds.
     remaining_s: u64,
+    /// What refunds took that the tank did not have, in seconds, rounded up. Credit to come pays it first.
+    debt_s: u64,
     /// Its latest session. `null` if there has been none.
     session: Option<SessionShape>,
 }
@@ -130,6 +126,7 @@ pub(super) async fn create(
     let credit = Credit::from_secs(bounded(i64::try_from(credit_s).unwrap_or(i64::MAX))?);
     let (owned, made) = shared.store.create_account(id, &identity, shared.clock.wall()).await?;
     let account = owned.account.id;
+    shared.acts.welcome(&account, &identity).await?;
     if credit > Credit::ZERO {
         shared.acts.begin_with(&account, credit).await?;
     }
@@ -251,6 +248,7 @@ impl OwnedAccount {
             subject,
             created_at: time(view.owned.created_at),
             remaining_s: view.remaining.as_secs(),
+            debt_s: view.owned.account.debt.fuel().get().div_ceil(1000),
             session,
         }
     }
@@ -274,13 +272,6 @@ impl Shared {
             _ => Err(Problem::not_found("account")),
         }
     }
-}
-
-fn bounded(seconds: i64) -> Result<i64, Problem> {
-    if seconds.unsigned_abs() > MAX_CREDIT_S {
-        return Err(Problem::bad_request(format!("an entry moves {MAX_CREDIT_S} seconds at most")));
-    }
-    Ok(seconds)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {

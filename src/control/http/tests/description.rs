@@ -50,6 +50,7 @@ async fn every_call_is_described() {
         "POST /admin/edges",
         "POST /admin/keys/rotate",
         "POST /admin/sessions/{id}/revoke",
+        "POST /hooks/credit",
         "POST /oauth/introspect",
         "POST /v1/activate",
         "POST /v1/deactivate",

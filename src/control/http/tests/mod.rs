@@ -6,6 +6,7 @@ mod clients;
 mod description;
 mod edges;
 mod sign_in;
+mod hooks;
 
 use std::{
     sync::{
@@ -26,6 +27,7 @@ use crate::{
     clock::FakeClock,
     control::{
         acts::{Acts, Witness},
+        hooks::secrets::HookSecrets,
         keyring::{KeyPolicy, Keyring},
         keys::Algorithm,
         tokens::Issuer,
@@ -49,6 +51,7 @@ struct Rig {
     engine: Arc<Engine>,
     store: Arc<SqliteStore>,
     stub: Arc<Stub>,
+    home: tempfile::TempDir,
 }
 
 #[derive(Default)]
@@ -59,6 +62,7 @@ struct Stub {
     told: Mutex<Vec<Told>>,
     activated: Mutex<Vec<Activated>>,
     limited: Mutex<Vec<LimitedBy>>,
+    hooked: Mutex<Vec<Hooked>>,
 }
 
 impl Instruments for Stub {
@@ -86,6 +90,10 @@ impl Instruments for Stub {
 
     fn told(&self, told: Told) {
         self.told.lock().push(told);
+    }
+
+    fn hooked(&self, outcome: Hooked) {
+        self.hooked.lock().push(outcome);
     }
 
     fn limited(&self, by: LimitedBy) {
@@ -229,6 +237,8 @@ impl Rig {
             per_address: None,
         };
         change(&mut settings);
+        let home = tempfile::tempdir().unwrap();
+        let hooks = HookSecrets::open(home.path().join("hooks.secrets"), Millis::from_secs(300), START).unwrap();
         let parts = Parts {
             acts,
             engine: engine.clone(),
@@ -237,11 +247,12 @@ impl Rig {
             entropy,
             issuer,
             identity: stub.clone(),
+            hooks: Arc::new(hooks),
             instruments: stub.clone(),
             settings,
         };
         let surface = Arc::new(Surface::open(parts).await.unwrap());
-        Self { surface, clock, engine, store, stub }
+        Self { surface, clock, engine, store, stub, home }
     }
 
     async fn public(&self, ask: Ask) -> Got {

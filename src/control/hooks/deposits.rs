@@ -1,0 +1,109 @@
+//! Credit that comes from outside: from a message to a ledger, exactly once.
+//!
+//! A message names its entry. The ledger takes each name once, so a message that comes again, or that was entered and
+//! never acknowledged, changes nothing. Credit for somebody who has no account yet is *held* under the same name, and
+//! entered when they get one. It is entered first and let go of after: a crash in between enters it again, which changes
+//! nothing.
+
+use crate::{
+    control::acts::{ActError, Acts},
+    engine::{AccountId, Credit, EntryKind, NewEntry, Refusal},
+    store::{Held, HeldCredit, Identity},
+};
+
+/// How many entries are held for one identity at most.
+pub const MOST_HELD: usize = 256;
+
+/// Whose tank credit is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payee {
+    /// This account's.
+    Account(AccountId),
+    /// This person's, whether they have an account yet or not.
+    Identity(Identity),
+}
+
+/// What became of credit from outside. All of it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deposit {
+    /// It is in the ledger.
+    Entered,
+    /// It was in the ledger, or held, before.
+    Repeated,
+    /// It is held until the person has an account.
+    Held,
+    /// The account has been deleted, which is final: it is dropped.
+    Undeliverable,
+}
+
+impl Acts {
+    /// Takes credit from outside to where it belongs, once.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::NotFound`] for the id of an account that never was, [`ActError::IdReused`], [`ActError::HeldFull`],
+    /// [`ActError::Store`]. Nothing has been entered then.
+    pub async fn deposit(&self, payee: &Payee, new: NewEntry) -> Result<Deposit, ActError> {
+        match payee {
+            Payee::Account(account) => match self.pay(account, new).await {
+                Err(ActError::Refused(Refusal::Deleted)) => Ok(Deposit::Undeliverable),
+                other => other,
+            },
+            Payee::Identity(identity) => self.deposit_for(identity, new).await,
+        }
+    }
+
+    /// Enters what is held for the owner of an account. To be called whenever an account is made for an identity, and
+    /// whenever its owner signs in: what a crash left behind is entered then. Cheap where nothing is held: one read.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Store`] and those of an account that is gone. What has not been entered is still held.
+    pub async fn welcome(&self, account: &AccountId, identity: &Identity) -> Result<(), ActError> {
+        for held in self.store.held_credit(identity, MOST_HELD).await? {
+            let (source, name) = (held.entry.source, held.entry.external_id.clone());
+            match self.pay(account, held.entry).await {
+                Ok(_) => {}
+                // The ledger has another entry of this name. It was acknowledged too, and came first.
+                Err(ActError::IdReused) => tracing::warn!(?account, "held credit is dropped: its name was used before"),
+                Err(error) => return Err(error),
+            }
+            self.store.release_credit(identity, source, &name).await?;
+        }
+        Ok(())
+    }
+
+    async fn deposit_for(&self, identity: &Identity, new: NewEntry) -> Result<Deposit, ActError> {
+        if let Some(account) = self.store.account_of(identity).await? {
+            match self.pay(&account, new.clone()).await {
+                // Deleted since. Whoever signs in next with this identity is somebody new.
+                Err(ActError::Refused(Refusal::Deleted) | ActError::NotFound(_)) => {}
+                other => return other,
+            }
+        }
+        let at = self.clock.wall();
+        let held = HeldCredit { entry: new.clone(), at };
+        let deposit = match self.store.hold_credit(identity, &held, MOST_HELD).await? {
+            Held::Kept => Deposit::Held,
+            Held::Repeated(before) if (before.entry.kind, before.entry.amount) == (new.kind, new.amount) => {
+                Deposit::Repeated
+            }
+            Held::Repeated(_) => return Err(ActError::IdReused),
+            Held::Full => return Err(ActError::HeldFull),
+        };
+        // Whoever made an account meanwhile may have looked for held credit before this was.
+        match self.store.account_of(identity).await? {
+            Some(account) => {
+                self.welcome(&account, identity).await?;
+                Ok(if deposit == Deposit::Held { Deposit::Entered } else { deposit })
+            }
+            None => Ok(deposit),
+        }
+    }
+
+    async fn pay(&self, account: &AccountId, new: NewEntry) -> Result<Deposit, ActError> {
+        let takes_back = new.kind == EntryKind::Refund && new.amount < Credit::ZERO;
+        let credited = if takes_back { self.refund(account, new).await? } else { self.credit(account, new).await? };
+        Ok(if credited.repeated { Deposit::Repeated } else { Deposit::Entered })
+    }
+}

@@ -1,0 +1,5 @@
+//! Hooks: what other services tell this one.
+
+pub mod deposits;
+pub mod secrets;
+pub mod standard;

@@ -1,0 +1,171 @@
+//! What other services tell: credit that was bought or paid back (Standard Webhooks 1.0).
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use hyper::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    control::hooks::{
+        deposits::{Deposit, Payee},
+        standard::{Delivery, Rejected},
+    },
+    engine::{AccountId, Credit, EntryKind, NewEntry, Source},
+    store::Identity,
+};
+
+use super::{
+    Shared, SharedState,
+    extract::{MAX_IDENTITY, MAX_REASON, bounded, parse_json, read_body, require_type, text},
+    instruments::Hooked,
+    openapi::HookErrors,
+    problem::{ErrorCode, Problem},
+};
+
+/// Time was bought.
+const GRANTED: &str = "credit.granted";
+/// Time was paid back.
+const REFUNDED: &str = "credit.refunded";
+
+/// What every message has.
+#[derive(Deserialize)]
+struct Envelope {
+    r#type: String,
+}
+
+/// A message about credit.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CreditMessage {
+    /// `credit.granted` or `credit.refunded`. Messages of other types are acknowledged and ignored.
+    #[serde(rename = "type")]
+    #[schema(example = "credit.granted")]
+    _type: String,
+    /// Whose credit, and how much.
+    data: CreditData,
+}
+
+/// Whose credit, and how much: `issuer` and `subject`, or `account`.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CreditData {
+    /// The identity provider.
+    issuer: Option<String>,
+    /// The person's name there.
+    subject: Option<String>,
+    /// The account's id, instead of the two.
+    account: Option<String>,
+    /// Seconds to add, or to take back: more than zero either way.
+    seconds: i64,
+    /// A note for people.
+    reason: Option<String>,
+}
+
+/// Takes credit from a sender of webhooks. The same `webhook-id` again changes nothing and is acknowledged again.
+///
+/// A refund takes what the tank has; the rest is debt that later credit pays first. Credit for a person who has no account
+/// yet is kept until they have one.
+#[utoipa::path(
+    post, path = "/hooks/credit", tag = "hooks",
+    params(
+        ("webhook-id" = String, Header, description = "The message's id, the same at every attempt: 1 to 256 visible ASCII \
+            characters without a full stop."),
+        ("webhook-timestamp" = u64, Header, description = "When this attempt was made, in seconds since 1970."),
+        ("webhook-signature" = String, Header, description = "Signatures, separated by spaces: `v1,` and the HMAC-SHA256 or \
+            `v1a,` and the Ed25519 signature of `id.timestamp.body`, in base64."),
+    ),
+    request_body = CreditMessage,
+    responses((status = 204, description = "It is durable, or of no concern here. It need not be sent again."), HookErrors),
+)]
+pub(super) async fn credit(State(shared): SharedState, request: Request) -> Result<StatusCode, Problem> {
+    let answered = try_credit(&shared, request).await;
+    shared.instruments.hooked(match &answered {
+        Ok(hooked) => *hooked,
+        Err(problem) => Hooked::Refused(problem.code()),
+    });
+    answered.map(|_| StatusCode::NO_CONTENT)
+}
+
+async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Problem> {
+    let now = shared.clock.wall();
+    let verifier = shared.hooks.current(now);
+    if verifier.is_empty() {
+        return Err(Problem::because(ErrorCode::NotFound, "no webhooks are accepted here"));
+    }
+    shared.warm()?;
+    let (parts, body) = request.into_parts();
+    let delivery = delivery(&parts.headers)?;
+    let body = read_body(shared, body).await?;
+    let tolerance = shared.hooks.tolerance();
+    verifier.verify(&delivery, &body, now, tolerance).map_err(|rejected| {
+        let detail = match rejected {
+            Rejected::Untimely => {
+                format!("`webhook-timestamp` is more than {} seconds from now", tolerance.as_secs())
+            }
+            Rejected::Unsigned => "no signature fits the body and the other headers".to_owned(),
+        };
+        Problem::because(ErrorCode::BadSignature, detail)
+    })?;
+    require_type(&parts.headers, "application/json")?;
+    let Envelope { r#type } = parse_json(&body)?;
+    let (kind, hooked) = match r#type.as_str() {
+        GRANTED => (EntryKind::Purchase, Hooked::Credited),
+        REFUNDED => (EntryKind::Refund, Hooked::Refunded),
+        _ => return Ok(Hooked::Ignored),
+    };
+    let CreditMessage { data, .. } = parse_json(&body)?;
+    let (payee, new) = data.read(kind, delivery.id())?;
+    Ok(match shared.acts.deposit(&payee, new).await? {
+        Deposit::Entered => hooked,
+        Deposit::Repeated => Hooked::Repeated,
+        Deposit::Held => Hooked::Held,
+        Deposit::Undeliverable => {
+            tracing::warn!(webhook = delivery.id(), "a credit webhook is for an account that has been deleted");
+            Hooked::Undeliverable
+        }
+    })
+}
+
+impl CreditData {
+    fn read(self, kind: EntryKind, id: &str) -> Result<(Payee, NewEntry), Problem> {
+        let payee = match (self.account, self.issuer, self.subject) {
+            (Some(account), None, None) => {
+                let account = AccountId::parse(&account);
+                Payee::Account(account.ok_or_else(|| Problem::bad_request("`account` is not an account's id"))?)
+            }
+            (None, Some(issuer), Some(subject)) => Payee::Identity(Identity {
+                issuer: text("issuer", issuer, MAX_IDENTITY)?,
+                subject: text("subject", subject, MAX_IDENTITY)?,
+            }),
+            _ => return Err(Problem::bad_request("`data` has either `issuer` and `subject`, or `account`")),
+        };
+        let seconds = bounded(self.seconds)?;
+        if seconds <= 0 {
+            return Err(Problem::bad_request("`seconds` is more than zero, for refunds too"));
+        }
+        let amount = Credit::from_secs(seconds);
+        let new = NewEntry {
+            kind,
+            amount: if kind == EntryKind::Refund { amount.negated() } else { amount },
+            source: Source::Webhook,
+            external_id: id.to_owned(),
+            reason: self.reason.map(|reason| text("reason", reason, MAX_REASON)).transpose()?,
+        };
+        Ok((payee, new))
+    }
+}
+
+/// Reads the headers. Two of one kind are refused: whoever passes them on may have checked the other one.
+fn delivery(headers: &HeaderMap) -> Result<Delivery<'_>, Problem> {
+    let only = |name: &'static str| {
+        let mut values = headers.get_all(name).iter();
+        match (values.next().map(|value| value.to_str()), values.next()) {
+            (Some(Ok(value)), None) => Ok(value),
+            (None, _) => Err(Problem::bad_request(format!("the header `{name}` is missing"))),
+            (Some(_), Some(_)) => Err(Problem::bad_request(format!("there is more than one `{name}`"))),
+            (Some(Err(_)), None) => Err(Problem::bad_request(format!("the header `{name}` is not ASCII"))),
+        }
+    };
+    let (id, timestamp, signatures) = (only("webhook-id")?, only("webhook-timestamp")?, only("webhook-signature")?);
+    Delivery::parse(id, timestamp, signatures).map_err(|malformed| Problem::bad_request(malformed.to_string()))
+}
