@@ -103,7 +103,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
         let value = match (overlay::default_of(&defaults, section.name, key.name), key.name) {
             (Some(toml::Value::Integer(default)), _) => default.to_string(),
             (Some(toml::Value::String(default)), _) => default.clone(),
-            (None, "data_dir") => "/x".to_owned(),
+            (None, "data_dir" | "secrets_file") => "/x".to_owned(),
             (None, "store") => "sqlite:/x".to_owned(),
             (None, "public_url" | "issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
@@ -111,7 +111,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             other => panic!("{name} has a default of another type: {other:?}"),
         };
         load("", &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
-        if !matches!(key.name, "data_dir" | "audience" | "client_id" | "scope") {
+        if !matches!(key.name, "data_dir" | "audience" | "client_id" | "scope" | "secrets_file") {
             let error = refusal(load("", &[(&name, "!=")], &[]));
             assert!(error.contains(&name) || error.contains(&format!("{}.{}", section.name, key.name)), "{error}");
         }

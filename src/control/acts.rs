@@ -279,7 +279,8 @@ impl Acts {
     pub async fn credit(&self, account: &AccountId, new: NewEntry) -> Result<Credited, ActError> {
         let asked = new.amount;
         // A debit may have taken less than asked.
-        self.enter(account, new, Account::credit, |entry| (asked..=Credit::ZERO).contains(&entry.amount)).await
+        let same = |entry: &Entry| entry.amount == asked || (asked..=Credit::ZERO).contains(&entry.amount);
+        self.enter(account, new, Account::credit, same).await
     }
 
     /// Takes credit back, once; what the tank does not have becomes debt, which later credit pays first.
@@ -292,8 +293,7 @@ impl Acts {
         self.enter(account, new, Account::refund, |entry| entry.amount.plus(entry.owed.negated()) == asked).await
     }
 
-    /// Enters what `rule` makes of `new`. A repeated entry must be of the same kind, and of the same amount unless
-    /// `same` says that it is what the rule made of it.
+    /// Enters what `rule` makes of `new`. A repeated entry must be of the same kind, and of the `same` amount.
     async fn enter(
         &self,
         account: &AccountId,
@@ -312,8 +312,11 @@ impl Acts {
             .await?;
         let remaining = outcome.account.remaining(&outcome.moment, policy.timeout);
         if let Some(entry) = outcome.repeated {
-            let same = entry.kind == new.kind && (entry.amount == new.amount || same(&entry));
-            return if same { Ok(Credited { entry, remaining, repeated: true }) } else { Err(ActError::IdReused) };
+            return if entry.kind == new.kind && same(&entry) {
+                Ok(Credited { entry, remaining, repeated: true })
+            } else {
+                Err(ActError::IdReused)
+            };
         }
         let entry = outcome.answer.expect("both rules enter what they are given");
         Ok(Credited { entry, remaining, repeated: false })

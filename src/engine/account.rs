@@ -117,15 +117,8 @@ pub enum EntryKind {
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Purchase,
-        Self::Reward,
-        Self::Grant,
-        Self::Usage,
-        Self::Refund,
-        Self::Expiry,
-        Self::Repayment,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Purchase, Self::Reward, Self::Grant, Self::Usage, Self::Refund, Self::Expiry, Self::Repayment];
 
     /// The name that the HTTP interface, the metrics and the store use.
     pub const fn name(self) -> &'static str {

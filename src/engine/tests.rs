@@ -49,6 +49,7 @@ fn credited(account: Account, amount: i64, name: &str) -> Account {
 #[derive(Clone, Debug)]
 enum Do {
     Credit(i64),
+    Refund(i64),
     Activate,
     End,
     Settle,
@@ -59,6 +60,7 @@ enum Do {
 fn any_do() -> impl Strategy<Value = Do> {
     prop_oneof![
         prop_oneof![-200_000i64..200_000, any::<i64>()].prop_map(Do::Credit),
+        (1..300_000i64).prop_map(Do::Refund),
         Just(Do::Activate),
         Just(Do::End),
         Just(Do::Settle),
@@ -89,6 +91,7 @@ proptest! {
     ) {
         let mut account = Account::new(AccountId::from_bytes([2; 16]));
         let (mut now, mut heard, mut sum, mut rows, mut sessions) = (at(0), at(0), 0i128, 0u64, 0u8);
+        let mut owed = 0i128;
         for act in history {
             let moment = moment(now, account.open().map(|_| Sighting::open(heard)));
             let before = account.remaining(&moment, POLICY.timeout);
@@ -105,6 +108,18 @@ proptest! {
                     };
                     Some(account.credit(&moment, &POLICY, new).unwrap())
                 }
+                Do::Refund(ms) => {
+                    let new = NewEntry {
+                        kind: EntryKind::Refund, amount: Credit::from_ms(ms).negated(), source: Source::Webhook,
+                        external_id: rows.to_string(), reason: None,
+                    };
+                    let act = account.refund(&moment, &POLICY, new).unwrap();
+                    let entry = act.entries.last().unwrap();
+                    prop_assert_eq!(entry.amount.plus(entry.owed.negated()), Credit::from_ms(ms).negated());
+                    prop_assert!(entry.amount <= Credit::ZERO && entry.owed >= Credit::ZERO);
+                    prop_assert!(entry.owed == Credit::ZERO || before == entry.amount.negated().fuel(), "all of the tank");
+                    Some(act)
+                }
                 Do::Activate => account.may_activate(&moment, &POLICY).ok().map(|_| {
                     sessions += 1;
                     account.activate(&moment, &POLICY, session(SessionId::from_bytes([sessions; 16]), now))
@@ -118,11 +133,14 @@ proptest! {
                 prop_assert_eq!(entry.number, rows);
                 prop_assert!(entry.kind != EntryKind::Usage || entry.amount <= Credit::ZERO);
                 sum += i128::from(entry.amount.as_ms());
+                owed += i128::from(entry.owed.as_ms());
             }
             let version = account.version;
             account = account.after(&act);
             prop_assert_eq!((account.version, account.entries), (version + 1, rows));
             prop_assert_eq!(i128::from(account.balance.as_ms()), sum);
+            prop_assert_eq!(i128::from(account.debt.as_ms()), owed);
+            prop_assert!(account.debt >= Credit::ZERO && account.debt <= Credit::MAX);
             prop_assert!(account.balance >= Credit::ZERO && account.balance <= Credit::MAX);
             if act.opens.is_some() { heard = now; }
             if act.entries.iter().all(|entry| entry.kind == EntryKind::Usage) {
@@ -284,4 +302,47 @@ fn a_beat_in_the_last_instant_either_extends_the_session_for_everybody_or_for_no
     for (beat, settled, life) in raced {
         assert_eq!((beat, settled), (life, life));
     }
+}
+
+#[test]
+fn credit_pays_the_debt_of_a_refund_first_and_the_ledger_alone_says_so() {
+    let entry = |kind, ms, name: &str| NewEntry {
+        kind,
+        amount: Credit::from_ms(ms),
+        source: Source::Webhook,
+        external_id: name.to_owned(),
+        reason: None,
+    };
+    let idle = moment(at(0), None);
+    let mut account = credited(Account::new(AccountId::from_bytes([2; 16])), 60_000, "c");
+    let mut ledger = Vec::new();
+    for (kind, ms, name) in [
+        (EntryKind::Refund, -100_000, "refund"),
+        (EntryKind::Purchase, 30_000, "p1"),
+        (EntryKind::Purchase, 30_000, "p2"),
+        (EntryKind::Purchase, 5_000, "p3"),
+    ] {
+        let new = entry(kind, ms, name);
+        let act =
+            if ms < 0 { account.refund(&idle, &POLICY, new) } else { account.credit(&idle, &POLICY, new) }.unwrap();
+        ledger.extend(
+            act.entries
+                .iter()
+                .map(|entry| (entry.kind, entry.amount.as_ms(), entry.owed.as_ms(), entry.external_id.clone())),
+        );
+        account = account.after(&act);
+    }
+    let row = |kind, amount, owed, name: &str| (kind, amount, owed, name.to_owned());
+    assert_eq!(
+        ledger,
+        [
+            row(EntryKind::Refund, -60_000, 40_000, "refund"),
+            row(EntryKind::Purchase, 30_000, 0, "p1"),
+            row(EntryKind::Repayment, -30_000, -30_000, "3"),
+            row(EntryKind::Purchase, 30_000, 0, "p2"),
+            row(EntryKind::Repayment, -10_000, -10_000, "5"),
+            row(EntryKind::Purchase, 5_000, 0, "p3"),
+        ]
+    );
+    assert_eq!((account.balance.as_ms(), account.debt), (25_000, Credit::ZERO));
 }

@@ -126,7 +126,9 @@ impl StoreObserver for Counting {
             Operation::Commit | Operation::CreateAccount | Operation::HoldCredit | Operation::ReleaseCredit => {
                 StoreOperation::CommitAct
             }
-            Operation::Accounts | Operation::Entry | Operation::Entries | Operation::HeldCredit => StoreOperation::ReadList,
+            Operation::Accounts | Operation::Entry | Operation::Entries | Operation::HeldCredit => {
+                StoreOperation::ReadList
+            }
             Operation::Checkpoint => StoreOperation::WriteCheckpoints,
             Operation::Recover => StoreOperation::Recover,
             Operation::Clock | Operation::KeepClock => StoreOperation::WriteMeter,

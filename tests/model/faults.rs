@@ -8,8 +8,8 @@ use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, Policy, SLICES, Source, UnixMs},
     entropy::SeededEntropy,
     store::{
-        AccountKey, ClockFact, Commit, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, Store,
-        StoreError,
+        AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
+        SessionRecord, Store, StoreError,
     },
     wire::{EndReason, HeartbeatKind, Millis, SessionId, WireVerdict},
 };
@@ -121,6 +121,15 @@ impl Store for Flaky {
     }
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
         self.read()?.session(id).await
+    }
+    async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
+        self.write()?.hold_credit(identity, held, most).await
+    }
+    async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
+        self.read()?.held_credit(identity, limit).await
+    }
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+        self.write()?.release_credit(identity, source, external_id).await
     }
     async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
         self.write()?.checkpoint(bucket, rows).await

@@ -16,7 +16,7 @@ use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};
 use crate::{
     memory_store::MemoryStore,
     reference::{Name, Reference, Refused, Word},
-    rig::{Client, Rig, WALL},
+    rig::{Client, Rig, WALL, refund},
 };
 
 const TANKS: usize = 3;
@@ -49,6 +49,7 @@ enum Do {
     Nothing,
     Activate(usize),
     Credit { tank: usize, name: u8, amount: i64 },
+    Refund { tank: usize, name: u8, amount: i64 },
     Beat { client: Index, clock: Says, held: bool },
     Replay(Index),
     Stop(Index),
@@ -92,6 +93,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => (0..TANKS).prop_map(Do::Activate),
         6 => (0..TANKS, 0..8u8, 1i64..8_000).prop_map(|(tank, name, amount)| Do::Credit { tank, name, amount }),
         3 => (0..TANKS, 0..8u8, -6_000i64..=0).prop_map(|(tank, name, amount)| Do::Credit { tank, name, amount }),
+        3 => (0..TANKS, 0..8u8, 1i64..9_000).prop_map(|(tank, name, amount)| Do::Refund { tank, name, amount }),
         10 => (any::<Index>(), any_says(), prop::bool::weighted(0.2))
             .prop_map(|(client, clock, held)| Do::Beat { client, clock, held }),
         6 => any::<Index>().prop_map(Do::Replay),
@@ -226,6 +228,7 @@ impl World {
             Do::Nothing => {}
             Do::Activate(tank) => self.activate(*tank).await,
             Do::Credit { tank, name, amount } => self.credit(*tank, *name, *amount).await,
+            Do::Refund { tank, name, amount } => self.refund(*tank, *name, *amount).await,
             Do::Beat { client, clock, held } if !self.clients.is_empty() => {
                 let life = client.index(self.clients.len());
                 let frame = self.frame(life, HeartbeatKind::Beat, clock.at(self.reference.now));
@@ -302,6 +305,15 @@ impl World {
     async fn credit(&mut self, tank: usize, name: u8, amount: i64) {
         let told = self.reference.credit(tank, name, amount);
         let got = self.rig.credit(&self.accounts[tank], amount, &name.to_string()).await;
+        assert_eq!(got.as_ref().map(|credited| credited.repeated).map_err(refused), told);
+        if let Ok(credited) = got {
+            assert_eq!(as_left(credited.remaining), self.reference.left(tank));
+        }
+    }
+
+    async fn refund(&mut self, tank: usize, name: u8, amount: i64) {
+        let told = self.reference.refund(tank, name, amount);
+        let got = self.rig.acts.refund(&self.accounts[tank], refund(amount, &name.to_string())).await;
         assert_eq!(got.as_ref().map(|credited| credited.repeated).map_err(refused), told);
         if let Ok(credited) = got {
             assert_eq!(as_left(credited.remaining), self.reference.left(tank));
@@ -420,14 +432,20 @@ impl World {
                 continue;
             }
             let entries = self.rig.store.entries(id, 0, usize::MAX).await.unwrap();
-            let names = entries.iter().map(|entry| (entry.source, entry.external_id.clone(), entry.amount.as_ms()));
-            let told = self.reference.tanks[tank].ledger.iter().map(|(name, amount)| match name {
-                Name::Credit(name) => (Source::Admin, name.to_string(), *amount),
-                Name::Usage(life) => (Source::Session, session_text(&self.clients[*life].session), *amount),
+            let names = entries
+                .iter()
+                .map(|entry| (entry.source, entry.external_id.clone(), entry.amount.as_ms(), entry.owed.as_ms()));
+            let told = self.reference.tanks[tank].ledger.iter().map(|(name, amount, owed)| match name {
+                Name::Credit(name) => (Source::Admin, name.to_string(), *amount, *owed),
+                Name::Usage(life) => (Source::Session, session_text(&self.clients[*life].session), *amount, *owed),
+                Name::Refund(name) => (Source::Webhook, name.to_string(), *amount, *owed),
+                Name::Repayment(row) => (Source::Debt, row.to_string(), *amount, *owed),
             });
             assert_eq!(names.collect::<Vec<_>>(), told.collect::<Vec<_>>(), "the ledger of tank {tank}");
             assert!(entries.iter().zip(1..).all(|(entry, number)| entry.number == number));
             assert_eq!(entries.iter().map(|entry| entry.amount.as_ms()).sum::<i64>(), owned.account.balance.as_ms());
+            assert_eq!(entries.iter().map(|entry| entry.owed.as_ms()).sum::<i64>(), owned.account.debt.as_ms());
+            assert_eq!(owned.account.debt.as_ms(), self.reference.debt(tank));
         }
     }
 

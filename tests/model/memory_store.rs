@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use gastank::{
-    engine::{Account, AccountId, Act, Checkpoint, Entry, Source, UnixMs, bucket},
+    engine::{Account, AccountId, Act, Checkpoint, Entry, NewEntry, Source, UnixMs, bucket},
     store::{
-        AccountKey, ClockFact, Commit, Edge, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, Store,
+        AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
+        SessionRecord, Store,
     },
     wire::{MeterTime, SessionId},
 };
@@ -30,6 +31,11 @@ struct Tables {
     account_keys: Vec<AccountKey>,
     edges: BTreeMap<String, Edge>,
     signing_keys: BTreeMap<String, SealedKey>,
+    held: HashMap<Identity, Vec<HeldCredit>>,
+}
+
+fn same_name(entry: &NewEntry, source: Source, external_id: &str) -> bool {
+    (entry.source, entry.external_id.as_str()) == (source, external_id)
 }
 
 impl Tables {
@@ -57,7 +63,9 @@ impl Tables {
         }
         let after = owned.account.clone();
         if act.deletes {
-            owned.identity = None;
+            if let Some(identity) = owned.identity.take() {
+                self.held.remove(&identity);
+            }
             ledger.clear();
             self.account_keys.retain(|key| key.account != act.account);
         }
@@ -201,6 +209,34 @@ impl Store for MemoryStore {
 
     async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
         Ok(self.0.lock().signing_keys.remove(kid).is_some())
+    }
+
+    async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
+        let mut tables = self.0.lock();
+        let all = tables.held.entry(identity.clone()).or_default();
+        if let Some(known) =
+            all.iter().find(|known| same_name(&known.entry, held.entry.source, &held.entry.external_id))
+        {
+            return Ok(Held::Repeated(known.clone()));
+        }
+        if all.len() >= most {
+            return Ok(Held::Full);
+        }
+        all.push(held.clone());
+        all.sort_by_key(|held| held.at);
+        Ok(Held::Kept)
+    }
+
+    async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
+        Ok(self.0.lock().held.get(identity).into_iter().flatten().take(limit).cloned().collect())
+    }
+
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+        let mut tables = self.0.lock();
+        let Some(all) = tables.held.get_mut(identity) else { return Ok(false) };
+        let before = all.len();
+        all.retain(|held| !same_name(&held.entry, source, external_id));
+        Ok(all.len() < before)
     }
 
     async fn close(&self) -> Result<()> {

@@ -18,8 +18,8 @@ pub(crate) struct Reference {
 /// An account.
 #[derive(Default)]
 pub(crate) struct Tank {
-    /// What each row of the ledger is called, and its amount.
-    pub(crate) ledger: Vec<(Name, i64)>,
+    /// What each row of the ledger is called, its amount, and what it adds to the debt.
+    pub(crate) ledger: Vec<(Name, i64, i64)>,
     /// The session whose usage is not in the ledger yet.
     pub(crate) unsettled: Option<usize>,
     pub(crate) deleted: bool,
@@ -29,6 +29,9 @@ pub(crate) struct Tank {
 pub(crate) enum Name {
     Credit(u8),
     Usage(usize),
+    Refund(u8),
+    /// What the credit in this row paid of the debt.
+    Repayment(usize),
 }
 
 /// A session.
@@ -91,8 +94,12 @@ impl Reference {
 
     pub(crate) fn left(&self, tank: usize) -> i64 {
         let tank = &self.tanks[tank];
-        let bought: i64 = tank.ledger.iter().map(|(_, amount)| amount).sum();
+        let bought: i64 = tank.ledger.iter().map(|(_, amount, _)| amount).sum();
         bought - tank.unsettled.map_or(0, |life| self.lives[life].burned)
+    }
+
+    pub(crate) fn debt(&self, tank: usize) -> i64 {
+        self.tanks[tank].ledger.iter().map(|(.., owed)| owed).sum()
     }
 
     fn left_s(&self, tank: usize) -> u32 {
@@ -150,7 +157,7 @@ impl Reference {
         let Some(life) = self.tanks[tank].unsettled else { return };
         let Some((at, _)) = self.lives[life].end else { return };
         self.tanks[tank].unsettled = None;
-        self.tanks[tank].ledger.push((Name::Usage(life), -self.lives[life].burned));
+        self.tanks[tank].ledger.push((Name::Usage(life), -self.lives[life].burned, 0));
         self.lives[life].settled = true;
         self.lives[life].grave = Some(self.left_s(tank));
         self.durable = self.durable.max(at);
@@ -201,18 +208,43 @@ impl Reference {
     /// Answers whether it was entered before.
     pub(crate) fn credit(&mut self, tank: usize, name: u8, amount: i64) -> Result<bool, Refused> {
         self.alive(tank)?;
-        if let Some((_, before)) = self.tanks[tank].ledger.iter().find(|(known, _)| *known == Name::Credit(name)) {
+        if let Some((_, before, _)) = self.tanks[tank].ledger.iter().find(|(known, ..)| *known == Name::Credit(name)) {
             let took_what_there_was = amount < 0 && (amount..=0).contains(before);
             return if *before == amount || took_what_there_was { Ok(true) } else { Err(Refused::IdReused) };
         }
         let over = self.tanks[tank].unsettled;
         self.settle(tank);
         let amount = amount.max(-self.left(tank));
-        self.tanks[tank].ledger.push((Name::Credit(name), amount));
-        if let Some(over) = over.filter(|life| self.lives[*life].settled) {
-            self.lives[over].grave = Some(self.left_s(tank)); // settled and credited at once
+        let debt = self.debt(tank);
+        let ledger = &mut self.tanks[tank].ledger;
+        ledger.push((Name::Credit(name), amount, 0));
+        if amount > 0 && debt > 0 {
+            let (row, repaid) = (ledger.len(), amount.min(debt));
+            ledger.push((Name::Repayment(row), -repaid, -repaid));
         }
+        self.settled_with(tank, over);
         Ok(false)
+    }
+
+    /// Answers whether it was entered before.
+    pub(crate) fn refund(&mut self, tank: usize, name: u8, amount: i64) -> Result<bool, Refused> {
+        self.alive(tank)?;
+        if let Some((_, took, owed)) = self.tanks[tank].ledger.iter().find(|(known, ..)| *known == Name::Refund(name)) {
+            return if took - owed == -amount { Ok(true) } else { Err(Refused::IdReused) };
+        }
+        let over = self.tanks[tank].unsettled;
+        self.settle(tank);
+        let took = amount.min(self.left(tank));
+        self.tanks[tank].ledger.push((Name::Refund(name), -took, amount - took));
+        self.settled_with(tank, over);
+        Ok(false)
+    }
+
+    /// What was settled and credited in one act is remembered with what is left after both.
+    fn settled_with(&mut self, tank: usize, over: Option<usize>) {
+        if let Some(over) = over.filter(|life| self.lives[*life].settled) {
+            self.lives[over].grave = Some(self.left_s(tank));
+        }
     }
 
     pub(crate) fn delete(&mut self, tank: usize) {

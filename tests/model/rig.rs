@@ -228,6 +228,10 @@ pub(crate) fn grant(ms: i64, name: &str) -> NewEntry {
     }
 }
 
+pub(crate) fn refund(ms: i64, name: &str) -> NewEntry {
+    NewEntry { kind: EntryKind::Refund, source: Source::Webhook, ..grant(-ms, name) }
+}
+
 fn secrets() -> SecretRing {
     SecretRing::new(SecretId::default(), secret())
 }

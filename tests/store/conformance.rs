@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use gastank::{
     engine::{Act, Credit, Entry, EntryKind, Source, UnixMs},
-    store::{AccountKey, ClockFact, Commit, Edge, Identity, SealedKey, SessionRecord, StoreError},
+    store::{AccountKey, ClockFact, Commit, Edge, Held, Identity, SealedKey, SessionRecord, StoreError},
     wire::{EndReason, MeterTime},
 };
 
@@ -42,6 +42,10 @@ macro_rules! conformance_cases {
             account_keys_come_and_go,
             edges_come_and_go,
             signing_keys_come_and_go,
+            debt_is_what_the_entries_owe,
+            credit_is_held_once_and_let_go_of_once,
+            credit_is_held_up_to_a_limit,
+            deletion_lets_go_of_what_is_held,
             text_reads_back_as_it_was_written,
             integers_read_back_up_to_their_limits,
             a_closed_store_is_unavailable,
@@ -187,7 +191,7 @@ pub(crate) async fn entries_are_unique_by_source_and_account(store: Subject) {
         let act = Act { entries: vec![entry], ..act(&account) };
         account = done(&store, &account, &act).await;
     }
-    assert_eq!(account.balance, Credit::from_ms(30));
+    assert_eq!(account.balance, Credit::from_ms(40));
     let other = made(&store, 2).await;
     done(&store, &other, &granting(&other, 10, "same")).await;
     // Names are told apart by every byte.
@@ -601,6 +605,62 @@ pub(crate) async fn signing_keys_come_and_go(store: Subject) {
     assert!(store.remove_signing_key("a").await.expect("works"));
     assert!(!store.remove_signing_key("a").await.expect("works"));
     assert_eq!(store.signing_keys().await.expect("works"), [key("b", 5, None)]);
+}
+
+pub(crate) async fn debt_is_what_the_entries_owe(store: Subject) {
+    let owing = |number, ms, owed, name| Entry { owed: Credit::from_ms(owed), ..grant(number, ms, name) };
+    let mut account = made(&store, 1).await;
+    for (ms, owed, name, debt) in [(0, 700, "a", 700), (5, 0, "b", 700), (-5, -5, "c", 695), (0, -695, "d", 0)] {
+        let entry = owing(account.entries + 1, ms, owed, name);
+        account = done(&store, &account, &Act { entries: vec![entry.clone()], ..act(&account) }).await;
+        assert_eq!(account.debt, Credit::from_ms(debt));
+        assert_eq!(store.entry(&account.id, Source::Admin, name).await.expect("works"), Some(entry));
+    }
+}
+
+pub(crate) async fn credit_is_held_once_and_let_go_of_once(store: Subject) {
+    let (ada, bob) = (identity(1), identity(2));
+    let most = 10;
+    assert_eq!(store.hold_credit(&ada, &held(5, "msg", 7), most).await.expect("works"), Held::Kept);
+    let again = store.hold_credit(&ada, &held(6, "msg", 9), most).await.expect("works");
+    assert_eq!(again, Held::Repeated(held(5, "msg", 7)));
+    assert_eq!(store.hold_credit(&ada, &held(-4, "Msg", 3), most).await.expect("works"), Held::Kept);
+    assert_eq!(store.hold_credit(&bob, &held(1, "msg", 1), most).await.expect("works"), Held::Kept);
+    let oldest_first = vec![held(-4, "Msg", 3), held(5, "msg", 7)];
+    assert_eq!(store.held_credit(&ada, most).await.expect("works"), oldest_first);
+    assert_eq!(store.held_credit(&ada, 1).await.expect("works"), oldest_first[..1]);
+    assert_eq!(store.held_credit(&identity(3), most).await.expect("works"), []);
+
+    assert!(!store.release_credit(&ada, Source::Admin, "msg").await.expect("works"));
+    assert!(store.release_credit(&ada, Source::Webhook, "msg").await.expect("works"));
+    assert!(!store.release_credit(&ada, Source::Webhook, "msg").await.expect("works"));
+    assert_eq!(store.held_credit(&ada, most).await.expect("works"), oldest_first[..1]);
+    assert_eq!(store.held_credit(&bob, most).await.expect("works"), [held(1, "msg", 1)]);
+    assert_eq!(store.account_of(&ada).await.expect("works"), None, "held credit makes no account");
+}
+
+pub(crate) async fn credit_is_held_up_to_a_limit(store: Subject) {
+    for (name, kept) in [("a", Held::Kept), ("b", Held::Kept), ("c", Held::Full), ("c", Held::Full)] {
+        assert_eq!(store.hold_credit(&identity(1), &held(5, name, 7), 2).await.expect("works"), kept);
+    }
+    let known = store.hold_credit(&identity(1), &held(5, "b", 8), 2).await.expect("works");
+    assert_eq!(known, Held::Repeated(held(5, "b", 7)), "what is held is known even when there is no room");
+    assert_eq!(store.hold_credit(&identity(2), &held(5, "c", 7), 2).await.expect("works"), Held::Kept);
+}
+
+pub(crate) async fn deletion_lets_go_of_what_is_held(store: Subject) {
+    for n in [1, 2] {
+        store.hold_credit(&identity(n), &held(5, "msg", 7), 10).await.expect("works");
+    }
+    let account = made(&store, 1).await;
+    assert_eq!(
+        store.held_credit(&identity(1), 10).await.expect("works").len(),
+        1,
+        "an account by itself changes nothing"
+    );
+    done(&store, &account, &Act { deletes: true, ..act(&account) }).await;
+    assert_eq!(store.held_credit(&identity(1), 10).await.expect("works"), []);
+    assert_eq!(store.held_credit(&identity(2), 10).await.expect("works").len(), 1);
 }
 
 pub(crate) async fn text_reads_back_as_it_was_written(store: Subject) {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use gastank::{
     engine::{
-        Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, Session, Source, TokenHash, Tokens, UnixMs,
-        session_text,
+        Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, NewEntry, Session, Source, TokenHash,
+        Tokens, UnixMs, session_text,
     },
-    store::{Commit, Identity, Store},
+    store::{Commit, HeldCredit, Identity, Store},
     wire::{EndReason, MeterTime, SessionId},
 };
 
@@ -95,6 +95,18 @@ pub(crate) fn usage(number: u64, ms: i64, session: &SessionId) -> Entry {
         reason: Some("superseded".to_owned()),
         at: wall(number),
     }
+}
+
+/// Credit from a webhook that waits for an account.
+pub(crate) fn held(ms: i64, name: &str, at: u64) -> HeldCredit {
+    let entry = NewEntry {
+        kind: if ms < 0 { EntryKind::Refund } else { EntryKind::Purchase },
+        amount: Credit::from_ms(ms),
+        source: Source::Webhook,
+        external_id: name.to_owned(),
+        reason: Some(format!("for {name}")),
+    };
+    HeldCredit { entry, at: wall(at) }
 }
 
 /// A checkpoint.

@@ -45,7 +45,9 @@ pub enum Malformed {
     #[error("`webhook-timestamp` is a whole number of seconds since 1970")]
     Timestamp,
     /// The signatures.
-    #[error("`webhook-signature` is a list of `version,signature`, separated by spaces, {MAX_SIGNATURES} bytes at most")]
+    #[error(
+        "`webhook-signature` is a list of `version,signature`, separated by spaces, {MAX_SIGNATURES} bytes at most"
+    )]
     Signatures,
 }
 
@@ -138,13 +140,7 @@ impl Verifier {
     /// # Errors
     ///
     /// [`Rejected`].
-    pub fn verify(
-        &self,
-        delivery: &Delivery<'_>,
-        body: &[u8],
-        now: UnixMs,
-        tolerance: Millis,
-    ) -> Result<(), Rejected> {
+    pub fn verify(&self, delivery: &Delivery<'_>, body: &[u8], now: UnixMs, tolerance: Millis) -> Result<(), Rejected> {
         if now.as_secs().abs_diff(delivery.sent_s) > tolerance.as_secs() {
             return Err(Rejected::Untimely);
         }
@@ -291,14 +287,12 @@ mod tests {
     fn every_secret_of_the_list_is_good() {
         let (pair, public) = pair([3; 32]);
         let (old, new) = ([1; 24], [2; 64]);
-        let text = format!(
-            "# old\nwhsec_{}\n\n  whsec_{}  \r\n{public}\n",
-            STANDARD.encode(old),
-            STANDARD_NO_PAD.encode(new)
-        );
+        let text =
+            format!("# old\nwhsec_{}\n\n  whsec_{}  \r\n{public}\n", STANDARD.encode(old), STANDARD_NO_PAD.encode(new));
         let verifier = Verifier::parse(&text).unwrap();
         assert_eq!(verifier.len(), 3);
-        for signature in [sign(&old, "a", SENT, b"x"), sign(&new, "a", SENT, b"x"), sign_publicly(&pair, "a", SENT, b"x")]
+        for signature in
+            [sign(&old, "a", SENT, b"x"), sign(&new, "a", SENT, b"x"), sign_publicly(&pair, "a", SENT, b"x")]
         {
             assert_eq!(check(&verifier, "a", SENT, &signature, b"x"), Ok(()), "{signature}");
             assert_eq!(check(&Verifier::default(), "a", SENT, &signature, b"x"), Err(Rejected::Unsigned));

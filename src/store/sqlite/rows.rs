@@ -3,9 +3,7 @@
 use rusqlite::Row;
 
 use crate::{
-    engine::{
-        Account, AccountId, Credit, End, Entry, EntryKind, NewEntry, Session, Source, TokenHash, Tokens, UnixMs,
-    },
+    engine::{Account, AccountId, Credit, End, Entry, EntryKind, NewEntry, Session, Source, TokenHash, Tokens, UnixMs},
     store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StoreError},
     wire::{EndReason, MeterTime, SessionId},
 };

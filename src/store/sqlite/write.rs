@@ -4,9 +4,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     engine::{Account, AccountId, Act, Checkpoint, End, Entry, Session, Source, UnixMs, bucket},
-    store::{
-        AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey, StoreError,
-    },
+    store::{AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey, StoreError},
     wire::{MeterTime, SessionId},
 };
 
