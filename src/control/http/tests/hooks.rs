@@ -167,7 +167,7 @@ async fn what_came_between_making_an_account_and_entering_what_was_held_is_made_
     let rig = Rig::hooked().await;
     rig.hook("m1", &granted_to("ada", 60)).await.ok();
     // The service dies right after it has made the account.
-    let identity = crate::store::Identity { issuer: "https://id.test".into(), subject: "ada".into() };
+    let identity = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
     let id = crate::engine::AccountId::from_bytes([3; 16]);
     rig.store.create_account(id, &identity, START).await.unwrap();
     rig.hook("m2", &granted_to("ada", 1)).await.ok();
@@ -179,7 +179,7 @@ async fn what_came_between_making_an_account_and_entering_what_was_held_is_made_
     let held = crate::store::HeldCredit {
         entry: crate::engine::NewEntry {
             kind: crate::engine::EntryKind::Purchase,
-            amount: crate::engine::Credit::from_secs(60),
+            amount: Credit::from_secs(60),
             source: crate::engine::Source::Webhook,
             external_id: "m1".into(),
             reason: None,

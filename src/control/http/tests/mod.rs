@@ -5,8 +5,8 @@ mod bodies;
 mod clients;
 mod description;
 mod edges;
-mod sign_in;
 mod hooks;
+mod sign_in;
 
 use std::{
     sync::{
