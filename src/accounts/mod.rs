@@ -167,3 +167,44 @@ const fn outcome_of(fault: Fault) -> SignIn {
         Fault::Signature => SignIn::Signature,
     }
 }
+
+/// What the fuzzer is shown of this module's readers.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    use super::{
+        RequiredScopes, UnixMs,
+        jwks::KeySet,
+        verify::{Algorithm, Fault, Rules, TokenType, Unverified},
+    };
+    use crate::wire::Millis;
+
+    /// Reads a token as it comes, and one that is made of a header and a payload. Whether either would count if its
+    /// signature did; and whether an algorithm without a public key was let through.
+    pub fn token(bytes: &[u8]) -> (bool, bool) {
+        let rules = Rules {
+            issuer: "https://id.example".to_owned(),
+            audience: "gastank".to_owned(),
+            scope: RequiredScopes::new("https://a.example/tank"),
+            algorithms: Algorithm::ALL.to_vec(),
+            types: TokenType::ALL.to_vec(),
+            leeway: Millis::from_secs(60),
+        };
+        let checked = |text: &str| -> Result<(), Fault> {
+            Unverified::parse(text)?.check(&rules, UnixMs::from_ms(1_700_000_000_000)).map(drop)
+        };
+        let raw = std::str::from_utf8(bytes).is_ok_and(|text| checked(text).is_ok());
+        let mut parts = bytes.splitn(2, |byte| *byte == b'\n').map(|part| URL_SAFE_NO_PAD.encode(part));
+        let (header, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let made = checked(&format!("{header}.{payload}.AA")).is_ok();
+        let names = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+        let asymmetric = Algorithm::ALL.iter().any(|algorithm| names(algorithm.name().as_bytes()) || names(b"\\u"));
+        (raw || made, made && !asymmetric)
+    }
+
+    /// Whether these bytes are a key set that can be used.
+    pub fn key_set(bytes: &[u8]) -> bool {
+        KeySet::parse(bytes).is_ok()
+    }
+}

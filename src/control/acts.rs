@@ -322,33 +322,42 @@ impl Acts {
         Ok(Credited { entry, remaining, repeated: false })
     }
 
-    /// The account of somebody who has proved who they are. Made at first sight, with `starting` credit in its tank.
+    /// The account of somebody who has proved who they are. Made at first sight, with `starting` credit in its tank and
+    /// what was held for its owner.
     ///
-    /// The credit is the one that an account may be created with: entered once, whoever asks and however often. It is
-    /// given to an account to which nothing has ever happened, so that a crash between the two does not cost anybody
-    /// theirs. A deleted account's owner is not remembered, and somebody new when they return.
+    /// The starting credit is the one that an account may be created with: entered once, whoever asks and however often.
+    /// It is given until an account is activated for the first time, so that a crash after the account was made does not
+    /// cost anybody theirs. A deleted account's owner is not remembered, and somebody new when they return.
     ///
     /// # Errors
     ///
     /// [`ActError::Store`], and those of [`Self::credit`].
     pub async fn first_sight(&self, identity: &Identity, starting: Credit) -> Result<AccountId, ActError> {
-        let known = match self.store.account_of(identity).await? {
-            Some(id) if starting <= Credit::ZERO => return Ok(id),
-            Some(id) => self.store.account(&id).await?.ok_or(ActError::NotFound("account"))?,
+        let account = match self.store.account_of(identity).await? {
+            Some(known) => known,
             None => {
                 let id = AccountId::from_bytes(draw(&*self.entropy));
-                self.store.create_account(id, identity, self.clock.wall()).await?.0
+                self.store.create_account(id, identity, self.clock.wall()).await?.0.account.id
             }
         };
-        let account = known.account.id;
-        if known.account.version == 0 && starting > Credit::ZERO {
+        if starting > Credit::ZERO && self.may_begin(&account).await? {
             match self.begin_with(&account, starting).await {
                 // An operator was faster, with another amount.
                 Ok(_) | Err(ActError::IdReused) => {}
                 Err(error) => return Err(error),
             }
         }
+        self.welcome(&account, identity).await?;
         Ok(account)
+    }
+
+    /// Whether an account has neither been activated nor begun with credit.
+    async fn may_begin(&self, account: &AccountId) -> Result<bool, ActError> {
+        let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;
+        if owned.account.session.is_some() {
+            return Ok(false);
+        }
+        Ok(self.store.entry(account, Source::Admin, CREATION).await?.is_none())
     }
 
     /// Enters the credit that an account begins with, once.

@@ -1,3 +1,8 @@
+use crate::{
+    engine::{EntryKind, NewEntry, Source},
+    store::HeldCredit,
+};
+
 use super::*;
 
 #[tokio::test]
@@ -48,7 +53,7 @@ async fn two_first_sights_at_once_make_one_account_with_one_starting_credit() {
 }
 
 #[tokio::test]
-async fn starting_credit_is_for_accounts_to_which_nothing_has_happened() {
+async fn starting_credit_is_for_accounts_that_were_never_activated() {
     let rig = Rig::new().await;
     let remaining = async |token: &str| {
         rig.public(ask("GET", "/v1/account").bearer(token)).await.ok().json()["remaining_s"].as_u64().unwrap()
@@ -63,6 +68,31 @@ async fn starting_credit_is_for_accounts_to_which_nothing_has_happened() {
     rig.activate("id:ada").await.ok();
     rig.clock.advance(Millis::from_secs(600));
     assert_eq!(remaining("id:ada").await, 510, "the session timed out; nothing was granted again");
+}
+
+#[tokio::test]
+async fn credit_that_was_held_for_somebody_is_theirs_at_first_sight_beside_the_starting_credit() {
+    let rig = Rig::new().await;
+    rig.stub.starting_credit_s.store(600, Ordering::Relaxed);
+    let identity = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
+    let entry = NewEntry {
+        kind: EntryKind::Purchase,
+        amount: Credit::from_secs(60),
+        source: Source::Webhook,
+        external_id: "msg_1".into(),
+        reason: None,
+    };
+    rig.store.hold_credit(&identity, &HeldCredit { entry, at: START }, 10).await.unwrap();
+    for _ in 0..2 {
+        let account = rig.public(ask("GET", "/v1/account").bearer("id:ada")).await.ok().json();
+        assert_eq!(account["remaining_s"], 660);
+    }
+    // As after a crash between making the account and filling it, with a purchase in between.
+    let eve = json!({"issuer": "https://id.test", "subject": "eve"});
+    let eve = rig.admin(ask("POST", "/admin/accounts").json(&eve)).await.ok().text("account");
+    let purchase = ask("POST", &format!("/admin/accounts/{eve}/credit")).header("idempotency-key", "k");
+    rig.admin(purchase.json(&json!({"seconds": 60}))).await.ok();
+    assert_eq!(rig.public(ask("GET", "/v1/account").bearer("id:eve")).await.ok().json()["remaining_s"], 660);
 }
 
 #[tokio::test]
