@@ -322,7 +322,8 @@ impl Acts {
         Ok(Credited { entry, remaining, repeated: false })
     }
 
-    /// The account of somebody who has proved who they are. Made at first sight, with `starting` credit in its tank.
+    /// The account of somebody who has proved who they are. Made at first sight, with `starting` credit in its tank and
+    /// what was [held](Self::welcome) for them.
     ///
     /// The credit is the one that an account may be created with: entered once, whoever asks and however often. It is
     /// given to an account to which nothing has ever happened, so that a crash between the two does not cost anybody
@@ -333,7 +334,10 @@ impl Acts {
     /// [`ActError::Store`], and those of [`Self::credit`].
     pub async fn first_sight(&self, identity: &Identity, starting: Credit) -> Result<AccountId, ActError> {
         let known = match self.store.account_of(identity).await? {
-            Some(id) if starting <= Credit::ZERO => return Ok(id),
+            Some(id) if starting <= Credit::ZERO => {
+                self.welcome(&id, identity).await?;
+                return Ok(id);
+            }
             Some(id) => self.store.account(&id).await?.ok_or(ActError::NotFound("account"))?,
             None => {
                 let id = AccountId::from_bytes(draw(&*self.entropy));
@@ -348,6 +352,7 @@ impl Acts {
                 Err(error) => return Err(error),
             }
         }
+        self.welcome(&account, identity).await?;
         Ok(account)
     }
 
