@@ -22,6 +22,7 @@ main() {
     install_cargo_tool cargo-fuzz "$CARGO_FUZZ"
     install_node
     install_node_modules tests/identity
+    install_node_modules tests/webhooks
 }
 
 # The commands the build and the tests call, each with the Debian package that has it.

@@ -1,6 +1,12 @@
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use crate::{
+    control::hooks::deposits::MOST_HELD,
+    engine::{AccountId, Beat, Credit, EntryKind, NewEntry, Source},
+    store::{HeldCredit, Identity},
+};
+
 use super::*;
 
 const SECRET: [u8; 32] = [5; 32];
@@ -155,7 +161,7 @@ async fn credit_for_somebody_without_an_account_waits_for_them() {
 #[tokio::test]
 async fn as_much_is_held_for_one_person_as_may_be() {
     let rig = Rig::hooked().await;
-    for n in 0..crate::control::hooks::deposits::MOST_HELD {
+    for n in 0..MOST_HELD {
         rig.hook(&format!("m{n}"), &granted_to("ada", 1)).await.ok();
     }
     rig.hook("one_more", &granted_to("ada", 1)).await.is(ErrorCode::LimitReached);
@@ -168,7 +174,7 @@ async fn what_came_between_making_an_account_and_entering_what_was_held_is_made_
     rig.hook("m1", &granted_to("ada", 60)).await.ok();
     // The service dies right after it has made the account.
     let identity = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
-    let id = crate::engine::AccountId::from_bytes([3; 16]);
+    let id = AccountId::from_bytes([3; 16]);
     rig.store.create_account(id, &identity, START).await.unwrap();
     rig.hook("m2", &granted_to("ada", 1)).await.ok();
     let account = id.to_string();
@@ -176,11 +182,11 @@ async fn what_came_between_making_an_account_and_entering_what_was_held_is_made_
     rig.admin(ask("POST", "/admin/accounts").json(&who)).await.ok();
     assert_eq!(rig.shown(&account).await["remaining_s"], 61);
     // And between entering and letting go.
-    let held = crate::store::HeldCredit {
-        entry: crate::engine::NewEntry {
-            kind: crate::engine::EntryKind::Purchase,
+    let held = HeldCredit {
+        entry: NewEntry {
+            kind: EntryKind::Purchase,
             amount: Credit::from_secs(60),
-            source: crate::engine::Source::Webhook,
+            source: Source::Webhook,
             external_id: "m1".into(),
             reason: None,
         },
@@ -196,7 +202,7 @@ async fn what_came_between_making_an_account_and_entering_what_was_held_is_made_
 async fn accounts_that_never_were_are_refused_and_deleted_ones_acknowledged() {
     let rig = Rig::hooked().await;
     let (account, _) = rig.account(10).await;
-    let nobody = crate::engine::AccountId::from_bytes([1; 16]).to_string();
+    let nobody = AccountId::from_bytes([1; 16]).to_string();
     rig.hook("m1", &granted(&nobody, 60)).await.is(ErrorCode::NotFound);
     rig.hook("m1", &granted("nonsense", 60)).await.is(ErrorCode::BadRequest);
     rig.admin(ask("DELETE", &format!("/admin/accounts/{account}"))).await.ok();
@@ -295,10 +301,23 @@ async fn the_open_session_sees_the_credit_in_its_next_ack() {
     let activation = rig.activate(&key).await.ok();
     rig.hook("m1", &granted(&account, 60)).await.ok();
     let now = Clock::now(&*rig.clock);
-    let crate::engine::Beat::Answer { ack, .. } = rig.engine.beat(&frame(&activation, HeartbeatKind::Beat, now), now)
-    else {
+    let Beat::Answer { ack, .. } = rig.engine.beat(&frame(&activation, HeartbeatKind::Beat, now), now) else {
         panic!("a good frame is answered")
     };
     let remaining = u32::from_le_bytes(ack.as_bytes()[24..28].try_into().unwrap());
     assert_eq!(remaining, 160);
+}
+
+#[tokio::test]
+async fn who_signs_in_for_the_first_time_finds_what_was_bought_before() {
+    let rig = Rig::hooked().await;
+    rig.stub.starting_credit_s.store(600, Ordering::Relaxed);
+    rig.hook("m1", &granted_to("ada", 60)).await.ok();
+    let account = || rig.public(ask("GET", "/v1/account").bearer("id:ada"));
+    for _ in 0..2 {
+        assert_eq!(account().await.ok().json()["remaining_s"], 660);
+    }
+    rig.hook("m2", &granted_to("ada", 60)).await.ok();
+    assert_eq!(rig.last_hooked(), Hooked::Credited);
+    assert_eq!(rig.activate("id:ada").await.ok().json()["remaining_s"], 720);
 }
