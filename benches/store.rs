@@ -15,7 +15,7 @@ use std::{
 };
 
 use gastank::{
-    engine::{AccountId, Act, BUCKETS, Checkpoint, Session, TokenHash, Tokens, UnixMs, bucket},
+    engine::{AccountId, Act, BUCKETS, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, UnixMs, bucket},
     store::{Commit, Identity, SqliteOptions, SqliteStore, Store},
     wire::{MeterTime, SecretId, SessionId},
 };
@@ -173,6 +173,7 @@ fn opening(account: &AccountId, expects: u64, n: u64) -> Act {
             current: TokenHash::from_bytes(hash(n, b"token")),
             previous: None,
             expires_at: UnixMs::from_ms(1_700_000_000_000),
+            status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: u32::try_from(n % (1 << 20)).unwrap_or(0) },
         },
         end: None,
     };

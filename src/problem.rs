@@ -88,6 +88,8 @@ codes! {
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests";
     /// A mistake of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR, "The service failed";
+    /// An option of a standard that the service does not have.
+    NotImplemented = "not_implemented", NOT_IMPLEMENTED, "This is not supported";
     /// The store cannot be reached or cannot write.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The store is unavailable";
     /// An identity provider is needed to tell who asks, and cannot.

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use sections::{
     ActRate, Admin, Checkpoint, Heartbeat, Hooks, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc,
-    Shutdown, Token, Udp,
+    Shutdown, StatusList, Token, Udp,
 };
 pub use values::{
     HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError,
@@ -90,6 +90,8 @@ pub struct Config {
     pub identity: Identity,
     /// Further identity providers.
     pub identity_provider: Vec<Identity>,
+    /// Token status lists.
+    pub status_list: StatusList,
     /// Limits on acts.
     pub limits: Limits,
     /// Webhooks.
@@ -269,6 +271,7 @@ impl Config {
             token: file.token,
             identity: file.identity,
             identity_provider: file.identity_provider,
+            status_list: file.status_list,
             limits: file.limits,
             hooks: file.hooks,
             log: file.log,

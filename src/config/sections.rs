@@ -13,7 +13,7 @@ use super::values::{HostPort, ListenAddr, Names, OptionalListenAddr, ProviderUrl
 use crate::accounts::ProviderSettings;
 use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::control::keys::Algorithm;
-use crate::engine::Credit;
+use crate::engine::{Credit, ListSize};
 use crate::telemetry::LogFormat;
 use crate::wire::Millis;
 
@@ -112,6 +112,7 @@ file! {
         checkpoint: Checkpoint,
         token: Token,
         identity: Identity,
+        status_list: StatusList,
         limits: Limits,
         hooks: Hooks,
         log: Log,
@@ -238,6 +239,16 @@ section! {
 }
 
 section! {
+    /// Token status lists, which tell edges of all tokens at once.
+    StatusList {
+        /// Seconds that an edge may keep a list; it is signed anew at most twice in that time.
+        ttl_s: u64 = 60;
+        /// Entries of a new list: a power of two. A list takes fifteen tokens for every sixteen entries.
+        entries: u32 = ListSize::DEFAULT.entries();
+    }
+}
+
+section! {
     /// Limits on acts: activations, renewals, deactivations. Heartbeats and verdicts of good callers have none.
     Limits {
         /// Acts a second that one account may make on average; 0 turns the limit off.
@@ -331,6 +342,21 @@ impl Token {
     /// How long before a token's end its client is told to renew.
     pub fn renew_before(&self) -> Millis {
         Millis::from_secs(self.renew_before_s.unwrap_or_else(|| (self.max_ttl_s / 4).min(900)))
+    }
+}
+
+impl StatusList {
+    /// How long an edge may keep a list.
+    pub const fn ttl(&self) -> Millis {
+        Millis::from_secs(self.ttl_s)
+    }
+
+    /// How many entries a new list has. The usual number if it cannot have what is configured, which is refused anyway.
+    pub const fn size(&self) -> ListSize {
+        match ListSize::new(self.entries) {
+            Some(size) => size,
+            None => ListSize::DEFAULT,
+        }
     }
 }
 

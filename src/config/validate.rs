@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use super::{Config, ConfigError, OptionalListenAddr, StoreUrl};
 use crate::accounts::RequiredScopes;
+use crate::engine::ListSize;
 use crate::telemetry;
 
 /// Credit that an account can begin with: ten years.
@@ -116,7 +117,11 @@ impl Config {
         let why =
             format!("every token would have to be renewed at once; stay below token.max_ttl_s ({})", token.max_ttl_s);
         let renew_before_s = token.renew_before().as_secs();
-        ensure(renew_before_s < token.max_ttl_s, "token.renew_before_s", renew_before_s, why)
+        ensure(renew_before_s < token.max_ttl_s, "token.renew_before_s", renew_before_s, why)?;
+        within("status_list.ttl_s", self.status_list.ttl_s, 1..=24 * 3600)?;
+        let entries = self.status_list.entries;
+        let why = "use a power of two from 1024 to 16777216; 1048576 is the usual one";
+        ensure(entries >= 1024 && ListSize::new(entries).is_some(), "status_list.entries", entries, why)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
 use super::{
     commits::Commits,
     keys::KeyError,
+    status::{StatusKeeper, Ticket},
     tokens::{Issuer, TokenRequest, session_of},
 };
 
@@ -127,6 +128,7 @@ pub struct Acts {
     pub(super) clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuer: Arc<Issuer>,
+    statuses: Arc<StatusKeeper>,
     commits: Arc<Commits>,
 }
 
@@ -153,10 +155,11 @@ impl Acts {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         issuer: Arc<Issuer>,
+        statuses: Arc<StatusKeeper>,
         witness: Arc<dyn Witness>,
     ) -> Self {
         let commits = Arc::new(Commits::new(Arc::clone(&engine), Arc::clone(&store), Arc::clone(&clock), witness));
-        Self { engine, store, clock, entropy, issuer, commits }
+        Self { engine, store, clock, entropy, issuer, statuses, commits }
     }
 
     /// Opens a session for an account, in place of the one that is open.
@@ -166,12 +169,13 @@ impl Acts {
     /// [`ActError::Refused`] when the tank is empty, [`ActError::NotFound`], [`ActError::Store`].
     pub async fn activate(&self, account: &AccountId, audience: &str) -> Result<Activation, ActError> {
         let policy = *self.engine.policy();
+        let mut ticket = self.statuses.draw().await?;
         let outcome = self
             .act(account, |account, moment| {
                 let remaining = account.may_activate(moment, &policy)?;
                 let (secret, _) = self.engine.secrets().current();
                 let id = SessionId::new(secret, draw(&*self.entropy));
-                let (text, tokens) = self.token(id, account.id, audience, moment.wall, remaining, None)?;
+                let (text, tokens) = self.token(id, account.id, audience, moment.wall, remaining, &mut ticket)?;
                 let session = Session {
                     id,
                     started: moment.now,
@@ -208,11 +212,13 @@ impl Acts {
         }
         let policy = *self.engine.policy();
         let presented = TokenHash::of(token.as_bytes());
+        let mut ticket = self.statuses.draw().await?;
         let outcome = self
             .act(&record.account, |account, moment| {
                 let (known, remaining) = account.may_renew(moment, &policy, session, presented)?;
                 let (text, tokens) =
-                    self.token(session, account.id, &known.audience, moment.wall, remaining, Some(presented))?;
+                    self.token(session, account.id, &known.audience, moment.wall, remaining, &mut ticket)?;
+                let tokens = Tokens { previous: Some(presented), ..tokens };
                 Ok(Decision::Write(account.renew(tokens), (text, remaining)))
             })
             .await;
@@ -443,12 +449,12 @@ impl Acts {
         audience: &str,
         now: UnixMs,
         remaining: Millis,
-        previous: Option<TokenHash>,
+        ticket: &mut Ticket,
     ) -> Result<(String, Tokens), KeyError> {
         let ttl = self.engine.policy().token_ttl(remaining);
-        let nonce = draw(&*self.entropy);
-        let issued = self.issuer.issue(&TokenRequest { session, account, audience, now, ttl, nonce })?;
-        Ok((issued.text, Tokens { current: issued.hash, previous, expires_at: issued.expires_at }))
+        let (nonce, status) = (draw(&*self.entropy), ticket.redeem());
+        let issued = self.issuer.issue(&TokenRequest { session, account, audience, now, ttl, nonce, status })?;
+        Ok((issued.text, Tokens { current: issued.hash, previous: None, expires_at: issued.expires_at, status }))
     }
 
     fn live(&self, text: String, account: &Account, moment: &Moment) -> Token {

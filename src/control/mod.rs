@@ -7,4 +7,6 @@ pub mod http;
 pub mod keyring;
 pub mod keys;
 pub mod seal;
+pub mod status;
+pub mod status_token;
 pub mod tokens;

@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{AccountId, TokenHash, UnixMs, parse_session, session_text},
+    engine::{AccountId, ListId, StatusIndex, TokenHash, UnixMs, parse_session, session_text},
     wire::{ClusterSecret, Millis, SessionId},
 };
 
@@ -19,6 +19,9 @@ use super::{
     keyring::Keyring,
     keys::{KeyError, SigningKey},
 };
+
+/// The path of the status lists on the public listener.
+pub const STATUS_LISTS: &str = "/oauth/status";
 
 const PAIRWISE_LABEL: &[u8] = b"gastank/pairwise/v1";
 /// How every payload begins; the session's id follows.
@@ -30,6 +33,8 @@ const HEAD_CHARS: usize = (FIRST_CLAIM.len() + 22) * 4 / 3;
 pub struct Issuer {
     issuer: String,
     client_id: String,
+    /// Where the status lists are; a list's id follows.
+    lists: String,
     pairwise: [u8; 32],
     keyring: Arc<Keyring>,
 }
@@ -49,6 +54,8 @@ pub struct TokenRequest<'a> {
     pub ttl: Millis,
     /// What makes it unlike every other token of the session.
     pub nonce: [u8; 8],
+    /// Where its bit is.
+    pub status: StatusIndex,
 }
 
 /// A token, as it was issued.
@@ -79,17 +86,47 @@ pub struct Claims {
     pub iat: u64,
     /// When it expires, seconds since 1970.
     pub exp: u64,
+    /// Where its status is found.
+    pub status: StatusClaim,
+}
+
+/// The claim that leads from a token to its status (draft-ietf-oauth-status-list, 6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusClaim {
+    /// In a status list.
+    pub status_list: StatusReference,
+}
+
+/// A place in a status list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReference {
+    /// The index.
+    pub idx: u32,
+    /// The list's address, which is also its `sub`.
+    pub uri: String,
 }
 
 impl Issuer {
-    /// An issuer that goes by the name `issuer`.
-    pub fn new(issuer: String, client_id: String, secret: &ClusterSecret, keyring: Arc<Keyring>) -> Self {
-        Self { issuer, client_id, pairwise: secret.derive(PAIRWISE_LABEL, b""), keyring }
+    /// An issuer that goes by the name `issuer`. Its status lists are found at `public_url`, which has no trailing slash.
+    pub fn new(
+        issuer: String,
+        client_id: String,
+        public_url: &str,
+        secret: &ClusterSecret,
+        keyring: Arc<Keyring>,
+    ) -> Self {
+        let lists = format!("{public_url}{STATUS_LISTS}/");
+        Self { issuer, client_id, lists, pairwise: secret.derive(PAIRWISE_LABEL, b""), keyring }
     }
 
     /// Its name: the `iss` of every token.
     pub fn name(&self) -> &str {
         &self.issuer
+    }
+
+    /// Where a status list is.
+    pub fn list_uri(&self, list: &ListId) -> String {
+        format!("{}{list}", self.lists)
     }
 
     /// The keys it signs with.
@@ -112,8 +149,11 @@ impl Issuer {
             client_id: self.client_id.clone(),
             iat: request.now.as_secs(),
             exp,
+            status: StatusClaim {
+                status_list: StatusReference { idx: request.status.idx, uri: self.list_uri(&request.status.list) },
+            },
         };
-        let text = sign(&self.keyring.signing(request.now), &claims)?;
+        let text = sign(&self.keyring.signing(request.now), "at+jwt", &claims, 1024)?;
         Ok(Issued { hash: TokenHash::of(text.as_bytes()), text, expires_at: UnixMs::from_ms(exp * 1000) })
     }
 
@@ -144,7 +184,13 @@ pub fn claims_of(token: &str) -> Option<Claims> {
 /// No header of ours is longer.
 const MAX_HEADER: usize = 256;
 
-fn sign(key: &SigningKey, claims: &Claims) -> Result<String, KeyError> {
+/// A JWT of type `typ` and about `length` characters.
+pub(super) fn sign(
+    key: &SigningKey,
+    typ: &'static str,
+    claims: &impl Serialize,
+    length: usize,
+) -> Result<String, KeyError> {
     #[derive(Serialize)]
     struct Header<'a> {
         typ: &'static str,
@@ -152,8 +198,8 @@ fn sign(key: &SigningKey, claims: &Claims) -> Result<String, KeyError> {
         kid: &'a str,
     }
 
-    let header = Header { typ: "at+jwt", alg: key.algorithm().name(), kid: key.kid() };
-    let mut text = String::with_capacity(768);
+    let header = Header { typ, alg: key.algorithm().name(), kid: key.kid() };
+    let mut text = String::with_capacity(length);
     URL_SAFE_NO_PAD.encode_string(json(&header), &mut text);
     text.push('.');
     URL_SAFE_NO_PAD.encode_string(json(claims), &mut text);

@@ -13,7 +13,7 @@
 
 use crate::wire::{EndReason, MeterTime, Millis, SessionId};
 
-use super::{AccountId, Credit, Life, Policy, TokenHash, UnixMs, session_text};
+use super::{AccountId, Credit, Life, Policy, StatusIndex, TokenHash, UnixMs, session_text};
 
 /// An account, as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Tokens {
     pub previous: Option<TokenHash>,
     /// When the current one expires.
     pub expires_at: UnixMs,
+    /// Where the current one's bit is.
+    pub status: StatusIndex,
 }
 
 /// How a session ended.

@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 
 use crate::wire::{BodyMac, EndReason, MeterTime, Millis, SessionId};
 
-use super::{AccountId, Life, Sighting, TokenHash, Tokens, account::lapse, register::Register};
+use super::{
+    AccountId, Life, Sighting, StatusLists, TokenHash, Tokens, account::lapse, register::Register, status_list::LiveBit,
+};
 
 /// Into how many slices the table is cut, so that it can be swept a slice at a time.
 pub const SLICES: usize = 16;
@@ -32,6 +34,8 @@ pub(super) struct HotSession {
     pub(super) started: MeterTime,
     /// The `last_seen` that is in the store; once the session has ended, the one it ended with.
     stored: AtomicU64,
+    /// The current token's bit in its status list. `None` if the list is gone, since the token has expired.
+    status: Mutex<Option<LiveBit>>,
 }
 
 /// What a new entry of the hot table starts from.
@@ -43,6 +47,7 @@ pub(super) struct HotStart {
     pub(super) runs_dry: MeterTime,
     pub(super) tokens: (TokenHash, Option<TokenHash>),
     pub(super) token_expires: MeterTime,
+    pub(super) status: Option<LiveBit>,
 }
 
 /// Whether a token is a session's.
@@ -64,6 +69,7 @@ impl HotSession {
             stored: AtomicU64::new(start.last_seen.as_ms()),
             token_expires: AtomicU64::new(start.token_expires.as_ms()),
             tokens: Mutex::new(start.tokens),
+            status: Mutex::new(start.status),
         }
     }
 
@@ -132,9 +138,24 @@ impl HotSession {
         MeterTime::from_ms(self.token_expires.load(Ordering::Relaxed))
     }
 
-    pub(super) fn retoken(&self, tokens: &Tokens, expires: MeterTime) {
+    /// The session has these tokens from now on. The bit of the one before, if it was another, says so.
+    pub(super) fn retoken(&self, tokens: &Tokens, expires: MeterTime, lists: &StatusLists) {
         *self.tokens.lock() = (tokens.current, tokens.previous);
         self.token_expires.store(expires.as_ms(), Ordering::Relaxed);
+        let mut status = self.status.lock();
+        if status.as_ref().is_some_and(|bit| bit.is_at(&tokens.status)) {
+            return;
+        }
+        if let Some(before) = status.take() {
+            before.end();
+        }
+        *status = lists.light(&tokens.status);
+        // An end that came before has put out the bit that was here then. One that comes now waits for this lock.
+        if matches!(self.register.load(), Life::Ended { .. })
+            && let Some(bit) = &*status
+        {
+            bit.end();
+        }
     }
 
     pub(super) fn matches(&self, token: &TokenHash) -> TokenMatch {
@@ -151,6 +172,9 @@ impl HotSession {
     fn seal(&self, last_seen: MeterTime, at: MeterTime, reason: EndReason) -> Result<Life, Life> {
         self.register.seal(last_seen, at, reason)?;
         self.stored.store(last_seen.as_ms(), Ordering::Release);
+        if let Some(bit) = &*self.status.lock() {
+            bit.end();
+        }
         Ok(Life::Ended { at, reason })
     }
 }

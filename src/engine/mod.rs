@@ -16,6 +16,8 @@ mod graves;
 mod hot;
 mod policy;
 mod register;
+mod shuffle;
+mod status_list;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -27,6 +29,7 @@ pub use graves::Grave;
 pub use hot::{BUCKETS, SLICES, bucket};
 pub use policy::Policy;
 pub use register::Life;
+pub use status_list::{ListId, ListSeed, ListSize, StatusIndex, StatusList, StatusLists};
 pub use units::{AccountId, Credit, TokenHash, UnixMs, parse_session, session_text};
 
 use crate::wire::{
@@ -144,12 +147,13 @@ pub struct Engine {
     secrets: SecretRing,
     hot: HotTable,
     graves: Graves,
+    lists: StatusLists,
 }
 
 impl Engine {
     /// An engine that knows no session yet and remembers up to `graves` ended ones.
     pub fn new(policy: Policy, secrets: SecretRing, graves: usize) -> Self {
-        Self { policy, secrets, hot: HotTable::new(), graves: Graves::new(graves) }
+        Self { policy, secrets, hot: HotTable::new(), graves: Graves::new(graves), lists: StatusLists::default() }
     }
 
     /// The figures it works with.
@@ -160,6 +164,11 @@ impl Engine {
     /// The secrets it checks frames with.
     pub const fn secrets(&self) -> &SecretRing {
         &self.secrets
+    }
+
+    /// The token status lists. A list must be here before the sessions whose tokens are in it.
+    pub const fn lists(&self) -> &StatusLists {
+        &self.lists
     }
 
     /// Answers a frame that came over any transport.
@@ -226,7 +235,7 @@ impl Engine {
             self.hot.with(&session.id, |hot| {
                 hot.fuel(account.balance.fuel());
                 if let Some(tokens) = &act.renews {
-                    hot.retoken(tokens, expiry(tokens, moment));
+                    hot.retoken(tokens, expiry(tokens, moment), &self.lists);
                 }
             });
         }
@@ -245,7 +254,7 @@ impl Engine {
         let Some(session) = open else { return };
         let taken_over = self.hot.with(&session.id, |hot| {
             hot.fuel(account.balance.fuel());
-            hot.retoken(&session.tokens, expiry(&session.tokens, moment));
+            hot.retoken(&session.tokens, expiry(&session.tokens, moment), &self.lists);
         });
         if taken_over.is_none() {
             self.restore(account, session.started, moment);
@@ -266,6 +275,7 @@ impl Engine {
             runs_dry: session.started.plus(account.balance.fuel()),
             tokens: (session.tokens.current, session.tokens.previous),
             token_expires: expiry(&session.tokens, moment),
+            status: self.lists.light(&session.tokens.status),
         });
         self.hot.insert(session.id, hot);
     }
@@ -291,6 +301,15 @@ impl Engine {
             }
         });
         sweep
+    }
+
+    /// Ends every session that is over, so that the status lists say what a verdict at `now` would.
+    pub fn settle(&self, now: MeterTime) {
+        for slice in 0..SLICES {
+            self.hot.visit(slice, |_, hot| {
+                hot.settle(now, self.policy.timeout);
+            });
+        }
     }
 
     /// Learns that the store keeps these.

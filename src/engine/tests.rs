@@ -21,8 +21,12 @@ const fn at(ms: u64) -> MeterTime {
 }
 
 fn session(id: SessionId, started: MeterTime) -> Session {
-    let tokens =
-        Tokens { current: TokenHash::of(id.as_bytes()), previous: None, expires_at: UnixMs::from_ms(u64::MAX) };
+    let tokens = Tokens {
+        current: TokenHash::of(id.as_bytes()),
+        previous: None,
+        expires_at: UnixMs::from_ms(u64::MAX),
+        status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
+    };
     Session { id, started, started_at: UnixMs::from_ms(0), audience: "edge".to_owned(), tokens, end: None }
 }
 
@@ -255,6 +259,7 @@ fn race<A: Send, B: Send>(
         runs_dry: at(1_000_000),
         tokens: (TokenHash::of(b"token"), None),
         token_expires: at(1_000_000),
+        status: None,
     };
     let sessions: Vec<HotSession> = (0..ROUNDS).map(|_| HotSession::new(start())).collect();
     let arrived = [AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -345,4 +350,40 @@ fn credit_pays_the_debt_of_a_refund_first_and_the_ledger_alone_says_so() {
         ]
     );
     assert_eq!((account.balance.as_ms(), account.debt), (25_000, Credit::ZERO));
+}
+
+#[test]
+fn a_renewal_that_meets_an_end_leaves_no_token_good_in_the_list() {
+    let size = ListSize::new(64).unwrap();
+    let lists = StatusLists::default();
+    let mac = ClusterSecret::from_bytes([9; 32]).session_key(&ID).body_mac();
+    for round in 0..2_000 {
+        let list =
+            std::sync::Arc::new(StatusList::new(ListId::from_bytes([1; 8]), size, &ListSeed::from_bytes([2; 32]), 0));
+        lists.insert(std::sync::Arc::clone(&list));
+        list.grant(2);
+        let (old, new) = (list.take().unwrap(), list.take().unwrap());
+        let hot = HotSession::new(HotStart {
+            account: AccountId::from_bytes([2; 16]),
+            mac: mac.clone(),
+            started: at(0),
+            last_seen: at(10),
+            runs_dry: at(1_000_000),
+            tokens: (TokenHash::of(b"token"), None),
+            token_expires: at(1_000_000),
+            status: lists.light(&old),
+        });
+        let tokens = Tokens { status: new, ..session(ID, at(0)).tokens };
+        let barrier = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                hot.retoken(&tokens, at(1_000_000), &lists);
+            });
+            barrier.wait();
+            hot.end(at(20), POLICY.timeout, EndReason::Revoked);
+        });
+        assert_eq!((list.is_invalid(old.idx), list.is_invalid(new.idx)), (Some(true), Some(true)), "round {round}");
+        assert_eq!(list.live(), 0);
+    }
 }

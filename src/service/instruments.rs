@@ -141,6 +141,11 @@ impl StoreObserver for Counting {
             | Operation::SigningKeys
             | Operation::PutSigningKey
             | Operation::RemoveSigningKey
+            | Operation::LeaseStatusList
+            | Operation::GrantStatus
+            | Operation::RetireStatusList
+            | Operation::StatusLists
+            | Operation::RemoveStatusList
             | Operation::Close => StoreOperation::Settings,
         };
         let outcome = if ok { StoreOutcome::Ok } else { StoreOutcome::Error };

@@ -29,6 +29,8 @@ use crate::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
         keyring::{KeyPolicy, Keyring, KeyringError},
+        status::{StatusKeeper, StatusPolicy},
+        status_token::StatusTokens,
         tokens::Issuer,
     },
     engine::Engine,
@@ -176,16 +178,34 @@ impl Service {
         let issuer = Arc::new(Issuer::new(
             issuer_name,
             config.token.client_id.clone(),
+            &public_url,
             secrets.current().1,
             Arc::clone(&keyring),
         ));
         let engine = Arc::new(Engine::new(config.policy(), secrets, REMEMBERED));
+        let lists = StatusPolicy { size: config.status_list.size(), ..StatusPolicy::new(config.token.max_ttl()) };
+        let keeper = StatusKeeper::open(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            lists,
+        );
+        let keeper = Arc::new(keeper.await?);
+        let statuses = Arc::new(StatusTokens::new(
+            Arc::clone(&engine),
+            Arc::clone(&clock),
+            Arc::clone(&issuer),
+            Arc::clone(&keeper),
+            config.status_list.ttl(),
+        ));
         let acts = Arc::new(Acts::new(
             Arc::clone(&engine),
             Arc::clone(&store),
             Arc::clone(&clock),
             Arc::clone(&entropy),
             Arc::clone(&issuer),
+            Arc::clone(&keeper),
             Arc::new(Counting(telemetry.clone())),
         ));
         let hooks = Arc::new(HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), clock.wall())?);
@@ -210,6 +230,7 @@ impl Service {
             issuer,
             providers: Arc::clone(&providers),
             hooks,
+            statuses,
             telemetry: telemetry.clone(),
         })
         .await?;
@@ -237,6 +258,7 @@ impl Service {
             clock,
             acts,
             keyring,
+            keeper,
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
         };

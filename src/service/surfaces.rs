@@ -14,6 +14,7 @@ use crate::{
         acts::Acts,
         hooks::secrets::HookSecrets,
         http::{AdminToken, Body, Parts as SurfaceParts, Rate, Settings, Surface},
+        status_token::StatusTokens,
         tokens::Issuer,
     },
     engine::Engine,
@@ -39,6 +40,7 @@ pub(super) struct Parts<'a> {
     pub(super) issuer: Arc<Issuer>,
     pub(super) providers: Arc<Providers>,
     pub(super) hooks: Arc<HookSecrets>,
+    pub(super) statuses: Arc<StatusTokens>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -85,6 +87,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         clock: Arc::clone(&parts.clock),
         entropy: parts.entropy,
         issuer: parts.issuer,
+        statuses: parts.statuses,
         hooks: parts.hooks,
         identity: Arc::clone(&parts.providers) as Arc<dyn Authenticator>,
         instruments: Arc::new(Dashboard {

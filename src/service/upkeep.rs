@@ -14,6 +14,7 @@ use crate::{
     control::{
         acts::{ActError, Acts},
         keyring::Keyring,
+        status::StatusKeeper,
     },
     engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
     ingest::Followup,
@@ -26,8 +27,8 @@ use crate::{
 const ROUND: Millis = Millis::from_secs(5);
 /// How often the meter's state is kept.
 const KEEP_METER: Duration = Duration::from_millis(250);
-/// How often keys whose last token has died are looked for.
-const TIDY_KEYS: Duration = Duration::from_secs(60);
+/// How often keys and status lists whose last token has died are looked for.
+const TIDY: Duration = Duration::from_secs(60);
 /// Accounts and sessions that wait to be settled or looked up; there will be another sweep for the others.
 const WAITING: usize = 8192;
 /// Acts of the upkeep that are under way at a time: enough to fill the store's commits, not to crowd out callers.
@@ -41,6 +42,7 @@ pub(super) struct Upkeep {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) acts: Arc<Acts>,
     pub(super) keyring: Arc<Keyring>,
+    pub(super) keeper: Arc<StatusKeeper>,
     pub(super) telemetry: Telemetry,
     pub(super) checkpoint_interval: Millis,
 }
@@ -86,7 +88,7 @@ impl Upkeep {
         tasks.spawn(until(stop.clone(), self.clone().sweep_for_ever(chores)));
         tasks.spawn(until(stop.clone(), self.clone().do_chores(queue)));
         tasks.spawn(until(stop.clone(), self.clone().keep_meter()));
-        tasks.spawn(until(stop.clone(), self.clone().tidy_keys()));
+        tasks.spawn(until(stop.clone(), self.clone().tidy()));
         tasks.close();
         tasks
     }
@@ -201,12 +203,15 @@ impl Upkeep {
         }
     }
 
-    async fn tidy_keys(self) {
-        let mut ticks = interval(TIDY_KEYS);
+    async fn tidy(self) {
+        let mut ticks = interval(TIDY);
         loop {
             ticks.tick().await;
             if let Err(error) = self.keyring.tidy(&*self.store, self.clock.wall()).await {
                 tracing::warn!(%error, "retired signing keys could not be dropped yet");
+            }
+            if let Err(error) = self.keeper.tidy().await {
+                tracing::warn!(%error, "status lists could not be closed or forgotten yet");
             }
         }
     }

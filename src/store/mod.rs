@@ -20,7 +20,7 @@ pub mod sqlite;
 use async_trait::async_trait;
 
 use crate::{
-    engine::{Account, AccountId, Act, Checkpoint, End, Entry, NewEntry, Source, UnixMs},
+    engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, ListSeed, ListSize, NewEntry, Source, UnixMs},
     wire::{MeterTime, SessionId},
 };
 
@@ -167,6 +167,23 @@ pub enum Held {
     Full,
 }
 
+/// A token status list that a node has leased, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusLease {
+    /// The list's id. Random, and never used again.
+    pub id: ListId,
+    /// How many entries it has.
+    pub size: ListSize,
+    /// What the order of its indices follows from.
+    pub seed: ListSeed,
+    /// How many of its numbers may have been handed out.
+    pub granted: u32,
+    /// When it was leased, on the wall clock.
+    pub leased_at: UnixMs,
+    /// When all its tokens have expired. `None` while it takes more.
+    pub retires_at: Option<UnixMs>,
+}
+
 /// A durable store. Cheap calls; all of them may be repeated.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -252,6 +269,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// Lets go of credit that was held; `false` where there is none of this name.
     async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool>;
+    /// Leases a new status list; `false` if there is one with this id, and nothing changes.
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool>;
+
+    /// Raises how many numbers of a status list may be handed out, from `from` to `to`. `false`, and nothing changes, if
+    /// it is not `from` (another had them), there is no such list, or it retires.
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool>;
+
+    /// Records when a status list retires. It takes no more tokens. `false` where there is no such list.
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool>;
+
+    /// All status lists, in no particular order.
+    async fn status_lists(&self) -> Result<Vec<StatusLease>>;
+
+    /// Forgets a status list; `false` where there is none.
+    async fn remove_status_list(&self, list: &ListId) -> Result<bool>;
 
     /// Writes everything out and lets go. Further calls answer [`StoreError::Unavailable`], but closing again is no error.
     async fn close(&self) -> Result<()>;

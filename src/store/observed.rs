@@ -8,13 +8,13 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    engine::{AccountId, Act, Checkpoint, Entry, Source, UnixMs},
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
     wire::SessionId,
 };
 
 use super::{
     AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
-    SessionRecord, Store,
+    SessionRecord, StatusLease, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -61,12 +61,17 @@ pub enum Operation {
     HoldCredit,
     HeldCredit,
     ReleaseCredit,
+    LeaseStatusList,
+    GrantStatus,
+    RetireStatusList,
+    StatusLists,
+    RemoveStatusList,
     Close,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -92,6 +97,11 @@ impl Operation {
         Self::HoldCredit,
         Self::HeldCredit,
         Self::ReleaseCredit,
+        Self::LeaseStatusList,
+        Self::GrantStatus,
+        Self::RetireStatusList,
+        Self::StatusLists,
+        Self::RemoveStatusList,
         Self::Close,
     ];
 
@@ -123,6 +133,11 @@ impl Operation {
             Self::HoldCredit => "hold_credit",
             Self::HeldCredit => "held_credit",
             Self::ReleaseCredit => "release_credit",
+            Self::LeaseStatusList => "lease_status_list",
+            Self::GrantStatus => "grant_status",
+            Self::RetireStatusList => "retire_status_list",
+            Self::StatusLists => "status_lists",
+            Self::RemoveStatusList => "remove_status_list",
             Self::Close => "close",
         }
     }
@@ -250,6 +265,26 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
 
     async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
         self.timed(Operation::ReleaseCredit, self.store.release_credit(identity, source, external_id)).await
+    }
+
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+        self.timed(Operation::LeaseStatusList, self.store.lease_status_list(lease)).await
+    }
+
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+        self.timed(Operation::GrantStatus, self.store.grant_status(list, from, to)).await
+    }
+
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+        self.timed(Operation::RetireStatusList, self.store.retire_status_list(list, at)).await
+    }
+
+    async fn status_lists(&self) -> Result<Vec<StatusLease>> {
+        self.timed(Operation::StatusLists, self.store.status_lists()).await
+    }
+
+    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+        self.timed(Operation::RemoveStatusList, self.store.remove_status_list(list)).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use gastank::{
     control::acts::ActError,
-    engine::{AccountId, Act, Checkpoint, Entry, Policy, SLICES, Source, UnixMs},
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Policy, SLICES, Source, UnixMs},
     entropy::SeededEntropy,
     store::{
         AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
-        SessionRecord, Store, StoreError,
+        SessionRecord, StatusLease, Store, StoreError,
     },
     wire::{EndReason, HeartbeatKind, Millis, SessionId, WireVerdict},
 };
@@ -172,6 +172,21 @@ impl Store for Flaky {
     }
     async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
         self.write()?.remove_signing_key(kid).await
+    }
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+        self.write()?.lease_status_list(lease).await
+    }
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+        self.write()?.grant_status(list, from, to).await
+    }
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+        self.write()?.retire_status_list(list, at).await
+    }
+    async fn status_lists(&self) -> Result<Vec<StatusLease>> {
+        self.read()?.status_lists().await
+    }
+    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+        self.write()?.remove_status_list(list).await
     }
     async fn close(&self) -> Result<()> {
         self.inner.close().await

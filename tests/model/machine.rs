@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use gastank::{
     clock::Clock,
-    control::acts::ActError,
-    engine::{AccountId, BUCKETS, Policy, Refusal, SLICES, Source, UnixMs, Verdict, bucket, session_text},
+    control::{acts::ActError, tokens::claims_of},
+    engine::{AccountId, BUCKETS, Policy, Refusal, SLICES, Source, StatusIndex, UnixMs, Verdict, bucket, session_text},
     entropy::SeededEntropy,
     store::{SqliteStore, Store},
     wire::{EndReason, FRAME_LEN, HeartbeatKind, MeterTime, Millis, WireVerdict},
@@ -16,7 +16,7 @@ use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};
 use crate::{
     memory_store::MemoryStore,
     reference::{Name, Reference, Refused, Word},
-    rig::{Client, Rig, WALL, refund},
+    rig::{Client, Rig, WALL, refund, status_of},
 };
 
 const TANKS: usize = 3;
@@ -151,6 +151,10 @@ struct World {
     frames: Vec<(usize, HeartbeatKind, u64, [u8; FRAME_LEN])>,
     /// By session.
     tallies: Vec<Tally>,
+    /// Every place in a status list that a token was given.
+    places: BTreeSet<StatusIndex>,
+    /// The latest that it was when status lists were last tidied up.
+    tidied: UnixMs,
 }
 
 /// What the service said of a session's current token.
@@ -175,8 +179,8 @@ impl World {
             accounts.push(rig.account(0).await);
         }
         let reference = Reference::new(TANKS, TIMEOUT_MS);
-        let (clients, tokens, frames, tallies) = Default::default();
-        Self { rig, reference, accounts, clients, tokens, frames, tallies }
+        let (clients, tokens, frames, tallies, places, tidied) = Default::default();
+        Self { rig, reference, accounts, clients, tokens, frames, tallies, places, tidied }
     }
 
     async fn step(&mut self, step: &Step) {
@@ -296,7 +300,7 @@ impl World {
         if let Ok(activation) = got {
             assert_eq!(as_left(activation.remaining), self.reference.left(tank));
             assert!(activation.token.expires_in <= activation.remaining);
-            self.tokens.push((self.clients.len(), activation.token.text.clone()));
+            self.issued(self.clients.len(), &activation.token.text);
             self.clients.push(Client::from(activation));
             self.tallies.push(Tally { yes: None, no: None, complete: true, lost: 0 });
         }
@@ -328,8 +332,13 @@ impl World {
         assert_eq!(got.as_ref().map(drop).map_err(refused), told);
         if let Ok(renewal) = got {
             assert_eq!(as_left(renewal.remaining), self.reference.left(self.reference.lives[life].tank));
-            self.tokens.push((life, renewal.token.text));
+            self.issued(life, &renewal.token.text);
         }
+    }
+
+    fn issued(&mut self, life: usize, token: &str) {
+        assert!(self.places.insert(status_of(token)), "no two tokens have the same place in a status list");
+        self.tokens.push((life, token.to_owned()));
     }
 
     fn frame(&mut self, life: usize, kind: HeartbeatKind, clock: u64) -> usize {
@@ -370,6 +379,8 @@ impl World {
             }
         }
         self.rig.sweep((0..SLICES).filter(|slice| wanted(*slice))).await;
+        self.tidied = self.tidied.max(self.rig.clock.wall());
+        self.rig.keeper.tidy().await.unwrap();
     }
 
     async fn crash(&mut self, outage: u64) {
@@ -393,6 +404,20 @@ impl World {
     /// Asks for the verdict of every token ever issued.
     fn watch(&mut self) {
         let mut valid = [0; TANKS];
+        // What a list says is settled by who builds it, or by who has asked for a verdict before.
+        let by_builder = self.reference.now.is_multiple_of(2);
+        if by_builder {
+            self.rig.engine.settle(self.rig.now());
+        }
+        for (life, text) in &self.tokens {
+            if !by_builder {
+                self.rig.verdict(text);
+            }
+            match self.rig.is_listed_valid(text) {
+                Some(listed) => assert_eq!(listed, self.rig.is_valid(text), "the bit of a token of session {life}"),
+                None => assert!(claims_of(text).unwrap().exp <= self.tidied.as_secs(), "a list went too early"),
+            }
+        }
         for (token, (life, text)) in self.tokens.iter().enumerate() {
             let verdict = self.rig.verdict(text);
             let got = match verdict {

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use gastank::{
-    engine::{Account, AccountId, Act, Checkpoint, Entry, NewEntry, Source, UnixMs, bucket},
+    engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, UnixMs, bucket},
     store::{
         AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
-        SessionRecord, Store,
+        SessionRecord, StatusLease, Store,
     },
     wire::{MeterTime, SessionId},
 };
@@ -31,6 +31,7 @@ struct Tables {
     account_keys: Vec<AccountKey>,
     edges: BTreeMap<String, Edge>,
     signing_keys: BTreeMap<String, SealedKey>,
+    status_lists: BTreeMap<ListId, StatusLease>,
     held: HashMap<Identity, Vec<HeldCredit>>,
 }
 
@@ -237,6 +238,38 @@ impl Store for MemoryStore {
         let before = all.len();
         all.retain(|held| !same_name(&held.entry, source, external_id));
         Ok(all.len() < before)
+    }
+
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+        let lists = &mut self.0.lock().status_lists;
+        let new = !lists.contains_key(&lease.id);
+        if new {
+            lists.insert(lease.id, lease.clone());
+        }
+        Ok(new)
+    }
+
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+        let mut tables = self.0.lock();
+        let found = tables.status_lists.get_mut(list);
+        let Some(lease) = found.filter(|lease| lease.granted == from && lease.retires_at.is_none()) else {
+            return Ok(false);
+        };
+        lease.granted = to;
+        Ok(true)
+    }
+
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+        let mut tables = self.0.lock();
+        Ok(tables.status_lists.get_mut(list).map(|lease| lease.retires_at = Some(at)).is_some())
+    }
+
+    async fn status_lists(&self) -> Result<Vec<StatusLease>> {
+        Ok(self.0.lock().status_lists.values().cloned().collect())
+    }
+
+    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+        Ok(self.0.lock().status_lists.remove(list).is_some())
     }
 
     async fn close(&self) -> Result<()> {

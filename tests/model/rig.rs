@@ -8,11 +8,12 @@ use gastank::{
         acts::{ActError, Activation, Acts, Credited, Witness},
         keyring::{KeyPolicy, Keyring},
         keys::Algorithm,
-        tokens::{Issuer, session_of},
+        status::{StatusKeeper, StatusPolicy},
+        tokens::{Issuer, claims_of, session_of},
     },
     engine::{
-        AccountId, Act, BUCKETS, Beat, Checkpoint, Credit, Engine, EntryKind, Grave, Moment, NewEntry, Policy, SLICES,
-        SecretRing, Source, Then, TokenHash, UnixMs, Verdict, bucket,
+        AccountId, Act, BUCKETS, Beat, Checkpoint, Credit, Engine, EntryKind, Grave, ListId, ListSize, Moment,
+        NewEntry, Policy, SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, UnixMs, Verdict, bucket,
     },
     entropy::{SeededEntropy, draw},
     store::{Identity, Store},
@@ -27,6 +28,7 @@ use crate::memory_store::MemoryStore;
 
 /// When the wall clocks of the tests start.
 pub(crate) const WALL: UnixMs = UnixMs::from_ms(1_800_000_000_000);
+const URL: &str = "https://gastank.test";
 pub(crate) const AUDIENCE: &str = "edge";
 const GRAVES: usize = 10_000;
 
@@ -36,6 +38,7 @@ pub(crate) struct Rig {
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) acts: Arc<Acts>,
+    pub(crate) keeper: Arc<StatusKeeper>,
     entropy: Arc<SeededEntropy>,
     policy: Policy,
 }
@@ -71,6 +74,17 @@ impl Rig {
         let clock = Arc::new(FakeClock::new(resumed, wall));
         store.keep_clock(clock.fact()).await.unwrap();
         let engine = Arc::new(Engine::new(policy, secrets(), GRAVES));
+        let issuer = issuer().await;
+        // Small, so that lists and blocks of indices come to their end within a history.
+        let lists = StatusPolicy { size: ListSize::new(64).unwrap(), block: 8, max_ttl: policy.max_ttl };
+        let keeper = StatusKeeper::open(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::clone(&entropy) as Arc<_>,
+            lists,
+        );
+        let keeper = Arc::new(keeper.await.unwrap());
         for bucket in 0..BUCKETS {
             for open in store.recover(u8::try_from(bucket).unwrap()).await.unwrap() {
                 let moment = Moment { now: resumed, wall, sighting: None };
@@ -82,10 +96,11 @@ impl Rig {
             Arc::clone(&store),
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&entropy) as Arc<_>,
-            issuer().await,
+            issuer,
+            Arc::clone(&keeper),
             Arc::new(Nobody),
         ));
-        Self { store, clock, engine, acts, entropy, policy }
+        Self { store, clock, engine, acts, keeper, entropy, policy }
     }
 
     /// The service dies and comes back after `outage`; what was not durable is gone.
@@ -165,6 +180,12 @@ impl Rig {
         self.engine.verdict(&session, &TokenHash::of(token.as_bytes()), self.now())
     }
 
+    /// Whether a token's status list says that it is good. `None` once the list is forgotten.
+    pub(crate) fn is_listed_valid(&self, token: &str) -> Option<bool> {
+        let index = status_of(token);
+        self.engine.lists().find(&index.list).map(|list| !list.is_invalid(index.idx).unwrap())
+    }
+
     pub(crate) fn is_valid(&self, token: &str) -> bool {
         matches!(self.verdict(token), Verdict::Valid { .. })
     }
@@ -218,6 +239,13 @@ impl From<Activation> for Client {
     }
 }
 
+/// Where a token says that its bit is.
+pub(crate) fn status_of(token: &str) -> StatusIndex {
+    let status = claims_of(token).unwrap().status.status_list;
+    let id = status.uri.strip_prefix(URL).unwrap().strip_prefix("/oauth/status/").unwrap();
+    StatusIndex { list: ListId::parse(id).unwrap(), idx: status.idx }
+}
+
 pub(crate) fn grant(ms: i64, name: &str) -> NewEntry {
     NewEntry {
         kind: EntryKind::Grant,
@@ -246,7 +274,7 @@ async fn issuer() -> Arc<Issuer> {
     let make = || async {
         let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Policy::default().max_ttl };
         let keyring = Keyring::open(&MemoryStore::default(), &secrets(), policy, WALL).await.unwrap();
-        Arc::new(Issuer::new("https://gastank.test".into(), "client".into(), &secret(), Arc::new(keyring)))
+        Arc::new(Issuer::new(URL.into(), "client".into(), URL, &secret(), Arc::new(keyring)))
     };
     Arc::clone(ISSUER.get_or_init(make).await)
 }

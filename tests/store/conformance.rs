@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use gastank::{
-    engine::{Act, Credit, Entry, EntryKind, Source, UnixMs},
-    store::{AccountKey, ClockFact, Commit, Edge, Held, Identity, SealedKey, SessionRecord, StoreError},
+    engine::{Act, Credit, Entry, EntryKind, ListSeed, ListSize, Source, UnixMs},
+    store::{AccountKey, ClockFact, Commit, Edge, Held, Identity, SealedKey, SessionRecord, StatusLease, StoreError},
     wire::{EndReason, MeterTime},
 };
 
@@ -46,6 +46,8 @@ macro_rules! conformance_cases {
             credit_is_held_once_and_let_go_of_once,
             credit_is_held_up_to_a_limit,
             deletion_lets_go_of_what_is_held,
+            status_lists_come_and_go,
+            of_fifty_racing_grants_one_wins,
             text_reads_back_as_it_was_written,
             integers_read_back_up_to_their_limits,
             a_closed_store_is_unavailable,
@@ -661,6 +663,63 @@ pub(crate) async fn deletion_lets_go_of_what_is_held(store: Subject) {
     done(&store, &account, &Act { deletes: true, ..act(&account) }).await;
     assert_eq!(store.held_credit(&identity(1), 10).await.expect("works"), []);
     assert_eq!(store.held_credit(&identity(2), 10).await.expect("works").len(), 1);
+}
+
+fn lease(n: u8, granted: u32) -> StatusLease {
+    StatusLease {
+        id: ListId::from_bytes([n; 8]),
+        size: ListSize::new(1 << (6 + n)).expect("a power of two"),
+        seed: ListSeed::from_bytes([n; 32]),
+        granted,
+        leased_at: wall(n.into()),
+        retires_at: None,
+    }
+}
+
+async fn status_lists(store: &Subject) -> Vec<StatusLease> {
+    let mut lists = store.status_lists().await.expect("works");
+    lists.sort_by_key(|list| list.id);
+    lists
+}
+
+pub(crate) async fn status_lists_come_and_go(store: Subject) {
+    let (one, two) = (lease(1, 8), lease(2, 0));
+    assert_eq!(status_lists(&store).await, []);
+    assert!(store.lease_status_list(&one).await.expect("works"));
+    assert!(store.lease_status_list(&two).await.expect("works"));
+    // A list that is there is not leased again, whoever asks.
+    let again = StatusLease { seed: ListSeed::from_bytes([9; 32]), granted: 0, ..one.clone() };
+    assert!(!store.lease_status_list(&again).await.expect("works"));
+    assert_eq!(status_lists(&store).await, [one.clone(), two.clone()]);
+
+    assert!(store.grant_status(&one.id, 8, 16).await.expect("works"));
+    assert!(!store.grant_status(&one.id, 8, 16).await.expect("works"), "somebody had them");
+    assert!(!store.grant_status(&lease(3, 0).id, 0, 8).await.expect("works"), "there is no such list");
+    assert!(store.retire_status_list(&one.id, wall(77)).await.expect("works"));
+    assert!(!store.grant_status(&one.id, 16, 24).await.expect("works"), "it takes no more tokens");
+    assert!(!store.retire_status_list(&lease(3, 0).id, wall(77)).await.expect("works"));
+    let retired = StatusLease { granted: 16, retires_at: Some(wall(77)), ..one.clone() };
+    assert_eq!(status_lists(&store).await, [retired, two.clone()]);
+
+    assert!(store.remove_status_list(&one.id).await.expect("works"));
+    assert!(!store.remove_status_list(&one.id).await.expect("works"));
+    assert_eq!(status_lists(&store).await, [two]);
+}
+
+pub(crate) async fn of_fifty_racing_grants_one_wins(store: Subject) {
+    let list = lease(1, 0);
+    store.lease_status_list(&list).await.expect("works");
+    let racers: Vec<_> = (0..50)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.grant_status(&list.id, 0, 8).await.expect("works") })
+        })
+        .collect();
+    let mut won = 0;
+    for racer in racers {
+        won += u32::from(racer.await.expect("no panic"));
+    }
+    assert_eq!(won, 1);
 }
 
 pub(crate) async fn text_reads_back_as_it_was_written(store: Subject) {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use gastank::{
     engine::{
-        Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, NewEntry, Session, Source, TokenHash,
-        Tokens, UnixMs, session_text,
+        Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, ListId, NewEntry, Session, Source,
+        StatusIndex, TokenHash, Tokens, UnixMs, session_text,
     },
     store::{Commit, HeldCredit, Identity, Store},
     wire::{EndReason, MeterTime, SessionId},
@@ -61,6 +61,10 @@ pub(crate) fn tokens(n: u64, previous: bool) -> Tokens {
         current: TokenHash::of(&n.to_le_bytes()),
         previous: previous.then(|| TokenHash::of(&[n.to_le_bytes(), n.to_le_bytes()].concat())),
         expires_at: wall(n + 60_000),
+        status: StatusIndex {
+            list: ListId::from_bytes(n.to_be_bytes()),
+            idx: u32::try_from(n % (1 << 20)).expect("it is small"),
+        },
     }
 }
 

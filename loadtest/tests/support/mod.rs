@@ -25,8 +25,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gastank::{
     engine::{
-        Account, AccountId, Act, Beat, Credit, Engine, EntryKind, Moment, NewEntry, Policy, SecretRing, Session,
-        Source, TokenHash, Tokens, UnixMs, session_text,
+        Account, AccountId, Act, Beat, Credit, Engine, EntryKind, ListId, Moment, NewEntry, Policy, SecretRing,
+        Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, session_text,
     },
     wire::{ClusterSecret, Millis, SecretId, SessionId},
 };
@@ -203,6 +203,7 @@ async fn activate(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
         current: TokenHash::of(&n.to_be_bytes()),
         previous: None,
         expires_at: moment.wall.plus(Millis::from_secs(3600)),
+        status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
     };
     let session =
         Session { id, started: moment.now, started_at: moment.wall, audience: "edge".to_owned(), tokens, end: None };

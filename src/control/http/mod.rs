@@ -7,6 +7,7 @@ mod admin;
 mod auth;
 mod clients;
 mod edge;
+mod encoding;
 mod extract;
 mod hooks;
 mod instruments;
@@ -14,6 +15,7 @@ mod limits;
 mod openapi;
 mod problem;
 mod shapes;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +40,7 @@ use crate::{
     wire::MeterTime,
 };
 
-use super::{acts::Acts, hooks::secrets::HookSecrets, tokens::Issuer};
+use super::{acts::Acts, hooks::secrets::HookSecrets, status_token::StatusTokens, tokens::Issuer};
 use auth::SecretHash;
 use edge::Edges;
 use instruments::Stopwatch;
@@ -72,6 +74,8 @@ pub struct Parts {
     pub identity: Arc<dyn Authenticator>,
     /// Who may send webhooks.
     pub hooks: Arc<HookSecrets>,
+    /// Publishes status lists.
+    pub statuses: Arc<StatusTokens>,
     /// Health and figures.
     pub instruments: Arc<dyn Instruments>,
     /// What is configured.
@@ -135,6 +139,7 @@ struct Shared {
     issuer: Arc<Issuer>,
     identity: Arc<dyn Authenticator>,
     hooks: Arc<HookSecrets>,
+    statuses: Arc<StatusTokens>,
     instruments: Arc<dyn Instruments>,
     settings: Settings,
     edges: Edges,
@@ -167,6 +172,7 @@ impl Surface {
             issuer: parts.issuer,
             identity: parts.identity,
             hooks: parts.hooks,
+            statuses: parts.statuses,
             instruments: parts.instruments,
             settings: parts.settings,
         });

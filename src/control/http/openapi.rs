@@ -22,11 +22,12 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::control::{keyring::JWKS_LIFETIME, keys::PublicKey};
+use crate::control::{keyring::JWKS_LIFETIME, keys::PublicKey, tokens::STATUS_LISTS};
 
 use super::{
     Shared, SharedState, admin, clients, edge, hooks,
     problem::{ErrorCode, Problem, ProblemDocument},
+    status,
 };
 
 #[derive(OpenApi)]
@@ -75,6 +76,8 @@ pub(super) fn routers() -> (Router<Arc<Shared>>, Router<Arc<Shared>>, Document) 
         .routes(routes!(clients::account))
         .routes(routes!(clients::entries))
         .routes(routes!(hooks::credit))
+        .routes(routes!(status::list))
+        .routes(routes!(status::aggregation))
         .routes(routes!(jwks))
         .routes(routes!(metadata))
         .routes(routes!(description))
@@ -118,6 +121,8 @@ struct ServerMetadata {
     jwks_uri: String,
     /// Where edges ask about tokens.
     introspection_endpoint: String,
+    /// Where edges find the addresses of all token status lists.
+    status_list_aggregation_endpoint: String,
     /// How edges prove who they are there.
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
     /// None: tokens come from activation.
@@ -137,6 +142,7 @@ async fn metadata(State(shared): SharedState) -> Answer<ServerMetadata> {
         issuer: shared.issuer.name().to_owned(),
         jwks_uri: at("/.well-known/jwks.json"),
         introspection_endpoint: at(edge::INTROSPECT),
+        status_list_aggregation_endpoint: at(STATUS_LISTS),
         introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
         response_types_supported: [],
         grant_types_supported: [],
@@ -278,6 +284,10 @@ refusals! {
     /// Of a credit webhook.
     HookErrors: BadRequest, BadSignature, NotFound, RequestTimeout, IdReused, LimitReached, BodyTooLarge,
         UnsupportedMediaType, Internal, StoreUnavailable, Overloaded, WarmingUp;
+    /// Of a status list.
+    StatusErrors: BadRequest, NotFound, Internal, NotImplemented, WarmingUp;
+    /// Of the status lists' addresses.
+    AggregationErrors: WarmingUp;
     /// Of what operators ask without a body.
     AdminErrors: BadRequest, BadCredentials, NotFound, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of what operators ask with a body.

@@ -10,7 +10,7 @@ use hyper::{
 };
 
 use crate::{
-    control::{acts::ActError, keyring::KeyringError},
+    control::{acts::ActError, keyring::KeyringError, keys::KeyError},
     engine::Refusal,
     problem::PROBLEM_JSON,
     store::StoreError,
@@ -98,6 +98,12 @@ impl From<StoreError> for Problem {
             }
             StoreError::Damaged(_) | StoreError::Refused(_) => internal(&error),
         }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        internal(&error)
     }
 }
 

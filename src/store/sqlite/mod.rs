@@ -28,13 +28,13 @@ use rusqlite::Connection;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    engine::{AccountId, Act, Checkpoint, Entry, Source, UnixMs},
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
     wire::SessionId,
 };
 
 use super::{
     AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
-    SessionRecord, Store, StoreError,
+    SessionRecord, StatusLease, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -251,6 +251,30 @@ impl Store for SqliteStore {
     async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
         let (identity, external_id) = (identity.clone(), external_id.to_owned());
         self.act(move |conn| write::release_credit(conn, &identity, source, &external_id)).await
+    }
+
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+        let lease = lease.clone();
+        self.act(move |conn| write::lease_status_list(conn, &lease)).await
+    }
+
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+        let list = *list;
+        self.act(move |conn| write::grant_status(conn, &list, from, to)).await
+    }
+
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+        let list = *list;
+        self.act(move |conn| write::retire_status_list(conn, &list, at)).await
+    }
+
+    async fn status_lists(&self) -> Result<Vec<StatusLease>> {
+        self.read(read::status_lists).await
+    }
+
+    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+        let list = *list;
+        self.act(move |conn| write::remove_status_list(conn, &list)).await
     }
 
     async fn close(&self) -> Result<()> {

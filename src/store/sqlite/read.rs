@@ -4,7 +4,10 @@ use rusqlite::{Connection, Params, Row, params};
 
 use crate::{
     engine::{Account, AccountId, Entry, NewEntry, Source},
-    store::{AccountKey, ClockFact, Edge, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord},
+    store::{
+        AccountKey, ClockFact, Edge, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord,
+        StatusLease,
+    },
     wire::SessionId,
 };
 
@@ -90,6 +93,11 @@ pub(super) fn account_keys(conn: &Connection, account: &AccountId) -> Result<Vec
 pub(super) fn edges(conn: &Connection) -> Result<Vec<Edge>> {
     const SQL: &str = "SELECT client_id, name, audience, secret_hashes, created_at FROM edges ORDER BY client_id";
     all(conn, SQL, [], rows::edge)
+}
+
+pub(super) fn status_lists(conn: &Connection) -> Result<Vec<StatusLease>> {
+    const SQL: &str = "SELECT id, entries, seed, granted, leased_at, retires_at FROM status_lists ORDER BY id";
+    all(conn, SQL, [], rows::status_lease)
 }
 
 pub(super) fn signing_keys(conn: &Connection) -> Result<Vec<SealedKey>> {

@@ -3,8 +3,11 @@
 use rusqlite::Row;
 
 use crate::{
-    engine::{Account, AccountId, Credit, End, Entry, EntryKind, NewEntry, Session, Source, TokenHash, Tokens, UnixMs},
-    store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StoreError},
+    engine::{
+        Account, AccountId, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry, Session, Source,
+        StatusIndex, TokenHash, Tokens, UnixMs,
+    },
+    store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
     wire::{EndReason, MeterTime, SessionId},
 };
 
@@ -12,13 +15,14 @@ use crate::{
 macro_rules! account_columns {
     () => {
         "a.id, a.version, a.balance, a.entries, a.deleted, a.session, a.started, a.started_at, a.audience, a.token, \
-         a.token_before, a.token_expires_at, a.end_reason, a.end_at, a.end_at_wall, a.end_last_seen, a.debt"
+         a.token_before, a.token_expires_at, a.status_list, a.status_idx, a.end_reason, a.end_at, a.end_at_wall, \
+         a.end_last_seen, a.debt"
     };
 }
 pub(super) use account_columns;
 
 /// How many columns [`account_columns`] names.
-pub(super) const ACCOUNT_WIDTH: usize = 17;
+pub(super) const ACCOUNT_WIDTH: usize = 19;
 
 /// SQLite's integers are signed; all of ours are far from where that matters.
 pub(super) fn int(value: u64) -> Result<i64> {
@@ -57,8 +61,9 @@ fn session(row: &Row<'_>) -> Result<Option<Session>> {
             current: TokenHash::from_bytes(row.get(9)?),
             previous: row.get::<_, Option<[u8; 16]>>(10)?.map(TokenHash::from_bytes),
             expires_at: wall_at(row, 11)?,
+            status: StatusIndex { list: ListId::from_bytes(row.get(12)?), idx: row.get(13)? },
         },
-        end: end(row, 12)?,
+        end: end(row, 14)?,
     }))
 }
 
@@ -152,10 +157,7 @@ pub(super) fn edge(row: &Row<'_>) -> Result<Edge> {
 
 /// A row of `kid, algorithm, sealed, created_at, signs_from, retires_at`.
 pub(super) fn sealed_key(row: &Row<'_>) -> Result<SealedKey> {
-    let retires_at = match row.get::<_, Option<i64>>(5)? {
-        Some(_) => Some(wall_at(row, 5)?),
-        None => None,
-    };
+    let retires_at = wall_if_any(row, 5)?;
     Ok(SealedKey {
         kid: row.get(0)?,
         algorithm: row.get(1)?,
@@ -164,6 +166,28 @@ pub(super) fn sealed_key(row: &Row<'_>) -> Result<SealedKey> {
         signs_from: wall_at(row, 4)?,
         retires_at,
     })
+}
+
+/// A row of `id, entries, seed, granted, leased_at, retires_at`.
+pub(super) fn status_lease(row: &Row<'_>) -> Result<StatusLease> {
+    let entries: u32 = row.get(1)?;
+    let size = ListSize::new(entries)
+        .ok_or_else(|| StoreError::Damaged(format!("a status list of {entries} entries cannot be")))?;
+    Ok(StatusLease {
+        id: ListId::from_bytes(row.get(0)?),
+        size,
+        seed: ListSeed::from_bytes(row.get(2)?),
+        granted: row.get(3)?,
+        leased_at: wall_at(row, 4)?,
+        retires_at: wall_if_any(row, 5)?,
+    })
+}
+
+fn wall_if_any(row: &Row<'_>, column: usize) -> Result<Option<UnixMs>> {
+    match row.get::<_, Option<i64>>(column)? {
+        Some(_) => wall_at(row, column).map(Some),
+        None => Ok(None),
+    }
 }
 
 pub(super) fn meter_at(row: &Row<'_>, column: usize) -> Result<MeterTime> {

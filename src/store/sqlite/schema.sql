@@ -16,6 +16,9 @@ CREATE TABLE accounts (
     token            BLOB,
     token_before     BLOB,
     token_expires_at INTEGER,
+    -- Where the token's bit is.
+    status_list      BLOB CHECK (length(status_list) = 8),
+    status_idx       INTEGER,
     end_reason       TEXT,
     end_at           INTEGER,
     end_at_wall      INTEGER,
@@ -112,6 +115,18 @@ CREATE TABLE held_credit (
     reason      TEXT,
     at          INTEGER NOT NULL,
     PRIMARY KEY (issuer, subject, source, external_id)
+) STRICT, WITHOUT ROWID;
+
+-- Token status lists. The numbers below `granted` may have been handed out; what order their indices are in follows
+-- from the seed.
+CREATE TABLE status_lists (
+    id         BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 8),
+    entries    INTEGER NOT NULL,
+    seed       BLOB    NOT NULL CHECK (length(seed) = 32),
+    granted    INTEGER NOT NULL CHECK (granted BETWEEN 0 AND entries),
+    leased_at  INTEGER NOT NULL,
+    -- When all its tokens have expired; null while it takes more.
+    retires_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE VIEW ledger AS

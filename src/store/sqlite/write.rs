@@ -3,8 +3,11 @@
 use rusqlite::{Connection, params};
 
 use crate::{
-    engine::{Account, AccountId, Act, Checkpoint, End, Entry, Session, Source, UnixMs, bucket},
-    store::{AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey, StoreError},
+    engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, Session, Source, UnixMs, bucket},
+    store::{
+        AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease,
+        StoreError,
+    },
     wire::{MeterTime, SessionId},
 };
 
@@ -187,6 +190,37 @@ pub(super) fn release_credit(
     Ok(statement.execute(params![identity.issuer, identity.subject, source.name(), external_id])? > 0)
 }
 
+pub(super) fn lease_status_list(conn: &Connection, lease: &StatusLease) -> Result<bool> {
+    let mut statement = conn.prepare_cached(
+        "INSERT OR IGNORE INTO status_lists (id, entries, seed, granted, leased_at, retires_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let new = statement.execute(params![
+        lease.id.as_bytes(),
+        lease.size.entries(),
+        lease.seed.expose_bytes(),
+        lease.granted,
+        wall(lease.leased_at)?,
+        lease.retires_at.map(wall).transpose()?
+    ])?;
+    Ok(new > 0)
+}
+
+pub(super) fn grant_status(conn: &Connection, list: &ListId, from: u32, to: u32) -> Result<bool> {
+    let mut statement = conn
+        .prepare_cached("UPDATE status_lists SET granted = ?3 WHERE id = ?1 AND granted = ?2 AND retires_at IS NULL")?;
+    Ok(statement.execute(params![list.as_bytes(), from, to])? > 0)
+}
+
+pub(super) fn retire_status_list(conn: &Connection, list: &ListId, at: UnixMs) -> Result<bool> {
+    let mut statement = conn.prepare_cached("UPDATE status_lists SET retires_at = ?2 WHERE id = ?1")?;
+    Ok(statement.execute(params![list.as_bytes(), wall(at)?])? > 0)
+}
+
+pub(super) fn remove_status_list(conn: &Connection, list: &ListId) -> Result<bool> {
+    Ok(conn.prepare_cached("DELETE FROM status_lists WHERE id = ?1")?.execute([list.as_bytes()])? > 0)
+}
+
 /// An act is decided by pure functions on the very account it is committed on, so one that does not fit is a defect
 /// of the program, and the ledger is not to pay for it.
 fn fits(account: &Account, act: &Act) -> Result<()> {
@@ -214,8 +248,9 @@ fn put_account(conn: &Connection, account: &Account) -> Result<()> {
     let end = session.and_then(|session| session.end);
     conn.prepare_cached(
         "UPDATE accounts SET version = ?2, balance = ?3, entries = ?4, deleted = ?5, session = ?6, started = ?7, \
-         started_at = ?8, audience = ?9, token = ?10, token_before = ?11, token_expires_at = ?12, end_reason = ?13, \
-         end_at = ?14, end_at_wall = ?15, end_last_seen = ?16, debt = ?17 WHERE id = ?1",
+         started_at = ?8, audience = ?9, token = ?10, token_before = ?11, token_expires_at = ?12, \
+         status_list = ?13, status_idx = ?14, end_reason = ?15, end_at = ?16, end_at_wall = ?17, end_last_seen = ?18, \
+         debt = ?19 WHERE id = ?1",
     )?
     .execute(params![
         account.id.as_bytes(),
@@ -230,6 +265,8 @@ fn put_account(conn: &Connection, account: &Account) -> Result<()> {
         session.map(|session| session.tokens.current.as_bytes()),
         session.and_then(|session| session.tokens.previous.as_ref()).map(|hash| hash.as_bytes()),
         session.map(|session| wall(session.tokens.expires_at)).transpose()?,
+        session.map(|session| session.tokens.status.list.as_bytes()),
+        session.map(|session| session.tokens.status.idx),
         end.map(|end| end.reason.name()),
         end.map(|end| meter(end.at)).transpose()?,
         end.map(|end| wall(end.at_wall)).transpose()?,

@@ -41,6 +41,8 @@ async fn every_call_is_described() {
         "GET /health/live",
         "GET /health/ready",
         "GET /metrics",
+        "GET /oauth/status",
+        "GET /oauth/status/{list}",
         "GET /openapi.json",
         "GET /v1/account",
         "GET /v1/account/entries",

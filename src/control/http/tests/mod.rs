@@ -7,6 +7,7 @@ mod description;
 mod edges;
 mod hooks;
 mod sign_in;
+mod status;
 
 use std::{
     sync::{
@@ -30,9 +31,10 @@ use crate::{
         hooks::secrets::HookSecrets,
         keyring::{KeyPolicy, Keyring},
         keys::Algorithm,
+        status::{StatusKeeper, StatusPolicy},
         tokens::Issuer,
     },
-    engine::{Act, Credit, Engine, Policy, SecretRing, UnixMs},
+    engine::{Act, Credit, Engine, ListSize, Policy, SecretRing, UnixMs},
     entropy::SeededEntropy,
     peer::Peer,
     store::{Identity, SqliteStore, Store},
@@ -214,14 +216,22 @@ impl Rig {
         let ring = || SecretRing::new(SecretId::default(), secret.clone());
         let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Millis::from_secs(86_400) };
         let keyring = Arc::new(Keyring::open(&*store, &ring(), policy, START).await.unwrap());
-        let issuer = Arc::new(Issuer::new("https://tank.test".into(), "gastank".into(), &secret, keyring));
+        let issuer =
+            Arc::new(Issuer::new("https://tank.test".into(), "gastank".into(), "https://tank.test", &secret, keyring));
         let engine = Arc::new(Engine::new(Policy::default(), ring(), 1000));
+        let lists = StatusPolicy { size: ListSize::new(256).unwrap(), ..StatusPolicy::new(Policy::default().max_ttl) };
+        let keeper =
+            StatusKeeper::open(engine.clone(), store.clone(), clock.clone(), entropy.clone(), lists).await.unwrap();
+        let keeper = Arc::new(keeper);
+        let ttl = Millis::from_secs(60);
+        let statuses = StatusTokens::new(engine.clone(), clock.clone(), issuer.clone(), keeper.clone(), ttl);
         let acts = Arc::new(Acts::new(
             engine.clone(),
             store.clone(),
             clock.clone(),
             entropy.clone(),
             issuer.clone(),
+            keeper,
             Arc::new(Nobody),
         ));
         let stub = Arc::new(Stub::default());
@@ -248,6 +258,7 @@ impl Rig {
             issuer,
             identity: stub.clone(),
             hooks: Arc::new(hooks),
+            statuses: Arc::new(statuses),
             instruments: stub.clone(),
             settings,
         };

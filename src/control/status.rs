@@ -1,0 +1,382 @@
+//! Indices for tokens: status lists are leased from the store, filled, closed, and let go.
+//!
+//! A list is leased as a whole, and what of it may be handed out is made durable in blocks before it is: no crash makes
+//! an index come back. A block is fetched before the last one has run out, so that acts do not wait for it.
+//!
+//! The life of a list: it is *current* while tokens are given indices in it; then *closed*, for as long as one of its
+//! tokens may not have expired; then forgotten. Its id is random and never comes back.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::Mutex as Gate;
+
+use crate::{
+    clock::Clock,
+    engine::{Engine, ListId, ListSeed, ListSize, StatusIndex, StatusList, UnixMs},
+    entropy::{Entropy, draw},
+    store::{StatusLease, Store, StoreError},
+    wire::Millis,
+};
+
+/// A token may be issued this long after its list was closed: the act was under way.
+const SLACK: Millis = Millis::from_secs(10 * 60);
+/// How often an id that is taken is drawn anew. Once is very unlikely.
+const DRAWS: usize = 4;
+
+/// How status lists are filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusPolicy {
+    /// How many entries a new list has.
+    pub size: ListSize,
+    /// How many indices are granted at a time: how many a crash may waste.
+    pub block: u32,
+    /// The longest a token lives.
+    pub max_ttl: Millis,
+}
+
+impl StatusPolicy {
+    /// Lists of the usual size, for tokens that live at most `max_ttl`.
+    pub const fn new(max_ttl: Millis) -> Self {
+        Self { size: ListSize::DEFAULT, block: 1024, max_ttl }
+    }
+}
+
+/// Hands out indices.
+pub struct StatusKeeper {
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    policy: StatusPolicy,
+    current: Mutex<Arc<StatusList>>,
+    /// Of closed lists, when they are forgotten.
+    retiring: Mutex<BTreeMap<ListId, UnixMs>>,
+    /// One at a time changes what is granted.
+    gate: Gate<()>,
+}
+
+/// An index for a token that is about to be issued. Goes back if it is dropped before it was used.
+#[derive(Debug)]
+pub struct Ticket {
+    list: Arc<StatusList>,
+    index: StatusIndex,
+    used: bool,
+}
+
+impl Ticket {
+    /// The index, for good. Asked again, the same: for a token in place of one that nobody was given.
+    pub const fn redeem(&mut self) -> StatusIndex {
+        self.used = true;
+        self.index
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.used {
+            self.list.give_back(self.index);
+        }
+    }
+}
+
+impl StatusKeeper {
+    /// Reads the lists from the store into the engine, where every index that may have been handed out is INVALID, and
+    /// leases one if none has room. To be done before the engine is told of sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn open(
+        engine: Arc<Engine>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        policy: StatusPolicy,
+    ) -> Result<Self, StoreError> {
+        let mut retiring = BTreeMap::new();
+        let mut current: Option<Arc<StatusList>> = None;
+        for lease in store.status_lists().await? {
+            let list = Arc::new(StatusList::new(lease.id, lease.size, &lease.seed, lease.granted));
+            engine.lists().insert(Arc::clone(&list));
+            if let Some(at) = lease.retires_at {
+                list.close();
+                retiring.insert(lease.id, at);
+            } else if current.as_ref().is_none_or(|best| room(best) < room(&list)) {
+                current = Some(list);
+            }
+        }
+        let current = match current {
+            Some(list) if room(&list) > 0 => {
+                let (granted, _) = list.granted();
+                let to = granted + room(&list).min(policy.block.max(1));
+                // Of two nodes that fall out over a list, one goes without until it needs an index.
+                if store.grant_status(&list.id(), granted, to).await? {
+                    list.grant(to);
+                }
+                list
+            }
+            _ => {
+                let list = lease(&*store, &*entropy, &policy, clock.wall()).await?;
+                engine.lists().insert(Arc::clone(&list));
+                list
+            }
+        };
+        let (current, retiring) = (Mutex::new(current), Mutex::new(retiring));
+        Ok(Self { engine, store, clock, entropy, policy, current, retiring, gate: Gate::default() })
+    }
+
+    /// An index that no token has had, in an order that nobody can foresee.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when more have to be granted and cannot be.
+    pub async fn draw(self: &Arc<Self>) -> Result<Ticket, StoreError> {
+        loop {
+            let list = Arc::clone(&self.current.lock());
+            if let Some(index) = list.take() {
+                self.fetch_early(&list);
+                return Ok(Ticket { list, index, used: false });
+            }
+            let _gate = self.gate.lock().await;
+            if self.is_out(&list) {
+                self.fetch(&list).await?;
+            }
+        }
+    }
+
+    /// The ids of the lists that have tokens which may be good.
+    pub fn listed(&self) -> Vec<ListId> {
+        let lists = self.engine.lists().all();
+        lists.iter().filter(|list| !list.is_closed() || list.live() > 0).map(|list| list.id()).collect()
+    }
+
+    /// Closes lists that have no room, and forgets those whose tokens have all expired. To be called now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; what is left to do is done the next time.
+    pub async fn tidy(&self) -> Result<(), StoreError> {
+        let now = self.clock.wall();
+        for list in self.engine.lists().all() {
+            let retires_at = self.retiring.lock().get(&list.id()).copied();
+            match retires_at {
+                Some(at) if at <= now => {
+                    self.store.remove_status_list(&list.id()).await?;
+                    self.engine.lists().remove(&list.id());
+                    self.retiring.lock().remove(&list.id());
+                }
+                Some(_) => {}
+                None if list.id() == self.current.lock().id() => {}
+                None => {
+                    list.close();
+                    let at = now.plus(self.policy.max_ttl).plus(SLACK);
+                    self.store.retire_status_list(&list.id(), at).await?;
+                    self.retiring.lock().insert(list.id(), at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `list` is current still, and has no index left.
+    fn is_out(&self, list: &Arc<StatusList>) -> bool {
+        Arc::ptr_eq(&self.current.lock(), list) && list.granted().1 == 0
+    }
+
+    /// Fetches the next block in the background when half of this one is gone.
+    fn fetch_early(self: &Arc<Self>, list: &Arc<StatusList>) {
+        let (granted, left) = list.granted();
+        if left > self.policy.block / 2 || granted == list.size().tokens() || self.gate.try_lock().is_err() {
+            return;
+        }
+        let (this, list) = (Arc::clone(self), Arc::clone(list));
+        tokio::spawn(async move {
+            let _gate = this.gate.lock().await;
+            let (_, left) = list.granted();
+            if Arc::ptr_eq(&this.current.lock(), &list)
+                && left <= this.policy.block / 2
+                && let Err(error) = this.fetch(&list).await
+            {
+                tracing::warn!(%error, "no more indices of the status list can be had yet");
+            }
+        });
+    }
+
+    /// Has more indices granted, in a new list if this one is full. To be called behind the gate.
+    async fn fetch(&self, list: &Arc<StatusList>) -> Result<(), StoreError> {
+        let (granted, _) = list.granted();
+        let more = room(list).min(self.policy.block.max(1));
+        if more > 0 && self.store.grant_status(&list.id(), granted, granted + more).await? {
+            list.grant(granted + more);
+            return Ok(());
+        }
+        // It is full, or somebody else had it: whose the next numbers are is not worth finding out.
+        let new = lease(&*self.store, &*self.entropy, &self.policy, self.clock.wall()).await?;
+        self.engine.lists().insert(Arc::clone(&new));
+        tracing::info!(list = %new.id(), "a new status list is filled");
+        *self.current.lock() = new;
+        Ok(())
+    }
+}
+
+/// How many numbers of a list have not been granted.
+fn room(list: &StatusList) -> u32 {
+    list.size().tokens() - list.granted().0
+}
+
+/// Leases a list with its first block granted.
+async fn lease(
+    store: &dyn Store,
+    entropy: &dyn Entropy,
+    policy: &StatusPolicy,
+    now: UnixMs,
+) -> Result<Arc<StatusList>, StoreError> {
+    for _ in 0..DRAWS {
+        let lease = StatusLease {
+            id: ListId::from_bytes(draw(entropy)),
+            size: policy.size,
+            seed: ListSeed::from_bytes(draw(entropy)),
+            granted: policy.block.clamp(1, policy.size.tokens()),
+            leased_at: now,
+            retires_at: None,
+        };
+        if store.lease_status_list(&lease).await? {
+            let list = StatusList::new(lease.id, lease.size, &lease.seed, 0);
+            list.grant(lease.granted);
+            return Ok(Arc::new(list));
+        }
+    }
+    Err(StoreError::Unavailable("no status list could be leased: every id that was drawn is taken".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{
+        clock::FakeClock,
+        engine::{Policy, SecretRing},
+        entropy::SeededEntropy,
+        store::SqliteStore,
+        wire::{ClusterSecret, MeterTime, SecretId},
+    };
+
+    const DAY: Millis = Millis::from_secs(86_400);
+
+    struct Node {
+        engine: Arc<Engine>,
+        store: Arc<SqliteStore>,
+        clock: Arc<FakeClock>,
+        entropy: Arc<SeededEntropy>,
+        keeper: Arc<StatusKeeper>,
+    }
+
+    impl Node {
+        async fn new() -> Self {
+            let store = Arc::new(SqliteStore::open_in_memory().unwrap());
+            let clock = Arc::new(FakeClock::new(MeterTime::ZERO, UnixMs::from_ms(1_700_000_000_000)));
+            Self::start(store, clock, Arc::new(SeededEntropy::new(5))).await
+        }
+
+        async fn start(store: Arc<SqliteStore>, clock: Arc<FakeClock>, entropy: Arc<SeededEntropy>) -> Self {
+            let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([9; 32]));
+            let engine = Arc::new(Engine::new(Policy::default(), secrets, 16));
+            let policy = StatusPolicy { size: ListSize::new(64).unwrap(), block: 8, max_ttl: DAY };
+            let keeper = StatusKeeper::open(engine.clone(), store.clone(), clock.clone(), entropy.clone(), policy)
+                .await
+                .unwrap();
+            Self { engine, store, clock, entropy, keeper: Arc::new(keeper) }
+        }
+
+        async fn crash(self) -> Self {
+            Self::start(self.store, self.clock, self.entropy).await
+        }
+    }
+
+    #[tokio::test]
+    async fn no_index_is_handed_out_twice_whatever_crashes_come_between() {
+        let mut node = Node::new().await;
+        let mut seen = BTreeSet::new();
+        for round in 0..60 {
+            for _ in 0..round % 11 {
+                assert!(seen.insert(node.keeper.draw().await.unwrap().redeem()));
+            }
+            if round % 3 == 0 {
+                node = node.crash().await;
+            }
+            if round % 7 == 0 {
+                node.keeper.tidy().await.unwrap();
+            }
+        }
+        assert!(seen.iter().map(|index| index.list).collect::<BTreeSet<_>>().len() > 3, "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn after_a_crash_all_that_may_have_been_handed_out_is_invalid() {
+        let node = Node::new().await;
+        let index = node.keeper.draw().await.unwrap().redeem();
+        let is_invalid = |node: &Node| node.engine.lists().find(&index.list).unwrap().is_invalid(index.idx);
+        assert_eq!(is_invalid(&node), Some(false));
+        let node = node.crash().await;
+        assert_eq!(is_invalid(&node), Some(true));
+    }
+
+    #[tokio::test]
+    async fn an_index_that_was_not_used_goes_back() {
+        let node = Node::new().await;
+        let index = node.keeper.draw().await.unwrap().index;
+        assert_eq!(node.keeper.draw().await.unwrap().redeem(), index);
+        assert_ne!(node.keeper.draw().await.unwrap().redeem(), index);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_full_is_closed_and_forgotten_when_its_last_token_has_expired() {
+        let node = Node::new().await;
+        let first = node.keeper.draw().await.unwrap().redeem().list;
+        while node.keeper.draw().await.unwrap().redeem().list == first {}
+        assert_eq!(node.keeper.listed().len(), 2);
+        node.keeper.tidy().await.unwrap();
+        let second = node.keeper.draw().await.unwrap().redeem().list;
+        assert_eq!(node.keeper.listed(), [second]);
+        assert!(node.engine.lists().find(&first).is_some(), "dead tokens that have not expired are looked up still");
+
+        let node = node.crash().await;
+        assert_eq!(node.keeper.listed(), [second]);
+        node.clock.advance(DAY);
+        node.keeper.tidy().await.unwrap();
+        assert!(node.engine.lists().find(&first).is_some());
+        node.clock.advance(SLACK);
+        node.keeper.tidy().await.unwrap();
+        assert!(node.engine.lists().find(&first).is_none());
+        assert_eq!(node.store.status_lists().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn without_a_store_indices_last_until_the_block_is_used_up() {
+        let node = Node::new().await;
+        node.store.close().await.unwrap();
+        let mut had = 0;
+        while let Ok(mut ticket) = node.keeper.draw().await {
+            ticket.redeem();
+            had += 1;
+        }
+        assert_eq!(had, 8);
+    }
+
+    #[tokio::test]
+    async fn many_at_once_get_one_each() {
+        let node = Node::new().await;
+        let draws: Vec<_> = (0..500)
+            .map(|_| {
+                let keeper = Arc::clone(&node.keeper);
+                tokio::spawn(async move { keeper.draw().await.unwrap().redeem() })
+            })
+            .collect();
+        let mut seen = BTreeSet::new();
+        for draw in draws {
+            assert!(seen.insert(draw.await.unwrap()));
+        }
+    }
+}
