@@ -103,6 +103,11 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     for path in ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/openapi.json"] {
         curl.json(path, path, "GET", &[], "200");
     }
+    let lists = curl.json("/oauth/status", "/oauth/status", "GET", &[], "200");
+    let list = text(&lists["status_lists"][0]);
+    let list = list.strip_prefix(&service.http()).expect("the list is at this service").to_owned();
+    let list = curl.call("/oauth/status/{list}", &list, "GET", &["--compressed"], "200");
+    assert!(list.starts_with(b"eyJ"), "{}", String::from_utf8_lossy(&list));
     for path in ["/health/live", "/health/ready", "/admin/status", "/admin/keys"] {
         curl.json(path, path, "GET", &[], "200");
     }
