@@ -100,9 +100,6 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     assert_eq!(inactive, br#"{"active":false}"#);
     curl.json("/v1/deactivate", "/v1/deactivate", "POST", &owner, "200");
 
-    let lists = curl.json("/oauth/status", "/oauth/status", "GET", &[], "200");
-    let list = text(&lists["status_lists"][0]).replace(&curl.public, "");
-    curl.call("/oauth/status/{list}", &list, "GET", &[], "200");
     // There are no secrets of senders here; signed messages have tests of their own.
     curl.json("/hooks/credit", "/hooks/credit", "POST", &with("{}"), "404");
     for path in ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/openapi.json"] {
