@@ -7,4 +7,5 @@ pub mod http;
 pub mod keyring;
 pub mod keys;
 pub mod seal;
+pub mod secrets;
 pub mod tokens;

@@ -20,7 +20,6 @@ use super::{
     keys::{KeyError, SigningKey},
 };
 
-const PAIRWISE_LABEL: &[u8] = b"gastank/pairwise/v1";
 /// How every payload begins; the session's id follows.
 const FIRST_CLAIM: &[u8] = br#"{"jti":""#;
 /// Characters of base64url that hold [`FIRST_CLAIM`] and a session id.
@@ -30,7 +29,7 @@ const HEAD_CHARS: usize = (FIRST_CLAIM.len() + 22) * 4 / 3;
 pub struct Issuer {
     issuer: String,
     client_id: String,
-    pairwise: [u8; 32],
+    pairwise: ClusterSecret,
     keyring: Arc<Keyring>,
 }
 
@@ -83,8 +82,8 @@ pub struct Claims {
 
 impl Issuer {
     /// An issuer that goes by the name `issuer`.
-    pub fn new(issuer: String, client_id: String, secret: &ClusterSecret, keyring: Arc<Keyring>) -> Self {
-        Self { issuer, client_id, pairwise: secret.derive(PAIRWISE_LABEL, b""), keyring }
+    pub fn new(issuer: String, client_id: String, keyring: Arc<Keyring>) -> Self {
+        Self { issuer, client_id, pairwise: keyring.pairwise(), keyring }
     }
 
     /// Its name: the `iss` of every token.
@@ -119,8 +118,7 @@ impl Issuer {
 
     /// The account's name at an edge.
     fn subject(&self, audience: &str, account: &AccountId) -> String {
-        let key = ClusterSecret::from_bytes(self.pairwise);
-        let name = key.derive(account.as_bytes(), audience.as_bytes());
+        let name = self.pairwise.derive(account.as_bytes(), audience.as_bytes());
         URL_SAFE_NO_PAD.encode(&name[..18])
     }
 }

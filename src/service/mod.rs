@@ -29,6 +29,7 @@ use crate::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
         keyring::{KeyPolicy, Keyring, KeyringError},
+        secrets::Secrets,
         tokens::Issuer,
     },
     engine::Engine,
@@ -173,13 +174,15 @@ impl Service {
             .map_or_else(|| format!("http://{}", listening.http), |url| url.as_str().to_owned());
         let issuer_name =
             config.token.issuer.as_ref().map_or_else(|| public_url.clone(), |url| url.as_str().to_owned());
-        let issuer = Arc::new(Issuer::new(
-            issuer_name,
-            config.token.client_id.clone(),
-            secrets.current().1,
-            Arc::clone(&keyring),
-        ));
+        let issuer = Arc::new(Issuer::new(issuer_name, config.token.client_id.clone(), Arc::clone(&keyring)));
         let engine = Arc::new(Engine::new(config.policy(), secrets, REMEMBERED));
+        let secrets = Arc::new(Secrets::new(
+            Arc::clone(&engine),
+            Arc::clone(&keyring),
+            Arc::clone(&store),
+            Arc::clone(&entropy),
+            Arc::new(home.secret_lines()),
+        ));
         let acts = Arc::new(Acts::new(
             Arc::clone(&engine),
             Arc::clone(&store),
@@ -210,6 +213,7 @@ impl Service {
             issuer,
             providers: Arc::clone(&providers),
             hooks,
+            secrets: Arc::clone(&secrets),
             telemetry: telemetry.clone(),
         })
         .await?;
@@ -237,6 +241,8 @@ impl Service {
             clock,
             acts,
             keyring,
+            secrets,
+            rotate_keys: config.token.rotate_keys(),
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
         };

@@ -14,6 +14,7 @@ use crate::{
         acts::Acts,
         hooks::secrets::HookSecrets,
         http::{AdminToken, Body, Parts as SurfaceParts, Rate, Settings, Surface},
+        secrets::Secrets,
         tokens::Issuer,
     },
     engine::Engine,
@@ -39,6 +40,7 @@ pub(super) struct Parts<'a> {
     pub(super) issuer: Arc<Issuer>,
     pub(super) providers: Arc<Providers>,
     pub(super) hooks: Arc<HookSecrets>,
+    pub(super) secrets: Arc<Secrets>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -93,6 +95,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
             clock: parts.clock,
             providers: parts.providers,
         }),
+        secrets: parts.secrets,
         settings,
     })
     .await?;

@@ -246,7 +246,7 @@ async fn issuer() -> Arc<Issuer> {
     let make = || async {
         let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Policy::default().max_ttl };
         let keyring = Keyring::open(&MemoryStore::default(), &secrets(), policy, WALL).await.unwrap();
-        Arc::new(Issuer::new("https://gastank.test".into(), "client".into(), &secret(), Arc::new(keyring)))
+        Arc::new(Issuer::new("https://gastank.test".into(), "client".into(), Arc::new(keyring)))
     };
     Arc::clone(ISSUER.get_or_init(make).await)
 }
