@@ -11,6 +11,7 @@ mod extract;
 mod hooks;
 mod instruments;
 mod limits;
+mod lookups;
 mod openapi;
 mod problem;
 mod shapes;
@@ -38,11 +39,12 @@ use crate::{
     wire::MeterTime,
 };
 
-use super::{acts::Acts, hooks::secrets::HookSecrets, tokens::Issuer};
+use super::{acts::Acts, hooks::secrets::HookSecrets, secrets::Secrets, tokens::Issuer};
 use auth::SecretHash;
 use edge::Edges;
 use instruments::Stopwatch;
 use limits::Limits;
+use lookups::Lookups;
 
 pub use crate::problem::Code as ErrorCode;
 pub use instruments::{Activated, Hooked, Instruments, Phase, Told};
@@ -72,6 +74,8 @@ pub struct Parts {
     pub identity: Arc<dyn Authenticator>,
     /// Who may send webhooks.
     pub hooks: Arc<HookSecrets>,
+    /// Keeps the cluster secrets.
+    pub secrets: Arc<Secrets>,
     /// Health and figures.
     pub instruments: Arc<dyn Instruments>,
     /// What is configured.
@@ -135,8 +139,10 @@ struct Shared {
     issuer: Arc<Issuer>,
     identity: Arc<dyn Authenticator>,
     hooks: Arc<HookSecrets>,
+    secrets: Arc<Secrets>,
     instruments: Arc<dyn Instruments>,
     settings: Settings,
+    lookups: Lookups,
     edges: Edges,
     limits: Limits,
     started: MeterTime,
@@ -167,6 +173,8 @@ impl Surface {
             issuer: parts.issuer,
             identity: parts.identity,
             hooks: parts.hooks,
+            secrets: parts.secrets,
+            lookups: Lookups::new(),
             instruments: parts.instruments,
             settings: parts.settings,
         });
