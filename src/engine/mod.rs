@@ -145,8 +145,7 @@ impl SecretRing {
     pub fn free(&self) -> Option<SecretId> {
         let count = SecretId::COUNT;
         let after = (1..count).map(|step| (usize::from(self.current.get()) + step) % count);
-        let free = after.filter_map(|id| SecretId::new(u8::try_from(id).ok()?)).find(|id| self.find(*id).is_none());
-        free
+        after.filter_map(|id| SecretId::new(u8::try_from(id).ok()?)).find(|id| self.find(*id).is_none())
     }
 
     /// The id and the secret that new sessions use.

@@ -129,7 +129,7 @@ pub(super) struct SecretLines(PathBuf);
 
 impl SecretFile for SecretLines {
     fn keep(&self, ring: &SecretRing) -> io::Result<()> {
-        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE as usize));
+        let mut text = Zeroizing::new(String::with_capacity(SecretId::COUNT * 64));
         for (id, secret) in ring.iter() {
             text.push_str(&id.get().to_string());
             text.push(' ');

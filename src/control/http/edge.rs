@@ -99,7 +99,7 @@ impl Edges {
     }
 }
 
-/// What is asked of a token.
+/// What is asked of a token. With `client_secret_post`, `client_id` and `client_secret` are parameters beside it.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
@@ -110,10 +110,6 @@ pub(super) struct IntrospectForm {
     token: String,
     /// Accepted, and without effect.
     token_type_hint: Option<String>,
-    /// The edge's client id, unless it is in the `Authorization` header.
-    client_id: Option<String>,
-    /// The edge's client secret, unless it is in the `Authorization` header.
-    client_secret: Option<String>,
 }
 
 /// What an edge is told. All but `active` is there only for a token that is good.
@@ -212,7 +208,7 @@ where
     }
 }
 
-/// What is to be revoked.
+/// What is to be revoked. With `client_secret_post`, `client_id` and `client_secret` are parameters beside it.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
@@ -223,10 +219,6 @@ pub(super) struct RevokeForm {
     token: String,
     /// Accepted, and without effect.
     token_type_hint: Option<String>,
-    /// The edge's client id, unless it is in the `Authorization` header.
-    client_id: Option<String>,
-    /// The edge's client secret, unless it is in the `Authorization` header.
-    client_secret: Option<String>,
 }
 
 /// Ends the session of a token, at once and for good (RFC 7009). A token that is not good, or is for another edge, is

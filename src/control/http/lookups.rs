@@ -21,10 +21,13 @@ const AT_ONCE: usize = 64;
 /// How long it is remembered that there is no such session.
 const MEMORY: Millis = Millis::from_secs(60);
 
+/// A session that there is not, and how long that is remembered.
+type Absent = (SessionId, MeterTime);
+
 /// Looks sessions up, and remembers which there are not.
 pub(super) struct Lookups {
     /// Each session has one place. A newcomer takes it from whoever had it.
-    absent: Mutex<Box<[Option<(SessionId, MeterTime)>]>>,
+    absent: Mutex<Vec<Option<Absent>>>,
     gates: Box<[Gate<()>]>,
     place: RandomState,
 }
@@ -32,7 +35,7 @@ pub(super) struct Lookups {
 impl Lookups {
     pub(super) fn new() -> Self {
         let gates = std::iter::repeat_with(Gate::default).take(AT_ONCE).collect();
-        Self { absent: Mutex::new(vec![None; ABSENT].into()), gates, place: RandomState::new() }
+        Self { absent: Mutex::new(vec![None; ABSENT]), gates, place: RandomState::new() }
     }
 
     /// Whether there is such a session. If there is, the engine knows what the store does afterwards.

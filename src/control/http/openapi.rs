@@ -256,7 +256,7 @@ struct AckFields {
 #[utoipa::path(
     get, path = "/errors/{code}", tag = "clients",
     params(("code" = String, Path, description = "An error's code.")),
-    responses((status = 200, description = "The page.", body = String, content_type = "text/markdown")),
+    responses((status = 200, description = "The page.", body = String, content_type = "text/markdown"), PageErrors),
 )]
 async fn error_page(Path(code): Path<String>) -> Result<impl IntoResponse, Problem> {
     let code = ErrorCode::parse(&code).ok_or_else(|| Problem::not_found("error"))?;
@@ -322,6 +322,8 @@ refusals! {
         UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of rotating the signing keys.
     RotateErrors: BadRequest, BadCredentials, LimitReached, RateLimited, Internal, StoreUnavailable, WarmingUp;
+    /// Of the page of an error.
+    PageErrors: NotFound;
     /// Of asking whether traffic may come.
     ReadinessErrors: WarmingUp, ShuttingDown;
 }

@@ -24,17 +24,19 @@ use super::{
 const MAX_EDGES: usize = 1000;
 /// Secrets of one edge that are good at the same time: the old one and the new one.
 const MAX_SECRETS: usize = 2;
-/// Bytes of an edge's name.
+/// Characters of an edge's name.
 const MAX_NAME: usize = 128;
-/// Bytes of an audience.
+/// Characters of an audience.
 const MAX_AUDIENCE: usize = 256;
 
 /// An edge to be registered.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct AddRequest {
     /// A name for people.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
     name: String,
     /// The audience whose tokens it may ask about: 1 to 256 visible ASCII characters.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     audience: String,
 }
 
