@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::{
     clock::Clock,
     engine::{
-        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Grave, Moment, NewEntry, Policy, Refusal, Session, Source,
-        TokenHash, Tokens, UnixMs,
+        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Grave, Moment, NewEntry, Policy, Refusal, Session,
+        Source, TokenHash, Tokens, UnixMs,
     },
     entropy::{Entropy, draw},
     store::{Commit, Identity, Owned, Store, StoreError},

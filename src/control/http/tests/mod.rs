@@ -5,9 +5,9 @@ mod bodies;
 mod clients;
 mod description;
 mod edges;
+mod hardening;
 mod hooks;
 mod sign_in;
-mod hardening;
 
 use std::{
     sync::{
