@@ -5,7 +5,6 @@
 //! our own figure is shown.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark waits by the clock")]
 
 use std::{
     env, fs,
