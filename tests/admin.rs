@@ -102,6 +102,35 @@ fn edges_are_registered_listed_and_removed() {
 }
 
 #[test]
+fn an_edge_has_two_secrets_while_it_is_switched_over() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let edge = json(&service, &["edge", "add", "cloudflare"]);
+    let id = text(&edge["client_id"]);
+    let added = json(&service, &["edge", "secret", "add", id]);
+    assert!(text(&added["client_secret"]).starts_with("gts_"));
+    let listed = json(&service, &["edge", "secret", "list", id]);
+    let ids: Vec<&str> =
+        listed["secrets"].as_array().expect("a list").iter().map(|one| text(&one["secret_id"])).collect();
+    assert_eq!((ids.len(), ids[1]), (2, text(&added["secret_id"])));
+    assert!(failure(&service, &["edge", "secret", "add", id], 1).contains("limit_reached"));
+    json(&service, &["edge", "secret", "remove", id, ids[0]]);
+    assert!(failure(&service, &["edge", "secret", "remove", id, ids[0]], 1).contains("not_found"));
+    assert!(failure(&service, &["edge", "secret", "remove", id, ids[1]], 1).contains("limit_reached"));
+}
+
+#[test]
+fn the_cluster_secret_rotates_and_the_old_one_stays_as_long_as_it_is_needed() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let table = stdout_of(&service.run(&["keys", "rotate-secret"]));
+    assert!(table.contains("current") && table.contains("retiring"), "{table}");
+    let lines = std::fs::read_to_string(home.data_dir().join("cluster.secret")).expect("it is there");
+    assert_eq!(lines.lines().count(), 2);
+    assert_eq!(json(&service, &["keys", "list"])["cluster_secrets"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
 fn a_session_is_revoked_once_its_id_is_known() {
     let home = Home::new();
     let service = Service::start(&home);

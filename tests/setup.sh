@@ -23,6 +23,7 @@ main() {
     install_node
     install_node_modules tests/identity
     install_node_modules tests/webhooks
+    install_python_clients
 }
 
 # The commands the build and the tests call, each with the Debian package that has it.
@@ -77,6 +78,23 @@ download() {
     else
         apt-get -q download "$1"
     fi
+}
+
+# Foreign clients of the tests, in an environment of their own.
+install_python_clients() {
+    local wanted=tests/clients/python/requirements.txt venv=target/tools/venv
+    cmp -s "$wanted" "$venv/requirements.txt" && return
+    say "installing the Python clients"
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        has apt-get || die "Python's venv is missing"
+        update_lists
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 install python3-venv
+    fi
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$wanted"
+    # Last: what is half installed is installed again.
+    cp "$wanted" "$venv/requirements.txt"
 }
 
 # Unoptimised: these run for seconds, and their release builds take minutes.

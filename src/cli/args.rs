@@ -105,7 +105,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   gastank keys list
-  gastank keys rotate")]
+  gastank keys rotate
+  gastank keys rotate-secret")]
     Keys {
         /// Where the service is
         #[command(flatten)]
@@ -298,6 +299,43 @@ Examples:
         #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
         client_id: String,
     },
+    /// Replace an edge's secret without a gap: add one, switch the edge over, remove the old one
+    #[command(after_help = "\
+Examples:
+  gastank edge secret add CLIENT_ID
+  gastank edge secret list CLIENT_ID
+  gastank edge secret remove CLIENT_ID SECRET_ID")]
+    Secret {
+        /// What to do
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
+}
+
+/// `gastank edge secret`
+#[derive(Clone, Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Make a second secret; it is shown once
+    Add {
+        /// The edge's client id
+        #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
+        client_id: String,
+    },
+    /// List the secrets of an edge, without the secrets themselves, the oldest first
+    List {
+        /// The edge's client id
+        #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
+        client_id: String,
+    },
+    /// Remove a secret: it is good no more
+    Remove {
+        /// The edge's client id
+        #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
+        client_id: String,
+        /// The secret's id
+        #[arg(value_name = "SECRET_ID", allow_hyphen_values = true)]
+        secret_id: String,
+    },
 }
 
 /// `gastank session`
@@ -316,6 +354,8 @@ pub enum SessionCommand {
 pub enum KeysCommand {
     /// Begin with a new signing key: published at once, signing once every edge has had time to see it
     Rotate,
+    /// Begin with a new cluster secret: new sessions use it at once, live ones keep the old one to their end
+    RotateSecret,
     /// List the signing keys
     List,
 }

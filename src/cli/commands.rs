@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, SessionCommand,
+    AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, SecretCommand, SessionCommand,
     output::{Output, printable},
     span::{Seconds, exact},
 };
@@ -130,6 +130,21 @@ pub(super) async fn edge(remote: &Remote, command: EdgeCommand, output: &mut Out
             api.delete(&["admin", "edges", &client_id]).await?;
             show(remote, output, &json!({ "removed": client_id }), &[("removed edge", "removed")])
         }
+        EdgeCommand::Secret { command } => match command {
+            SecretCommand::Add { client_id } => {
+                let answer = api.post(&["admin", "edges", &client_id, "secrets"], &json!({})).await?;
+                show(remote, output, &answer, &[("secret id", "secret_id"), ("client secret", "client_secret")])?;
+                note_secret(answer.get("client_secret"), "secret")
+            }
+            SecretCommand::List { client_id } => {
+                let mut answer = api.get(&["admin", "edges", &client_id, "secrets"]).await?;
+                list(remote, output, &mut answer, "secrets", &["secret_id"])
+            }
+            SecretCommand::Remove { client_id, secret_id } => {
+                api.delete(&["admin", "edges", &client_id, "secrets", &secret_id]).await?;
+                show(remote, output, &json!({ "removed": secret_id }), &[("removed secret", "removed")])
+            }
+        },
     }
 }
 
@@ -150,6 +165,10 @@ pub(super) async fn keys(remote: &Remote, command: KeysCommand, output: &mut Out
         KeysCommand::Rotate => {
             let mut answer = api.post(&["admin", "keys", "rotate"], &json!({})).await?;
             list(remote, output, &mut answer, "keys", &KEY_FIELDS)
+        }
+        KeysCommand::RotateSecret => {
+            let mut answer = api.post(&["admin", "keys", "rotate-secret"], &json!({})).await?;
+            list(remote, output, &mut answer, "cluster_secrets", &["id", "state"])
         }
         KeysCommand::List => {
             let mut answer = api.get(&["admin", "keys"]).await?;

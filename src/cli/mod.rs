@@ -17,8 +17,8 @@ use std::io;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    AccountCommand, ClientCommand, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, SessionCommand, Transport,
-    TryArgs,
+    AccountCommand, ClientCommand, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, SecretCommand, SessionCommand,
+    Transport, TryArgs,
 };
 pub use error::{CliError, Problem};
 pub use span::{NotASpan, Seconds};

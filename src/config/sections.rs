@@ -202,6 +202,8 @@ section! {
         client_id: String = "gastank".to_owned();
         /// Signature algorithm: `ES256`, `RS256` or `EdDSA`.
         algorithm: Algorithm = Algorithm::ES256;
+        /// Days after which a new signing key takes over by itself; 0 turns that off.
+        rotate_keys_days: u32 = 90;
         /// Seconds a token lives at most.
         max_ttl_s: u64 = 86_400;
         /// Seconds before its end from which on acks tell the client to renew.
@@ -337,6 +339,11 @@ impl Token {
     /// The longest that a token lives.
     pub const fn max_ttl(&self) -> Millis {
         Millis::from_secs(self.max_ttl_s)
+    }
+
+    /// How old a signing key gets before another one takes over, if that happens by itself.
+    pub fn rotate_keys(&self) -> Option<Millis> {
+        (self.rotate_keys_days > 0).then(|| Millis::from_secs(u64::from(self.rotate_keys_days) * 86_400))
     }
 
     /// How long before a token's end its client is told to renew.

@@ -113,6 +113,7 @@ impl Config {
             let fits = (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
             ensure(fits, key, name, "use 1 to 255 visible ASCII characters without spaces")?;
         }
+        within("token.rotate_keys_days", token.rotate_keys_days.into(), 0..=36_500)?;
         within("token.max_ttl_s", token.max_ttl_s, 1..=31 * 24 * 3600)?;
         let why =
             format!("every token would have to be renewed at once; stay below token.max_ttl_s ({})", token.max_ttl_s);

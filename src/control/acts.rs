@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::{
     clock::Clock,
     engine::{
-        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Moment, NewEntry, Policy, Refusal, Session, Source,
-        TokenHash, Tokens, UnixMs,
+        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Grave, Moment, NewEntry, Policy, Refusal, Session,
+        Source, TokenHash, Tokens, UnixMs,
     },
     entropy::{Entropy, draw},
     store::{Commit, Identity, Owned, Store, StoreError},
@@ -264,6 +264,48 @@ impl Acts {
             })
             .await?;
         Ok(outcome.account.remaining(&outcome.moment, policy.timeout))
+    }
+
+    /// Revokes the session that a token is the current one of, if it is for this audience. Any other token changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Store`]; the token lives on then, as far as anybody knows.
+    pub async fn revoke_token(&self, token: &str, audience: &str) -> Result<(), ActError> {
+        let Some(id) = session_of(token.as_bytes()) else { return Ok(()) };
+        let Some(record) = self.store.session(&id).await?.filter(|record| record.end.is_none()) else { return Ok(()) };
+        let (hash, policy) = (TokenHash::of(token.as_bytes()), *self.engine.policy());
+        let revoked = self
+            .act(&record.account, |account, moment| {
+                let open = account
+                    .open()
+                    .filter(|open| open.id == id && open.audience == audience && open.tokens.current == hash);
+                let ends = open.is_some();
+                Ok(ends.then(|| account.end(moment, &policy, EndReason::Revoked)).flatten().into())
+            })
+            .await;
+        match revoked {
+            Ok(_) | Err(ActError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds out about a session that this node does not know: how it ended, or that it is open after all, which an act of
+    /// unknown outcome may have left behind. Answers whether there is such a session.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Store`].
+    pub async fn look_up(&self, session: &SessionId) -> Result<bool, ActError> {
+        let Some(record) = self.store.session(session).await? else { return Ok(false) };
+        match record.end {
+            Some(end) => self.engine.bury(*session, Grave { reason: end.reason, remaining_s: 0 }),
+            None => {
+                let _turn = self.commits.turn(&record.account).await;
+                self.commits.read(&record.account).await?;
+            }
+        }
+        Ok(true)
     }
 
     /// Writes down the end of an account's session, if it is over.

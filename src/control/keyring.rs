@@ -3,16 +3,22 @@
 //! A new key is published at once but signs only after everybody's cached key set has run out; the old key is published
 //! until the last token it signed has died. Where each key stands follows from two instants that are in the store, so a
 //! crash at any point of a rotation leaves nothing half done.
+//!
+//! Beside them lies the key that subjects are derived by. It is made once and never changes, whatever rotates: an edge
+//! knows its people by it.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use parking_lot::RwLock;
 use serde::Serialize;
+use tokio::sync::Mutex as Gate;
+use zeroize::Zeroizing;
 
 use crate::{
     engine::{SecretRing, UnixMs},
     store::{SealedKey, Store, StoreError},
-    wire::Millis,
+    wire::{ClusterSecret, Millis, SecretId},
 };
 
 use super::{
@@ -22,6 +28,40 @@ use super::{
 
 /// How long verifiers may cache the published keys, and so how long a new one waits before it signs.
 pub const JWKS_LIFETIME: Millis = Millis::from_secs(5 * 60);
+
+/// Signing keys that may be published at the same time.
+const MAX_KEYS: usize = 16;
+/// The name and the "algorithm" of the key that subjects are derived by.
+const PAIRWISE: &str = "pairwise";
+const PAIRWISE_LABEL: &[u8] = b"gastank/pairwise/v1";
+
+/// Where sealed keys are kept: what a keyring needs of a [`Store`].
+#[async_trait]
+pub trait KeyStore: Send + Sync {
+    /// All keys, in no particular order.
+    async fn sealed_keys(&self) -> Result<Vec<SealedKey>, StoreError>;
+
+    /// Adds a key, or changes how it is sealed and when it signs and retires.
+    async fn put_sealed_key(&self, key: &SealedKey) -> Result<(), StoreError>;
+
+    /// Removes a key.
+    async fn remove_sealed_key(&self, kid: &str) -> Result<(), StoreError>;
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> KeyStore for S {
+    async fn sealed_keys(&self) -> Result<Vec<SealedKey>, StoreError> {
+        self.signing_keys().await
+    }
+
+    async fn put_sealed_key(&self, key: &SealedKey) -> Result<(), StoreError> {
+        self.put_signing_key(key).await
+    }
+
+    async fn remove_sealed_key(&self, kid: &str) -> Result<(), StoreError> {
+        self.remove_signing_key(kid).await.map(drop)
+    }
+}
 
 /// Why there are no usable signing keys.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +80,9 @@ pub enum KeyringError {
         /// Why.
         source: CannotOpen,
     },
+    /// As many keys as there may be are published.
+    #[error("there are {MAX_KEYS} signing keys at most; the oldest go when their last token has died")]
+    Full,
 }
 
 /// How the keys are made and for how long they are kept.
@@ -55,6 +98,9 @@ pub struct KeyPolicy {
 pub struct Keyring {
     policy: KeyPolicy,
     keys: RwLock<Vec<Held>>,
+    pairwise: Zeroizing<[u8; 32]>,
+    /// Held while the stored keys change, so that no change undoes another.
+    changes: Gate<()>,
 }
 
 struct Held {
@@ -82,38 +128,62 @@ pub struct KeyStatus {
 }
 
 impl Keyring {
-    /// Reads the keys from the store; makes one if there is none that may sign with the algorithm that is asked for.
+    /// Reads the keys from the store. Makes the first one if there is none, which signs at once. If the algorithm has
+    /// changed, publishes a key of the new one, which signs when every cached key set has run out.
     ///
     /// # Errors
     ///
     /// [`KeyringError`].
     pub async fn open(
-        store: &dyn Store,
+        store: &(impl KeyStore + ?Sized),
         secrets: &SecretRing,
         policy: KeyPolicy,
         now: UnixMs,
     ) -> Result<Self, KeyringError> {
         let mut keys = Vec::new();
-        for record in store.signing_keys().await? {
-            let pkcs8 = seal::open(|id| secrets.find(id), &record.kid, &record.sealed)
-                .map_err(|source| KeyringError::Sealed { kid: record.kid.clone(), source })?;
-            let algorithm =
-                Algorithm::parse(&record.algorithm).ok_or_else(|| KeyError::Malformed(record.kid.clone()))?;
-            keys.push(Held { signing: Arc::new(SigningKey::from_pkcs8(algorithm, &pkcs8)?), record });
+        let mut pairwise = None;
+        for record in store.sealed_keys().await? {
+            let plain = Zeroizing::new(unsealed(secrets, &record)?);
+            let malformed = || KeyError::Malformed(record.kid.clone());
+            if record.algorithm == PAIRWISE {
+                pairwise = Some(Zeroizing::new(plain.as_slice().try_into().map_err(|_| malformed())?));
+                continue;
+            }
+            let algorithm = Algorithm::parse(&record.algorithm).ok_or_else(malformed)?;
+            keys.push(Held { signing: Arc::new(SigningKey::from_pkcs8(algorithm, &plain)?), record });
         }
-        let keyring = Self { policy, keys: RwLock::new(keys) };
-        if keyring.find_signing(now).is_none() {
-            keyring.add(store, secrets, now, now).await?;
+        let pairwise = match pairwise {
+            Some(pairwise) => pairwise,
+            None => make_pairwise(store, secrets, now).await?,
+        };
+        let keyring = Self { policy, keys: RwLock::new(keys), pairwise, changes: Gate::default() };
+        let (count, youngest) = {
+            let keys = keyring.keys.read();
+            (keys.len(), youngest(&keys).map(|held| held.signing.algorithm()))
+        };
+        match youngest {
+            None => keyring.add(store, secrets, now, now).await?,
+            Some(algorithm) if algorithm != policy.algorithm && count < MAX_KEYS => {
+                keyring.add(store, secrets, now, now.plus(JWKS_LIFETIME)).await?;
+            }
+            Some(_) => {}
         }
         Ok(keyring)
     }
 
     /// The key that signs at `now`.
     pub fn signing(&self, now: UnixMs) -> Arc<SigningKey> {
+        let keys = self.keys.read();
         // A wall clock that was set back may precede every key: then the oldest one signs.
-        self.find_signing(now)
-            .or_else(|| self.keys.read().first().map(|held| Arc::clone(&held.signing)))
-            .expect("`open` leaves at least one key, and only retired ones are dropped")
+        let signing = keys.iter().filter(|held| held.record.signs_from <= now).max_by_key(|held| held.age());
+        let signing = signing.or_else(|| keys.iter().min_by_key(|held| held.age()));
+        let signing = signing.expect("`open` leaves at least one key, and only retired ones are dropped");
+        Arc::clone(&signing.signing)
+    }
+
+    /// The key that subjects are derived by. It never changes.
+    pub fn pairwise(&self) -> ClusterSecret {
+        ClusterSecret::from_bytes(*self.pairwise)
     }
 
     /// What is published, and the one JSON document of it (RFC 7517).
@@ -147,9 +217,17 @@ impl Keyring {
     /// # Errors
     ///
     /// [`KeyringError`].
-    pub async fn rotate(&self, store: &dyn Store, secrets: &SecretRing, now: UnixMs) -> Result<(), KeyringError> {
-        let signs_from = now.plus(JWKS_LIFETIME);
-        self.add(store, secrets, now, signs_from).await?;
+    pub async fn rotate(
+        &self,
+        store: &(impl KeyStore + ?Sized),
+        secrets: &SecretRing,
+        now: UnixMs,
+    ) -> Result<(), KeyringError> {
+        let _change = self.changes.lock().await;
+        if self.keys.read().len() >= MAX_KEYS {
+            return Err(KeyringError::Full);
+        }
+        self.add(store, secrets, now, now.plus(JWKS_LIFETIME)).await?;
         self.retire_superseded(store).await
     }
 
@@ -158,7 +236,8 @@ impl Keyring {
     /// # Errors
     ///
     /// [`KeyringError::Store`].
-    pub async fn tidy(&self, store: &dyn Store, now: UnixMs) -> Result<(), KeyringError> {
+    pub async fn tidy(&self, store: &(impl KeyStore + ?Sized), now: UnixMs) -> Result<(), KeyringError> {
+        let _change = self.changes.lock().await;
         self.retire_superseded(store).await?;
         let signing = self.signing(now).kid().to_owned();
         let dead: Vec<String> = {
@@ -167,15 +246,50 @@ impl Keyring {
             keys.iter().filter(|held| is_dead(&held.record)).map(|held| held.record.kid.clone()).collect()
         };
         for kid in dead {
-            store.remove_signing_key(&kid).await?;
+            store.remove_sealed_key(&kid).await?;
             self.keys.write().retain(|held| held.record.kid != kid);
         }
         Ok(())
     }
 
+    /// Whether the youngest key has been there for `every`, so that it is time for another one.
+    pub fn is_due(&self, every: Millis, now: UnixMs) -> bool {
+        youngest(&self.keys.read()).is_some_and(|held| held.record.created_at.plus(every) <= now)
+    }
+
+    /// Seals anew, under the current secret, what is sealed under another one.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError`]. What was sealed anew by then stays so.
+    pub async fn reseal(&self, store: &(impl KeyStore + ?Sized), secrets: &SecretRing) -> Result<(), KeyringError> {
+        let _change = self.changes.lock().await;
+        let (id, secret) = secrets.current();
+        for record in store.sealed_keys().await? {
+            if seal::sealed_under(&record.sealed) == Some(id) {
+                continue;
+            }
+            let plain = Zeroizing::new(unsealed(secrets, &record)?);
+            let record = SealedKey { sealed: seal::seal(id, secret, &record.kid, &plain), ..record };
+            store.put_sealed_key(&record).await?;
+            self.note(record);
+        }
+        Ok(())
+    }
+
+    /// The secrets that anything in the store is sealed under.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn sealed_under(&self, store: &(impl KeyStore + ?Sized)) -> Result<Vec<SecretId>, StoreError> {
+        let records = store.sealed_keys().await?;
+        Ok(records.iter().filter_map(|record| seal::sealed_under(&record.sealed)).collect())
+    }
+
     async fn add(
         &self,
-        store: &dyn Store,
+        store: &(impl KeyStore + ?Sized),
         secrets: &SecretRing,
         now: UnixMs,
         signs_from: UnixMs,
@@ -191,36 +305,77 @@ impl Keyring {
             signs_from,
             retires_at: None,
         };
-        store.put_signing_key(&record).await?;
+        store.put_sealed_key(&record).await?;
         self.keys.write().push(Held { signing: Arc::new(signing), record });
         Ok(())
     }
 
-    /// A key signs until a younger one does; it is dropped a token's life (and a cached key set's) later.
-    async fn retire_superseded(&self, store: &dyn Store) -> Result<(), KeyringError> {
+    /// A key signs until the next younger one does; it is dropped a token's life (and a cached key set's) later.
+    async fn retire_superseded(&self, store: &(impl KeyStore + ?Sized)) -> Result<(), KeyringError> {
         let changed: Vec<SealedKey> = {
             let keys = self.keys.read();
-            let Some(youngest) = keys.iter().map(|held| held.record.signs_from).max() else { return Ok(()) };
-            let retires_at = youngest.plus(self.policy.max_ttl).plus(JWKS_LIFETIME);
+            let superseded_at = |record: &SealedKey| {
+                keys.iter().map(|held| held.record.signs_from).filter(|from| *from > record.signs_from).min()
+            };
             keys.iter()
-                .filter(|held| held.record.signs_from < youngest && held.record.retires_at.is_none())
-                .map(|held| SealedKey { retires_at: Some(retires_at), ..held.record.clone() })
+                .filter_map(|held| {
+                    let retires_at = superseded_at(&held.record)?.plus(self.policy.max_ttl).plus(JWKS_LIFETIME);
+                    // Tokens may be meant to live longer than when this was decided.
+                    let decided = held.record.retires_at.is_some_and(|at| at >= retires_at);
+                    (!decided).then(|| SealedKey { retires_at: Some(retires_at), ..held.record.clone() })
+                })
                 .collect()
         };
         for record in changed {
-            store.put_signing_key(&record).await?;
-            if let Some(held) = self.keys.write().iter_mut().find(|held| held.record.kid == record.kid) {
-                held.record = record;
-            }
+            store.put_sealed_key(&record).await?;
+            self.note(record);
         }
         Ok(())
     }
 
-    fn find_signing(&self, now: UnixMs) -> Option<Arc<SigningKey>> {
-        let keys = self.keys.read();
-        keys.iter()
-            .filter(|held| held.signing.algorithm() == self.policy.algorithm && held.record.signs_from <= now)
-            .max_by_key(|held| held.record.signs_from)
-            .map(|held| Arc::clone(&held.signing))
+    fn note(&self, record: SealedKey) {
+        if let Some(held) = self.keys.write().iter_mut().find(|held| held.record.kid == record.kid) {
+            held.record = record;
+        }
     }
 }
+
+impl Held {
+    /// What keys are in order of: when they begin to sign.
+    fn age(&self) -> (UnixMs, &str) {
+        (self.record.signs_from, &self.record.kid)
+    }
+}
+
+fn youngest(keys: &[Held]) -> Option<&Held> {
+    keys.iter().max_by_key(|held| held.age())
+}
+
+fn unsealed(secrets: &SecretRing, record: &SealedKey) -> Result<Vec<u8>, KeyringError> {
+    seal::open(|id| secrets.find(id), &record.kid, &record.sealed)
+        .map_err(|source| KeyringError::Sealed { kid: record.kid.clone(), source })
+}
+
+/// Makes the key that subjects are derived by. It comes of the secret that is current now, as it always did before it was
+/// kept, and no longer depends on that from now on.
+async fn make_pairwise(
+    store: &(impl KeyStore + ?Sized),
+    secrets: &SecretRing,
+    now: UnixMs,
+) -> Result<Zeroizing<[u8; 32]>, KeyringError> {
+    let (id, secret) = secrets.current();
+    let key = Zeroizing::new(secret.derive(PAIRWISE_LABEL, b""));
+    let record = SealedKey {
+        kid: PAIRWISE.to_owned(),
+        algorithm: PAIRWISE.to_owned(),
+        sealed: seal::seal(id, secret, PAIRWISE, &*key),
+        created_at: now,
+        signs_from: now,
+        retires_at: None,
+    };
+    store.put_sealed_key(&record).await?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests;

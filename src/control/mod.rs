@@ -7,6 +7,7 @@ pub mod http;
 pub mod keyring;
 pub mod keys;
 pub mod seal;
+pub mod secrets;
 pub mod status;
 pub mod status_token;
 pub mod tokens;

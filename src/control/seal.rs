@@ -46,6 +46,11 @@ pub fn open<'s>(
     Ok(plain.to_vec())
 }
 
+/// Under which secret something is sealed, by what it says.
+pub fn sealed_under(sealed: &[u8]) -> Option<SecretId> {
+    SecretId::new(*sealed.first()?)
+}
+
 fn key(secret: &ClusterSecret) -> RandomizedNonceKey {
     RandomizedNonceKey::new(&AES_256_GCM, &secret.derive(LABEL, b"")).expect("a derived key is 32 bytes")
 }

@@ -23,7 +23,6 @@ use super::{
 /// The path of the status lists on the public listener.
 pub const STATUS_LISTS: &str = "/oauth/status";
 
-const PAIRWISE_LABEL: &[u8] = b"gastank/pairwise/v1";
 /// How every payload begins; the session's id follows.
 const FIRST_CLAIM: &[u8] = br#"{"jti":""#;
 /// Characters of base64url that hold [`FIRST_CLAIM`] and a session id.
@@ -35,7 +34,7 @@ pub struct Issuer {
     client_id: String,
     /// Where the status lists are; a list's id follows.
     lists: String,
-    pairwise: [u8; 32],
+    pairwise: ClusterSecret,
     keyring: Arc<Keyring>,
 }
 
@@ -108,15 +107,9 @@ pub struct StatusReference {
 
 impl Issuer {
     /// An issuer that goes by the name `issuer`. Its status lists are found at `public_url`, which has no trailing slash.
-    pub fn new(
-        issuer: String,
-        client_id: String,
-        public_url: &str,
-        secret: &ClusterSecret,
-        keyring: Arc<Keyring>,
-    ) -> Self {
+    pub fn new(issuer: String, client_id: String, public_url: &str, keyring: Arc<Keyring>) -> Self {
         let lists = format!("{public_url}{STATUS_LISTS}/");
-        Self { issuer, client_id, lists, pairwise: secret.derive(PAIRWISE_LABEL, b""), keyring }
+        Self { issuer, client_id, lists, pairwise: keyring.pairwise(), keyring }
     }
 
     /// Its name: the `iss` of every token.
@@ -159,8 +152,7 @@ impl Issuer {
 
     /// The account's name at an edge.
     fn subject(&self, audience: &str, account: &AccountId) -> String {
-        let key = ClusterSecret::from_bytes(self.pairwise);
-        let name = key.derive(account.as_bytes(), audience.as_bytes());
+        let name = self.pairwise.derive(account.as_bytes(), audience.as_bytes());
         URL_SAFE_NO_PAD.encode(&name[..18])
     }
 }

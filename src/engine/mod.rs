@@ -32,6 +32,10 @@ pub use register::Life;
 pub use status_list::{ListId, ListSeed, ListSize, StatusIndex, StatusList, StatusLists};
 pub use units::{AccountId, Credit, TokenHash, UnixMs, parse_session, session_text};
 
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
 use crate::wire::{
     Ack, AckFlags, BodyMac, ClusterSecret, EndReason, FrameError, Heartbeat, HeartbeatKind, MeterTime, Millis,
     SecretId, SessionId, SessionKey, SignedAck, SignedHeartbeat, WireVerdict,
@@ -104,6 +108,7 @@ pub struct Sweep {
 }
 
 /// The cluster secrets that are live, and the one that new sessions use.
+#[derive(Clone)]
 pub struct SecretRing {
     current: SecretId,
     secrets: [Option<ClusterSecret>; SecretId::COUNT],
@@ -122,6 +127,28 @@ impl SecretRing {
     pub fn with_current(mut self, current: SecretId, secret: ClusterSecret) -> Self {
         self.secrets[usize::from(current.get())] = Some(secret);
         Self { current, ..self }
+    }
+
+    /// The same ring without one of its secrets. The current one stays whatever is asked.
+    #[must_use]
+    pub fn without(mut self, id: SecretId) -> Self {
+        if id != self.current {
+            self.secrets[usize::from(id.get())] = None;
+        }
+        self
+    }
+
+    /// The live secrets; the current one last.
+    pub fn iter(&self) -> impl Iterator<Item = (SecretId, &ClusterSecret)> {
+        let ids = (0..).map_while(SecretId::new).filter(|id| *id != self.current).chain([self.current]);
+        ids.filter_map(|id| Some((id, self.find(id)?)))
+    }
+
+    /// An id that no live secret has: the next one after the current one's, so that ids are used again as late as can be.
+    pub fn free(&self) -> Option<SecretId> {
+        let count = SecretId::COUNT;
+        let after = (1..count).map(|step| (usize::from(self.current.get()) + step) % count);
+        after.filter_map(|id| SecretId::new(u8::try_from(id).ok()?)).find(|id| self.find(*id).is_none())
     }
 
     /// The id and the secret that new sessions use.
@@ -144,7 +171,8 @@ impl SecretRing {
 /// Answers beats and verdicts from memory.
 pub struct Engine {
     policy: Policy,
-    secrets: SecretRing,
+    /// Beats of sessions in the hot table do not come by here: their keys are in the table.
+    secrets: RwLock<Arc<SecretRing>>,
     hot: HotTable,
     graves: Graves,
     lists: StatusLists,
@@ -153,7 +181,13 @@ pub struct Engine {
 impl Engine {
     /// An engine that knows no session yet and remembers up to `graves` ended ones.
     pub fn new(policy: Policy, secrets: SecretRing, graves: usize) -> Self {
-        Self { policy, secrets, hot: HotTable::new(), graves: Graves::new(graves), lists: StatusLists::default() }
+        Self {
+            policy,
+            secrets: RwLock::new(Arc::new(secrets)),
+            hot: HotTable::new(),
+            graves: Graves::new(graves),
+            lists: StatusLists::default(),
+        }
     }
 
     /// The figures it works with.
@@ -161,9 +195,23 @@ impl Engine {
         &self.policy
     }
 
-    /// The secrets it checks frames with.
-    pub const fn secrets(&self) -> &SecretRing {
-        &self.secrets
+    /// The secrets it checks frames with, as they are now.
+    pub fn secrets(&self) -> Arc<SecretRing> {
+        Arc::clone(&self.secrets.read())
+    }
+
+    /// Works with other secrets from now on. Sessions in the hot table go on with the keys they have.
+    pub fn replace_secrets(&self, secrets: SecretRing) {
+        *self.secrets.write() = Arc::new(secrets);
+    }
+
+    /// Which secrets the sessions in the hot table were given their keys by.
+    pub fn secrets_in_use(&self) -> [bool; SecretId::COUNT] {
+        let mut used = [false; SecretId::COUNT];
+        for slice in 0..SLICES {
+            self.hot.visit(slice, |session, _| used[usize::from(session.secret().get())] = true);
+        }
+        used
     }
 
     /// The token status lists. A list must be here before the sessions whose tokens are in it.
@@ -217,6 +265,11 @@ impl Engine {
             .unwrap_or(Verdict::Unknown)
     }
 
+    /// Whether this node holds the session, or remembers how it ended.
+    pub fn knows(&self, session: &SessionId) -> bool {
+        self.hot.with(session, |_| ()).is_some() || self.graves.find(session).is_some()
+    }
+
     /// What this node has heard of a live session, for a [`Moment`]. A session that is over is sealed here.
     pub fn sighting(&self, session: &SessionId, now: MeterTime) -> Option<Sighting> {
         self.hot.with(session, |hot| hot.sighting(now, self.policy.timeout))
@@ -266,7 +319,7 @@ impl Engine {
     /// A session whose secret is no longer live is left out, since no frame of it can be checked.
     pub fn restore(&self, account: &Account, last_seen: MeterTime, moment: &Moment) {
         let Some(session) = account.open() else { return };
-        let Some(key) = self.secrets.session_key(&session.id) else { return };
+        let Some(key) = self.secrets().session_key(&session.id) else { return };
         let hot = HotSession::new(HotStart {
             account: account.id,
             mac: key.body_mac(),
@@ -409,7 +462,7 @@ impl Engine {
     }
 
     fn derived_mac(&self, session: &SessionId) -> Result<BodyMac, FrameError> {
-        Ok(self.secrets.session_key(session).ok_or(FrameError::Tag)?.body_mac())
+        Ok(self.secrets.read().session_key(session).ok_or(FrameError::Tag)?.body_mac())
     }
 }
 

@@ -358,9 +358,8 @@ fn a_renewal_that_meets_an_end_leaves_no_token_good_in_the_list() {
     let lists = StatusLists::default();
     let mac = ClusterSecret::from_bytes([9; 32]).session_key(&ID).body_mac();
     for round in 0..2_000 {
-        let list =
-            std::sync::Arc::new(StatusList::new(ListId::from_bytes([1; 8]), size, &ListSeed::from_bytes([2; 32]), 0));
-        lists.insert(std::sync::Arc::clone(&list));
+        let list = Arc::new(StatusList::new(ListId::from_bytes([1; 8]), size, &ListSeed::from_bytes([2; 32]), 0));
+        lists.insert(Arc::clone(&list));
         list.grant(2);
         let (old, new) = (list.take().unwrap(), list.take().unwrap());
         let hot = HotSession::new(HotStart {

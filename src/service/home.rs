@@ -11,6 +11,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use crate::{
+    control::secrets::SecretFile,
     engine::SecretRing,
     entropy::{Entropy, draw},
     wire::{ClusterSecret, SecretId},
@@ -69,6 +70,11 @@ impl Home {
         self.path.join(CLUSTER_SECRET)
     }
 
+    /// Where the cluster secrets are kept when they rotate.
+    pub(super) fn secret_lines(&self) -> SecretLines {
+        SecretLines(self.secret_path())
+    }
+
     /// Whether the cluster secret has been made.
     pub(super) fn has_secret(&self) -> bool {
         self.secret_path().exists()
@@ -118,6 +124,22 @@ impl Home {
     }
 }
 
+/// Lines of [`Home::secrets`], kept when secrets rotate.
+pub(super) struct SecretLines(PathBuf);
+
+impl SecretFile for SecretLines {
+    fn keep(&self, ring: &SecretRing) -> io::Result<()> {
+        let mut text = Zeroizing::new(String::with_capacity(SecretId::COUNT * 64));
+        for (id, secret) in ring.iter() {
+            text.push_str(&id.get().to_string());
+            text.push(' ');
+            URL_SAFE_NO_PAD.encode_string(secret.expose_bytes(), &mut text);
+            text.push('\n');
+        }
+        write_whole(&self.0, &text)
+    }
+}
+
 fn parse_secret(line: &str) -> Option<(SecretId, ClusterSecret)> {
     let (number, secret) = line.trim().split_once(' ')?;
     let id = SecretId::new(number.parse().ok()?)?;
@@ -137,17 +159,19 @@ fn read_or_make(path: &Path, make: impl FnOnce() -> Zeroizing<String>) -> Result
         Err(error) => return Err(at(path)(error)),
     }
     let text = make();
-    let draft = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        // The new name is durable once its directory is.
-        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(at(path))?;
+    write_whole(path, &text).map_err(at(path))?;
     Ok(text)
+}
+
+/// Writes a secret file whole, for its owner alone, then puts it in its place.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    // The new name is durable once its directory is.
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError {

@@ -29,6 +29,7 @@ use crate::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
         keyring::{KeyPolicy, Keyring, KeyringError},
+        secrets::Secrets,
         status::{StatusKeeper, StatusPolicy},
         status_token::StatusTokens,
         tokens::Issuer,
@@ -175,13 +176,8 @@ impl Service {
             .map_or_else(|| format!("http://{}", listening.http), |url| url.as_str().to_owned());
         let issuer_name =
             config.token.issuer.as_ref().map_or_else(|| public_url.clone(), |url| url.as_str().to_owned());
-        let issuer = Arc::new(Issuer::new(
-            issuer_name,
-            config.token.client_id.clone(),
-            &public_url,
-            secrets.current().1,
-            Arc::clone(&keyring),
-        ));
+        let issuer =
+            Arc::new(Issuer::new(issuer_name, config.token.client_id.clone(), &public_url, Arc::clone(&keyring)));
         let engine = Arc::new(Engine::new(config.policy(), secrets, REMEMBERED));
         let lists = StatusPolicy { size: config.status_list.size(), ..StatusPolicy::new(config.token.max_ttl()) };
         let keeper = StatusKeeper::open(
@@ -198,6 +194,13 @@ impl Service {
             Arc::clone(&issuer),
             Arc::clone(&keeper),
             config.status_list.ttl(),
+        ));
+        let secrets = Arc::new(Secrets::new(
+            Arc::clone(&engine),
+            Arc::clone(&keyring),
+            Arc::clone(&store),
+            Arc::clone(&entropy),
+            Arc::new(home.secret_lines()),
         ));
         let acts = Arc::new(Acts::new(
             Arc::clone(&engine),
@@ -231,6 +234,7 @@ impl Service {
             providers: Arc::clone(&providers),
             hooks,
             statuses,
+            secrets: Arc::clone(&secrets),
             telemetry: telemetry.clone(),
         })
         .await?;
@@ -259,6 +263,8 @@ impl Service {
             acts,
             keyring,
             keeper,
+            secrets,
+            rotate_keys: config.token.rotate_keys(),
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
         };

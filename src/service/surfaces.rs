@@ -14,6 +14,7 @@ use crate::{
         acts::Acts,
         hooks::secrets::HookSecrets,
         http::{AdminToken, Body, Parts as SurfaceParts, Rate, Settings, Surface},
+        secrets::Secrets,
         status_token::StatusTokens,
         tokens::Issuer,
     },
@@ -41,6 +42,7 @@ pub(super) struct Parts<'a> {
     pub(super) providers: Arc<Providers>,
     pub(super) hooks: Arc<HookSecrets>,
     pub(super) statuses: Arc<StatusTokens>,
+    pub(super) secrets: Arc<Secrets>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -96,6 +98,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
             clock: parts.clock,
             providers: parts.providers,
         }),
+        secrets: parts.secrets,
         settings,
     })
     .await?;

@@ -13,7 +13,8 @@ use crate::{
     clock::{Clock, MeterTime, Millis},
     control::{
         acts::{ActError, Acts},
-        keyring::Keyring,
+        keyring::{Keyring, KeyringError},
+        secrets::Secrets,
         status::StatusKeeper,
     },
     engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
@@ -43,6 +44,9 @@ pub(super) struct Upkeep {
     pub(super) acts: Arc<Acts>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) keeper: Arc<StatusKeeper>,
+    pub(super) secrets: Arc<Secrets>,
+    /// How old a signing key gets before another one is made.
+    pub(super) rotate_keys: Option<Millis>,
     pub(super) telemetry: Telemetry,
     pub(super) checkpoint_interval: Millis,
 }
@@ -207,13 +211,29 @@ impl Upkeep {
         let mut ticks = interval(TIDY);
         loop {
             ticks.tick().await;
+            if let Err(error) = self.rotate_when_due().await {
+                tracing::warn!(%error, "a new signing key is due and could not be made yet");
+            }
             if let Err(error) = self.keyring.tidy(&*self.store, self.clock.wall()).await {
                 tracing::warn!(%error, "retired signing keys could not be dropped yet");
             }
             if let Err(error) = self.keeper.tidy().await {
                 tracing::warn!(%error, "status lists could not be closed or forgotten yet");
             }
+            if let Err(error) = self.secrets.tend().await {
+                tracing::warn!(%error, "the cluster secrets could not be looked after yet");
+            }
         }
+    }
+
+    async fn rotate_when_due(&self) -> Result<(), KeyringError> {
+        let now = self.clock.wall();
+        if !self.rotate_keys.is_some_and(|every| self.keyring.is_due(every, now)) {
+            return Ok(());
+        }
+        self.keyring.rotate(&*self.store, &self.engine.secrets(), now).await?;
+        tracing::info!("a new signing key is published, and signs when every cached key set has run out");
+        Ok(())
     }
 }
 

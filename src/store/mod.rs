@@ -130,12 +130,12 @@ pub struct Edge {
     pub created_at: UnixMs,
 }
 
-/// A signing key, its private half sealed under the cluster secret.
+/// A key that tokens are made with, sealed under a cluster secret. Most of them sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedKey {
     /// The key's id, as tokens name it.
     pub kid: String,
-    /// The JWS algorithm it signs with.
+    /// The JWS algorithm it signs with, or `pairwise` for the key that subjects are derived by.
     pub algorithm: String,
     /// The private key, sealed.
     pub sealed: Vec<u8>,
@@ -255,7 +255,7 @@ pub trait Store: Send + Sync + 'static {
     /// All signing keys, in no particular order.
     async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
 
-    /// Adds a signing key, or changes when it signs and retires.
+    /// Adds a signing key, or changes how it is sealed and when it signs and retires.
     async fn put_signing_key(&self, key: &SealedKey) -> Result<()>;
 
     /// Removes a signing key; `false` where there is none.

@@ -236,6 +236,8 @@ labels! {
         Introspect = "/oauth/introspect",
         /// Revocation by an edge.
         Revoke = "/oauth/revoke",
+        /// The server's metadata, of an issuer with a path.
+        MetadataOfPath = "/.well-known/oauth-authorization-server/{*path}",
         /// Token status lists.
         Status = "/oauth/status",
         /// One token status list.
@@ -276,10 +278,16 @@ labels! {
         AdminEdges = "/admin/edges",
         /// One edge.
         AdminEdge = "/admin/edges/{client_id}",
+        /// Make or list an edge's secrets.
+        AdminEdgeSecrets = "/admin/edges/{client_id}/secrets",
+        /// One secret of an edge.
+        AdminEdgeSecret = "/admin/edges/{client_id}/secrets/{secret_id}",
         /// The signing keys.
         AdminSigningKeys = "/admin/keys",
         /// Rotate the signing keys.
         AdminRotate = "/admin/keys/rotate",
+        /// Rotate the cluster secret.
+        AdminRotateSecret = "/admin/keys/rotate-secret",
         /// How the service does.
         AdminStatus = "/admin/status",
         /// No route at all.

@@ -274,7 +274,7 @@ async fn issuer() -> Arc<Issuer> {
     let make = || async {
         let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Policy::default().max_ttl };
         let keyring = Keyring::open(&MemoryStore::default(), &secrets(), policy, WALL).await.unwrap();
-        Arc::new(Issuer::new(URL.into(), "client".into(), URL, &secret(), Arc::new(keyring)))
+        Arc::new(Issuer::new(URL.into(), "client".into(), URL, Arc::new(keyring)))
     };
     Arc::clone(ISSUER.get_or_init(make).await)
 }

@@ -597,12 +597,13 @@ pub(crate) async fn signing_keys_come_and_go(store: Subject) {
     for key in [key("b", 1, None), key("a", 2, Some(9)), key("b", 1, None)] {
         store.put_signing_key(&key).await.expect("works");
     }
-    // What a key is does not change; when it signs and retires does.
-    let other = SealedKey { sealed: vec![0], algorithm: "none".to_owned(), ..key("b", 5, Some(7)) };
+    // What a key is does not change; how it is sealed and when it signs and retires does.
+    let sealed_anew = SealedKey { sealed: vec![0], ..key("b", 5, Some(7)) };
+    let other = SealedKey { algorithm: "none".to_owned(), ..sealed_anew.clone() };
     store.put_signing_key(&other).await.expect("works");
     let mut found = store.signing_keys().await.expect("works");
     found.sort_by(|a, b| a.kid.cmp(&b.kid));
-    assert_eq!(found, [key("a", 2, Some(9)), key("b", 5, Some(7))]);
+    assert_eq!(found, [key("a", 2, Some(9)), sealed_anew]);
     store.put_signing_key(&key("b", 5, None)).await.expect("works");
     assert!(store.remove_signing_key("a").await.expect("works"));
     assert!(!store.remove_signing_key("a").await.expect("works"));

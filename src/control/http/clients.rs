@@ -109,8 +109,9 @@ pub(super) async fn activate(State(shared): SharedState, request: Request) -> Re
 
 async fn try_activate(shared: &Arc<Shared>, request: Request) -> Result<Activation, Problem> {
     let (request, account) = authenticated(shared, request).await?;
-    let Json(asked) = <Json<ActivateRequest> as axum::extract::FromRequest<_>>::from_request(request, shared).await?;
-    let audience = asked.audience.as_deref().unwrap_or(&shared.settings.audience);
+    let Json(asked) =
+        <Json<Option<ActivateRequest>> as axum::extract::FromRequest<_>>::from_request(request, shared).await?;
+    let audience = asked.as_ref().and_then(|asked| asked.audience.as_deref()).unwrap_or(&shared.settings.audience);
     if audience != shared.settings.audience && !shared.edges.know_audience(audience) {
         return Err(Problem::because(ErrorCode::UnknownAudience, "no edge and no configuration names this audience"));
     }
@@ -199,7 +200,7 @@ pub(super) async fn account(State(shared): SharedState, request: Request) -> Res
     get, path = "/v1/account/entries", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
     params(
         ("after" = Option<u64>, Query, description = "From after this entry's number on."),
-        ("limit" = Option<u16>, Query, description = "So many entries, 1 to 1000; 100 by default."),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "So many entries, 1 to 1000; 100 by default."),
     ),
     responses((status = 200, description = "A page of the ledger.", body = Entries), OwnerErrors),
 )]
@@ -223,7 +224,11 @@ async fn authenticated(shared: &Shared, request: Request) -> Result<(Request, Ac
 impl Shared {
     /// A page of an account's ledger.
     pub(super) async fn ledger(&self, account: &AccountId, page: &Page<u64>) -> Result<Entries, Problem> {
-        let rows = self.store.entries(account, page.after.unwrap_or(0), page.limit + 1).await?;
+        let after = page.after.unwrap_or(0);
+        if i64::try_from(after).is_err() {
+            return Err(Problem::bad_request("`after` is the number of an entry"));
+        }
+        let rows = self.store.entries(account, after, page.limit + 1).await?;
         let (rows, more) = page.cut(rows);
         let next = rows.last().filter(|_| more).map(|entry| entry.number);
         Ok(Entries { entries: rows.into_iter().map(Into::into).collect(), next })

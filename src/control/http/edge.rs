@@ -1,11 +1,15 @@
-//! What edges ask: is this token still good? (RFC 7662)
+//! What edges ask: is this token still good? (RFC 7662) And what they tell: it is not to be any more (RFC 7009).
 //!
-//! Answered from memory: the token names its session, the session remembers the token's hash. No store, no public-key
-//! work, no router. Whatever is not active is exactly `{"active":false}`, so that an edge learns nothing more.
+//! Introspection is answered from memory: the token names its session, the session remembers the token's hash. No store,
+//! no public-key work, no router. Whatever is not active is exactly `{"active":false}`, so that an edge learns nothing
+//! more. Only a session that this process has never heard of is looked up in the store.
 
 use std::collections::HashMap;
 
-use axum::response::IntoResponse;
+use axum::{
+    extract::{Request as AxumRequest, State},
+    response::{IntoResponse, Response as AxumResponse},
+};
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, Request, Response,
@@ -13,6 +17,7 @@ use hyper::{
 };
 use parking_lot::RwLock;
 use serde::Serialize;
+use tokio::sync::{Mutex as Gate, MutexGuard};
 use utoipa::ToSchema;
 
 use crate::{
@@ -23,15 +28,17 @@ use crate::{
 };
 
 use super::{
-    Body, BoxError, Shared,
+    Body, BoxError, Shared, SharedState,
     auth::{Authorization, SecretHash, basic_pair},
     extract::{read_body, require_type},
     instruments::Told,
     limits::LimitedBy,
-    openapi::IntrospectErrors,
+    openapi::{IntrospectErrors, RevokeErrors},
     problem::{ErrorCode, Problem},
 };
 
+/// The path of revocation.
+pub(super) const REVOKE: &str = "/oauth/revoke";
 /// The path of introspection.
 pub(super) const INTROSPECT: &str = "/oauth/introspect";
 
@@ -39,47 +46,60 @@ pub(super) const INTROSPECT: &str = "/oauth/introspect";
 const INACTIVE: &[u8] = br#"{"active":false}"#;
 
 /// The registered edges, by client id. The store's, kept in memory.
-pub(super) struct Edges(RwLock<HashMap<String, Edge>>);
+pub(super) struct Edges {
+    known: RwLock<HashMap<String, Edge>>,
+    changes: Gate<()>,
+}
 
 impl Edges {
     pub(super) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let edges = store.edges().await?;
-        Ok(Self(RwLock::new(edges.into_iter().map(|edge| (edge.client_id.clone(), edge)).collect())))
+        let known = edges.into_iter().map(|edge| (edge.client_id.clone(), edge)).collect();
+        Ok(Self { known: RwLock::new(known), changes: Gate::default() })
     }
 
     pub(super) fn put(&self, edge: Edge) {
-        self.0.write().insert(edge.client_id.clone(), edge);
+        self.known.write().insert(edge.client_id.clone(), edge);
     }
 
     pub(super) fn remove(&self, client_id: &str) {
-        self.0.write().remove(client_id);
+        self.known.write().remove(client_id);
+    }
+
+    /// Waits for the right to change edges: of what is registered here, no change may undo another.
+    pub(super) async fn changes(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().await
+    }
+
+    pub(super) fn find(&self, client_id: &str) -> Option<Edge> {
+        self.known.read().get(client_id).cloned()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.read().len()
+        self.known.read().len()
     }
 
     /// The edges, in order of their registration.
     pub(super) fn all(&self) -> Vec<Edge> {
-        let mut edges: Vec<_> = self.0.read().values().cloned().collect();
+        let mut edges: Vec<_> = self.known.read().values().cloned().collect();
         edges.sort_by(|a, b| (a.created_at, &a.client_id).cmp(&(b.created_at, &b.client_id)));
         edges
     }
 
     pub(super) fn know_audience(&self, audience: &str) -> bool {
-        self.0.read().values().any(|edge| edge.audience == audience)
+        self.known.read().values().any(|edge| edge.audience == audience)
     }
 
     /// The audience of the edge whose credentials these are.
     fn audience(&self, client_id: &str, secret: &str) -> Option<String> {
         let presented = SecretHash::of(secret.as_bytes());
-        let edges = self.0.read();
+        let edges = self.known.read();
         let edge = edges.get(client_id)?;
         presented.is_any_of(&edge.secret_hashes).then(|| edge.audience.clone())
     }
 }
 
-/// What is asked of a token.
+/// What is asked of a token. With `client_secret_post`, `client_id` and `client_secret` are parameters beside it.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
@@ -90,10 +110,6 @@ pub(super) struct IntrospectForm {
     token: String,
     /// Accepted, and without effect.
     token_type_hint: Option<String>,
-    /// The edge's client id, unless it is in the `Authorization` header.
-    client_id: Option<String>,
-    /// The edge's client secret, unless it is in the `Authorization` header.
-    client_secret: Option<String>,
 }
 
 /// What an edge is told. All but `active` is there only for a token that is good.
@@ -176,6 +192,65 @@ where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let Asked { token, audience } = asked(shared, request).await?;
+    let Some(session) = session_of(token.as_bytes()) else { return Ok(None) };
+    let hash = TokenHash::of(token.as_bytes());
+    let mut verdict = shared.engine.verdict(&session, &hash, shared.clock.now());
+    if verdict == Verdict::Unknown && !shared.engine.knows(&session) {
+        if !shared.lookups.find(&shared.acts, &session, shared.clock.now()).await? {
+            return Ok(None);
+        }
+        verdict = shared.engine.verdict(&session, &hash, shared.clock.now());
+    }
+    match verdict {
+        Verdict::Valid { .. } => Ok(shared.introspection(&token, &audience)),
+        Verdict::Invalid { .. } | Verdict::Unknown => Ok(None),
+    }
+}
+
+/// What is to be revoked. With `client_secret_post`, `client_id` and `client_secret` are parameters beside it.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "for the interface's description; the form is read by hand, to refuse what is given twice"
+)]
+pub(super) struct RevokeForm {
+    /// The token.
+    token: String,
+    /// Accepted, and without effect.
+    token_type_hint: Option<String>,
+}
+
+/// Ends the session of a token, at once and for good (RFC 7009). A token that is not good, or is for another edge, is
+/// answered the same, and nothing happens. 503 means that the token still lives.
+#[utoipa::path(
+    post, path = "/oauth/revoke", tag = "edge", security(("client" = [])),
+    request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The token is not good, or not this edge's."), RevokeErrors),
+)]
+pub(super) async fn revoke(State(shared): SharedState, request: AxumRequest) -> AxumResponse {
+    let revoked = async {
+        let Asked { token, audience } = asked(&shared, request).await?;
+        shared.acts.revoke_token(&token, &audience).await.map_err(Problem::from)
+    };
+    match revoked.await {
+        Ok(()) => ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], "").into_response(),
+        Err(problem) => problem.for_oauth().into_response(),
+    }
+}
+
+/// A token, and the audience of the edge that asks about it.
+struct Asked {
+    token: String,
+    audience: String,
+}
+
+/// Reads a question about a token, and makes sure of who asks.
+async fn asked<B>(shared: &Shared, request: Request<B>) -> Result<Asked, Problem>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     shared.warm()?;
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
         return Err(Problem::bad_request("parameters go into the body, where no log keeps them"));
@@ -185,18 +260,13 @@ where
     let body = read_body(shared, body).await?;
     let form = Form::parse(&body)?;
     let audience = form.authenticate(shared, &parts.headers, parts.extensions.get::<Peer>().copied())?;
-    let token = form.token.as_deref().ok_or_else(|| Problem::bad_request("the parameter `token` is missing"))?;
-    Ok(shared.introspection(token, &audience))
+    let token = form.token.ok_or_else(|| Problem::bad_request("the parameter `token` is missing"))?;
+    Ok(Asked { token, audience })
 }
 
 impl Shared {
+    /// What an edge is told of a token that is good; `None` if it is not this edge's.
     fn introspection(&self, token: &str, audience: &str) -> Option<Vec<u8>> {
-        let session = session_of(token.as_bytes())?;
-        let hash = TokenHash::of(token.as_bytes());
-        match self.engine.verdict(&session, &hash, self.clock.now()) {
-            Verdict::Valid { .. } => {}
-            Verdict::Invalid { .. } | Verdict::Unknown => return None,
-        }
         let claims = claims_of(token)?;
         if claims.aud != audience || claims.exp <= self.clock.wall().as_secs() {
             return None;

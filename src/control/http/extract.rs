@@ -175,8 +175,10 @@ pub(super) fn bounded(seconds: i64) -> Result<i64, Problem> {
 
 /// A text from outside that is kept: not empty, not too long, without control characters.
 pub(super) fn text(name: &str, value: String, max: usize) -> Result<String, Problem> {
-    if value.is_empty() || value.len() > max || value.chars().any(char::is_control) {
-        return Err(Problem::bad_request(format!("`{name}` is 1 to {max} bytes of text without control characters")));
+    if value.is_empty() || value.chars().count() > max || value.chars().any(char::is_control) {
+        return Err(Problem::bad_request(format!(
+            "`{name}` is 1 to {max} characters of text without control characters"
+        )));
     }
     Ok(value)
 }

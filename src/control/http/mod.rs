@@ -12,6 +12,7 @@ mod extract;
 mod hooks;
 mod instruments;
 mod limits;
+mod lookups;
 mod openapi;
 mod problem;
 mod shapes;
@@ -40,11 +41,12 @@ use crate::{
     wire::MeterTime,
 };
 
-use super::{acts::Acts, hooks::secrets::HookSecrets, status_token::StatusTokens, tokens::Issuer};
+use super::{acts::Acts, hooks::secrets::HookSecrets, secrets::Secrets, status_token::StatusTokens, tokens::Issuer};
 use auth::SecretHash;
 use edge::Edges;
 use instruments::Stopwatch;
 use limits::Limits;
+use lookups::Lookups;
 
 pub use crate::problem::Code as ErrorCode;
 pub use instruments::{Activated, Hooked, Instruments, Phase, Told};
@@ -76,6 +78,8 @@ pub struct Parts {
     pub hooks: Arc<HookSecrets>,
     /// Publishes status lists.
     pub statuses: Arc<StatusTokens>,
+    /// Keeps the cluster secrets.
+    pub secrets: Arc<Secrets>,
     /// Health and figures.
     pub instruments: Arc<dyn Instruments>,
     /// What is configured.
@@ -140,8 +144,10 @@ struct Shared {
     identity: Arc<dyn Authenticator>,
     hooks: Arc<HookSecrets>,
     statuses: Arc<StatusTokens>,
+    secrets: Arc<Secrets>,
     instruments: Arc<dyn Instruments>,
     settings: Settings,
+    lookups: Lookups,
     edges: Edges,
     limits: Limits,
     started: MeterTime,
@@ -173,6 +179,8 @@ impl Surface {
             identity: parts.identity,
             hooks: parts.hooks,
             statuses: parts.statuses,
+            secrets: parts.secrets,
+            lookups: Lookups::new(),
             instruments: parts.instruments,
             settings: parts.settings,
         });

@@ -7,6 +7,7 @@ use axum::{
     extract::{Path, State},
     http::HeaderValue,
     response::IntoResponse,
+    routing::get,
 };
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -78,6 +79,7 @@ pub(super) fn routers() -> (Router<Arc<Shared>>, Router<Arc<Shared>>, Document) 
         .routes(routes!(hooks::credit))
         .routes(routes!(status::list))
         .routes(routes!(status::aggregation))
+        .routes(routes!(edge::revoke))
         .routes(routes!(jwks))
         .routes(routes!(metadata))
         .routes(routes!(description))
@@ -85,7 +87,7 @@ pub(super) fn routers() -> (Router<Arc<Shared>>, Router<Arc<Shared>>, Document) 
         .split_for_parts();
     let (admin, described) = admin::router().split_for_parts();
     document.merge(described);
-    (public, admin, document)
+    (public.route(METADATA_OF_PATH, get(metadata_of_path)), admin, document)
 }
 
 /// The description as it is served.
@@ -125,6 +127,10 @@ struct ServerMetadata {
     status_list_aggregation_endpoint: String,
     /// How edges prove who they are there.
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
+    /// Where edges revoke tokens.
+    revocation_endpoint: String,
+    /// How edges prove who they are there.
+    revocation_endpoint_auth_methods_supported: [&'static str; 2],
     /// None: tokens come from activation.
     response_types_supported: [&'static str; 0],
     /// None: tokens come from activation.
@@ -137,16 +143,40 @@ struct ServerMetadata {
     responses((status = 200, description = "The metadata.", body = ServerMetadata)),
 )]
 async fn metadata(State(shared): SharedState) -> Answer<ServerMetadata> {
-    let at = |path: &str| format!("{}{path}", shared.settings.http_url);
-    Answer(ServerMetadata {
-        issuer: shared.issuer.name().to_owned(),
-        jwks_uri: at("/.well-known/jwks.json"),
-        introspection_endpoint: at(edge::INTROSPECT),
-        status_list_aggregation_endpoint: at(STATUS_LISTS),
-        introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
-        response_types_supported: [],
-        grant_types_supported: [],
-    })
+    Answer(ServerMetadata::of(&shared))
+}
+
+/// The same for an issuer with a path, which goes behind the well-known one (RFC 8414, 3.1).
+async fn metadata_of_path(
+    State(shared): SharedState,
+    Path(path): Path<String>,
+) -> Result<Answer<ServerMetadata>, Problem> {
+    let issuer = shared.issuer.name();
+    let of_issuer = issuer.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
+    if of_issuer != Some(&*path) {
+        return Err(Problem::not_found("issuer"));
+    }
+    Ok(Answer(ServerMetadata::of(&shared)))
+}
+
+const METADATA_OF_PATH: &str = "/.well-known/oauth-authorization-server/{*path}";
+const AUTH_METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+
+impl ServerMetadata {
+    fn of(shared: &Shared) -> Self {
+        let at = |path: &str| format!("{}{path}", shared.settings.http_url);
+        Self {
+            issuer: shared.issuer.name().to_owned(),
+            jwks_uri: at("/.well-known/jwks.json"),
+            introspection_endpoint: at(edge::INTROSPECT),
+            status_list_aggregation_endpoint: at(STATUS_LISTS),
+            introspection_endpoint_auth_methods_supported: AUTH_METHODS,
+            revocation_endpoint: at(edge::REVOKE),
+            revocation_endpoint_auth_methods_supported: AUTH_METHODS,
+            response_types_supported: [],
+            grant_types_supported: [],
+        }
+    }
 }
 
 /// This document.
@@ -232,7 +262,7 @@ struct AckFields {
 #[utoipa::path(
     get, path = "/errors/{code}", tag = "clients",
     params(("code" = String, Path, description = "An error's code.")),
-    responses((status = 200, description = "The page.", body = String, content_type = "text/markdown")),
+    responses((status = 200, description = "The page.", body = String, content_type = "text/markdown"), PageErrors),
 )]
 async fn error_page(Path(code): Path<String>) -> Result<impl IntoResponse, Problem> {
     let code = ErrorCode::parse(&code).ok_or_else(|| Problem::not_found("error"))?;
@@ -280,7 +310,11 @@ refusals! {
     /// Of a heartbeat.
     HeartbeatErrors: BadRequest, BadFrame, RequestTimeout, BodyTooLarge, UnsupportedMediaType, StoreUnavailable, WarmingUp;
     /// Of introspection.
-    IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, WarmingUp;
+    IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, Internal,
+        StoreUnavailable, WarmingUp;
+    /// Of revocation.
+    RevokeErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, Internal,
+        StoreUnavailable, Overloaded, WarmingUp;
     /// Of a credit webhook.
     HookErrors: BadRequest, BadSignature, NotFound, RequestTimeout, IdReused, LimitReached, BodyTooLarge,
         UnsupportedMediaType, Internal, StoreUnavailable, Overloaded, WarmingUp;
@@ -298,6 +332,8 @@ refusals! {
         UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of rotating the signing keys.
     RotateErrors: BadRequest, BadCredentials, LimitReached, RateLimited, Internal, StoreUnavailable, WarmingUp;
+    /// Of the page of an error.
+    PageErrors: NotFound;
     /// Of asking whether traffic may come.
     ReadinessErrors: WarmingUp, ShuttingDown;
 }

@@ -10,7 +10,7 @@ use hyper::{
 };
 
 use crate::{
-    control::{acts::ActError, keyring::KeyringError, keys::KeyError},
+    control::{acts::ActError, keyring::KeyringError, keys::KeyError, secrets::SecretsError},
     engine::Refusal,
     problem::PROBLEM_JSON,
     store::StoreError,
@@ -111,7 +111,19 @@ impl From<KeyringError> for Problem {
     fn from(error: KeyringError) -> Self {
         match error {
             KeyringError::Store(error) => error.into(),
+            KeyringError::Full => Self::because(ErrorCode::LimitReached, error.to_string()),
             KeyringError::Key(_) | KeyringError::Sealed { .. } => internal(&error),
+        }
+    }
+}
+
+impl From<SecretsError> for Problem {
+    fn from(error: SecretsError) -> Self {
+        match error {
+            SecretsError::Full => Self::because(ErrorCode::LimitReached, error.to_string()),
+            SecretsError::Store(error) => error.into(),
+            SecretsError::Keys(error) => error.into(),
+            SecretsError::File(_) => internal(&error),
         }
     }
 }

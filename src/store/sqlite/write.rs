@@ -136,7 +136,8 @@ pub(super) fn put_signing_key(conn: &Connection, key: &SealedKey) -> Result<()> 
     conn.prepare_cached(
         "INSERT INTO signing_keys (kid, algorithm, sealed, created_at, signs_from, retires_at) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (kid) DO UPDATE SET signs_from = excluded.signs_from, retires_at = excluded.retires_at",
+         ON CONFLICT (kid) DO UPDATE SET sealed = excluded.sealed, \
+         signs_from = excluded.signs_from, retires_at = excluded.retires_at",
     )?
     .execute(params![
         key.kid,

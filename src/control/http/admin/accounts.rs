@@ -32,10 +32,13 @@ const OWN_NAMES: &str = "gastank:";
 #[derive(Deserialize, ToSchema)]
 pub(super) struct CreateRequest {
     /// The identity provider. Absent: `local`.
+    #[schema(min_length = 1, max_length = 512, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
     issuer: Option<String>,
     /// The person's name there. Absent: the account's id.
+    #[schema(min_length = 1, max_length = 512, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
     subject: Option<String>,
     /// Credit to begin with, in seconds. Entered once, however often this is asked.
+    #[schema(maximum = 316_224_000)]
     credit_s: Option<u64>,
     /// Whether to make an account key too.
     key: Option<bool>,
@@ -89,6 +92,7 @@ pub(super) struct CreditRequest {
     /// Seconds to add; negative: to take away, as far as the tank has them.
     seconds: i64,
     /// A note for people.
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
     reason: Option<String>,
 }
 
@@ -143,7 +147,7 @@ pub(super) async fn create(
     get, path = "/admin/accounts", tag = "admin", security(("admin_token" = [])),
     params(
         ("after" = Option<String>, Query, description = "From after this account on."),
-        ("limit" = Option<u16>, Query, description = "So many accounts, 1 to 1000; 100 by default."),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "So many accounts, 1 to 1000; 100 by default."),
     ),
     responses((status = 200, description = "A page of accounts.", body = Accounts), AdminErrors),
 )]
@@ -225,7 +229,7 @@ pub(super) async fn credit(
     params(
         ("id" = String, Path, description = "The account's id."),
         ("after" = Option<u64>, Query, description = "From after this entry's number on."),
-        ("limit" = Option<u16>, Query, description = "So many entries, 1 to 1000; 100 by default."),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "So many entries, 1 to 1000; 100 by default."),
     ),
     responses((status = 200, description = "A page of the ledger.", body = Entries), AdminErrors),
 )]

@@ -22,17 +22,21 @@ use super::{
 
 /// Edges that may be registered.
 const MAX_EDGES: usize = 1000;
-/// Bytes of an edge's name.
+/// Secrets of one edge that are good at the same time: the old one and the new one.
+const MAX_SECRETS: usize = 2;
+/// Characters of an edge's name.
 const MAX_NAME: usize = 128;
-/// Bytes of an audience.
+/// Characters of an audience.
 const MAX_AUDIENCE: usize = 256;
 
 /// An edge to be registered.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct AddRequest {
     /// A name for people.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
     name: String,
     /// The audience whose tokens it may ask about: 1 to 256 visible ASCII characters.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     audience: String,
 }
 
@@ -43,6 +47,31 @@ pub(super) struct AddAnswer {
     client_id: String,
     /// Its secret. Shown this once.
     client_secret: String,
+}
+
+/// A client secret, as it is shown once.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NewSecret {
+    /// Names the secret.
+    secret_id: String,
+    /// The secret. Shown this once.
+    client_secret: String,
+}
+
+/// The client secrets of an edge.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientSecrets)]
+pub(super) struct SecretsShape {
+    /// The secrets, the oldest first.
+    secrets: Vec<SecretShape>,
+}
+
+/// A client secret, as it is listed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientSecret)]
+pub(super) struct SecretShape {
+    /// Names the secret.
+    secret_id: String,
 }
 
 /// The registered edges.
@@ -83,6 +112,7 @@ pub(super) async fn add(
     if !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Problem::bad_request("`audience` is of visible ASCII characters"));
     }
+    let _change = shared.edges.changes().await;
     if shared.edges.len() >= MAX_EDGES {
         return Err(Problem::because(ErrorCode::LimitReached, format!("there are {MAX_EDGES} edges at most")));
     }
@@ -122,7 +152,80 @@ pub(super) async fn list(State(shared): SharedState) -> Answer<EdgesShape> {
     responses((status = 204, description = "The edge is gone."), AdminErrors),
 )]
 pub(super) async fn remove(State(shared): SharedState, Path(client_id): Path<String>) -> Result<StatusCode, Problem> {
+    let _change = shared.edges.changes().await;
     let removed = shared.store.remove_edge(&client_id).await?;
     shared.edges.remove(&client_id);
     if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("edge")) }
+}
+
+/// Adds a client secret to an edge. Both are good until the old one is removed: that is how a secret is replaced.
+#[utoipa::path(
+    post, path = "/admin/edges/{client_id}/secrets", tag = "admin", security(("admin_token" = [])),
+    params(("client_id" = String, Path, description = "The edge's client id.")),
+    responses((status = 201, description = "The secret was made.", body = NewSecret), AdminBodyErrors),
+)]
+pub(super) async fn add_secret(
+    State(shared): SharedState,
+    Path(client_id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let _change = shared.edges.changes().await;
+    let mut edge = shared.edges.find(&client_id).ok_or_else(|| Problem::not_found("edge"))?;
+    if edge.secret_hashes.len() >= MAX_SECRETS {
+        let detail = format!("an edge has {MAX_SECRETS} secrets at most; remove the one that is no longer used");
+        return Err(Problem::because(ErrorCode::LimitReached, detail));
+    }
+    let (client_secret, hash) = new_client_secret(&*shared.entropy);
+    edge.secret_hashes.push(*hash.as_bytes());
+    shared.store.put_edge(&edge).await?;
+    shared.edges.put(edge);
+    Ok((StatusCode::CREATED, Answer(NewSecret { secret_id: secret_id(hash.as_bytes()), client_secret })))
+}
+
+/// The client secrets of an edge, by their ids.
+#[utoipa::path(
+    get, path = "/admin/edges/{client_id}/secrets", tag = "admin", security(("admin_token" = [])),
+    params(("client_id" = String, Path, description = "The edge's client id.")),
+    responses((status = 200, description = "The secrets.", body = SecretsShape), AdminErrors),
+)]
+pub(super) async fn list_secrets(
+    State(shared): SharedState,
+    Path(client_id): Path<String>,
+) -> Result<Answer<SecretsShape>, Problem> {
+    let edge = shared.edges.find(&client_id).ok_or_else(|| Problem::not_found("edge"))?;
+    let shape = |hash| SecretShape { secret_id: secret_id(hash) };
+    Ok(Answer(SecretsShape { secrets: edge.secret_hashes.iter().map(shape).collect() }))
+}
+
+/// Removes a client secret: it is good no more, from now on. An edge keeps at least one.
+#[utoipa::path(
+    delete, path = "/admin/edges/{client_id}/secrets/{secret_id}", tag = "admin", security(("admin_token" = [])),
+    params(
+        ("client_id" = String, Path, description = "The edge's client id."),
+        ("secret_id" = String, Path, description = "The secret's id."),
+    ),
+    responses((status = 204, description = "The secret is good no more."), AdminBodyErrors),
+)]
+pub(super) async fn remove_secret(
+    State(shared): SharedState,
+    Path((client_id, wanted)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let _change = shared.edges.changes().await;
+    let mut edge = shared.edges.find(&client_id).ok_or_else(|| Problem::not_found("edge"))?;
+    let before = edge.secret_hashes.len();
+    edge.secret_hashes.retain(|hash| secret_id(hash) != wanted);
+    if edge.secret_hashes.len() == before {
+        return Err(Problem::not_found("secret"));
+    }
+    if edge.secret_hashes.is_empty() {
+        let detail = "an edge keeps at least one secret; add another one first, or remove the edge";
+        return Err(Problem::because(ErrorCode::LimitReached, detail));
+    }
+    shared.store.put_edge(&edge).await?;
+    shared.edges.put(edge);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A secret goes by the beginning of its hash: 64 bits tell secrets apart, and nothing about them.
+fn secret_id(hash: &[u8; 32]) -> String {
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }

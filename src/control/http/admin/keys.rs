@@ -9,7 +9,11 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{control::keyring::KeyStatus, engine::AccountId, store::AccountKey};
+use crate::{
+    control::{keyring::KeyStatus, secrets::SecretStatus},
+    engine::AccountId,
+    store::AccountKey,
+};
 
 use super::{
     Shared, SharedState,
@@ -55,6 +59,8 @@ pub(super) struct AccountKeyShape {
 pub(super) struct SigningKeys {
     /// The keys, published ones all.
     keys: Vec<KeyStatus>,
+    /// The cluster secrets that are live, the current one last. Never the secrets themselves.
+    cluster_secrets: Vec<SecretStatus>,
 }
 
 /// Makes an account key.
@@ -116,18 +122,20 @@ pub(super) struct KeyPath {
     responses((status = 200, description = "The keys after it.", body = SigningKeys), RotateErrors),
 )]
 pub(super) async fn rotate(State(shared): SharedState) -> Result<Answer<SigningKeys>, Problem> {
-    let keyring = shared.issuer.keyring();
-    if keyring.published().len() >= MAX_SIGNING_KEYS {
-        let detail = "as many signing keys as there may be are published; the oldest go when their last token has died";
-        return Err(Problem::because(ErrorCode::LimitReached, detail));
-    }
     let now = shared.clock.wall();
-    keyring.rotate(&*shared.store, shared.engine.secrets(), now).await?;
-    Ok(Answer(SigningKeys { keys: keyring.status(now) }))
+    shared.issuer.keyring().rotate(&*shared.store, &shared.engine.secrets(), now).await?;
+    Ok(Answer(SigningKeys::of(&shared)))
 }
 
-/// Signing keys that may be published at the same time.
-const MAX_SIGNING_KEYS: usize = 16;
+/// Makes a cluster secret, which new sessions use at once. The old one goes with the last session that uses it.
+#[utoipa::path(
+    post, path = "/admin/keys/rotate-secret", tag = "admin", security(("admin_token" = [])),
+    responses((status = 200, description = "The keys and secrets after it.", body = SigningKeys), RotateErrors),
+)]
+pub(super) async fn rotate_secret(State(shared): SharedState) -> Result<Answer<SigningKeys>, Problem> {
+    shared.secrets.rotate().await?;
+    Ok(Answer(SigningKeys::of(&shared)))
+}
 
 /// The signing keys and what they do.
 #[utoipa::path(
@@ -135,7 +143,14 @@ const MAX_SIGNING_KEYS: usize = 16;
     responses((status = 200, description = "The keys.", body = SigningKeys), AdminErrors),
 )]
 pub(super) async fn signing_keys(State(shared): SharedState) -> Answer<SigningKeys> {
-    Answer(SigningKeys { keys: shared.issuer.keyring().status(shared.clock.wall()) })
+    Answer(SigningKeys::of(&shared))
+}
+
+impl SigningKeys {
+    fn of(shared: &Shared) -> Self {
+        let keys = shared.issuer.keyring().status(shared.clock.wall());
+        Self { keys, cluster_secrets: shared.secrets.status() }
+    }
 }
 
 impl Shared {

@@ -35,7 +35,10 @@ pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(service::revoke))
         .routes(routes!(edges::add, edges::list))
         .routes(routes!(edges::remove))
+        .routes(routes!(edges::add_secret, edges::list_secrets))
+        .routes(routes!(edges::remove_secret))
         .routes(routes!(keys::rotate))
+        .routes(routes!(keys::rotate_secret))
         .routes(routes!(keys::signing_keys))
 }
 

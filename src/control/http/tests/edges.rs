@@ -193,4 +193,9 @@ async fn the_keys_and_the_metadata_are_published() {
     assert_eq!(metadata["issuer"], "https://tank.test");
     assert_eq!(metadata["jwks_uri"], "https://tank.test/.well-known/jwks.json");
     assert_eq!(metadata["introspection_endpoint"], "https://tank.test/oauth/introspect");
+    assert_eq!(metadata["revocation_endpoint"], "https://tank.test/oauth/revoke");
+    for endpoint in ["introspection", "revocation"] {
+        let methods = &metadata[format!("{endpoint}_endpoint_auth_methods_supported")];
+        assert_eq!(methods, &json!(["client_secret_basic", "client_secret_post"]));
+    }
 }

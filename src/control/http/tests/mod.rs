@@ -5,6 +5,7 @@ mod bodies;
 mod clients;
 mod description;
 mod edges;
+mod hardening;
 mod hooks;
 mod sign_in;
 mod status;
@@ -31,6 +32,7 @@ use crate::{
         hooks::secrets::HookSecrets,
         keyring::{KeyPolicy, Keyring},
         keys::Algorithm,
+        secrets::{SecretFile, Secrets},
         status::{StatusKeeper, StatusPolicy},
         tokens::Issuer,
     },
@@ -125,6 +127,15 @@ impl Witness for Nobody {
     fn committed(&self, _act: &Act) {}
 }
 
+/// Cluster secrets that are kept nowhere.
+struct NoFile;
+
+impl SecretFile for NoFile {
+    fn keep(&self, _ring: &SecretRing) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What came back.
 struct Got {
     status: StatusCode,
@@ -204,11 +215,20 @@ impl Ask {
 }
 
 impl Rig {
+    /// The same with another issuer.
+    async fn of_issuer(issuer: &str) -> Self {
+        Self::made(issuer, |_| {}).await
+    }
+
     async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::made("https://tank.test", change).await
+    }
+
+    async fn made(issuer: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let store = Arc::new(SqliteStore::open_in_memory().unwrap());
         let clock = Arc::new(FakeClock::new(MeterTime::from_ms(5_000), START));
         let entropy = Arc::new(SeededEntropy::new(7));
@@ -216,8 +236,7 @@ impl Rig {
         let ring = || SecretRing::new(SecretId::default(), secret.clone());
         let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Millis::from_secs(86_400) };
         let keyring = Arc::new(Keyring::open(&*store, &ring(), policy, START).await.unwrap());
-        let issuer =
-            Arc::new(Issuer::new("https://tank.test".into(), "gastank".into(), "https://tank.test", &secret, keyring));
+        let issuer = Arc::new(Issuer::new(issuer.into(), "gastank".into(), "https://tank.test", keyring));
         let engine = Arc::new(Engine::new(Policy::default(), ring(), 1000));
         let lists = StatusPolicy { size: ListSize::new(256).unwrap(), ..StatusPolicy::new(Policy::default().max_ttl) };
         let keeper =
@@ -234,6 +253,8 @@ impl Rig {
             keeper,
             Arc::new(Nobody),
         ));
+        let secrets =
+            Secrets::new(engine.clone(), issuer.keyring().clone(), store.clone(), entropy.clone(), Arc::new(NoFile));
         let stub = Arc::new(Stub::default());
         let mut settings = Settings {
             audience: "edge".into(),
@@ -259,6 +280,7 @@ impl Rig {
             identity: stub.clone(),
             hooks: Arc::new(hooks),
             statuses: Arc::new(statuses),
+            secrets: Arc::new(secrets),
             instruments: stub.clone(),
             settings,
         };
