@@ -36,7 +36,10 @@ fn authlib_verifies_introspects_and_revokes_tokens_of_every_algorithm() {
 fn the_worker_runs_under_node_with_nothing_but_webcrypto_and_fetch() {
     for algorithm in ["ES256", "RS256", "EdDSA"] {
         let home = Home::new();
-        let service = Service::start_with(&home, &[("GASTANK_TOKEN_ALGORITHM", algorithm), NO_HURRY]);
+        let service = Service::start_with(
+            &home,
+            &[("GASTANK_TOKEN_ALGORITHM", algorithm), NO_HURRY, ("GASTANK_STATUS_LIST_TTL_S", "1")],
+        );
         let edge = Edge::of(&service);
         let asked = json!({
             "issuer": service.http(),

@@ -72,6 +72,11 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     let edge = (text(&edge["client_id"]), text(&edge["client_secret"]));
     assert_eq!(curl.json(edges, edges, "GET", &[], "200")["edges"].as_array().unwrap().len(), 1);
 
+    let (secrets, at) = ("/admin/edges/{client_id}/secrets", format!("/admin/edges/{}/secrets", edge.0));
+    let second = text(&curl.json(secrets, &at, "POST", &[], "201")["secret_id"]);
+    assert_eq!(curl.json(secrets, &at, "GET", &[], "200")["secrets"].as_array().unwrap().len(), 2);
+    curl.call("/admin/edges/{client_id}/secrets/{secret_id}", &format!("{at}/{second}"), "DELETE", &[], "204");
+
     let bearer = format!("authorization: Bearer {key}");
     let owner = ["-H", &*bearer];
     let activate = [&owner[..], &with("{}")].concat();
@@ -98,6 +103,7 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     curl.json("/admin/sessions/{id}/revoke", &revoke, "POST", &[], "200");
     let inactive = curl.call("/oauth/introspect", "/oauth/introspect", "POST", &ask, "200");
     assert_eq!(inactive, br#"{"active":false}"#);
+    curl.call("/oauth/revoke", "/oauth/revoke", "POST", &ask, "200");
     curl.json("/v1/deactivate", "/v1/deactivate", "POST", &owner, "200");
 
     // There are no secrets of senders here; signed messages have tests of their own.
@@ -116,6 +122,7 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     curl.call("/metrics", "/metrics", "GET", &[], "200");
     curl.call("/errors/{code}", "/errors/tank_empty", "GET", &[], "200");
     curl.json("/admin/keys/rotate", "/admin/keys/rotate", "POST", &[], "200");
+    curl.json("/admin/keys/rotate-secret", "/admin/keys/rotate-secret", "POST", &[], "200");
     curl.call("/admin/edges/{client_id}", &format!("/admin/edges/{}", edge.0), "DELETE", &[], "204");
     curl.call(one, &path, "DELETE", &[], "204");
     curl.call(one, &path, "GET", &[], "404");

@@ -45,8 +45,8 @@ async function againstTheService() {
   };
   for (const [what, forged] of Object.entries(bad)) assert.equal(await status(forged), 401, what);
   assert.equal(await status(token, { ...env, AUDIENCE: "other" }), 401);
-  // Wrong credentials of the edge are no verdict about the token.
-  assert.equal(await status(token, { ...env, CLIENT_ID: "x" }), 503);
+  // The token names a status list: nobody has to be asked, and no credentials are needed.
+  assert.equal(await status(token, { ...env, CLIENT_ID: "x" }), 204);
 
   const metadata = await (await fetch(`${env.ISSUER}/.well-known/oauth-authorization-server`)).json();
   const revoked = await fetch(metadata.revocation_endpoint, {
@@ -55,7 +55,12 @@ async function againstTheService() {
     body: new URLSearchParams({ token }),
   });
   assert.equal(revoked.status, 200);
-  assert.equal(await status(token), 401, "revoked");
+  // The list says so within its time to live; the test's service has made that short.
+  const deadline = Date.now() + 20_000;
+  while ((await status(token)) !== 401) {
+    assert.ok(Date.now() < deadline, "the list never says that the token was revoked");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
 }
 
 /** An issuer in memory: what it signs, publishes and says can be chosen. */
