@@ -146,7 +146,7 @@ pub(super) async fn create(
 #[utoipa::path(
     get, path = "/admin/accounts", tag = "admin", security(("admin_token" = [])),
     params(
-        ("after" = Option<String>, Query, description = "From after this account on."),
+        ("after" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{21}[AQgw]$", description = "From after this account on."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "So many accounts, 1 to 1000; 100 by default."),
     ),
     responses((status = 200, description = "A page of accounts.", body = Accounts), AdminErrors),
