@@ -215,7 +215,13 @@ impl Keys {
                 return turn.failed_at.is_none();
             }
             turn.not_before = now.plus(WINDOW);
-            this.fetch(&mut turn).await.is_ok()
+            let first = this.held().is_none();
+            let fetched = this.fetch(&mut turn).await.is_ok();
+            if first && fetched {
+                // Nothing was looked for again: the window is still to be had by the first unknown name.
+                turn.not_before = now;
+            }
+            fetched
         });
         task.await.unwrap_or(false)
     }
