@@ -25,7 +25,7 @@ const URL: &str = "https://tank.example.org";
 
 fn main() {
     println!("{:<32} {:>9} {:>9} {:>7}  goal", "one thread, medians", "issue us", "sign us", "ratio");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for (algorithm, batch) in [(Algorithm::ES256, 1_000), (Algorithm::EdDSA, 1_000), (Algorithm::RS256, 50)] {
         let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([1; 32]));
         let store = SqliteStore::open_in_memory().expect("a store in memory");
