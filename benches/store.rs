@@ -94,7 +94,7 @@ async fn fill(store: &Arc<SqliteStore>, sessions: u64) {
                     let id = AccountId::from_bytes(hash(n, b"account"));
                     let (owned, _) = store.create_account(id, &identity, UnixMs::from_ms(0)).await.expect("works");
                     let act = opening(&owned.account.id, owned.account.version, n);
-                    assert!(matches!(store.commit(&act).await.expect("works"), Commit::Done(_)));
+                    assert!(matches!(store.commit(&act, None).await.expect("works"), Commit::Done(_)));
                 }
             })
         })

@@ -93,7 +93,7 @@ impl Commits {
     ) -> (Turn, Result<Commit, StoreError>) {
         let (this, open) = (Arc::clone(self), before.open().map(|session| session.id));
         let task = tokio::spawn(async move {
-            let committed = match this.store.commit(&act).await {
+            let committed = match this.store.commit(&act, None).await {
                 Ok(Commit::Done(account)) => {
                     this.tell(&account, &act, &moment);
                     Ok(Commit::Done(account))

@@ -152,11 +152,13 @@ pub enum Source {
     Webhook,
     /// A debt that is paid; named by the number of the entry whose credit pays it.
     Debt,
+    /// A subscription that gives credit; named by what was subscribed to and the period.
+    Subscription,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 4] = [Self::Session, Self::Admin, Self::Webhook, Self::Debt];
+    pub const ALL: [Self; 5] = [Self::Session, Self::Admin, Self::Webhook, Self::Debt, Self::Subscription];
 
     /// The name that the HTTP interface and the store use.
     pub const fn name(self) -> &'static str {
@@ -165,6 +167,7 @@ impl Source {
             Self::Admin => "admin",
             Self::Webhook => "webhook",
             Self::Debt => "debt",
+            Self::Subscription => "subscription",
         }
     }
 

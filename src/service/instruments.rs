@@ -120,15 +120,23 @@ impl Witness for Counting {
 impl StoreObserver for Counting {
     fn done(&self, operation: Operation, took: Duration, ok: bool) {
         let operation = match operation {
-            Operation::Account | Operation::AccountOf | Operation::AccountByKey | Operation::Session => {
-                StoreOperation::ReadAccount
-            }
-            Operation::Commit | Operation::CreateAccount | Operation::HoldCredit | Operation::ReleaseCredit => {
-                StoreOperation::CommitAct
-            }
-            Operation::Accounts | Operation::Entry | Operation::Entries | Operation::HeldCredit => {
-                StoreOperation::ReadList
-            }
+            Operation::Account
+            | Operation::AccountOf
+            | Operation::AccountByKey
+            | Operation::Session
+            | Operation::Facts => StoreOperation::ReadAccount,
+            Operation::Commit
+            | Operation::CreateAccount
+            | Operation::HoldCredit
+            | Operation::ReleaseCredit
+            | Operation::PutFacts
+            | Operation::AppendAudit => StoreOperation::CommitAct,
+            Operation::Accounts
+            | Operation::Entry
+            | Operation::Entries
+            | Operation::HeldCredit
+            | Operation::AuditOfDay
+            | Operation::AuditOfAccount => StoreOperation::ReadList,
             Operation::Checkpoint => StoreOperation::WriteCheckpoints,
             Operation::Recover => StoreOperation::Recover,
             Operation::Clock | Operation::KeepClock => StoreOperation::WriteMeter,
@@ -146,6 +154,7 @@ impl StoreObserver for Counting {
             | Operation::RetireStatusList
             | Operation::StatusLists
             | Operation::RemoveStatusList
+            | Operation::PruneAudit
             | Operation::Close => StoreOperation::Settings,
         };
         let outcome = if ok { StoreOutcome::Ok } else { StoreOutcome::Error };

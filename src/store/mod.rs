@@ -8,12 +8,16 @@
 //! * **Entries** of the ledger are unique by `(source, external id)` within their account; a repeated one changes nothing.
 //! * **Checkpoints** are maxima: writing an older one, or the same one twice, or one for a session that is over, changes
 //!   nothing. They come in batches of one bucket, which is one partition.
+//! * The **audit log** is only ever appended to. Its partitions are a day's rows, and an account's; a row goes by its key,
+//!   so that appending it again changes nothing.
 //! * Everything else is single rows, written conditionally where two writers could meet.
 //!
 //! No method changes anything when it answers with an error, except that an [`StoreError::Unavailable`] from a
 //! distributed store may leave the outcome unknown; every method is safe to repeat for that reason. Once the account has
 //! been read again, a commit that failed before is in what was read, or will never be.
 
+mod audit;
+mod facts;
 mod observed;
 pub mod sqlite;
 
@@ -24,6 +28,8 @@ use crate::{
     wire::{MeterTime, SessionId},
 };
 
+pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Surface};
+pub use facts::{Capability, ProviderFacts, SeenEvent};
 pub use observed::{Observed, Operation, StoreObserver};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
@@ -204,9 +210,12 @@ pub trait Store: Send + Sync + 'static {
     /// The version is looked at first, so [`Commit::Repeated`] is only ever about an entry that the caller has put into
     /// the act. A deleted account takes no more acts: [`Commit::Conflict`].
     ///
-    /// With an act that deletes, the account's identity, keys and entries go, and what is held for the identity; the id
-    /// stays, and so do its sessions' ends.
-    async fn commit(&self, act: &Act) -> Result<Commit>;
+    /// With an act that deletes, the account's identity, keys and entries go, and what is held for the identity and was
+    /// told of it, except that it is gone; the id stays, and so do its sessions' ends.
+    ///
+    /// `audit` is in the audit log before [`Commit::Done`] is answered, and only then. Whether it is written together with
+    /// the act is the store's choice: where it is not, who finds the act to have been written after all appends it.
+    async fn commit(&self, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit>;
 
     /// The entry with this name.
     async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>>;
@@ -234,8 +243,8 @@ pub trait Store: Send + Sync + 'static {
     /// has been deleted.
     async fn add_account_key(&self, key: &AccountKey) -> Result<bool>;
 
-    /// Whose key has this hash.
-    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>>;
+    /// The key that has this hash.
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>>;
 
     /// The keys of an account.
     async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>>;
@@ -269,6 +278,33 @@ pub trait Store: Send + Sync + 'static {
 
     /// Lets go of credit that was held; `false` where there is none of this name.
     async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool>;
+
+    /// What the provider told of an identity; of one that nothing was told of, the default. Goes by
+    /// [`Identity::digest`], and is nothing to do with whether there is an account.
+    async fn facts(&self, identity: &Identity) -> Result<ProviderFacts>;
+
+    /// Replaces what the provider told of an identity, if it is still of the revision in `facts`. It is of the next one
+    /// then. `false`, and nothing changes, if it is of another: read it again and decide anew.
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool>;
+
+    /// Appends to the audit log. Rows that are there stay as they are.
+    async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()>;
+
+    /// The rows of a day from after `after` on, oldest first.
+    async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>>;
+
+    /// The rows about an account from after `after` on, oldest first.
+    async fn audit_of_account(
+        &self,
+        account: &AccountId,
+        after: Option<AuditKey>,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>>;
+
+    /// Drops rows from before an instant, `most` at a time; answers how many. Fewer than `most`: there are no more. A store
+    /// whose rows go by themselves has nothing to do. Write-behind.
+    async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize>;
+
     /// Leases a new status list; `false` if there is one with this id, and nothing changes.
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool>;
 

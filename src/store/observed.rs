@@ -13,8 +13,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
-    SessionRecord, StatusLease, Store,
+    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
+    Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -61,6 +61,12 @@ pub enum Operation {
     HoldCredit,
     HeldCredit,
     ReleaseCredit,
+    Facts,
+    PutFacts,
+    AppendAudit,
+    AuditOfDay,
+    AuditOfAccount,
+    PruneAudit,
     LeaseStatusList,
     GrantStatus,
     RetireStatusList,
@@ -71,7 +77,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 37] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -97,6 +103,12 @@ impl Operation {
         Self::HoldCredit,
         Self::HeldCredit,
         Self::ReleaseCredit,
+        Self::Facts,
+        Self::PutFacts,
+        Self::AppendAudit,
+        Self::AuditOfDay,
+        Self::AuditOfAccount,
+        Self::PruneAudit,
         Self::LeaseStatusList,
         Self::GrantStatus,
         Self::RetireStatusList,
@@ -133,6 +145,12 @@ impl Operation {
             Self::HoldCredit => "hold_credit",
             Self::HeldCredit => "held_credit",
             Self::ReleaseCredit => "release_credit",
+            Self::Facts => "facts",
+            Self::PutFacts => "put_facts",
+            Self::AppendAudit => "append_audit",
+            Self::AuditOfDay => "audit_of_day",
+            Self::AuditOfAccount => "audit_of_account",
+            Self::PruneAudit => "prune_audit",
             Self::LeaseStatusList => "lease_status_list",
             Self::GrantStatus => "grant_status",
             Self::RetireStatusList => "retire_status_list",
@@ -183,8 +201,8 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::Accounts, self.store.accounts(after, limit)).await
     }
 
-    async fn commit(&self, act: &Act) -> Result<Commit> {
-        self.timed(Operation::Commit, self.store.commit(act)).await
+    async fn commit(&self, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit> {
+        self.timed(Operation::Commit, self.store.commit(act, audit)).await
     }
 
     async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
@@ -219,7 +237,7 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::AddAccountKey, self.store.add_account_key(key)).await
     }
 
-    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
         self.timed(Operation::AccountByKey, self.store.account_by_key(hash)).await
     }
 
@@ -265,6 +283,35 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
 
     async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
         self.timed(Operation::ReleaseCredit, self.store.release_credit(identity, source, external_id)).await
+    }
+
+    async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
+        self.timed(Operation::Facts, self.store.facts(identity)).await
+    }
+
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+        self.timed(Operation::PutFacts, self.store.put_facts(identity, facts)).await
+    }
+
+    async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
+        self.timed(Operation::AppendAudit, self.store.append_audit(rows)).await
+    }
+
+    async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>> {
+        self.timed(Operation::AuditOfDay, self.store.audit_of_day(day, after, limit)).await
+    }
+
+    async fn audit_of_account(
+        &self,
+        account: &AccountId,
+        after: Option<AuditKey>,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>> {
+        self.timed(Operation::AuditOfAccount, self.store.audit_of_account(account, after, limit)).await
+    }
+
+    async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.timed(Operation::PruneAudit, self.store.prune_audit(before, most)).await
     }
 
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {

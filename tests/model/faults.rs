@@ -8,8 +8,8 @@ use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Policy, SLICES, Source, UnixMs},
     entropy::SeededEntropy,
     store::{
-        AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
-        SessionRecord, StatusLease, Store, StoreError,
+        AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
+        Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
     },
     wire::{EndReason, HeartbeatKind, Millis, SessionId, WireVerdict},
 };
@@ -88,13 +88,13 @@ fn trouble() -> StoreError {
 
 #[async_trait]
 impl Store for Flaky {
-    async fn commit(&self, act: &Act) -> Result<Commit> {
+    async fn commit(&self, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit> {
         let gate = self.gate.lock().take();
         if let Some(gate) = gate {
             gate.notified().await;
         }
         let write = self.now.lock().write;
-        let committed = if write == Write::FailsBefore { Err(trouble()) } else { self.inner.commit(act).await };
+        let committed = if write == Write::FailsBefore { Err(trouble()) } else { self.inner.commit(act, audit).await };
         if let Some(next) = self.next.lock().take() {
             *self.now.lock() = next;
         }
@@ -131,6 +131,29 @@ impl Store for Flaky {
     async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
         self.write()?.release_credit(identity, source, external_id).await
     }
+    async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
+        self.read()?.facts(identity).await
+    }
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+        self.write()?.put_facts(identity, facts).await
+    }
+    async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
+        self.write()?.append_audit(rows).await
+    }
+    async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>> {
+        self.read()?.audit_of_day(day, after, limit).await
+    }
+    async fn audit_of_account(
+        &self,
+        account: &AccountId,
+        after: Option<AuditKey>,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>> {
+        self.read()?.audit_of_account(account, after, limit).await
+    }
+    async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.write()?.prune_audit(before, most).await
+    }
     async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
         self.write()?.checkpoint(bucket, rows).await
     }
@@ -146,7 +169,7 @@ impl Store for Flaky {
     async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
         self.write()?.add_account_key(key).await
     }
-    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
         self.read()?.account_by_key(hash).await
     }
     async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, UnixMs, bucket},
     store::{
-        AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
-        SessionRecord, StatusLease, Store,
+        AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
+        Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
     },
     wire::{MeterTime, SessionId},
 };
@@ -33,6 +33,8 @@ struct Tables {
     signing_keys: BTreeMap<String, SealedKey>,
     status_lists: BTreeMap<ListId, StatusLease>,
     held: HashMap<Identity, Vec<HeldCredit>>,
+    facts: HashMap<Identity, ProviderFacts>,
+    audit: BTreeMap<AuditKey, AuditRecord>,
 }
 
 fn same_name(entry: &NewEntry, source: Source, external_id: &str) -> bool {
@@ -66,6 +68,7 @@ impl Tables {
         if act.deletes {
             if let Some(identity) = owned.identity.take() {
                 self.held.remove(&identity);
+                self.facts.retain(|of, facts| *of != identity || facts.gone_at.is_some());
             }
             ledger.clear();
             self.account_keys.retain(|key| key.account != act.account);
@@ -112,8 +115,13 @@ impl Store for MemoryStore {
         Ok(from_there.filter(|owned| !owned.account.deleted).take(limit).cloned().collect())
     }
 
-    async fn commit(&self, act: &Act) -> Result<Commit> {
-        Ok(self.0.lock().commit(act))
+    async fn commit(&self, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit> {
+        let mut tables = self.0.lock();
+        let committed = tables.commit(act);
+        if let (Commit::Done(_), Some(row)) = (&committed, audit) {
+            tables.audit.entry(row.key).or_insert_with(|| row.clone());
+        }
+        Ok(committed)
     }
 
     async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
@@ -171,8 +179,8 @@ impl Store for MemoryStore {
         Ok(takes_keys)
     }
 
-    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
-        Ok(self.0.lock().account_keys.iter().find(|key| key.hash == *hash).map(|key| key.account))
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
+        Ok(self.0.lock().account_keys.iter().find(|key| key.hash == *hash).cloned())
     }
 
     async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
@@ -238,6 +246,52 @@ impl Store for MemoryStore {
         let before = all.len();
         all.retain(|held| !same_name(&held.entry, source, external_id));
         Ok(all.len() < before)
+    }
+
+    async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
+        Ok(self.0.lock().facts.get(identity).cloned().unwrap_or_default())
+    }
+
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+        let mut tables = self.0.lock();
+        let kept = tables.facts.entry(identity.clone()).or_default();
+        let current = kept.revision == facts.revision;
+        if current {
+            *kept = ProviderFacts { revision: facts.revision + 1, ..facts.clone() };
+        }
+        Ok(current)
+    }
+
+    async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
+        let log = &mut self.0.lock().audit;
+        for row in rows {
+            log.entry(row.key).or_insert_with(|| row.clone());
+        }
+        Ok(())
+    }
+
+    async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>> {
+        let tables = self.0.lock();
+        let of_day = tables.audit.values().filter(|row| row.key.day() == day && Some(row.key) > after);
+        Ok(of_day.take(limit).cloned().collect())
+    }
+
+    async fn audit_of_account(
+        &self,
+        account: &AccountId,
+        after: Option<AuditKey>,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>> {
+        let tables = self.0.lock();
+        let of_account = tables.audit.values().filter(|row| row.account == Some(*account) && Some(row.key) > after);
+        Ok(of_account.take(limit).cloned().collect())
+    }
+
+    async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
+        let log = &mut self.0.lock().audit;
+        let old: Vec<_> = log.keys().copied().take_while(|key| key.at < before).take(most).collect();
+        old.iter().for_each(|key| drop(log.remove(key)));
+        Ok(old.len())
     }
 
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {

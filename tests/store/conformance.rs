@@ -8,6 +8,12 @@ use gastank::{
     wire::{EndReason, MeterTime},
 };
 
+pub(crate) use super::records::{
+    a_row_of_the_audit_log_is_written_once, an_act_is_logged_when_it_is_done_and_only_then,
+    deletion_forgets_what_was_told_unless_the_person_is_gone, every_name_of_the_audit_log_reads_back,
+    of_fifty_racing_tellers_each_is_heard_once, old_rows_of_the_audit_log_are_dropped_in_pieces,
+    the_audit_log_is_read_by_day_and_by_account_in_pages, what_was_told_is_replaced_by_who_has_read_it,
+};
 use super::*;
 
 /// Calls the macro `$run` with the names of all cases. A case that is not named here does not compile: it is dead code.
@@ -46,6 +52,14 @@ macro_rules! conformance_cases {
             credit_is_held_once_and_let_go_of_once,
             credit_is_held_up_to_a_limit,
             deletion_lets_go_of_what_is_held,
+            what_was_told_is_replaced_by_who_has_read_it,
+            of_fifty_racing_tellers_each_is_heard_once,
+            deletion_forgets_what_was_told_unless_the_person_is_gone,
+            an_act_is_logged_when_it_is_done_and_only_then,
+            a_row_of_the_audit_log_is_written_once,
+            every_name_of_the_audit_log_reads_back,
+            the_audit_log_is_read_by_day_and_by_account_in_pages,
+            old_rows_of_the_audit_log_are_dropped_in_pieces,
             status_lists_come_and_go,
             of_fifty_racing_grants_one_wins,
             text_reads_back_as_it_was_written,
@@ -133,7 +147,7 @@ pub(crate) async fn an_act_on_another_version_changes_nothing(store: Subject) {
     let account = done(&store, &account, &granting(&account, 1000, "one")).await;
     for expects in [0, 2, 3, 1 << 40] {
         let stale = Act { expects, opens: Some(session(session_id(1, 1), 50)), ..granting(&account, 7, "two") };
-        assert_eq!(store.commit(&stale).await.expect("works"), Commit::Conflict);
+        assert_eq!(store.commit(&stale, None).await.expect("works"), Commit::Conflict);
     }
     assert_eq!(now(&store, &account.id).await, account);
     assert_eq!(store.entries(&account.id, 0, 10).await.expect("works").len(), 1);
@@ -144,7 +158,7 @@ pub(crate) async fn an_act_on_another_version_changes_nothing(store: Subject) {
 
 pub(crate) async fn an_act_on_an_unknown_account_conflicts(store: Subject) {
     let nobody = Account::new(account_id(1));
-    assert_eq!(store.commit(&granting(&nobody, 1, "x")).await.expect("works"), Commit::Conflict);
+    assert_eq!(store.commit(&granting(&nobody, 1, "x"), None).await.expect("works"), Commit::Conflict);
     assert_eq!(store.account(&nobody.id).await.expect("works"), None);
     assert_eq!(store.entries(&nobody.id, 0, 10).await.expect("works"), []);
     assert_eq!(store.entry(&nobody.id, Source::Admin, "x").await.expect("works"), None);
@@ -159,7 +173,7 @@ pub(crate) async fn an_act_committed_again_conflicts_and_changes_nothing(store: 
     let close = closing(&opened, EndReason::Deactivated, 600);
     let closed = done(&store, &opened, &close).await;
     for act in [&open, &close] {
-        assert_eq!(store.commit(act).await.expect("works"), Commit::Conflict);
+        assert_eq!(store.commit(act, None).await.expect("works"), Commit::Conflict);
     }
     assert_eq!(now(&store, &account.id).await, closed);
     assert_eq!(closed.balance, Credit::from_ms(89_500));
@@ -175,8 +189,8 @@ pub(crate) async fn a_repeated_entry_changes_nothing(store: Subject) {
     // The name decides, whatever else the entry says, and wherever in the act it stands.
     let mut again = Act { opens: Some(session(session_id(1, 1), 50)), ..granting(&account, 5, "order-2") };
     again.entries.push(grant(3, 77, "order-1"));
-    assert_eq!(store.commit(&again).await.expect("works"), Commit::Repeated(known.clone()));
-    assert_eq!(store.commit(&again).await.expect("works"), Commit::Repeated(known.clone()));
+    assert_eq!(store.commit(&again, None).await.expect("works"), Commit::Repeated(known.clone()));
+    assert_eq!(store.commit(&again, None).await.expect("works"), Commit::Repeated(known.clone()));
 
     assert_eq!(now(&store, &account.id).await, account);
     assert_eq!(store.entry(&account.id, Source::Admin, "order-1").await.expect("works"), Some(known));
@@ -193,7 +207,8 @@ pub(crate) async fn entries_are_unique_by_source_and_account(store: Subject) {
         let act = Act { entries: vec![entry], ..act(&account) };
         account = done(&store, &account, &act).await;
     }
-    assert_eq!(account.balance, Credit::from_ms(40));
+    let all = i64::try_from(Source::ALL.len()).expect("a few");
+    assert_eq!(account.balance, Credit::from_ms(10 * all));
     let other = made(&store, 2).await;
     done(&store, &other, &granting(&other, 10, "same")).await;
     // Names are told apart by every byte.
@@ -231,7 +246,7 @@ pub(crate) async fn a_session_that_was_superseded_cannot_be_half_superseded(stor
     let account = done(&store, &account, &opening(&account, session(old, 1_000))).await;
     let mut supersede = Act { opens: Some(session(new, 5_000)), ..closing(&account, EndReason::Superseded, 5_000) };
     supersede.entries.push(grant(3, 5, "fuel"));
-    assert!(matches!(store.commit(&supersede).await.expect("works"), Commit::Repeated(_)));
+    assert!(matches!(store.commit(&supersede, None).await.expect("works"), Commit::Repeated(_)));
     assert_eq!(now(&store, &account.id).await, account);
     assert_eq!(store.session(&old).await.expect("works"), Some(SessionRecord { account: account.id, end: None }));
     assert_eq!(store.session(&new).await.expect("works"), None);
@@ -262,7 +277,7 @@ pub(crate) async fn of_fifty_racing_acts_one_wins_each_version(store: Subject) {
                 let mut conflicts = 0;
                 loop {
                     let seen = now(&store, &id).await;
-                    match store.commit(&granting(&seen, 1, &format!("racer-{n}"))).await.expect("works") {
+                    match store.commit(&granting(&seen, 1, &format!("racer-{n}")), None).await.expect("works") {
                         Commit::Done(after) => break (after.version, conflicts),
                         Commit::Conflict => conflicts += 1,
                         Commit::Repeated(entry) => panic!("{entry:?} was written by a lost race"),
@@ -286,7 +301,7 @@ pub(crate) async fn of_fifty_racing_acts_one_wins_each_version(store: Subject) {
     let racers: Vec<_> = (0..50)
         .map(|n| {
             let (store, act) = (Arc::clone(&store), granting(&after, 1, &format!("late-{n}")));
-            tokio::spawn(async move { store.commit(&act).await.expect("works") })
+            tokio::spawn(async move { store.commit(&act, None).await.expect("works") })
         })
         .collect();
     let mut winners = 0;
@@ -310,7 +325,7 @@ pub(crate) async fn acts_on_many_accounts_do_not_disturb_each_other(store: Subje
                 for step in 0..10 {
                     account = done(&store, &account, &granting(&account, i64::from(n), &format!("step-{step}"))).await;
                     let stale = Act { expects: account.version - 1, ..granting(&account, 1, "stale") };
-                    assert_eq!(store.commit(&stale).await.expect("works"), Commit::Conflict);
+                    assert_eq!(store.commit(&stale, None).await.expect("works"), Commit::Conflict);
                 }
                 account
             })
@@ -499,7 +514,7 @@ pub(crate) async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject
     assert_eq!(store.entries(&account.id, 0, 10).await.expect("works"), []);
     assert_eq!(store.entry(&account.id, Source::Admin, "fuel").await.expect("works"), None);
     assert_eq!(store.account_keys(&account.id).await.expect("works"), []);
-    assert_eq!(store.account_by_key(&key.hash).await.expect("works"), None);
+    assert_eq!(owner(&store, &key.hash).await, None);
     assert_eq!(recovered(&store, 3).await, []);
     let ends = [end(EndReason::Superseded, 2_000), end(EndReason::AccountDeleted, 3_000)];
     for (id, end) in ids.iter().zip(ends) {
@@ -508,10 +523,10 @@ pub(crate) async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject
     }
 
     // It takes no more acts and no keys, and who is left is left alone.
-    assert_eq!(store.commit(&delete).await.expect("works"), Commit::Conflict);
-    assert_eq!(store.commit(&granting(&gone, 5, "more")).await.expect("works"), Commit::Conflict);
+    assert_eq!(store.commit(&delete, None).await.expect("works"), Commit::Conflict);
+    assert_eq!(store.commit(&granting(&gone, 5, "more"), None).await.expect("works"), Commit::Conflict);
     assert!(!store.add_account_key(&key).await.expect("works"));
-    assert_eq!(store.account_by_key(&key.hash).await.expect("works"), None);
+    assert_eq!(owner(&store, &key.hash).await, None);
     assert_eq!(now(&store, &bystander.id).await, bystander);
     assert_eq!(store.entries(&bystander.id, 0, 10).await.expect("works").len(), 1);
 }
@@ -525,6 +540,13 @@ pub(crate) async fn an_identity_is_free_again_after_deletion(store: Subject) {
     assert_eq!(fresh.account, Account::new(account_id(2)));
     assert_eq!(store.account_of(&identity(1)).await.expect("works"), Some(account_id(2)));
     done(&store, &fresh.account, &granting(&fresh.account, 5, "fuel")).await;
+}
+
+/// Whose key has this hash.
+async fn owner(store: &Subject, hash: &[u8; 32]) -> Option<AccountId> {
+    let key = store.account_by_key(hash).await.expect("works")?;
+    assert_eq!(key.hash, *hash);
+    Some(key.account)
 }
 
 pub(crate) async fn account_keys_come_and_go(store: Subject) {
@@ -542,23 +564,23 @@ pub(crate) async fn account_keys_come_and_go(store: Subject) {
     }
     assert!(!store.add_account_key(&key(&Account::new(account_id(9)), "a", 9)).await.expect("works"));
     for key in &keys {
-        assert_eq!(store.account_by_key(&key.hash).await.expect("works"), Some(key.account));
+        assert_eq!(store.account_by_key(&key.hash).await.expect("works"), Some(key.clone()));
     }
-    assert_eq!(store.account_by_key(&[9; 32]).await.expect("works"), None);
+    assert_eq!(owner(&store, &[9; 32]).await, None);
     let mut found = store.account_keys(&account.id).await.expect("works");
     found.sort_by(|a, b| a.key_id.cmp(&b.key_id));
     assert_eq!(found, keys[..2]);
 
     // Another key of the same name replaces it.
     assert!(store.add_account_key(&key(&account, "b", 4)).await.expect("works"));
-    assert_eq!(store.account_by_key(&[2; 32]).await.expect("works"), None);
-    assert_eq!(store.account_by_key(&[4; 32]).await.expect("works"), Some(account.id));
+    assert_eq!(owner(&store, &[2; 32]).await, None);
+    assert_eq!(owner(&store, &[4; 32]).await, Some(account.id));
 
     assert!(store.remove_account_key(&account.id, "a").await.expect("works"));
     assert!(!store.remove_account_key(&account.id, "a").await.expect("works"));
     assert!(!store.remove_account_key(&account.id, "c").await.expect("works"));
-    assert_eq!(store.account_by_key(&[1; 32]).await.expect("works"), None);
-    assert_eq!(store.account_by_key(&[3; 32]).await.expect("works"), Some(other.id));
+    assert_eq!(owner(&store, &[1; 32]).await, None);
+    assert_eq!(owner(&store, &[3; 32]).await, Some(other.id));
     assert_eq!(now(&store, &account.id).await, account, "a key is no act");
 }
 
@@ -801,7 +823,7 @@ pub(crate) async fn a_closed_store_is_unavailable(store: Subject) {
     store.close().await.expect("closing again is no error");
     let unavailable = |answer: Option<StoreError>| assert!(matches!(answer, Some(StoreError::Unavailable(_))));
     unavailable(store.account(&account.id).await.err());
-    unavailable(store.commit(&granting(&account, 1, "x")).await.err());
+    unavailable(store.commit(&granting(&account, 1, "x"), None).await.err());
     unavailable(store.checkpoint(1, &[row(session_id(1, 1), 1)]).await.err());
     unavailable(store.clock().await.err());
     unavailable(store.recover(1).await.err());

@@ -3,6 +3,7 @@
 #[macro_use]
 pub(crate) mod conformance;
 pub(crate) mod model;
+pub(crate) mod records;
 
 use std::sync::Arc;
 
@@ -146,7 +147,7 @@ pub(crate) async fn now(store: &Subject, id: &AccountId) -> Account {
 /// Commits an act that must go through, and checks that the store then holds what the act means.
 pub(crate) async fn done(store: &Subject, before: &Account, act: &Act) -> Account {
     let after = before.clone().after(act);
-    assert_eq!(store.commit(act).await.expect("a working store"), Commit::Done(after.clone()));
+    assert_eq!(store.commit(act, None).await.expect("a working store"), Commit::Done(after.clone()));
     assert_eq!(now(store, &before.id).await, after, "what was committed is read back at once");
     after
 }

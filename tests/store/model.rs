@@ -203,7 +203,7 @@ pub(crate) async fn agree(store: &Subject, steps: &[Step]) -> Model {
             }),
         };
         if let Some(act) = act {
-            assert_eq!(store.commit(&act).await.expect("works"), model.commit(&act), "{step:?}");
+            assert_eq!(store.commit(&act, None).await.expect("works"), model.commit(&act), "{step:?}");
             latest_act = Some(act);
         }
     }

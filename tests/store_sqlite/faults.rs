@@ -149,6 +149,31 @@ async fn a_damaged_file_is_told_from_a_foreign_one() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_format_is_brought_up_to_date_with_all_that_is_in_it() {
+    let place = Place::new();
+    let conn = Connection::open(place.path()).expect("makes it");
+    conn.execute_batch(include_str!("../../src/store/sqlite/schema.sql")).expect("works");
+    conn.pragma_update(None, "application_id", 0x6774_6e6b).expect("works");
+    conn.pragma_update(None, "user_version", 1).expect("works");
+    conn.execute(
+        "INSERT INTO accounts (id, version, balance, entries, created_at, deleted) VALUES (?1, 0, 0, 0, 5, 0)",
+        [account_id(1).as_bytes()],
+    )
+    .expect("works");
+    drop(conn);
+    let store = place.open();
+    let account = now(&store, &account_id(1)).await;
+    done(&store, &account, &granting(&account, 5, "a")).await;
+    assert_eq!(store.facts(&identity(1)).await.expect("works").revision, 0);
+    assert_eq!(store.audit_of_account(&account.id, None, 10).await.expect("works"), []);
+    store.close().await.expect("closes");
+    let version: i64 = Connection::open(place.path())
+        .and_then(|conn| conn.pragma_query_value(None, "user_version", |row| row.get(0)))
+        .expect("works");
+    assert_eq!(version, 2);
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_format_is_refused() {
     let place = Place::new();
     let store = place.open();
@@ -177,7 +202,7 @@ async fn fill_up(store: &Subject) -> u64 {
         let entries = (1..=20)
             .map(|n| store::grant(account.entries + n, 1, &format!("{}{}", account.entries + n, "x".repeat(400))))
             .collect();
-        match store.commit(&Act { entries, ..act(&account) }).await {
+        match store.commit(&Act { entries, ..act(&account) }, None).await {
             Ok(Commit::Done(after)) => account = after,
             Ok(other) => panic!("{other:?}"),
             Err(StoreError::Unavailable(text)) => {
@@ -219,7 +244,7 @@ async fn one_act_too_big_for_the_disk_does_not_fail_the_next() {
     let store = place.open_with(&limited);
     let account = made(&store, 1).await;
     let big = granting(&account, 5, &"x".repeat(2_000_000));
-    assert!(matches!(store.commit(&big).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.commit(&big, None).await, Err(StoreError::Unavailable(_))));
     done(&store, &account, &granting(&account, 5, "small")).await;
 }
 
@@ -277,7 +302,7 @@ async fn a_file_locked_by_another_program_is_unavailable_until_it_is_let_go() {
     other.execute_batch("BEGIN EXCLUSIVE").expect("locks");
 
     let act = granting(&account, 5, "fuel");
-    assert!(matches!(store.commit(&act).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.commit(&act, None).await, Err(StoreError::Unavailable(_))));
     assert!(matches!(store.checkpoint(1, &[row(session_id(1, 1), 1)]).await, Err(StoreError::Unavailable(_))));
     assert_eq!(now(&store, &account.id).await, account, "reading goes on");
 
@@ -301,7 +326,7 @@ async fn more_than_may_wait_is_unavailable() {
     let waiting: Vec<_> = (0..6)
         .map(|n| {
             let (store, act) = (Arc::clone(&store), granting(&account, 5, &format!("n{n}")));
-            tokio::spawn(async move { store.commit(&act).await })
+            tokio::spawn(async move { store.commit(&act, None).await })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(400)).await;
@@ -338,7 +363,7 @@ async fn an_act_that_does_not_fit_its_account_is_refused_alone() {
         Act { opens: Some(session(session_id(1, 1), 9)), ..fitting.clone() },
     ];
     for misfit in &misfits {
-        let answer = store.commit(misfit).await;
+        let answer = store.commit(misfit, None).await;
         assert!(matches!(answer, Err(StoreError::Damaged(_))), "{answer:?} to {misfit:?}");
         assert_eq!(now(&store, &account.id).await, account);
         assert_eq!(recovered(&store, 1).await, [(account.clone(), 5)]);
@@ -349,7 +374,7 @@ async fn an_act_that_does_not_fit_its_account_is_refused_alone() {
         .map(|n| {
             let (store, misfit) = (Arc::clone(&store), misfits[usize::from(n) % misfits.len()].clone());
             tokio::spawn(async move {
-                let (account, bad) = tokio::join!(made(&store, n), store.commit(&misfit));
+                let (account, bad) = tokio::join!(made(&store, n), store.commit(&misfit, None));
                 assert!(matches!(bad, Err(StoreError::Damaged(_))));
                 done(&store, &account, &granting(&account, 5, "fits")).await;
             })
@@ -411,7 +436,7 @@ async fn child_that_commits_until_it_is_killed() {
                 };
                 loop {
                     let name = format!("name-{}", account.entries + 1);
-                    match store.commit(&granting(&account, 1, &name)).await.expect("works") {
+                    match store.commit(&granting(&account, 1, &name), None).await.expect("works") {
                         Commit::Done(after) => account = after,
                         other => panic!("{other:?}"),
                     }

@@ -157,7 +157,7 @@ impl Shared {
         let account = match Credential::of(bearer) {
             Credential::AccountKey(key) => {
                 let account = self.store.account_by_key(SecretHash::of(key.as_bytes()).as_bytes()).await?;
-                account.ok_or_else(Problem::bad_credentials)?
+                account.ok_or_else(Problem::bad_credentials)?.account
             }
             Credential::IdentityToken(token) => self.signed_in(token).await?,
         };

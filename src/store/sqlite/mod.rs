@@ -1,8 +1,8 @@
 //! The embedded store: one SQLite file.
 //!
 //! One thread writes ([`writer`]), in groups, so that a commit's sync is shared. A few connections read ([`readers`]); in
-//! WAL mode they see what is committed and wait for nobody. `schema.sql` is the format of the file, and has views
-//! for reading it with `sqlite3`.
+//! WAL mode they see what is committed and wait for nobody. `schema.sql` and the numbered files beside it are the
+//! format of the file, and have views for reading it with `sqlite3`.
 //!
 //! What survives what:
 //!
@@ -13,7 +13,9 @@
 //! A lock on a file beside it keeps other processes of this program out. `sqlite3` and backups may read the file while
 //! it is in use.
 
+mod audit;
 mod error;
+mod facts;
 mod file;
 mod read;
 mod readers;
@@ -33,8 +35,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey,
-    SessionRecord, StatusLease, Store, StoreError,
+    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
+    Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -148,9 +150,9 @@ impl Store for SqliteStore {
         self.read(move |conn| read::accounts(conn, after, limit)).await
     }
 
-    async fn commit(&self, act: &Act) -> Result<Commit> {
-        let act = act.clone();
-        self.act(move |conn| write::commit(conn, &act)).await
+    async fn commit(&self, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit> {
+        let (act, audit) = (act.clone(), audit.cloned());
+        self.act(move |conn| write::commit(conn, &act, audit.as_ref())).await
     }
 
     async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
@@ -195,7 +197,7 @@ impl Store for SqliteStore {
         self.act(move |conn| write::add_account_key(conn, &key)).await
     }
 
-    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountId>> {
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
         let hash = *hash;
         self.read(move |conn| read::account_by_key(conn, &hash)).await
     }
@@ -251,6 +253,39 @@ impl Store for SqliteStore {
     async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
         let (identity, external_id) = (identity.clone(), external_id.to_owned());
         self.act(move |conn| write::release_credit(conn, &identity, source, &external_id)).await
+    }
+
+    async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
+        let identity = identity.clone();
+        self.read(move |conn| facts::read(conn, &identity)).await
+    }
+
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+        let (identity, facts) = (identity.clone(), facts.clone());
+        self.act(move |conn| facts::put(conn, &identity, &facts)).await
+    }
+
+    async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
+        let rows = rows.to_vec();
+        self.act(move |conn| rows.iter().try_for_each(|row| audit::append(conn, row))).await
+    }
+
+    async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>> {
+        self.read(move |conn| audit::of_day(conn, day, after, limit)).await
+    }
+
+    async fn audit_of_account(
+        &self,
+        account: &AccountId,
+        after: Option<AuditKey>,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>> {
+        let account = *account;
+        self.read(move |conn| audit::of_account(conn, &account, after, limit)).await
+    }
+
+    async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.writer.run(Kind::Behind(most), move |conn| audit::prune(conn, before, most)).await
     }
 
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {

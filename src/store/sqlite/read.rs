@@ -81,8 +81,9 @@ pub(super) fn clock(conn: &Connection) -> Result<Option<ClockFact>> {
     })
 }
 
-pub(super) fn account_by_key(conn: &Connection, hash: &[u8; 32]) -> Result<Option<AccountId>> {
-    first(conn, "SELECT account FROM account_keys WHERE hash = ?1", [hash], account_id)
+pub(super) fn account_by_key(conn: &Connection, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
+    const SQL: &str = "SELECT key_id, account, hash, created_at FROM account_keys WHERE hash = ?1";
+    first(conn, SQL, [hash], rows::account_key)
 }
 
 pub(super) fn account_keys(conn: &Connection, account: &AccountId) -> Result<Vec<AccountKey>> {
@@ -124,11 +125,11 @@ fn account_id(row: &Row<'_>) -> Result<AccountId> {
     Ok(AccountId::from_bytes(row.get(0)?))
 }
 
-fn at_most(limit: usize) -> i64 {
+pub(super) fn at_most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn first<T>(
+pub(super) fn first<T>(
     conn: &Connection,
     sql: &str,
     params: impl Params,
@@ -139,7 +140,12 @@ fn first<T>(
     rows.next()?.map(read).transpose()
 }
 
-fn all<T>(conn: &Connection, sql: &str, params: impl Params, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
+pub(super) fn all<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();

@@ -183,7 +183,7 @@ pub(super) fn status_lease(row: &Row<'_>) -> Result<StatusLease> {
     })
 }
 
-fn wall_if_any(row: &Row<'_>, column: usize) -> Result<Option<UnixMs>> {
+pub(super) fn wall_if_any(row: &Row<'_>, column: usize) -> Result<Option<UnixMs>> {
     match row.get::<_, Option<i64>>(column)? {
         Some(_) => wall_at(row, column).map(Some),
         None => Ok(None),
@@ -198,11 +198,11 @@ pub(super) fn wall_at(row: &Row<'_>, column: usize) -> Result<UnixMs> {
     Ok(UnixMs::from_ms(unsigned(row, column)?))
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|_| StoreError::Damaged(format!("{value} where no negative number can be")))
 }
 
-fn odd(what: &str, name: &str) -> StoreError {
+pub(super) fn odd(what: &str, name: &str) -> StoreError {
     StoreError::Damaged(format!("`{}` is no {what}", name.chars().take(32).collect::<String>().escape_debug()))
 }

@@ -5,14 +5,14 @@ use rusqlite::{Connection, params};
 use crate::{
     engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, Session, Source, UnixMs, bucket},
     store::{
-        AccountKey, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease,
-        StoreError,
+        AccountKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey,
+        StatusLease, StoreError,
     },
     wire::{MeterTime, SessionId},
 };
 
 use super::{
-    read,
+    audit, facts, read,
     rows::{int, meter, wall},
 };
 
@@ -40,7 +40,7 @@ pub(super) fn create_account(
     Ok((Owned { account: Account::new(*id), identity: Some(identity.clone()), created_at: at }, true))
 }
 
-pub(super) fn commit(conn: &Connection, act: &Act) -> Result<Commit> {
+pub(super) fn commit(conn: &Connection, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit> {
     let Some(before) = read::account(conn, &act.account)? else { return Ok(Commit::Conflict) };
     if before.version != act.expects || before.deleted {
         return Ok(Commit::Conflict);
@@ -66,6 +66,9 @@ pub(super) fn commit(conn: &Connection, act: &Act) -> Result<Commit> {
     }
     if act.deletes {
         erase(conn, &act.account)?;
+    }
+    if let Some(row) = audit {
+        audit::append(conn, row)?;
     }
     Ok(Commit::Done(after))
 }
@@ -322,6 +325,9 @@ fn add_entry(conn: &Connection, account: &AccountId, entry: &Entry) -> Result<()
 }
 
 fn erase(conn: &Connection, account: &AccountId) -> Result<()> {
+    if let Some(identity) = read::owned(conn, account)?.and_then(|owned| owned.identity) {
+        facts::forget(conn, &identity)?;
+    }
     for sql in [
         "DELETE FROM entries WHERE account = ?1",
         "DELETE FROM held_credit \
