@@ -20,4 +20,5 @@ pub mod problem;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

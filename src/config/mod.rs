@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use sections::{
     ActRate, Admin, Checkpoint, Heartbeat, Hooks, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc,
-    Shutdown, StatusList, Token, Udp,
+    Shutdown, StatusList, Tls, Token, Udp,
 };
 pub use values::{
     HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError,
@@ -76,6 +76,8 @@ pub struct Config {
     pub http: Http,
     /// The listener for heartbeats in UDP datagrams.
     pub udp: Udp,
+    /// The certificate of the listeners that encrypt.
+    pub tls: Tls,
     /// The QUIC listener.
     pub quic: Quic,
     /// The listener for operators.
@@ -264,6 +266,7 @@ impl Config {
             data_dir,
             http: file.http,
             udp: file.udp,
+            tls: file.tls,
             quic: file.quic,
             admin: file.admin,
             heartbeat: file.heartbeat,

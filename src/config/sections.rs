@@ -4,7 +4,7 @@
 //! `docs/configuration.md` are made from that.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::control::keys::Algorithm;
 use crate::engine::{Credit, ListSize};
 use crate::telemetry::LogFormat;
+use crate::tls::Source;
 use crate::wire::Millis;
 
 /// A key of the configuration, as the documentation shows it.
@@ -106,6 +107,7 @@ file! {
     sections {
         http: Http,
         udp: Udp,
+        tls: Tls,
         quic: Quic,
         admin: Admin,
         heartbeat: Heartbeat,
@@ -151,6 +153,18 @@ section! {
         /// Host and port where clients reach this listener, as they are told.
         /// Default: the address bound.
         public_addr: Option<HostPort> = None;
+    }
+}
+
+section! {
+    /// The certificate of the listeners that encrypt. Without files, one for development is made in the data directory.
+    Tls {
+        /// File with the certificate chain, in PEM, the service's own first. It and the key are read again when they change.
+        /// Default: none.
+        cert_file: Option<PathBuf> = None;
+        /// File with the certificate's private key, in PEM.
+        /// Default: `cert_file`.
+        key_file: Option<PathBuf> = None;
     }
 }
 
@@ -410,6 +424,16 @@ impl Hooks {
     /// How far from now the time that a webhook says it was sent at may be.
     pub const fn tolerance(&self) -> Millis {
         Millis::from_secs(self.tolerance_s)
+    }
+}
+
+impl Tls {
+    /// Where the certificate comes from; `data_dir` is where one of our own is kept.
+    pub fn source(&self, data_dir: &Path) -> Source {
+        match &self.cert_file {
+            Some(chain) => Source::Files { chain: chain.clone(), key: self.key_file.as_ref().unwrap_or(chain).clone() },
+            None => Source::Development { dir: data_dir.to_owned() },
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::control::keys::Algorithm;
 use crate::engine::{Credit, Policy};
 use crate::telemetry::{LogFormat, page};
+use crate::tls::Source as CertificateSource;
 
 fn env(pairs: &[(&str, &str)]) -> Env {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -103,19 +104,32 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
         let value = match (overlay::default_of(&defaults, section.name, key.name), key.name) {
             (Some(toml::Value::Integer(default)), _) => default.to_string(),
             (Some(toml::Value::String(default)), _) => default.clone(),
-            (None, "data_dir" | "secrets_file") => "/x".to_owned(),
+            (None, "data_dir" | "secrets_file" | "cert_file" | "key_file") => "/x".to_owned(),
             (None, "store") => "sqlite:/x".to_owned(),
             (None, "public_url" | "issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
             other => panic!("{name} has a default of another type: {other:?}"),
         };
-        load("", &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
-        if !matches!(key.name, "data_dir" | "audience" | "client_id" | "scope" | "secrets_file") {
+        // A key without a certificate is of no use.
+        let beside = if key.name == "key_file" { "[tls]\ncert_file = \"/x\"\n" } else { "" };
+        load(beside, &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
+        let anything =
+            ["data_dir", "audience", "client_id", "scope", "secrets_file", "cert_file", "key_file"].contains(&key.name);
+        if !anything {
             let error = refusal(load("", &[(&name, "!=")], &[]));
             assert!(error.contains(&name) || error.contains(&format!("{}.{}", section.name, key.name)), "{error}");
         }
     }
+}
+
+#[test]
+fn a_private_key_alone_is_refused_and_a_certificate_alone_brings_its_own() {
+    let error = refusal(load("[tls]\nkey_file = \"/k\"\n", &[], &[]));
+    assert!(error.starts_with("tls.key_file = /k cannot be"), "{error}");
+    let config = load("[tls]\ncert_file = \"/both\"\n", &[], &[]).expect("is good");
+    let CertificateSource::Files { chain, key } = config.tls.source(&config.data_dir) else { panic!("is from a file") };
+    assert_eq!((chain, key), ("/both".into(), "/both".into()));
 }
 
 #[test]

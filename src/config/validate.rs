@@ -51,6 +51,9 @@ impl Config {
         if let OptionalListenAddr::At(addr) = self.quic.addr {
             return invalid("quic.addr", addr, "this version has no QUIC listener yet; set `off` or leave it out");
         }
+        if let (None, Some(key)) = (&self.tls.cert_file, &self.tls.key_file) {
+            return invalid("tls.key_file", key.display(), "it is of no use without tls.cert_file");
+        }
         let (http, admin) = (self.http.addr.get(), self.admin.addr.get());
         let why = "it is also http.addr; give the admin listener an address or a port of its own";
         ensure(http.port() == 0 || http != admin, "admin.addr", admin, why)?;

@@ -43,6 +43,7 @@ use crate::{
     },
     store::{Observed, SqliteOptions, SqliteStore, Store, StoreError},
     telemetry::{Health, HttpListener, Phase, Telemetry, UdpListener},
+    tls::{Certificates, PairError},
 };
 use home::{Home, HomeError};
 use instruments::Counting;
@@ -88,6 +89,9 @@ pub enum ServiceError {
     /// Signals cannot be waited for, or the like.
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] PairError),
     /// An identity provider cannot be used as it is configured.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -153,6 +157,8 @@ impl Service {
         let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
         let key_policy = KeyPolicy { algorithm: config.token.algorithm, max_ttl: config.token.max_ttl() };
         let keyring = Arc::new(Keyring::open(&*store, &secrets, key_policy, clock.wall()).await?);
+
+        let certificates = Certificates::open(config.tls.source(&config.data_dir), telemetry.clone(), clock.wall())?;
 
         let limits = HttpLimits {
             connections: config.http.max_connections as usize,
@@ -271,6 +277,7 @@ impl Service {
         meter.start();
         let tasks = upkeep.start(chores, queue, &stop_rest);
         providers.start(&tasks, &stop_rest);
+        tasks.spawn(certificates.watch(Arc::clone(&upkeep.clock), stop_rest.clone()));
         if let Some(datagrams) = datagrams {
             listeners.spawn(datagrams.run(handler, stop_listening.clone()));
         }

@@ -142,6 +142,14 @@ labels! {
         Admin = "admin",
     }
 
+    /// What became of a certificate that was read.
+    CertificateLoad("outcome") {
+        /// It is shown from now on.
+        Loaded = "loaded",
+        /// It cannot be used; the one before stays.
+        Refused = "refused",
+    }
+
     /// A listener that receives datagrams.
     UdpListener("listener") {
         /// Heartbeats in bare datagrams.

@@ -3,8 +3,8 @@
 use metrics::Unit;
 
 use super::labels::{
-    ActLimit, ActivationOutcome, BeatOutcome, HttpListener, KeyFetch, Label, RenewalOutcome, Route, SignIn,
-    StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, BeatOutcome, CertificateLoad, HttpListener, KeyFetch, Label, RenewalOutcome, Route,
+    SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -154,6 +154,10 @@ metrics! {
         "Connections that are open.";
     HttpRefused: Kind::Counter, Count, "gastank_http_connections_refused_total", [HttpListener],
         "Connections closed at once because too many were open.";
+    CertificateExpiry: Kind::Gauge, Seconds, "gastank_certificate_expiry_timestamp_seconds", [],
+        "When the certificate that is shown expires, since the Unix epoch; 0 while there is none.";
+    CertificateLoads: Kind::Counter, Count, "gastank_certificate_loads_total", [CertificateLoad],
+        "Certificates read, by what became of them; a refused one leaves the one before.";
     UdpDrops: Kind::Counter, Count, "gastank_udp_kernel_drops_total", [UdpListener],
         "Datagrams the kernel dropped because the listener's receive buffer was full.";
     MeterTime: Kind::Gauge, Seconds, "gastank_meter_time_seconds", [],

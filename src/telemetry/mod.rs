@@ -23,8 +23,8 @@ use metrics::{Counter, Gauge, Histogram};
 
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
-    ActLimit, ActivationOutcome, BeatOutcome, HttpListener, KeyFetch, Label, RenewalOutcome, Route, SignIn,
-    StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, BeatOutcome, CertificateLoad, HttpListener, KeyFetch, Label, RenewalOutcome, Route,
+    SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec};
@@ -70,6 +70,8 @@ struct Inner {
     http_latency: ByOne<Latency, Route>,
     http_connections: ByOne<Gauge, HttpListener>,
     http_refused: ByOne<Counter, HttpListener>,
+    certificate_expiry: Gauge,
+    certificate_loads: ByOne<Counter, CertificateLoad>,
     udp_drops: ByOne<Counter, UdpListener>,
     /// The port that each UDP listener is bound to; zero while it is not.
     udp_ports: [AtomicU32; UdpListener::ALL.len()],
@@ -116,6 +118,8 @@ impl Telemetry {
             http_latency: registry.latencies_by(Metric::HttpLatency),
             http_connections: registry.gauges_by(Metric::HttpConnections),
             http_refused: registry.counters_by(Metric::HttpRefused),
+            certificate_expiry: registry.gauge(Metric::CertificateExpiry),
+            certificate_loads: registry.counters_by(Metric::CertificateLoads),
             udp_drops: registry.counters_by(Metric::UdpDrops),
             udp_ports: [const { AtomicU32::new(0) }; UdpListener::ALL.len()],
             meter_time: registry.gauge(Metric::MeterTime),
@@ -261,6 +265,12 @@ impl Telemetry {
     /// Connections that were closed at once because too many were open.
     pub fn connections_refused(&self, listener: HttpListener) -> &Counter {
         self.0.http_refused.of(listener)
+    }
+
+    /// Counts a certificate that was read, and tells when the one that is shown expires.
+    pub fn certificate(&self, load: CertificateLoad, expires: UnixMs) {
+        self.0.certificate_loads.of(load).increment(1);
+        self.0.certificate_expiry.set(expires.as_ms() as f64 / 1000.0);
     }
 
     /// From now on the kernel's drop count of this listener's port is read at every scrape.
