@@ -101,7 +101,18 @@ impl Tank {
     fn start() -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let mut child = Command::new(env!("CARGO_BIN_EXE_gastank"))
-            .args(["serve", "--http", "127.0.0.1:0", "--udp", "off", "--admin", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "serve",
+                "--http",
+                "127.0.0.1:0",
+                "--udp",
+                "off",
+                "--quic",
+                "off",
+                "--admin",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(home.path().join("data"))
             .env("GASTANK_HEARTBEAT_TIMEOUT_MS", "3600000")
             .stdout(Stdio::piped())

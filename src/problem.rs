@@ -68,6 +68,8 @@ codes! {
     BadSignature = "bad_signature", UNAUTHORIZED, "The signature is not accepted";
     /// There is less than a second of credit.
     TankEmpty = "tank_empty", PAYMENT_REQUIRED, "The tank is empty";
+    /// Pages of this origin may not do this.
+    OriginNotAllowed = "origin_not_allowed", FORBIDDEN, "Pages of this origin are not allowed here";
     /// There is no such thing.
     NotFound = "not_found", NOT_FOUND, "There is no such thing";
     /// The path does not take this method.

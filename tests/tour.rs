@@ -69,6 +69,14 @@ fn the_tour_over_http_keeps_what_it_made_when_asked() {
 }
 
 #[test]
+fn the_tour_goes_over_every_transport() {
+    for transport in ["quic", "http2", "http3"] {
+        let text = tour(&["--transport", transport]);
+        assert_eq!(facts(&text, "removed"), ["the tour's edge and account"], "{transport}");
+    }
+}
+
+#[test]
 fn the_tour_without_a_service_says_what_to_do() {
     let home = Home::new();
     let service = Service::start(&home);

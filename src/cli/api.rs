@@ -34,6 +34,24 @@ pub(super) enum Auth {
 impl Api {
     /// The service at `base`, asked as `auth`.
     pub(super) fn new(base: Url, auth: Auth) -> Result<Self, CliError> {
+        Self::built(base, auth, |builder| builder)
+    }
+
+    /// The same service, asked by HTTP/1.1 only.
+    pub(super) fn over_http1(&self) -> Result<Self, CliError> {
+        Self::built(self.base.clone(), self.auth.clone(), reqwest::ClientBuilder::http1_only)
+    }
+
+    /// The same service, asked by HTTP/2 only, in the clear too.
+    pub(super) fn over_http2(&self) -> Result<Self, CliError> {
+        Self::built(self.base.clone(), self.auth.clone(), reqwest::ClientBuilder::http2_prior_knowledge)
+    }
+
+    fn built(
+        base: Url,
+        auth: Auth,
+        speaking: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, CliError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("gastank/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -45,8 +63,9 @@ impl Api {
             // Reading the system's certificates takes a while, and fails on a system that has none.
             builder = builder.tls_certs_only([]);
         }
-        let http =
-            builder.build().map_err(|error| CliError::NotAsExpected(format!("no HTTP client: {}", causes(&error))))?;
+        let http = speaking(builder)
+            .build()
+            .map_err(|error| CliError::NotAsExpected(format!("no HTTP client: {}", causes(&error))))?;
         Ok(Self { http, base, auth })
     }
 

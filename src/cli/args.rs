@@ -155,8 +155,15 @@ pub struct TryArgs {
 pub enum Transport {
     /// UDP datagrams
     Udp,
-    /// POST /v1/heartbeat
-    Http,
+    /// QUIC datagrams
+    Quic,
+    /// POST /v1/heartbeat over HTTP/1.1
+    #[value(alias = "http")]
+    Http1,
+    /// POST /v1/heartbeat over HTTP/2
+    Http2,
+    /// POST /v1/heartbeat over HTTP/3
+    Http3,
 }
 
 /// `gastank account`

@@ -31,6 +31,9 @@ fn text(listening: &Listening, data_dir: &Path, first_start: bool, program: &str
     if let Some(udp) = listening.udp {
         line("heartbeats (UDP)", &udp);
     }
+    if let Some(quic) = listening.quic {
+        line("QUIC and HTTP/3", &quic);
+    }
     line("operators", &format_args!("http://{}", listening.admin));
     line("data", &data_dir.display());
     if !first_start {
@@ -65,7 +68,7 @@ mod tests {
 
     fn listening(admin: &str) -> Listening {
         let addr = |text: &str| text.parse().expect("is an address");
-        Listening { http: addr("127.0.0.1:7080"), udp: Some(addr("127.0.0.1:7080")), admin: addr(admin) }
+        Listening { http: addr("127.0.0.1:7080"), udp: Some(addr("127.0.0.1:7080")), quic: None, admin: addr(admin) }
     }
 
     fn usual() -> Config {

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use sections::{
     ActRate, Admin, Checkpoint, Heartbeat, Hooks, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc,
-    Shutdown, StatusList, Tls, Token, Udp,
+    Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{
     HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError,
@@ -54,7 +54,7 @@ pub struct ConfigArgs {
     /// Address of the UDP listener, or off [default: 127.0.0.1:7080]
     #[arg(long, value_name = "ADDR")]
     pub udp: Option<String>,
-    /// Address of the QUIC listener, or off [default: off]
+    /// Address of the QUIC listener, or off [default: 127.0.0.1:7443]
     #[arg(long, value_name = "ADDR")]
     pub quic: Option<String>,
     /// Address of the admin listener [default: 127.0.0.1:7090]
@@ -80,6 +80,8 @@ pub struct Config {
     pub tls: Tls,
     /// The QUIC listener.
     pub quic: Quic,
+    /// WebTransport sessions of browsers.
+    pub webtransport: Webtransport,
     /// The listener for operators.
     pub admin: Admin,
     /// Heartbeats.
@@ -268,6 +270,7 @@ impl Config {
             udp: file.udp,
             tls: file.tls,
             quic: file.quic,
+            webtransport: file.webtransport,
             admin: file.admin,
             heartbeat: file.heartbeat,
             checkpoint: file.checkpoint,

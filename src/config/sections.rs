@@ -5,6 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use crate::accounts::ProviderSettings;
 use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::control::keys::Algorithm;
 use crate::engine::{Credit, ListSize};
+use crate::ingest::quic::{Origins, Room, SessionLimits};
 use crate::telemetry::LogFormat;
 use crate::tls::Source;
 use crate::wire::Millis;
@@ -109,6 +111,7 @@ file! {
         udp: Udp,
         tls: Tls,
         quic: Quic,
+        webtransport: Webtransport,
         admin: Admin,
         heartbeat: Heartbeat,
         checkpoint: Checkpoint,
@@ -169,10 +172,40 @@ section! {
 }
 
 section! {
-    /// The QUIC listener, which this version does not have yet.
+    /// The QUIC listener: heartbeats in datagrams, HTTP/3, WebTransport. A connection that is open costs tens of kilobytes.
     Quic {
-        /// Only `off`.
-        addr: OptionalListenAddr = OptionalListenAddr::Off;
+        /// Address and port it binds, or `off`; port 0 picks a free one.
+        addr: OptionalListenAddr = OptionalListenAddr::At(ListenAddr::loopback(7443));
+        /// Connections that may be open at once; further ones are refused.
+        max_connections: u32 = 16_384;
+        /// Connections that may be open at once from one address; an IPv6 /64 is one address.
+        max_connections_per_address: u32 = 4_096;
+        /// Handshakes that may be under way at once. From a quarter of it on, addresses are to be proven first.
+        max_handshakes: u32 = 4_096;
+        /// Milliseconds a connection may be silent. Longer than `heartbeat.interval_ms`, or every beat would need a new one.
+        /// Default: 120000, or twice `heartbeat.interval_ms` where that is more.
+        idle_timeout_ms: Option<u64> = None;
+        /// Bytes of the socket's buffers. The kernel may grant less: see `net.core.rmem_max` and `net.core.wmem_max`.
+        buffer_bytes: u32 = 4 * 1024 * 1024;
+        /// Host and port where clients reach this listener, as they are told.
+        /// Default: the address bound.
+        public_addr: Option<HostPort> = None;
+    }
+}
+
+section! {
+    /// WebTransport sessions of browsers, at the QUIC listener.
+    Webtransport {
+        /// Origins whose pages may open sessions, with spaces between them: to the letter, `SCHEME://*` for all of a scheme,
+        /// or `*` for all. Who sends no origin is no browser, and may.
+        origins: Origins = Origins::extensions();
+        /// Sessions that may be open at once; 0 turns WebTransport off.
+        max_sessions: u32 = 16_384;
+        /// Sessions that may be open at once on one connection.
+        max_sessions_per_connection: u32 = 16;
+        /// Where browsers reach the listener, as they are told, an https URL. Sessions are at `/v1/webtransport` there.
+        /// Default: `https://` and `quic.public_addr`, or what that defaults to.
+        public_url: Option<PublicUrl> = None;
     }
 }
 
@@ -433,6 +466,33 @@ impl Tls {
         match &self.cert_file {
             Some(chain) => Source::Files { chain: chain.clone(), key: self.key_file.as_ref().unwrap_or(chain).clone() },
             None => Source::Development { dir: data_dir.to_owned() },
+        }
+    }
+}
+
+impl Quic {
+    /// How long a connection may be silent, where clients beat in this interval.
+    pub fn idle_timeout(&self, interval: Millis) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms.unwrap_or_else(|| (2 * interval.get()).max(120_000)))
+    }
+
+    /// What there is room for.
+    pub const fn room(&self) -> Room {
+        Room {
+            connections: self.max_connections as usize,
+            from_one_address: self.max_connections_per_address as usize,
+            handshakes: self.max_handshakes as usize,
+        }
+    }
+}
+
+impl Webtransport {
+    /// Who may open sessions, and how many.
+    pub fn limits(&self) -> SessionLimits {
+        SessionLimits {
+            origins: Arc::new(self.origins.clone()),
+            of_connection: self.max_sessions_per_connection as usize,
+            in_all: self.max_sessions as usize,
         }
     }
 }

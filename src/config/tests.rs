@@ -43,7 +43,7 @@ fn without_anything_every_value_is_the_documented_default() {
     assert_eq!(config.http.addr.to_string(), "127.0.0.1:7080");
     assert_eq!(config.udp.addr.to_string(), "127.0.0.1:7080");
     assert_eq!(config.admin.addr.to_string(), "127.0.0.1:7090");
-    assert_eq!(config.quic.addr, OptionalListenAddr::Off);
+    assert_eq!(config.quic.addr.get().expect("is on").port(), 7443);
     assert_eq!((config.heartbeat.interval_ms, config.heartbeat.timeout_ms), (30_000, 90_000));
     assert_eq!(config.heartbeat.low_credit().as_secs(), 300);
     assert_eq!(config.checkpoint.interval().get(), 30_000);
@@ -109,6 +109,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             (None, "public_url" | "issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
+            (None, "idle_timeout_ms") => "60000".to_owned(),
             other => panic!("{name} has a default of another type: {other:?}"),
         };
         // A key without a certificate is of no use.
@@ -185,7 +186,9 @@ fn values_that_cannot_work_are_refused_by_name() {
         ("[token]\naudience = \"\"", "token.audience"),
         ("[limits]\nacts_per_account_burst = 0", "limits.acts_per_account_burst"),
         ("[log]\nfilter = \"gastank=loud\"", "log.filter"),
-        ("[quic]\naddr = \"127.0.0.1:7443\"", "quic.addr"),
+        ("[quic]\naddr = \"127.0.0.1:7080\"", "quic.addr"),
+        ("[quic]\nidle_timeout_ms = 30000", "quic.idle_timeout_ms"),
+        ("[webtransport]\npublic_url = \"http://a\"", "webtransport.public_url"),
         ("[admin]\naddr = \"127.0.0.1:7080\"", "admin.addr"),
         ("store = \"scylla://a:9042/tank\"", "store"),
         ("data_dir = \"\"", "data_dir"),

@@ -48,9 +48,6 @@ impl Config {
     }
 
     fn validate_listeners(&self) -> Result<(), ConfigError> {
-        if let OptionalListenAddr::At(addr) = self.quic.addr {
-            return invalid("quic.addr", addr, "this version has no QUIC listener yet; set `off` or leave it out");
-        }
         if let (None, Some(key)) = (&self.tls.cert_file, &self.tls.key_file) {
             return invalid("tls.key_file", key.display(), "it is of no use without tls.cert_file");
         }
@@ -62,7 +59,36 @@ impl Config {
         within("http.body_timeout_ms", self.http.body_timeout_ms, 1..=HOUR_MS)?;
         within("http.idle_timeout_ms", self.http.idle_timeout_ms, 1..=HOUR_MS)?;
         within("http.max_body_bytes", self.http.max_body_bytes.into(), 1024..=16 << 20)?;
-        within("udp.receive_buffer_bytes", self.udp.receive_buffer_bytes.into(), 4096..=1 << 30)
+        within("udp.receive_buffer_bytes", self.udp.receive_buffer_bytes.into(), 4096..=1 << 30)?;
+        self.validate_quic()
+    }
+
+    fn validate_quic(&self) -> Result<(), ConfigError> {
+        let quic = &self.quic;
+        if let (Some(udp), OptionalListenAddr::At(addr)) = (self.udp.addr.get(), quic.addr) {
+            let why = "it is also udp.addr; give the QUIC listener a port of its own";
+            ensure(udp.port() == 0 || udp != addr.get(), "quic.addr", addr, why)?;
+        }
+        within("quic.max_connections", quic.max_connections.into(), 1..=1_000_000)?;
+        within("quic.max_connections_per_address", quic.max_connections_per_address.into(), 1..=1_000_000)?;
+        within("quic.max_handshakes", quic.max_handshakes.into(), 1..=1_000_000)?;
+        within("quic.buffer_bytes", quic.buffer_bytes.into(), 4096..=1 << 30)?;
+        if let Some(idle) = quic.idle_timeout_ms {
+            within("quic.idle_timeout_ms", idle, 1..=24 * HOUR_MS)?;
+            let interval = self.heartbeat.interval_ms;
+            let why = format!(
+                "it must be longer than heartbeat.interval_ms ({interval}), or every beat would need a new handshake"
+            );
+            ensure(idle > interval, "quic.idle_timeout_ms", idle, why)?;
+        }
+        let sessions = &self.webtransport;
+        within("webtransport.max_sessions", sessions.max_sessions.into(), 0..=1_000_000)?;
+        within("webtransport.max_sessions_per_connection", sessions.max_sessions_per_connection.into(), 1..=32)?;
+        if let Some(url) = &sessions.public_url {
+            let fits = url.as_str().starts_with("https://");
+            ensure(fits, "webtransport.public_url", url, "browsers open sessions by https only")?;
+        }
+        Ok(())
     }
 
     fn validate_times(&self) -> Result<(), ConfigError> {

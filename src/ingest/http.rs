@@ -7,7 +7,7 @@ use std::{convert::Infallible, error::Error, io, net::SocketAddr, pin::pin, sync
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Either, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode, Version,
     body::{Body, Incoming},
@@ -56,14 +56,20 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// What is sent as a body: bytes that are at hand, or what the fallback makes.
 pub type ReplyBody<B> = Either<Full<Bytes>, B>;
 
+/// Why the body of a request ends early.
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What comes as the body of a request, whatever brought it.
+pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
 /// Answers every request that is not a heartbeat.
 #[async_trait]
 pub trait Fallback: Send + Sync + 'static {
     /// What it answers with.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 
     /// Answers a request. Its extensions have the [`Peer`].
-    async fn answer(&self, request: Request<Incoming>) -> Response<Self::Body>;
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Self::Body>;
 }
 
 /// What a listener allows.
@@ -231,7 +237,10 @@ async fn refuse(mut stream: TcpStream) {
 
 impl<F: Fallback> Site<F> {
     #[expect(clippy::disallowed_methods, reason = "how long a request takes is told by the runtime's clock")]
-    async fn answer(&self, request: Request<Incoming>) -> Response<ReplyBody<F::Body>> {
+    pub(super) async fn answer<B>(&self, request: Request<B>) -> Response<ReplyBody<F::Body>>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
         if let Some(handler) = &self.heartbeats
             && request.uri().path() == HEARTBEAT_PATH
         {
@@ -240,10 +249,14 @@ impl<F: Fallback> Site<F> {
             handler.telemetry.http_request(Route::Heartbeat, response.status().as_u16(), started.elapsed());
             return response.map(Either::Left);
         }
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         self.fallback.answer(request).await.map(Either::Right)
     }
 
-    async fn heartbeat(&self, handler: &Handler, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Problem> {
+    async fn heartbeat<B>(&self, handler: &Handler, request: Request<B>) -> Result<Response<Full<Bytes>>, Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         if request.method() != Method::POST {
             let mut response = Problem::new(Code::MethodNotAllowed).response();
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
@@ -292,7 +305,10 @@ fn answer(handler: &Handler, transport: Transport, ack: &SignedAck) -> Response<
 }
 
 /// Reads a body of at most `limit` bytes, in at most `patience`.
-async fn read(mut body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Problem> {
+async fn read<B>(mut body: B, limit: usize, patience: Duration) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     if body.size_hint().lower() > limit as u64 {
         return Err(Problem::new(Code::BodyTooLarge));
     }

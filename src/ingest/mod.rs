@@ -5,6 +5,7 @@
 mod connection;
 pub mod http;
 mod json;
+pub mod quic;
 pub mod udp;
 
 use std::sync::Arc;

@@ -39,6 +39,7 @@ use crate::{
     ingest::{
         Handler,
         http::{self, HttpLimits, Site},
+        quic::{self, QuicLimits},
         udp,
     },
     store::{Observed, SqliteOptions, SqliteStore, Store, StoreError},
@@ -107,6 +108,8 @@ pub struct Listening {
     pub http: SocketAddr,
     /// The UDP listener, if it is on.
     pub udp: Option<SocketAddr>,
+    /// The QUIC listener, if it is on.
+    pub quic: Option<SocketAddr>,
     /// The listener for operators.
     pub admin: SocketAddr,
 }
@@ -115,7 +118,8 @@ impl Listening {
     /// The line that tells programs where the service listens.
     pub fn ready_line(&self) -> String {
         let udp = self.udp.map(|addr| format!(" udp={addr}")).unwrap_or_default();
-        format!("ready http={}{udp} admin={}", self.http, self.admin)
+        let quic = self.quic.map(|addr| format!(" quic={addr}")).unwrap_or_default();
+        format!("ready http={}{udp}{quic} admin={}", self.http, self.admin)
     }
 }
 
@@ -169,9 +173,12 @@ impl Service {
         let public = listen(HttpListener::Public, "http", config.http.addr.get(), limits, &telemetry).await?;
         let admin = listen(HttpListener::Admin, "admin", config.admin.addr.get(), limits, &telemetry).await?;
         let datagrams = config.udp.addr.get().map(|addr| listen_udp(addr, &config, &telemetry)).transpose()?;
+        let quic =
+            config.quic.addr.get().map(|addr| listen_quic(addr, &config, &certificates, &telemetry)).transpose()?;
         let listening = Listening {
             http: public.local_addr()?,
             udp: datagrams.as_ref().map(udp::Listener::local_addr).transpose()?,
+            quic: quic.as_ref().map(quic::Listener::local_addr).transpose()?,
             admin: admin.local_addr()?,
         };
 
@@ -241,6 +248,7 @@ impl Service {
             hooks,
             statuses,
             secrets: Arc::clone(&secrets),
+            certificates: Arc::clone(&certificates),
             telemetry: telemetry.clone(),
         })
         .await?;
@@ -250,7 +258,8 @@ impl Service {
         let body = config.http.body_timeout();
         let public_site = Site { heartbeats: Some(Arc::clone(&handler)), fallback: surfaces.public, body };
         let admin_site = Site { heartbeats: None, fallback: surfaces.admin, body };
-        listeners.spawn(public.run(Arc::new(public_site), stop_listening.clone()));
+        let public_site = Arc::new(public_site);
+        listeners.spawn(public.run(Arc::clone(&public_site), stop_listening.clone()));
         operators.spawn(admin.run(Arc::new(admin_site), stop_rest.clone()));
 
         telemetry.health().enter(Phase::WarmingUp);
@@ -278,6 +287,9 @@ impl Service {
         let tasks = upkeep.start(chores, queue, &stop_rest);
         providers.start(&tasks, &stop_rest);
         tasks.spawn(certificates.watch(Arc::clone(&upkeep.clock), stop_rest.clone()));
+        if let Some(quic) = quic {
+            listeners.spawn(quic.run(Arc::clone(&handler), public_site, stop_listening.clone()));
+        }
         if let Some(datagrams) = datagrams {
             listeners.spawn(datagrams.run(handler, stop_listening.clone()));
         }
@@ -373,6 +385,33 @@ fn listen_udp(addr: SocketAddr, config: &Config, telemetry: &Telemetry) -> Resul
             granted = listener.receive_buffer(),
             "the kernel grants a smaller UDP receive buffer; raise net.core.rmem_max to lose less in bursts"
         );
+    }
+    Ok(listener)
+}
+
+fn listen_quic(
+    addr: SocketAddr,
+    config: &Config,
+    certificates: &Arc<Certificates>,
+    telemetry: &Telemetry,
+) -> Result<quic::Listener, ServiceError> {
+    let wanted = config.quic.buffer_bytes as usize;
+    let limits = QuicLimits {
+        room: config.quic.room(),
+        idle: config.quic.idle_timeout(config.heartbeat.interval()),
+        head: config.http.header_timeout(),
+        http_idle: config.http.idle_timeout(),
+        max_body_bytes: config.http.max_body_bytes as usize,
+        buffer_bytes: wanted,
+        sessions: config.webtransport.limits(),
+    };
+    let listener = quic::Listener::bind(addr, limits, certificates, telemetry.clone())
+        .map_err(|source| ServiceError::Bind { name: "quic", addr, source })?;
+    telemetry.watch_udp(UdpListener::Quic, listener.local_addr()?.port());
+    let buffers = listener.buffers();
+    tracing::info!(wanted, receive = buffers.receive, send = buffers.send, "buffers of the QUIC socket");
+    if buffers.receive.min(buffers.send) < wanted {
+        tracing::warn!("the kernel grants smaller QUIC buffers; raise net.core.rmem_max and net.core.wmem_max");
     }
     Ok(listener)
 }

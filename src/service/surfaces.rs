@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -20,9 +20,13 @@ use crate::{
     },
     engine::Engine,
     entropy::Entropy,
-    ingest::http::Fallback,
+    ingest::{
+        http::{Fallback, RequestBody},
+        quic::WEBTRANSPORT_PATH,
+    },
     store::{Store, StoreError},
     telemetry::Telemetry,
+    tls::Certificates,
 };
 
 use super::{Listening, instruments::Dashboard};
@@ -43,6 +47,7 @@ pub(super) struct Parts<'a> {
     pub(super) hooks: Arc<HookSecrets>,
     pub(super) statuses: Arc<StatusTokens>,
     pub(super) secrets: Arc<Secrets>,
+    pub(super) certificates: Arc<Certificates>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -68,9 +73,15 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         udp: listening.udp.map(|bound| {
             config.udp.public_addr.as_ref().map_or_else(|| bound.to_string(), |addr| addr.as_str().to_owned())
         }),
+        quic: listening.quic.map(|bound| {
+            config.quic.public_addr.as_ref().map_or_else(|| bound.to_string(), |addr| addr.as_str().to_owned())
+        }),
+        webtransport: webtransport_url(config, listening),
+        certificates: listening.quic.map(|_| parts.certificates),
         listeners: [
             named("http", Some(listening.http)),
             named("udp", listening.udp),
+            named("quic", listening.quic),
             named("admin", Some(listening.admin)),
         ]
         .into_iter()
@@ -106,12 +117,23 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
     Ok(Surfaces { public: Public(Arc::clone(&surface)), admin: Admin(surface) })
 }
 
+/// Where browsers are told to open WebTransport sessions.
+fn webtransport_url(config: &Config, listening: &Listening) -> Option<String> {
+    let bound = listening.quic.filter(|_| config.webtransport.max_sessions > 0)?;
+    let base = match (&config.webtransport.public_url, &config.quic.public_addr) {
+        (Some(url), _) => url.as_str().to_owned(),
+        (None, Some(addr)) => format!("https://{}", addr.as_str()),
+        (None, None) => format!("https://{bound}"),
+    };
+    Some(base + WEBTRANSPORT_PATH)
+}
+
 #[async_trait]
 impl Fallback for Public {
     type Body = Body;
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        Arc::clone(&self.0).public(request).await
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
+        Arc::clone(&self.0).public(request.map(Body::new)).await
     }
 }
 
@@ -119,7 +141,7 @@ impl Fallback for Public {
 impl Fallback for Admin {
     type Body = Body;
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        Arc::clone(&self.0).admin(request).await
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
+        Arc::clone(&self.0).admin(request.map(Body::new)).await
     }
 }

@@ -50,6 +50,12 @@ labels! {
         Http = "http",
         /// JSON in an HTTP body.
         Json = "json",
+        /// A QUIC datagram.
+        Quic = "quic",
+        /// A QUIC stream.
+        QuicStream = "quic_stream",
+        /// A datagram of a WebTransport session.
+        WebTransport = "webtransport",
     }
 
     /// How an activation went.
@@ -154,6 +160,58 @@ labels! {
     UdpListener("listener") {
         /// Heartbeats in bare datagrams.
         Udp = "udp",
+        /// QUIC.
+        Quic = "quic",
+    }
+
+    /// What became of a QUIC connection that was asked for.
+    Arrival("outcome") {
+        /// It is served.
+        Admitted = "admitted",
+        /// It was asked to prove its address, and to come again.
+        Retry = "retry",
+        /// Refused: too many connections are open.
+        Full = "full",
+        /// Refused: too many connections are open from its address.
+        Address = "address",
+        /// Refused: too many handshakes are under way.
+        Handshakes = "handshakes",
+        /// Its handshake failed or took too long.
+        Failed = "failed",
+    }
+
+    /// What a QUIC connection speaks.
+    QuicProtocol("protocol") {
+        /// Frames in datagrams and streams.
+        Frames = "gastank",
+        /// HTTP/3, and WebTransport.
+        Http3 = "h3",
+    }
+
+    /// Why a QUIC datagram was dropped.
+    DatagramDrop("reason") {
+        /// Too many waited to be read. Counted when the connection ends.
+        Unread = "unread",
+        /// Too many acks waited to be sent. Counted when the connection ends.
+        Unsent = "unsent",
+        /// It named no session that is open.
+        NoSession = "no_session",
+        /// It named no session at all.
+        Malformed = "malformed",
+        /// Too many stops were being committed.
+        Settling = "settling",
+    }
+
+    /// What became of a WebTransport session that was asked for.
+    WebTransportOutcome("outcome") {
+        /// It was opened.
+        Opened = "opened",
+        /// Pages of its origin may not open any.
+        Origin = "origin",
+        /// Too many are open, in all or on its connection.
+        Full = "full",
+        /// There are none at its path.
+        Path = "path",
     }
 
     /// What a credit webhook came to.

@@ -3,8 +3,9 @@
 use metrics::Unit;
 
 use super::labels::{
-    ActLimit, ActivationOutcome, BeatOutcome, CertificateLoad, HttpListener, KeyFetch, Label, RenewalOutcome, Route,
-    SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, HttpListener, KeyFetch, Label,
+    QuicProtocol, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener,
+    VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -158,6 +159,18 @@ metrics! {
         "When the certificate that is shown expires, since the Unix epoch; 0 while there is none.";
     CertificateLoads: Kind::Counter, Count, "gastank_certificate_loads_total", [CertificateLoad],
         "Certificates read, by what became of them; a refused one leaves the one before.";
+    QuicArrivals: Kind::Counter, Count, "gastank_quic_arrivals_total", [Arrival],
+        "QUIC connections asked for, by what became of them.";
+    QuicConnections: Kind::Gauge, Count, "gastank_quic_connections_open", [QuicProtocol],
+        "QUIC connections that are open.";
+    QuicHandshakes: Kind::Gauge, Count, "gastank_quic_handshakes_open", [],
+        "QUIC handshakes under way.";
+    DatagramsDropped: Kind::Counter, Count, "gastank_quic_datagrams_dropped_total", [DatagramDrop],
+        "QUIC datagrams that were not answered, or whose answers were not sent, whatever was in them.";
+    WebTransportSessions: Kind::Gauge, Count, "gastank_webtransport_sessions_open", [],
+        "WebTransport sessions that are open.";
+    WebTransportAsked: Kind::Counter, Count, "gastank_webtransport_sessions_total", [WebTransportOutcome],
+        "WebTransport sessions asked for, by what became of them.";
     UdpDrops: Kind::Counter, Count, "gastank_udp_kernel_drops_total", [UdpListener],
         "Datagrams the kernel dropped because the listener's receive buffer was full.";
     MeterTime: Kind::Gauge, Seconds, "gastank_meter_time_seconds", [],

@@ -23,8 +23,9 @@ use metrics::{Counter, Gauge, Histogram};
 
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
-    ActLimit, ActivationOutcome, BeatOutcome, CertificateLoad, HttpListener, KeyFetch, Label, RenewalOutcome, Route,
-    SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener, VerdictOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, HttpListener, KeyFetch, Label,
+    QuicProtocol, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener,
+    VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec};
@@ -72,6 +73,12 @@ struct Inner {
     http_refused: ByOne<Counter, HttpListener>,
     certificate_expiry: Gauge,
     certificate_loads: ByOne<Counter, CertificateLoad>,
+    quic_arrivals: ByOne<Counter, Arrival>,
+    quic_connections: ByOne<Gauge, QuicProtocol>,
+    quic_handshakes: Gauge,
+    datagrams_dropped: ByOne<Counter, DatagramDrop>,
+    webtransport_sessions: Gauge,
+    webtransport_asked: ByOne<Counter, WebTransportOutcome>,
     udp_drops: ByOne<Counter, UdpListener>,
     /// The port that each UDP listener is bound to; zero while it is not.
     udp_ports: [AtomicU32; UdpListener::ALL.len()],
@@ -91,8 +98,10 @@ impl Telemetry {
         let heartbeats = Arc::new(registry.counters_by_two(Metric::Heartbeats));
         Self(Arc::new(Inner {
             health,
-            heartbeats: [Transport::Udp, Transport::Http, Transport::Json]
-                .map(|transport| BeatCounters { transport, counters: Arc::clone(&heartbeats) }),
+            heartbeats: std::array::from_fn(|at| BeatCounters {
+                transport: Transport::ALL[at],
+                counters: Arc::clone(&heartbeats),
+            }),
             acks: registry.counters_by(Metric::Acks),
             sessions_live: registry.gauge(Metric::SessionsLive),
             sessions_remembered: registry.gauge(Metric::SessionsRemembered),
@@ -120,6 +129,12 @@ impl Telemetry {
             http_refused: registry.counters_by(Metric::HttpRefused),
             certificate_expiry: registry.gauge(Metric::CertificateExpiry),
             certificate_loads: registry.counters_by(Metric::CertificateLoads),
+            quic_arrivals: registry.counters_by(Metric::QuicArrivals),
+            quic_connections: registry.gauges_by(Metric::QuicConnections),
+            quic_handshakes: registry.gauge(Metric::QuicHandshakes),
+            datagrams_dropped: registry.counters_by(Metric::DatagramsDropped),
+            webtransport_sessions: registry.gauge(Metric::WebTransportSessions),
+            webtransport_asked: registry.counters_by(Metric::WebTransportAsked),
             udp_drops: registry.counters_by(Metric::UdpDrops),
             udp_ports: [const { AtomicU32::new(0) }; UdpListener::ALL.len()],
             meter_time: registry.gauge(Metric::MeterTime),
@@ -257,9 +272,7 @@ impl Telemetry {
     /// Counts a connection as open until the answer is dropped.
     #[must_use = "the connection counts as closed when this is dropped"]
     pub fn connection_opened(&self, listener: HttpListener) -> OpenConnection {
-        let gauge = self.0.http_connections.of(listener).clone();
-        gauge.increment(1.0);
-        OpenConnection(gauge)
+        OpenConnection::count(self.0.http_connections.of(listener))
     }
 
     /// Connections that were closed at once because too many were open.
@@ -271,6 +284,38 @@ impl Telemetry {
     pub fn certificate(&self, load: CertificateLoad, expires: UnixMs) {
         self.0.certificate_loads.of(load).increment(1);
         self.0.certificate_expiry.set(expires.as_ms() as f64 / 1000.0);
+    }
+
+    /// QUIC connections asked for with which this happened.
+    pub fn quic_arrivals(&self, arrival: Arrival) -> &Counter {
+        self.0.quic_arrivals.of(arrival)
+    }
+
+    /// Tells how many QUIC handshakes are under way.
+    pub fn quic_handshakes(&self, open: usize) {
+        self.0.quic_handshakes.set(open as f64);
+    }
+
+    /// Counts a QUIC connection as open until the answer is dropped.
+    #[must_use = "the connection counts as closed when this is dropped"]
+    pub fn quic_opened(&self, protocol: QuicProtocol) -> OpenConnection {
+        OpenConnection::count(self.0.quic_connections.of(protocol))
+    }
+
+    /// QUIC datagrams dropped for this reason.
+    pub fn datagrams_dropped(&self, why: DatagramDrop) -> &Counter {
+        self.0.datagrams_dropped.of(why)
+    }
+
+    /// Counts a WebTransport session as open until the answer is dropped.
+    #[must_use = "the session counts as closed when this is dropped"]
+    pub fn webtransport_opened(&self) -> OpenConnection {
+        OpenConnection::count(&self.0.webtransport_sessions)
+    }
+
+    /// WebTransport sessions asked for with which this happened.
+    pub fn webtransport_sessions(&self, outcome: WebTransportOutcome) -> &Counter {
+        self.0.webtransport_asked.of(outcome)
     }
 
     /// From now on the kernel's drop count of this listener's port is read at every scrape.
@@ -331,6 +376,13 @@ impl BeatCounters {
 /// A connection that is open; dropping it closes it in the figures.
 #[derive(Debug)]
 pub struct OpenConnection(Gauge);
+
+impl OpenConnection {
+    fn count(open: &Gauge) -> Self {
+        open.increment(1.0);
+        Self(open.clone())
+    }
+}
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {

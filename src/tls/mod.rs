@@ -6,6 +6,7 @@
 
 mod development;
 mod pair;
+mod pinned;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -38,6 +39,7 @@ use development::Development;
 use pair::{Pair, Stamp};
 
 pub use pair::PairError;
+pub use pinned::client;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);

@@ -101,6 +101,7 @@ impl Service {
             .env("GASTANK_HEARTBEAT_INTERVAL_MS", "300")
             .env("GASTANK_HEARTBEAT_TIMEOUT_MS", "3000")
             .env("GASTANK_CHECKPOINT_INTERVAL_MS", "300")
+            .env("GASTANK_QUIC_ADDR", "127.0.0.1:0")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

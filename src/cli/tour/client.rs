@@ -1,4 +1,4 @@
-//! A client as the tour plays it: it activates with an account key and beats, over UDP or HTTP, and believes no ack whose
+//! A client as the tour plays it: it activates with an account key and beats, over any transport, and believes no ack whose
 //! tag it has not verified.
 
 use std::time::{Duration, Instant};
@@ -9,12 +9,14 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::{net::UdpSocket, time::timeout};
 
+use super::quic::{Datagrams, Http3};
 use crate::{
     cli::{CliError, Transport, api::Api},
+    tls::CertHash,
     wire::{Ack, BodyMac, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, Millis, SessionId, SessionKey, StateBits},
 };
 
-const ACK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client with a session.
 pub(super) struct Client {
@@ -47,6 +49,8 @@ pub(super) struct Heard {
 enum Line {
     Udp(UdpSocket),
     Http { api: Api, url: Url },
+    Quic(Datagrams),
+    Http3(Http3),
 }
 
 /// What `POST /v1/activate` answers, as far as the tour uses it.
@@ -67,6 +71,9 @@ struct Ways {
     timeout_ms: u64,
     http: String,
     udp: Option<String>,
+    quic: Option<String>,
+    #[serde(default)]
+    cert_hashes: Vec<String>,
 }
 
 impl Client {
@@ -79,12 +86,19 @@ impl Client {
             serde_json::from_value(answer).map_err(|error| strange(&format!("is not one: {error}")))?;
         let session = bytes(&answer.session_id).ok_or_else(|| strange("has no session id of 16 bytes"))?;
         let key = bytes(&answer.heartbeat_key).ok_or_else(|| strange("has no heartbeat key of 32 bytes"))?;
+        let ways = &answer.heartbeat;
+        let hashes = ways.cert_hashes.iter().map(|hash| bytes(hash).map(CertHash)).collect::<Option<Vec<_>>>();
+        let hashes = hashes.ok_or_else(|| strange("has hashes of certificates that are none"))?;
+        let http = |api: Api| {
+            let url = ways.http.parse().map_err(|_| strange("has no URL for heartbeats"))?;
+            Ok::<_, CliError>(Line::Http { api, url })
+        };
         let line = match transport {
-            Transport::Udp => Line::udp(answer.heartbeat.udp.as_deref()).await?,
-            Transport::Http => {
-                let url = answer.heartbeat.http.parse().map_err(|_| strange("has no URL for heartbeats"))?;
-                Line::Http { api: api.clone(), url }
-            }
+            Transport::Udp => Line::udp(ways.udp.as_deref()).await?,
+            Transport::Http1 => http(api.over_http1()?)?,
+            Transport::Http2 => http(api.over_http2()?)?,
+            Transport::Quic => Line::Quic(Datagrams::connect(ways.quic.as_deref(), &hashes).await?),
+            Transport::Http3 => Line::Http3(Http3::connect(ways.quic.as_deref(), &hashes).await?),
         };
         Ok(Self {
             token: answer.token,
@@ -128,29 +142,49 @@ impl Client {
         };
         let sent = instant();
         let frame = beat.sign(&self.mac);
-        let ack = match &self.line {
+        let ack = match &mut self.line {
             Line::Http { api, url } => {
                 let answer = api.post_bytes(url, frame.to_vec()).await?;
-                Some(self.verified(&answer, &beat)?.ok_or_else(|| mistaken("answers another heartbeat"))?)
+                Some(self.answered(&answer, &beat)?)
+            }
+            Line::Http3(line) => {
+                let answer = line.post(frame).await?;
+                Some(self.answered(&answer, &beat)?)
             }
             Line::Udp(socket) => {
                 socket.send(&frame).await.map_err(unheard)?;
-                timeout(ACK_TIMEOUT, self.ack_of(socket, &beat)).await.ok().transpose()?
+                timeout(ACK_TIMEOUT, self.ack_of(&beat)).await.ok().transpose()?
+            }
+            Line::Quic(line) => {
+                line.send(frame)?;
+                timeout(ACK_TIMEOUT, self.ack_of(&beat)).await.ok().transpose()?
             }
         };
         Ok(ack.map(|ack| Heard { ack, rtt: instant().duration_since(sent) }))
     }
 
     /// The ack of `beat`; late acks of earlier ones are passed over.
-    async fn ack_of(&self, socket: &UdpSocket, beat: &Heartbeat) -> Result<Ack, CliError> {
+    async fn ack_of(&self, beat: &Heartbeat) -> Result<Ack, CliError> {
         // One byte more than an ack has, so that a longer datagram shows.
-        let mut datagram = [0; FRAME_LEN + 1];
+        let mut buffer = [0; FRAME_LEN + 1];
         loop {
-            let length = socket.recv(&mut datagram).await.map_err(unheard)?;
-            if let Some(ack) = self.verified(&datagram[..length], beat)? {
+            let heard = match &self.line {
+                Line::Udp(socket) => {
+                    let length = socket.recv(&mut buffer).await.map_err(unheard)?;
+                    self.verified(&buffer[..length], beat)?
+                }
+                Line::Quic(line) => self.verified(&line.receive().await?, beat)?,
+                Line::Http { .. } | Line::Http3(_) => return Err(mistaken("cannot come this way")),
+            };
+            if let Some(ack) = heard {
                 return Ok(ack);
             }
         }
+    }
+
+    /// The ack in the answer to a request.
+    fn answered(&self, answer: &[u8], beat: &Heartbeat) -> Result<Ack, CliError> {
+        self.verified(answer, beat)?.ok_or_else(|| mistaken("answers another heartbeat"))
     }
 
     fn verified(&self, bytes: &[u8], beat: &Heartbeat) -> Result<Option<Ack>, CliError> {

@@ -5,6 +5,7 @@
 
 mod client;
 mod ledger;
+mod quic;
 mod teller;
 
 use std::{net::SocketAddr, time::Duration};

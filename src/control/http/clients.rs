@@ -73,6 +73,16 @@ pub(super) struct HeartbeatAdvice {
     /// Host and port to send datagrams to, if there is such a listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     udp: Option<String>,
+    /// Host and port of the QUIC listener, if there is one: ALPN `gastank/1`, or `h3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quic: Option<String>,
+    /// Where to open WebTransport sessions, if that is possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://tank.example.org:7443/v1/webtransport")]
+    webtransport: Option<String>,
+    /// SHA-256 of the certificates to trust by their hash, in base64url, where the service's own are self-signed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cert_hashes: Vec<String>,
 }
 
 /// A fresh token.
@@ -134,6 +144,11 @@ impl ActivateAnswer {
                 timeout_ms: policy.timeout.get(),
                 http: format!("{}/v1/heartbeat", shared.settings.http_url),
                 udp: shared.settings.udp.clone(),
+                quic: shared.settings.quic.clone(),
+                webtransport: shared.settings.webtransport.clone(),
+                cert_hashes: shared.settings.certificates.as_ref().map_or_else(Vec::new, |certificates| {
+                    certificates.hashes().iter().map(|hash| URL_SAFE_NO_PAD.encode(hash.0)).collect()
+                }),
             },
             superseded: activation.superseded,
         }

@@ -38,6 +38,7 @@ use crate::{
     engine::Engine,
     entropy::Entropy,
     store::{Store, StoreError},
+    tls::Certificates,
     wire::MeterTime,
 };
 
@@ -95,6 +96,12 @@ pub struct Settings {
     pub http_url: String,
     /// Host and port where clients reach the UDP listener, if it is on.
     pub udp: Option<String>,
+    /// Host and port where clients reach the QUIC listener, if it is on.
+    pub quic: Option<String>,
+    /// Where browsers open WebTransport sessions, if they may.
+    pub webtransport: Option<String>,
+    /// Whose hashes browsers are told to trust.
+    pub certificates: Option<Arc<Certificates>>,
     /// The addresses that the listeners are bound to, for operators: name and address.
     pub listeners: Vec<(String, String)>,
     /// The bearer token of the administration.

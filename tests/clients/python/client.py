@@ -104,7 +104,7 @@ class Session:
             self.offset = answer["meter_ms"] - (left + came) / 2
             self.remaining_s = answer["remaining_s"]
             self.superseded_another = answer["superseded"]
-            heartbeat = answer["heartbeat"]
+            heartbeat = self.told = answer["heartbeat"]
             self.interval_s = heartbeat["interval_ms"] / 1000
             self.timeout_s = heartbeat["timeout_ms"] / 1000
             self.url = urllib.parse.urljoin(base + "/v1/activate", heartbeat["http"])

@@ -1,0 +1,180 @@
+//! `gastank/1`: a frame in each datagram, its ack in another. A stream of frames is the fallback.
+//!
+//! Frames are answered before the handshake is done, also those in early data (0-RTT). Who captured such a packet may
+//! send it again, and that changes nothing: a beat raises `last_seen` to what it says and never above now, and a stop
+//! ends a session that it has ended already. Frames have no other effect, and nothing else is served here.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quinn::{Connection, ReadExactError, RecvStream, SendStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    ingest::{Handler, Reply},
+    telemetry::{DatagramDrop, Telemetry, Transport},
+    wire::{FRAME_LEN, SignedAck},
+};
+
+/// Datagrams that are answered before other tasks of the thread get their turn.
+const BURST: u32 = 64;
+/// How long a peer may leave an ack on a stream untaken.
+const UNTAKEN: Duration = Duration::from_secs(10);
+
+/// Where frames are answered, for all connections.
+pub(super) struct Desk {
+    pub(super) handler: Arc<Handler>,
+    pub(super) telemetry: Telemetry,
+    /// Places for stops that are being committed.
+    pub(super) settling: Arc<Semaphore>,
+    /// What is finished before the listener ends.
+    pub(super) work: TaskTracker,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(connection: &Connection, desk: &Arc<Desk>) {
+    let mut tally = Tally::default();
+    let mut burst = 0;
+    let (mut both_ways, mut one_way) = (pin!(connection.accept_bi()), pin!(connection.accept_uni()));
+    loop {
+        tokio::select! {
+            biased;
+            datagram = connection.read_datagram() => {
+                let Ok(datagram) = datagram else { break };
+                tally.read += 1;
+                tally.answered += u64::from(desk.datagram(connection, Transport::Quic, &[], &datagram));
+                burst += 1;
+                if burst == BURST {
+                    burst = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
+            stream = &mut both_ways => {
+                let Ok((send, recv)) = stream else { break };
+                both_ways.set(connection.accept_bi());
+                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(desk), Some(send), recv));
+            }
+            stream = &mut one_way => {
+                let Ok(recv) = stream else { break };
+                one_way.set(connection.accept_uni());
+                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(desk), None, recv));
+            }
+        }
+    }
+    tally.tell(connection, &desk.telemetry);
+}
+
+/// Datagrams of a connection, as far as its task has seen them.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) read: u64,
+    pub(super) answered: u64,
+}
+
+impl Tally {
+    /// Counts what the connection took from the network and nobody read, and what was answered and never left.
+    pub(super) fn tell(&self, connection: &Connection, telemetry: &Telemetry) {
+        let stats = connection.stats();
+        let unread = stats.frame_rx.datagram.saturating_sub(self.read);
+        let unsent = self.answered.saturating_sub(stats.frame_tx.datagram);
+        telemetry.datagrams_dropped(DatagramDrop::Unread).increment(unread);
+        telemetry.datagrams_dropped(DatagramDrop::Unsent).increment(unsent);
+    }
+}
+
+impl Desk {
+    /// Answers the frame of a datagram in a datagram that begins with `prefix`. Whether there is an answer already.
+    pub(super) fn datagram(
+        self: &Arc<Self>,
+        connection: &Connection,
+        transport: Transport,
+        prefix: &[u8],
+        frame: &[u8],
+    ) -> bool {
+        match self.handler.beat(transport, frame) {
+            Reply::Silence(_) => false,
+            Reply::Now(ack) => self.send(connection, transport, prefix, &ack),
+            Reply::Settled(ack, account) => {
+                let Ok(permit) = Arc::clone(&self.settling).try_acquire_owned() else {
+                    self.telemetry.datagrams_dropped(DatagramDrop::Settling).increment(1);
+                    return false;
+                };
+                let (desk, connection, prefix) = (Arc::clone(self), connection.clone(), prefix.to_vec());
+                self.work.spawn(async move {
+                    if desk.handler.settle(account).await {
+                        desk.send(&connection, transport, &prefix, &ack);
+                    }
+                    drop(permit);
+                });
+                false
+            }
+        }
+    }
+
+    /// Sends an ack, or drops it: a client that misses one beats again.
+    fn send(&self, connection: &Connection, transport: Transport, prefix: &[u8], ack: &SignedAck) -> bool {
+        let mut datagram = BytesMut::with_capacity(prefix.len() + FRAME_LEN);
+        datagram.put_slice(prefix);
+        datagram.put_slice(ack.as_bytes());
+        let sent = connection.send_datagram(datagram.freeze()).is_ok();
+        if sent {
+            self.handler.sent(transport);
+        }
+        sent
+    }
+}
+
+/// Answers frames on the stream they came by, or in datagrams where it goes one way only.
+async fn stream_of_frames(connection: Connection, desk: Arc<Desk>, mut send: Option<SendStream>, mut recv: RecvStream) {
+    const BY: Transport = Transport::QuicStream;
+    let mut frame = [0; FRAME_LEN];
+    loop {
+        match recv.read_exact(&mut frame).await {
+            Ok(()) => {}
+            Err(ReadExactError::FinishedEarly(length)) => {
+                if length > 0 {
+                    // Counted as what it is: a frame of the wrong length.
+                    desk.handler.beat(BY, &frame[..length]);
+                }
+                break;
+            }
+            Err(ReadExactError::ReadError(_)) => return,
+        }
+        let ack = match desk.handler.beat(BY, &frame) {
+            Reply::Silence(_) => continue,
+            Reply::Now(ack) => ack,
+            Reply::Settled(ack, account) => {
+                let Ok(permit) = Arc::clone(&desk.settling).try_acquire_owned() else { continue };
+                let (settled, handler) = (desk.work.clone(), Arc::clone(&desk.handler));
+                // It is finished even if the peer goes away.
+                let settled = settled.spawn(async move {
+                    let settled = handler.settle(account).await;
+                    drop(permit);
+                    settled
+                });
+                if !settled.await.unwrap_or(false) {
+                    continue;
+                }
+                ack
+            }
+        };
+        let taken = match &mut send {
+            Some(send) => {
+                let written = tokio::time::timeout(UNTAKEN, send.write_all(ack.as_bytes())).await;
+                matches!(written, Ok(Ok(())))
+            }
+            None => connection.send_datagram(Bytes::copy_from_slice(ack.as_bytes())).is_ok(),
+        };
+        if taken {
+            desk.handler.sent(BY);
+        } else if let Some(mut send) = send {
+            // Either the peer has gone or it takes nothing: nothing more is kept for it.
+            drop(send.reset(super::GOING));
+            return;
+        }
+    }
+    if let Some(mut send) = send {
+        drop(send.finish());
+    }
+}

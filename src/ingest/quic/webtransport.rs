@@ -1,0 +1,190 @@
+//! WebTransport sessions: frames in the datagrams of a browser's HTTP/3 connection.
+//!
+//! A session is opened by a request and lives as long as the stream of that request. A session carries the frames of as
+//! many gastank sessions as its peer has. Streams within it are refused.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::{Buf, Bytes};
+use h3::{error::Code, ext::Protocol};
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    header::{HeaderName, HeaderValue, ORIGIN},
+};
+use parking_lot::Mutex;
+use quinn::Connection;
+
+use crate::{
+    ingest::http::Fallback,
+    problem::{Code as ProblemCode, Problem},
+    telemetry::{DatagramDrop, Transport, WebTransportOutcome},
+};
+
+use super::{
+    Hall,
+    datagram::{CLOSE, Capsules, Said, SessionDatagram},
+    frames::{Desk, Tally},
+    h3::{Exchange, Visit},
+    origin::Origins,
+};
+
+/// The path of sessions.
+pub const PATH: &str = "/v1/webtransport";
+/// What browsers look for in an answer.
+const DRAFT: HeaderName = HeaderName::from_static("sec-webtransport-http3-draft");
+
+/// Who may open sessions, and how many.
+#[derive(Clone, Debug)]
+pub struct SessionLimits {
+    /// Whose pages may.
+    pub origins: Arc<Origins>,
+    /// Sessions of one connection.
+    pub of_connection: usize,
+    /// Sessions at a time. None: there is no WebTransport.
+    pub in_all: usize,
+}
+
+impl SessionLimits {
+    /// Whether there is WebTransport.
+    pub(super) const fn are_on(&self) -> bool {
+        self.in_all > 0
+    }
+}
+
+/// The sessions of a connection.
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// Stream numbers; a handful at most.
+    open: Mutex<Vec<u64>>,
+    /// Whether somebody reads the connection's datagrams.
+    read: AtomicBool,
+}
+
+/// Whether a request is for a session.
+pub(super) fn is_asked_for(request: &Request<()>) -> bool {
+    request.extensions().get::<Protocol>() == Some(&Protocol::WEB_TRANSPORT)
+}
+
+/// Opens a session, or refuses it, and stays until it is over.
+pub(super) async fn open<F: Fallback>(
+    request: &Request<()>,
+    mut exchange: Exchange,
+    visit: &Arc<Visit>,
+    hall: &Arc<Hall<F>>,
+) {
+    let number = exchange.send_id().into_inner();
+    let telemetry = &hall.desk.telemetry;
+    let entered = enter(request, number, visit, hall);
+    let (place, _entry) = match entered {
+        Ok(entered) => entered,
+        Err((outcome, problem)) => {
+            telemetry.webtransport_sessions(outcome).increment(1);
+            // The peer takes the refusal or is gone.
+            drop(refuse(&mut exchange, problem.response()).await);
+            return;
+        }
+    };
+    let mut response = Response::new(());
+    response.headers_mut().insert(DRAFT, HeaderValue::from_static("draft02"));
+    if exchange.send_response(response).await.is_err() {
+        return;
+    }
+    telemetry.webtransport_sessions(WebTransportOutcome::Opened).increment(1);
+    let counted = telemetry.webtransport_opened();
+    if !visit.sessions.read.swap(true, Ordering::AcqRel) {
+        tokio::spawn(read_datagrams(Arc::clone(visit), Arc::clone(&hall.desk)));
+    }
+    tokio::select! {
+        () = until_closed(&mut exchange) => {}
+        () = hall.stop.cancelled() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
+    }
+    drop(exchange.finish().await);
+    drop((counted, place));
+}
+
+/// Finds room for a session. It is left when the answer is dropped.
+fn enter<F: Fallback>(
+    request: &Request<()>,
+    number: u64,
+    visit: &Arc<Visit>,
+    hall: &Arc<Hall<F>>,
+) -> Result<(tokio::sync::OwnedSemaphorePermit, Entry), (WebTransportOutcome, Problem)> {
+    let limits = &hall.limits.sessions;
+    if request.uri().path() != PATH {
+        return Err((WebTransportOutcome::Path, Problem::new(ProblemCode::NotFound)));
+    }
+    let origin = request.headers().get(ORIGIN);
+    if origin.is_some_and(|origin| !limits.origins.allow(origin.as_bytes())) {
+        return Err((WebTransportOutcome::Origin, Problem::new(ProblemCode::OriginNotAllowed)));
+    }
+    let full = || (WebTransportOutcome::Full, Problem::new(ProblemCode::Overloaded));
+    let place = Arc::clone(&hall.sessions).try_acquire_owned().map_err(|_| full())?;
+    let open = &mut *visit.sessions.open.lock();
+    if open.len() >= limits.of_connection {
+        return Err(full());
+    }
+    open.push(number);
+    Ok((place, Entry { visit: Arc::clone(visit), number }))
+}
+
+/// A session that is open, in the table of its connection.
+struct Entry {
+    visit: Arc<Visit>,
+    number: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.visit.sessions.open.lock().retain(|number| *number != self.number);
+    }
+}
+
+async fn refuse(exchange: &mut Exchange, response: Response<Full<Bytes>>) -> Result<(), h3::error::StreamError> {
+    let (parts, _) = response.into_parts();
+    exchange.send_response(Response::from_parts(parts, ())).await?;
+    exchange.finish().await
+}
+
+/// Reads a session's own stream until its peer closes it, ends it or talks nonsense.
+async fn until_closed(exchange: &mut Exchange) {
+    let mut capsules = Capsules::default();
+    while let Ok(Some(mut data)) = exchange.recv_data().await {
+        while data.has_remaining() {
+            match capsules.read(data.chunk()) {
+                Said::Nothing => {}
+                Said::Closed => return,
+                Said::Nonsense => {
+                    exchange.stop_stream(Code::H3_MESSAGE_ERROR);
+                    return;
+                }
+            }
+            let length = data.chunk().len();
+            data.advance(length);
+        }
+    }
+}
+
+/// Answers the datagrams of a connection's sessions, until the connection ends.
+async fn read_datagrams(visit: Arc<Visit>, desk: Arc<Desk>) {
+    let connection: &Connection = &visit.connection;
+    let mut tally = Tally::default();
+    while let Ok(datagram) = connection.read_datagram().await {
+        tally.read += 1;
+        let dropped = match SessionDatagram::parse(&datagram) {
+            None => DatagramDrop::Malformed,
+            Some(SessionDatagram { session, .. }) if !visit.sessions.open.lock().contains(&session) => {
+                DatagramDrop::NoSession
+            }
+            Some(SessionDatagram { prefix, payload, .. }) => {
+                tally.answered += u64::from(desk.datagram(connection, Transport::WebTransport, prefix, payload));
+                continue;
+            }
+        };
+        desk.telemetry.datagrams_dropped(dropped).increment(1);
+    }
+    tally.tell(connection, &desk.telemetry);
+}
