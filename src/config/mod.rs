@@ -27,6 +27,7 @@ use self::overlay::Overlay;
 use self::sections::File;
 use crate::accounts::ProviderSettings;
 use crate::engine::Policy;
+use crate::wire::Millis;
 
 /// Environment variables by name.
 pub type Env = BTreeMap<String, String>;
@@ -252,9 +253,14 @@ impl Config {
 
     /// The figures that the engine works with.
     pub fn policy(&self) -> Policy {
+        let (interval, timeout) = (self.heartbeat.interval(), self.heartbeat.timeout());
+        let third = Millis::new(timeout.get() / 3);
+        // A restart may lose the last checkpoint: nobody who goes on beating may time out because of that.
+        let safe = timeout.minus(self.checkpoint.interval()).minus(Millis::new(1));
         Policy {
-            interval: self.heartbeat.interval(),
-            timeout: self.heartbeat.timeout(),
+            interval,
+            longest_interval: third.min(safe).max(interval),
+            timeout,
             max_ttl: self.token.max_ttl(),
             renew_before: self.token.renew_before(),
             low_credit: self.heartbeat.low_credit(),

@@ -151,8 +151,12 @@ section! {
     Udp {
         /// Address and port it binds, or `off`; port 0 picks a free one.
         addr: OptionalListenAddr = OptionalListenAddr::At(ListenAddr::loopback(7080));
-        /// Bytes of the socket's receive buffer. The kernel may grant less: see `net.core.rmem_max`.
+        /// Threads that do nothing but answer datagrams, each with a socket of its own; 0 makes one for each processor.
+        threads: u32 = 0;
+        /// Bytes of each socket's receive buffer. The kernel may grant less: see `net.core.rmem_max`.
         receive_buffer_bytes: u32 = 4 * 1024 * 1024;
+        /// Bytes of each socket's send buffer. The kernel may grant less: see `net.core.wmem_max`.
+        send_buffer_bytes: u32 = 4 * 1024 * 1024;
         /// Host and port where clients reach this listener, as they are told.
         /// Default: the address bound.
         public_addr: Option<HostPort> = None;

@@ -59,7 +59,9 @@ impl Config {
         within("http.body_timeout_ms", self.http.body_timeout_ms, 1..=HOUR_MS)?;
         within("http.idle_timeout_ms", self.http.idle_timeout_ms, 1..=HOUR_MS)?;
         within("http.max_body_bytes", self.http.max_body_bytes.into(), 1024..=16 << 20)?;
+        within("udp.threads", self.udp.threads.into(), 0..=256)?;
         within("udp.receive_buffer_bytes", self.udp.receive_buffer_bytes.into(), 4096..=1 << 30)?;
+        within("udp.send_buffer_bytes", self.udp.send_buffer_bytes.into(), 4096..=1 << 30)?;
         self.validate_quic()
     }
 

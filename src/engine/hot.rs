@@ -169,6 +169,12 @@ impl HotSession {
         }
     }
 
+    /// Reads a byte of each cache line that a beat reads, so that they are on their way when they are needed.
+    fn touch(&self) {
+        self.register.touch();
+        self.mac.touch();
+    }
+
     fn seal(&self, last_seen: MeterTime, at: MeterTime, reason: EndReason) -> Result<Life, Life> {
         self.register.seal(last_seen, at, reason)?;
         self.stored.store(last_seen.as_ms(), Ordering::Release);
@@ -191,15 +197,42 @@ impl HotTable {
 
     /// Does `work` with a session, if it is here.
     pub(super) fn with<T>(&self, session: &SessionId, work: impl FnOnce(&HotSession) -> T) -> Option<T> {
-        self.slice_of(session).pin().get(session).map(work)
+        self.slice(session).pin().get(session).map(work)
+    }
+
+    /// Does `work` with each of these sessions in order, and its place; with `None` for those that are not here.
+    ///
+    /// All are looked for first, and what a beat reads of them is touched, so that the processor fetches them side by
+    /// side and not one after another.
+    pub(super) fn with_all<const N: usize>(
+        &self,
+        sessions: &[Option<&SessionId>; N],
+        mut work: impl FnMut(usize, Option<&HotSession>),
+    ) {
+        let mut guards = [const { None }; SLICES];
+        for session in sessions.iter().flatten() {
+            let slice = slice_of(session);
+            guards[slice].get_or_insert_with(|| self.slices[slice].guard());
+        }
+        let found = sessions.map(|session| {
+            let session = session?;
+            let slice = slice_of(session);
+            self.slices[slice].get(session, guards[slice].as_ref()?)
+        });
+        for hot in found.iter().flatten() {
+            hot.touch();
+        }
+        for (n, hot) in found.into_iter().enumerate() {
+            work(n, hot);
+        }
     }
 
     pub(super) fn insert(&self, session: SessionId, hot: HotSession) {
-        self.slice_of(&session).pin().insert(session, hot);
+        self.slice(&session).pin().insert(session, hot);
     }
 
     pub(super) fn remove(&self, session: &SessionId) {
-        self.slice_of(session).pin().remove(session);
+        self.slice(session).pin().remove(session);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -213,9 +246,13 @@ impl HotTable {
         }
     }
 
-    fn slice_of(&self, session: &SessionId) -> &HashMap<SessionId, HotSession, BuildHasherDefault<IdHasher>> {
-        &self.slices[usize::from(bucket(session)) * SLICES / BUCKETS]
+    fn slice(&self, session: &SessionId) -> &HashMap<SessionId, HotSession, BuildHasherDefault<IdHasher>> {
+        &self.slices[slice_of(session)]
     }
+}
+
+fn slice_of(session: &SessionId) -> usize {
+    usize::from(bucket(session)) * SLICES / BUCKETS
 }
 
 /// How many partitions the store's checkpoints are spread over.

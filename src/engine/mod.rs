@@ -15,6 +15,7 @@ mod account;
 mod graves;
 mod hot;
 mod policy;
+mod pressure;
 mod register;
 mod shuffle;
 mod status_list;
@@ -28,11 +29,12 @@ pub use account::{
 pub use graves::Grave;
 pub use hot::{BUCKETS, SLICES, bucket};
 pub use policy::Policy;
+pub use pressure::{PressedBy, Pressure};
 pub use register::Life;
 pub use status_list::{ListId, ListSeed, ListSize, StatusIndex, StatusList, StatusLists};
 pub use units::{AccountId, Credit, TokenHash, UnixMs, parse_session, session_text};
 
-use std::sync::Arc;
+use std::{array, sync::Arc};
 
 use parking_lot::RwLock;
 
@@ -42,6 +44,7 @@ use crate::wire::{
 };
 use graves::Graves;
 use hot::{HotSession, HotStart, HotTable, TokenMatch};
+use pressure::Pressures;
 
 /// What the edge is told of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +174,7 @@ impl SecretRing {
 /// Answers beats and verdicts from memory.
 pub struct Engine {
     policy: Policy,
+    pressures: Pressures,
     /// Beats of sessions in the hot table do not come by here: their keys are in the table.
     secrets: RwLock<Arc<SecretRing>>,
     hot: HotTable,
@@ -183,6 +187,7 @@ impl Engine {
     pub fn new(policy: Policy, secrets: SecretRing, graves: usize) -> Self {
         Self {
             policy,
+            pressures: Pressures::default(),
             secrets: RwLock::new(Arc::new(secrets)),
             hot: HotTable::new(),
             graves: Graves::new(graves),
@@ -193,6 +198,16 @@ impl Engine {
     /// The figures it works with.
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Learns how hard those who take requests in are pressed. Acks ask for heartbeats further apart then.
+    pub fn set_pressure(&self, by: PressedBy, pressure: Pressure) {
+        self.pressures.set(by, pressure);
+    }
+
+    /// How hard the service is pressed.
+    pub fn pressure(&self) -> Pressure {
+        self.pressures.greatest()
     }
 
     /// The secrets it checks frames with, as they are now.
@@ -225,8 +240,29 @@ impl Engine {
     /// silence: it travels only in [`Self::renewal`].
     pub fn beat(&self, frame: &[u8], now: MeterTime) -> Beat {
         match SignedHeartbeat::parse(frame) {
-            Ok(signed) => self.answer(signed, now).unwrap_or_else(Beat::Silence),
+            Ok(signed) => self.answer(&signed, now).unwrap_or_else(Beat::Silence),
             Err(error) => Beat::Silence(error),
+        }
+    }
+
+    /// Answers frames that came together; `answer` is told of each one's place and what it came to, in order.
+    ///
+    /// The same as [`Self::beat`] for each of them, but their sessions are looked for before the first frame is checked:
+    /// with a million sessions each is somewhere else in memory, and the processor fetches many at a time when it knows
+    /// of them in time.
+    pub fn beats(&self, frames: &[&[u8]], now: MeterTime, mut answer: impl FnMut(usize, Beat)) {
+        for (part, frames) in frames.chunks(AHEAD).enumerate() {
+            let parsed: [_; AHEAD] = array::from_fn(|n| frames.get(n).map(|frame| SignedHeartbeat::parse(frame)));
+            let sessions = parsed.each_ref().map(|frame| Some(frame.as_ref()?.as_ref().ok()?.session()));
+            self.hot.with_all(&sessions, |n, hot| {
+                let beat = match (&parsed[n], hot) {
+                    (None, _) => return,
+                    (Some(Err(error)), _) => Err(*error),
+                    (Some(Ok(signed)), Some(hot)) => self.answer_hot(signed, hot, now),
+                    (Some(Ok(signed)), None) => self.answer_cold(signed, now),
+                };
+                answer(part * AHEAD + n, beat.unwrap_or_else(Beat::Silence));
+            });
         }
     }
 
@@ -388,11 +424,14 @@ impl Engine {
         self.hot.remove(session);
     }
 
-    fn answer(&self, signed: SignedHeartbeat, now: MeterTime) -> Result<Beat, FrameError> {
+    fn answer(&self, signed: &SignedHeartbeat, now: MeterTime) -> Result<Beat, FrameError> {
+        let hot = self.hot.with(signed.session(), |hot| self.answer_hot(signed, hot, now));
+        hot.unwrap_or_else(|| self.answer_cold(signed, now))
+    }
+
+    /// Answers for a session that is not in the hot table.
+    fn answer_cold(&self, signed: &SignedHeartbeat, now: MeterTime) -> Result<Beat, FrameError> {
         let session = *signed.session();
-        if let Some(answer) = self.hot.with(&session, |hot| self.answer_hot(signed, hot, now)) {
-            return answer;
-        }
         let mac = self.derived_mac(&session)?;
         let heartbeat = live_kind(signed.verify(&mac)?)?;
         let (verdict, remaining_s, then) = match self.graves.find(&session) {
@@ -400,7 +439,7 @@ impl Engine {
             None => (WireVerdict::Unknown, 0, Then::LookUp(session)),
         };
         let next_beat_100ms = match verdict {
-            WireVerdict::Unknown => self.policy.next_beat_100ms(&session, now, self.policy.max_ttl),
+            WireVerdict::Unknown => self.policy.next_beat_100ms(&session, now, self.policy.max_ttl, self.pressure()),
             _ => 0,
         };
         let ack = Ack {
@@ -415,7 +454,7 @@ impl Engine {
         Ok(Beat::Answer { ack: ack.sign(&mac), verdict, then })
     }
 
-    fn answer_hot(&self, signed: SignedHeartbeat, hot: &HotSession, now: MeterTime) -> Result<Beat, FrameError> {
+    fn answer_hot(&self, signed: &SignedHeartbeat, hot: &HotSession, now: MeterTime) -> Result<Beat, FrameError> {
         let heartbeat = live_kind(signed.verify(&hot.mac)?)?;
         let (life, then) = match heartbeat.kind {
             HeartbeatKind::Stop => {
@@ -429,7 +468,8 @@ impl Engine {
         let (verdict, remaining, next_beat_100ms) = match life {
             Life::Open { .. } => {
                 let remaining = hot.runs_dry().since(now);
-                (WireVerdict::Valid, remaining, self.policy.next_beat_100ms(&heartbeat.session, now, remaining))
+                let next = self.policy.next_beat_100ms(&heartbeat.session, now, remaining, self.pressure());
+                (WireVerdict::Valid, remaining, next)
             }
             Life::Ended { at, reason } => (WireVerdict::Invalid(reason), hot.runs_dry().since(at), 0),
         };
@@ -465,6 +505,9 @@ impl Engine {
         Ok(self.secrets.read().session_key(session).ok_or(FrameError::Tag)?.body_mac())
     }
 }
+
+/// How many sessions [`Engine::beats`] looks for before it checks the first frame.
+const AHEAD: usize = 64;
 
 /// By how much a new token must outlive the old one for a client to be asked to renew.
 const RENEWAL_GAIN: Millis = Millis::from_secs(2);

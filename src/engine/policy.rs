@@ -2,11 +2,16 @@
 
 use crate::wire::{MeterTime, Millis, SessionId};
 
+use super::Pressure;
+
 /// The figures the rules work with; the same on every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How far apart heartbeats are asked for.
     pub interval: Millis,
+    /// How far apart they are asked for when the service is pressed as hard as it can bear. Not more than a third of the
+    /// time-out, so that two may be lost.
+    pub longest_interval: Millis,
     /// How long after its last heartbeat a session is vouched for.
     pub timeout: Millis,
     /// The longest a token may live.
@@ -21,6 +26,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             interval: Millis::from_secs(30),
+            longest_interval: Millis::from_secs(30),
             timeout: Millis::from_secs(90),
             max_ttl: Millis::from_secs(24 * 60 * 60),
             renew_before: Millis::from_secs(15 * 60),
@@ -32,11 +38,18 @@ impl Default for Policy {
 impl Policy {
     /// When a session is to beat next, from now, in units of 100 ms.
     ///
-    /// Up to a tenth early, so that clients which started together drift apart; the draw is a function of the session
+    /// The harder the service is pressed, the later, up to the longest interval. Up to a tenth early, so that clients which started together drift apart; the draw is a function of the session
     /// and the instant, so that it needs no randomness. A session about to run dry is asked for just after that, to be
     /// told so.
-    pub(super) fn next_beat_100ms(&self, session: &SessionId, now: MeterTime, remaining: Millis) -> u16 {
-        let interval = self.interval.get();
+    pub(super) fn next_beat_100ms(
+        &self,
+        session: &SessionId,
+        now: MeterTime,
+        remaining: Millis,
+        pressure: Pressure,
+    ) -> u16 {
+        let room = self.longest_interval.minus(self.interval).get();
+        let interval = self.interval.get() + pressure.share_of(room);
         let early = interval / 10 * (u64::from(draw(session, now)) + 1) / (1 << 16);
         let dry = remaining.get().saturating_add(DRY_MARGIN_MS).max(MIN_BEAT_MS);
         let next = (interval - early).min(dry);
@@ -73,14 +86,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_next_beat_is_never_asked_for_later_than_the_interval(
-            session: [u8; 16], now: u64, remaining: u64, interval in 100u64..=6_553_500,
+        fn the_next_beat_is_never_asked_for_later_than_the_interval_nor_under_pressure_than_the_longest(
+            session: [u8; 16], now: u64, remaining: u64, interval in 100u64..=6_553_500, longer in 0..100_000u64, part: u8,
         ) {
-            let policy = Policy { interval: Millis::new(interval), ..Policy::default() };
-            let next =
-                policy.next_beat_100ms(&SessionId::from_bytes(session), MeterTime::from_ms(now), Millis::new(remaining));
-            prop_assert!(next >= 1);
-            prop_assert!(u64::from(next) * 100 < interval + 100);
+            let longest_interval = Millis::new((interval + longer).min(6_553_500));
+            let policy = Policy { interval: Millis::new(interval), longest_interval, ..Policy::default() };
+            let (session, now, remaining) =
+                (SessionId::from_bytes(session), MeterTime::from_ms(now), Millis::new(remaining));
+            let next = |pressure| policy.next_beat_100ms(&session, now, remaining, pressure);
+            let (calm, pressed, full) =
+                (next(Pressure::NONE), next(Pressure::of(part.into(), 255)), next(Pressure::FULL));
+            prop_assert!(calm >= 1);
+            prop_assert!(u64::from(calm) * 100 < interval + 100);
+            prop_assert!(calm <= pressed && pressed <= full);
+            prop_assert!(u64::from(full) * 100 < longest_interval.get() + 100);
         }
     }
 
@@ -88,7 +107,7 @@ mod tests {
     fn sessions_that_start_together_are_spread_over_a_tenth_of_the_interval() {
         let policy = Policy::default();
         let draws: std::collections::BTreeSet<u16> = (0..=255u8)
-            .map(|n| policy.next_beat_100ms(&SessionId::from_bytes([n; 16]), MeterTime::ZERO, PLENTY))
+            .map(|n| policy.next_beat_100ms(&SessionId::from_bytes([n; 16]), MeterTime::ZERO, PLENTY, Pressure::NONE))
             .collect();
         assert!(draws.len() > 20, "{draws:?}");
         assert!(draws.iter().all(|next| (270..=300).contains(next)), "{draws:?}");
@@ -96,8 +115,10 @@ mod tests {
 
     #[test]
     fn a_session_about_to_run_dry_is_asked_for_just_after() {
-        let next =
-            Policy::default().next_beat_100ms(&SessionId::from_bytes([1; 16]), MeterTime::ZERO, Millis::from_secs(5));
-        assert_eq!(next, 52);
+        let policy = Policy { longest_interval: Millis::from_secs(60), ..Policy::default() };
+        for pressure in [Pressure::NONE, Pressure::FULL] {
+            let session = SessionId::from_bytes([1; 16]);
+            assert_eq!(policy.next_beat_100ms(&session, MeterTime::ZERO, Millis::from_secs(5), pressure), 52);
+        }
     }
 }

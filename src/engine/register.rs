@@ -44,6 +44,11 @@ impl Register {
         decode(self.0.load(Ordering::Acquire))
     }
 
+    /// Reads the word and says nothing of it.
+    pub(super) fn touch(&self) {
+        std::hint::black_box(self.0.load(Ordering::Relaxed));
+    }
+
     /// Raises `last_seen` to at least `seen`, unless the register is sealed; answers what the register then holds.
     pub(super) fn raise(&self, seen: MeterTime) -> Life {
         let seen = seen.as_ms().min(TIME_MASK);

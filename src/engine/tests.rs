@@ -9,6 +9,7 @@ use crate::wire::FRAME_LEN;
 
 const POLICY: Policy = Policy {
     interval: Millis::from_secs(30),
+    longest_interval: Millis::from_secs(30),
     timeout: Millis::from_secs(90),
     max_ttl: Millis::from_secs(86_400),
     renew_before: Millis::from_secs(900),
@@ -204,6 +205,41 @@ proptest! {
             prop_assert!(matches!(engine.beat(frame, at(60)), Beat::Silence(_)));
         }
         prop_assert_eq!(engine.sighting(&ID, at(60)), before);
+    }
+
+    #[test]
+    fn frames_that_come_together_are_answered_as_if_they_had_come_one_by_one(
+        picks in prop::collection::vec((0..40u8, 0..6u8, any::<u32>()), 0..150), wait in 0..200_000u64,
+    ) {
+        let (together, one_by_one) = (engine(), engine());
+        for engine in [&together, &one_by_one] {
+            // Every other session is there.
+            for n in (0..40).step_by(2) {
+                let account = credited(Account::new(AccountId::from_bytes([n; 16])), 100_000, "c");
+                let act = account.activate(&moment(at(0), None), &POLICY, session(SessionId::from_bytes([n; 16]), at(0)));
+                engine.apply(&account.after(&act), &act, &moment(at(0), None));
+            }
+        }
+        let frames: Vec<Vec<u8>> = picks.into_iter().map(|(n, what, seq)| {
+            let session = SessionId::from_bytes([n; 16]);
+            let kind = if what == 0 { HeartbeatKind::Stop } else { HeartbeatKind::Beat };
+            let state = crate::wire::StateBits::default();
+            let mac = together.secrets().session_key(&session).map(|key| key.body_mac());
+            let mac = mac.unwrap_or_else(|| SessionKey::from_bytes([1; 32]).body_mac());
+            let mut frame = Heartbeat { kind, state, seq, session, clock: at(seq.into()) }.sign(&mac).to_vec();
+            match what {
+                1 => frame[47] ^= 1,
+                2 => frame.truncate(seq as usize % 60),
+                _ => {}
+            }
+            frame
+        }).collect();
+        let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        let mut told = Vec::new();
+        together.beats(&slices, at(wait), |n, beat| told.push((n, format!("{beat:?}"))));
+        let expected: Vec<_> =
+            slices.iter().map(|frame| format!("{:?}", one_by_one.beat(frame, at(wait)))).enumerate().collect();
+        prop_assert_eq!(told, expected);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 
 use crate::{
     clock::Clock,
-    engine::{AccountId, Beat, Engine, Then},
-    telemetry::{Telemetry, Transport},
+    engine::{AccountId, Beat, Engine, PressedBy, Pressure, Then},
+    telemetry::{BeatOutcome, BeatTally, Telemetry, Transport},
     wire::{FrameError, SessionId, SignedAck, WireVerdict},
 };
 
@@ -56,28 +56,30 @@ impl Handler {
 
     /// Answers one frame.
     pub fn beat(&self, transport: Transport, frame: &[u8]) -> Reply {
-        let counters = self.telemetry.heartbeats(transport);
-        match self.engine.beat(frame, self.clock.now()) {
-            Beat::Silence(error) => {
-                counters.bad(error).increment(1);
-                Reply::Silence(error)
-            }
-            Beat::Answer { ack, verdict, then } => {
-                let counter = match (then, verdict) {
-                    (Then::Settle(_), _) => counters.stop(),
-                    (_, WireVerdict::Valid) => counters.valid(),
-                    (_, WireVerdict::Invalid(reason)) => counters.invalid(reason),
-                    (_, WireVerdict::Unknown) => counters.unknown(),
-                };
-                counter.increment(1);
-                match then {
-                    Then::Done => Reply::Now(ack),
-                    Then::Settle(account) => Reply::Settled(ack, account),
-                    Then::LookUp(session) => {
-                        self.followup.look_up(session);
-                        Reply::Now(ack)
-                    }
-                }
+        let beat = self.engine.beat(frame, self.clock.now());
+        self.telemetry.heartbeats(transport).of(outcome(&beat)).increment(1);
+        self.reply(beat)
+    }
+
+    /// Answers frames that came together; `answer` is told of each one's place and what goes back for it, in order.
+    /// They all came now: the clock is read once.
+    pub fn beats(&self, transport: Transport, frames: &[&[u8]], mut answer: impl FnMut(usize, Reply)) {
+        let mut tally = BeatTally::default();
+        self.engine.beats(frames, self.clock.now(), |n, beat| {
+            tally.count(outcome(&beat));
+            answer(n, self.reply(beat));
+        });
+        self.telemetry.heartbeats(transport).add(&tally);
+    }
+
+    fn reply(&self, beat: Beat) -> Reply {
+        match beat {
+            Beat::Silence(error) => Reply::Silence(error),
+            Beat::Answer { ack, then: Then::Done, .. } => Reply::Now(ack),
+            Beat::Answer { ack, then: Then::Settle(account), .. } => Reply::Settled(ack, account),
+            Beat::Answer { ack, then: Then::LookUp(session), .. } => {
+                self.followup.look_up(session);
+                Reply::Now(ack)
             }
         }
     }
@@ -87,9 +89,30 @@ impl Handler {
         self.followup.settle(account).await
     }
 
+    /// Tells how hard a transport is pressed.
+    pub fn pressed(&self, by: PressedBy, pressure: Pressure) {
+        self.engine.set_pressure(by, pressure);
+    }
+
     /// Counts an ack that was handed to the network.
     pub fn sent(&self, transport: Transport) {
-        self.telemetry.acks(transport).increment(1);
+        self.sent_together(transport, 1);
+    }
+
+    /// Counts acks that were handed to the network together.
+    pub fn sent_together(&self, transport: Transport, acks: usize) {
+        self.telemetry.acks(transport).increment(acks as u64);
+    }
+}
+
+/// What a beat counts as.
+const fn outcome(beat: &Beat) -> BeatOutcome {
+    match beat {
+        Beat::Silence(error) => BeatOutcome::Bad(*error),
+        Beat::Answer { then: Then::Settle(_), .. } => BeatOutcome::Stop,
+        Beat::Answer { verdict: WireVerdict::Valid, .. } => BeatOutcome::Valid,
+        Beat::Answer { verdict: WireVerdict::Invalid(reason), .. } => BeatOutcome::Invalid(*reason),
+        Beat::Answer { verdict: WireVerdict::Unknown, .. } => BeatOutcome::Unknown,
     }
 }
 

@@ -41,6 +41,7 @@ impl Instruments for Dashboard {
     fn exposition(&self) -> String {
         self.telemetry.sessions(self.engine.live(), self.engine.remembered());
         self.telemetry.meter_time(self.clock.now());
+        self.telemetry.pressure(self.engine.pressure().ratio());
         let keys = self.providers.key_ages();
         self.telemetry.identity_keys(keys.oldest, keys.missing);
         self.telemetry.render()

@@ -177,7 +177,7 @@ impl Service {
             config.quic.addr.get().map(|addr| listen_quic(addr, &config, &certificates, &telemetry)).transpose()?;
         let listening = Listening {
             http: public.local_addr()?,
-            udp: datagrams.as_ref().map(udp::Listener::local_addr).transpose()?,
+            udp: datagrams.as_ref().map(udp::Listener::local_addr),
             quic: quic.as_ref().map(quic::Listener::local_addr).transpose()?,
             admin: admin.local_addr()?,
         };
@@ -291,7 +291,14 @@ impl Service {
             listeners.spawn(quic.run(Arc::clone(&handler), public_site, stop_listening.clone()));
         }
         if let Some(datagrams) = datagrams {
-            listeners.spawn(datagrams.run(handler, stop_listening.clone()));
+            match datagrams.start(&handler) {
+                Ok(running) => drop(listeners.spawn(running.run(stop_listening.clone()))),
+                Err(error) => {
+                    stop_listening.cancel();
+                    stop_rest.cancel();
+                    return Err(error.into());
+                }
+            }
         }
         telemetry.health().enter(Phase::Ready);
         tracing::info!(sessions, meter = %upkeep.clock.now(), "ready");
@@ -374,17 +381,27 @@ async fn listen(
 }
 
 fn listen_udp(addr: SocketAddr, config: &Config, telemetry: &Telemetry) -> Result<udp::Listener, ServiceError> {
-    let wanted = config.udp.receive_buffer_bytes as usize;
+    let buffers =
+        udp::Buffers { receive: config.udp.receive_buffer_bytes as usize, send: config.udp.send_buffer_bytes as usize };
+    let options = udp::Options { threads: config.udp.threads as usize, buffers };
     let listener =
-        udp::Listener::bind(addr, wanted).map_err(|source| ServiceError::Bind { name: "udp", addr, source })?;
-    telemetry.watch_udp(UdpListener::Udp, listener.local_addr()?.port());
+        udp::Listener::bind(addr, options).map_err(|source| ServiceError::Bind { name: "udp", addr, source })?;
+    let (threads, granted) = (listener.threads(), listener.granted());
+    telemetry.watch_udp(UdpListener::Udp, listener.local_addr().port());
+    telemetry.udp_sockets(UdpListener::Udp, threads, granted.receive, granted.send);
+    let udp::Granted { receive, send } = granted;
+    tracing::info!(threads, receive_buffer = receive, send_buffer = send, "each UDP socket was granted these buffers");
     // Linux doubles what it is asked for.
-    if listener.receive_buffer() < wanted {
-        tracing::warn!(
-            wanted,
-            granted = listener.receive_buffer(),
-            "the kernel grants a smaller UDP receive buffer; raise net.core.rmem_max to lose less in bursts"
-        );
+    for (which, wanted, granted, limit) in
+        [("receive", buffers.receive, receive, "net.core.rmem_max"), ("send", buffers.send, send, "net.core.wmem_max")]
+    {
+        if granted < wanted {
+            tracing::warn!(
+                wanted,
+                granted,
+                "the kernel grants a smaller UDP {which} buffer; raise {limit} to lose less in bursts"
+            );
+        }
     }
     Ok(listener)
 }

@@ -214,6 +214,14 @@ labels! {
         Path = "path",
     }
 
+    /// A buffer of a socket.
+    UdpBuffer("buffer") {
+        /// For datagrams that wait to be read.
+        Receive = "receive",
+        /// For datagrams that wait to be sent.
+        Send = "send",
+    }
+
     /// What a credit webhook came to.
     WebhookOutcome("outcome") {
         /// Time was bought.

@@ -1,11 +1,9 @@
 //! Every metric there is: its name, type, unit, labels and meaning.
 
-use metrics::Unit;
-
 use super::labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, HttpListener, KeyFetch, Label,
-    QuicProtocol, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener,
-    VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    QuicProtocol, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpBuffer,
+    UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -41,6 +39,17 @@ impl Kind {
             Self::Histogram(_) => "histogram",
         }
     }
+}
+
+/// What a metric is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things that are counted.
+    Count,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
 }
 
 /// A label and every value it takes.
@@ -173,6 +182,12 @@ metrics! {
         "WebTransport sessions asked for, by what became of them.";
     UdpDrops: Kind::Counter, Count, "gastank_udp_kernel_drops_total", [UdpListener],
         "Datagrams the kernel dropped because the listener's receive buffer was full.";
+    UdpThreads: Kind::Gauge, Count, "gastank_udp_threads", [UdpListener],
+        "Threads that answer datagrams, each with a socket of its own.";
+    UdpBuffer: Kind::Gauge, Bytes, "gastank_udp_socket_buffer_bytes", [UdpListener, UdpBuffer],
+        "Buffer that the kernel granted each socket, its own overhead counted in.";
+    Pressure: Kind::Gauge, Count, "gastank_pressure_ratio", [],
+        "How hard the service is pressed, from 0 to 1; the harder, the longer the interval that acks ask for.";
     MeterTime: Kind::Gauge, Seconds, "gastank_meter_time_seconds", [],
         "Meter time; it stands still while the service is down.";
     Ready: Kind::Gauge, Count, "gastank_ready", [],

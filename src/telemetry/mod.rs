@@ -3,8 +3,9 @@
 //! Every metric is named in [`Metric`] and nowhere else. A [`Telemetry`] owns its own recorder and there is no global
 //! state, so that several services can live in one process. All series exist from the start, at zero: an alert on a
 //! rate works before the first event. Handles are resolved by indexing arrays with enums: no lookup by name, no
-//! allocation; counting is one atomic add.
+//! allocation; counting is one atomic add, to a cell that is the thread's own.
 
+mod cells;
 mod health;
 mod labels;
 mod logs;
@@ -19,17 +20,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram};
-
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, HttpListener, KeyFetch, Label,
-    QuicProtocol, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpListener,
-    VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    QuicProtocol, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpBuffer,
+    UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
-pub use metric::{Kind, LabelSpec, Metric, Spec};
-pub use registry::Latency;
+pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
+pub use registry::{Counter, Gauge, Histogram, Latency};
 pub use udp::udp_drops;
 
 use self::metric::Version;
@@ -82,6 +81,9 @@ struct Inner {
     udp_drops: ByOne<Counter, UdpListener>,
     /// The port that each UDP listener is bound to; zero while it is not.
     udp_ports: [AtomicU32; UdpListener::ALL.len()],
+    udp_threads: ByOne<Gauge, UdpListener>,
+    udp_buffers: ByTwo<Gauge, UdpListener, UdpBuffer>,
+    pressure: Gauge,
     meter_time: Gauge,
     ready: Gauge,
     process_cpu: TimeCounter,
@@ -137,6 +139,9 @@ impl Telemetry {
             webtransport_asked: registry.counters_by(Metric::WebTransportAsked),
             udp_drops: registry.counters_by(Metric::UdpDrops),
             udp_ports: [const { AtomicU32::new(0) }; UdpListener::ALL.len()],
+            udp_threads: registry.gauges_by(Metric::UdpThreads),
+            udp_buffers: registry.gauges_by_two(Metric::UdpBuffer),
+            pressure: registry.gauge(Metric::Pressure),
             meter_time: registry.gauge(Metric::MeterTime),
             ready: registry.gauge(Metric::Ready),
             process_cpu: registry.time(Metric::ProcessCpu),
@@ -250,7 +255,7 @@ impl Telemetry {
     /// Counts a batch of checkpoints that was written.
     pub fn checkpoint_written(&self, rows: usize) {
         self.0.checkpoint_rows.increment(rows as u64);
-        self.0.checkpoint_batch_rows.record(rows as f64);
+        self.0.checkpoint_batch_rows.record(rows as u64);
     }
 
     /// Batches of checkpoints that the store refused.
@@ -323,6 +328,18 @@ impl Telemetry {
         self.0.udp_ports[listener.index()].store(u32::from(port), Ordering::Relaxed);
     }
 
+    /// Tells how many sockets a listener has, and the bytes of buffer that each was granted.
+    pub fn udp_sockets(&self, listener: UdpListener, sockets: usize, receive: usize, send: usize) {
+        self.0.udp_threads.of(listener).set(sockets as f64);
+        self.0.udp_buffers.of(listener, UdpBuffer::Receive).set(receive as f64);
+        self.0.udp_buffers.of(listener, UdpBuffer::Send).set(send as f64);
+    }
+
+    /// Tells how hard the service is pressed, from 0 to 1.
+    pub fn pressure(&self, ratio: f64) {
+        self.0.pressure.set(ratio);
+    }
+
     /// Tells what meter time it is.
     pub fn meter_time(&self, now: MeterTime) {
         self.0.meter_time.set(now.as_ms() as f64 / 1000.0);
@@ -345,6 +362,13 @@ impl BeatCounters {
     /// Heartbeats with this outcome.
     pub fn of(&self, outcome: BeatOutcome) -> &Counter {
         self.counters.of(self.transport, outcome)
+    }
+
+    /// Counts what was tallied.
+    pub fn add(&self, tally: &BeatTally) {
+        for (index, count) in tally.0.iter().enumerate().filter(|(_, count)| **count > 0) {
+            self.counters.at(self.transport, index).increment(u64::from(*count));
+        }
     }
 
     /// Heartbeats of open sessions.
@@ -370,6 +394,17 @@ impl BeatCounters {
     /// Frames met with silence.
     pub fn bad(&self, error: FrameError) -> &Counter {
         self.of(BeatOutcome::Bad(error))
+    }
+}
+
+/// What the beats of a batch came to: most often all to the same, which is then one addition for all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BeatTally([u32; BeatOutcome::VALUES.len()]);
+
+impl BeatTally {
+    /// Counts one beat.
+    pub fn count(&mut self, outcome: BeatOutcome) {
+        self.0[outcome.index()] += 1;
     }
 }
 

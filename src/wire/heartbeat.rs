@@ -174,7 +174,7 @@ impl SignedHeartbeat {
     /// # Errors
     ///
     /// [`FrameError::Tag`].
-    pub fn verify(self, mac: &BodyMac) -> Result<Heartbeat, FrameError> {
+    pub fn verify(&self, mac: &BodyMac) -> Result<Heartbeat, FrameError> {
         if mac.tag(&self.body).matches(&self.tag) { Ok(self.heartbeat) } else { Err(FrameError::Tag) }
     }
 }

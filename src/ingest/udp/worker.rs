@@ -1,0 +1,84 @@
+//! What one thread does: take a batch, answer it, send the acks.
+
+use std::{
+    io::ErrorKind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use socket2::Socket;
+
+use crate::telemetry::Transport;
+
+use super::{
+    super::{Handler, Reply},
+    batch::{Address, BATCH, Inbox, Outbox},
+    fullness::Level,
+    settling::Settling,
+};
+
+/// How long to leave a socket alone that answers with an error.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A thread's part of the listener.
+pub(super) struct Worker {
+    pub(super) socket: Arc<Socket>,
+    pub(super) handler: Arc<Handler>,
+    pub(super) settling: Settling,
+    pub(super) level: Level,
+    pub(super) stopping: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Answers datagrams until told to stop.
+    pub(super) fn run<A: Address>(mut self) {
+        let (mut inbox, mut outbox) = (Inbox::<A>::new(), Outbox::<A>::new());
+        loop {
+            let received = inbox.receive(&self.socket);
+            // What a socket that was shut down receives is no datagram.
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            match received {
+                Ok(_) => {
+                    self.answer(&inbox, &mut outbox);
+                    self.level.batch(inbox.is_full());
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => self.level.idle(),
+                    // The other end of an earlier ack was not there: nothing to do with us.
+                    ErrorKind::Interrupted | ErrorKind::ConnectionRefused => {}
+                    _ => {
+                        tracing::warn!(%error, "the UDP socket answers with an error");
+                        thread::sleep(PAUSE);
+                    }
+                },
+            }
+        }
+    }
+
+    fn answer<A: Address>(&self, inbox: &Inbox<A>, outbox: &mut Outbox<A>) {
+        let mut frames = [&[][..]; BATCH];
+        let mut count = 0;
+        for (frame, datagram) in frames.iter_mut().zip(inbox.datagrams()) {
+            *frame = datagram;
+            count += 1;
+        }
+        self.handler.beats(Transport::Udp, &frames[..count], |n, reply| {
+            let Some(from) = inbox.sender(n) else { return };
+            match reply {
+                Reply::Silence(_) => {}
+                Reply::Now(ack) => outbox.push(&ack, from),
+                Reply::Settled(ack, account) => {
+                    self.settling.settle(account, ack, &self.socket, from.socket_addr());
+                }
+            }
+        });
+        let sent = outbox.send(&self.socket);
+        self.handler.sent_together(Transport::Udp, sent);
+    }
+}
