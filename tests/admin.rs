@@ -57,6 +57,41 @@ fn accounts_are_made_filled_shown_and_deleted() {
 }
 
 #[test]
+fn who_did_what_is_shown_and_followed() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let id = text(&json(&service, &["account", "create", "--credit", "2h"])["account"]).to_owned();
+    let other = text(&json(&service, &["account", "create"])["account"]).to_owned();
+    let edge = text(&json(&service, &["edge", "add", "cloudflare"])["client_id"]).to_owned();
+    let log = json(&service, &["audit"]);
+    let acts: Vec<_> = log["rows"].as_array().expect("rows").iter().map(|row| text(&row["act"])).collect();
+    assert_eq!(acts, ["account_created", "credit_entered", "account_created", "edge_added"]);
+    let of_one = json(&service, &["audit", "--account", &id, "--act", "credit_entered", "--since", "5m"]);
+    assert_eq!(of_one["rows"].as_array().map(Vec::len), Some(1));
+    assert_eq!((text(&of_one["rows"][0]["detail"]), text(&of_one["rows"][0]["actor"])), ("grant 7200 s", "operator"));
+    let table = stdout_of(&service.run(&["audit", "--limit", "3"]));
+    assert!(table.starts_with("AT") && table.contains(&other) && !table.contains(&edge), "{table}");
+    assert!(failure(&service, &["audit", "--act", "nonsense"], 1).contains("bad_request"));
+
+    let mut follower = gastank()
+        .args(["audit", "--follow", "--json", "--admin-url", &service.admin(), "--data-dir"])
+        .arg(service.data_dir())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the built program can be run");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("it is piped")));
+    let mut next = || -> Value { serde_json::from_str(&lines.next().expect("a line").expect("text")).expect("JSON") };
+    for act in &acts {
+        assert_eq!(next()["act"], **act);
+    }
+    json(&service, &["account", "delete", &other, "--yes"]);
+    let row = next();
+    assert_eq!((text(&row["act"]), text(&row["account"])), ("account_deleted", other.as_str()));
+    follower.kill().expect("it is our child");
+    follower.wait().expect("it ends");
+}
+
+#[test]
 fn lists_of_accounts_are_read_page_by_page() {
     let home = Home::new();
     let service = Service::start(&home);

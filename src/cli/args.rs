@@ -115,6 +115,21 @@ Examples:
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Show who did what, on which account, and when
+    #[command(after_help = "\
+Examples:
+  gastank audit
+  gastank audit --account ACCOUNT --since 30d
+  gastank audit --act credit_entered --json
+  gastank audit --follow")]
+    Audit {
+        /// Where the service is
+        #[command(flatten)]
+        remote: Remote,
+        /// What is asked for
+        #[command(flatten)]
+        args: AuditArgs,
+    },
     /// Show how the service is
     #[command(after_help = "\
 Examples:
@@ -365,6 +380,26 @@ pub enum KeysCommand {
     RotateSecret,
     /// List the signing keys
     List,
+}
+
+/// `gastank audit`
+#[derive(Clone, Debug, Args)]
+pub struct AuditArgs {
+    /// Only what was done on this account
+    #[arg(long, value_name = "ACCOUNT", allow_hyphen_values = true)]
+    pub account: Option<String>,
+    /// How far back: 90, 15m, 2h, 30d
+    #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = positive)]
+    pub since: Seconds,
+    /// Only this act, such as session_opened or credit_entered
+    #[arg(long, value_name = "ACT")]
+    pub act: Option<String>,
+    /// How many rows at most, the oldest first
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub limit: u32,
+    /// Go on showing what is done until interrupted; with --json, one row a line
+    #[arg(long, conflicts_with = "limit")]
+    pub follow: bool,
 }
 
 impl Reach {

@@ -206,7 +206,7 @@ fn list(remote: &Remote, output: &mut Output, answer: &mut Value, name: &str, fi
     if remote.json { output.json(answer) } else { table(output, &rows(answer, name), fields) }
 }
 
-fn table(output: &mut Output, items: &[Value], fields: &[&str]) -> Result<(), CliError> {
+pub(super) fn table(output: &mut Output, items: &[Value], fields: &[&str]) -> Result<(), CliError> {
     let head: Vec<String> = fields.iter().map(|field| title(field).to_uppercase()).collect();
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let cells = |item: &Value| -> Vec<String> {
@@ -221,7 +221,7 @@ fn table(output: &mut Output, items: &[Value], fields: &[&str]) -> Result<(), Cl
 }
 
 /// The items of a list's answer.
-fn rows(answer: &mut Value, name: &str) -> Vec<Value> {
+pub(super) fn rows(answer: &mut Value, name: &str) -> Vec<Value> {
     let list = if answer.is_array() { answer.take() } else { answer[name].take() };
     match list {
         Value::Array(items) => items,
@@ -297,7 +297,7 @@ fn note_secret(secret: Option<&Value>, name: &str) -> Result<(), CliError> {
 }
 
 /// A remark beside the answer, on standard error.
-fn note(text: &str) -> Result<(), CliError> {
+pub(super) fn note(text: &str) -> Result<(), CliError> {
     writeln!(io::stderr(), "{text}").map_err(CliError::Output)
 }
 

@@ -5,6 +5,7 @@
 
 mod api;
 mod args;
+mod audit;
 mod commands;
 mod error;
 mod output;
@@ -17,8 +18,8 @@ use std::io;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    AccountCommand, ClientCommand, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, SecretCommand, SessionCommand,
-    Transport, TryArgs,
+    AccountCommand, AuditArgs, ClientCommand, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, SecretCommand,
+    SessionCommand, Transport, TryArgs,
 };
 pub use error::{CliError, Problem};
 pub use span::{NotASpan, Seconds};
@@ -95,6 +96,7 @@ pub fn run(command: ClientCommand) -> Result<(), CliError> {
             ClientCommand::Edge { remote, command } => commands::edge(&remote, command, &mut output).await,
             ClientCommand::Session { remote, command } => commands::session(&remote, command, &mut output).await,
             ClientCommand::Keys { remote, command } => commands::keys(&remote, command, &mut output).await,
+            ClientCommand::Audit { remote, args } => audit::audit(&remote, &args, &mut output).await,
             ClientCommand::Status { remote } => commands::status(&remote, &mut output).await,
         }
     });

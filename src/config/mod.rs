@@ -16,8 +16,8 @@ use std::{env, fs, io, iter};
 use serde::Deserialize;
 
 pub use sections::{
-    ActRate, Admin, Checkpoint, Heartbeat, Hooks, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS, SectionDoc,
-    Shutdown, StatusList, Tls, Token, Udp, Webtransport,
+    ActRate, Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS,
+    SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{
     HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError,
@@ -101,6 +101,8 @@ pub struct Config {
     pub limits: Limits,
     /// Webhooks.
     pub hooks: Hooks,
+    /// The audit log.
+    pub audit: Audit,
     /// The log.
     pub log: Log,
     /// The end of the process.
@@ -286,6 +288,7 @@ impl Config {
             status_list: file.status_list,
             limits: file.limits,
             hooks: file.hooks,
+            audit: file.audit,
             log: file.log,
             shutdown: file.shutdown,
         }

@@ -120,6 +120,7 @@ file! {
         status_list: StatusList,
         limits: Limits,
         hooks: Hooks,
+        audit: Audit,
         log: Log,
         shutdown: Shutdown,
     }
@@ -328,6 +329,14 @@ section! {
 }
 
 section! {
+    /// The audit log: who did which act on which account.
+    Audit {
+        /// Days that its rows are kept.
+        retention_days: u32 = 90;
+    }
+}
+
+section! {
     /// The log, on standard error.
     Log {
         /// How a line looks: `text` for people, `json` for machines.
@@ -498,6 +507,13 @@ impl Webtransport {
             of_connection: self.max_sessions_per_connection as usize,
             in_all: self.max_sessions as usize,
         }
+    }
+}
+
+impl Audit {
+    /// How long rows are kept.
+    pub fn retention(&self) -> Millis {
+        Millis::from_secs(u64::from(self.retention_days) * 86_400)
     }
 }
 

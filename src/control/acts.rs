@@ -3,7 +3,10 @@
 //! Every act goes the same way: read the account, decide by a pure rule, commit on the condition that nobody was faster,
 //! and only then tell the engine. A lost race is decided anew. What a caller is told has been durable before.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use crate::{
     clock::Clock,
@@ -12,11 +15,13 @@ use crate::{
         Source, TokenHash, Tokens, UnixMs,
     },
     entropy::{Entropy, draw},
-    store::{Commit, Identity, Owned, Store, StoreError},
+    store::{Actor, AuditAct, AuditKey, Commit, Identity, Owned, Store, StoreError},
     wire::{EndReason, FrameError, MeterTime, Millis, SessionId, SessionKey},
 };
 
+pub use super::commits::Witness;
 use super::{
+    audit::{self, Deed},
     commits::Commits,
     keys::KeyError,
     status::{StatusKeeper, Ticket},
@@ -115,21 +120,19 @@ pub struct View {
     pub remaining: Millis,
 }
 
-/// Is told of every act that has been committed.
-pub trait Witness: Send + Sync + 'static {
-    /// `act` has been committed.
-    fn committed(&self, act: &Act);
-}
-
-/// Does acts.
+/// Does acts, for somebody: for the service itself, unless [`Acts::by`] says for whom.
+#[derive(Clone)]
 pub struct Acts {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    pub(super) entropy: Arc<dyn Entropy>,
     issuer: Arc<Issuer>,
     statuses: Arc<StatusKeeper>,
     commits: Arc<Commits>,
+    actor: Actor,
+    /// Rows of the audit log so far.
+    written: Arc<AtomicU32>,
 }
 
 /// What a rule came to.
@@ -159,7 +162,40 @@ impl Acts {
         witness: Arc<dyn Witness>,
     ) -> Self {
         let commits = Arc::new(Commits::new(Arc::clone(&engine), Arc::clone(&store), Arc::clone(&clock), witness));
-        Self { engine, store, clock, entropy, issuer, statuses, commits }
+        Self {
+            engine,
+            store,
+            clock,
+            entropy,
+            issuer,
+            statuses,
+            commits,
+            actor: Actor::system(),
+            written: Arc::default(),
+        }
+    }
+
+    /// The same, for somebody else: what is done by it is written down as theirs.
+    #[must_use]
+    pub fn by(&self, actor: Actor) -> Self {
+        Self { actor, ..self.clone() }
+    }
+
+    /// Writes down what has been done. To be called when it is durable and before it is answered.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Store`]: it has been done, and its caller is not to be told so.
+    pub async fn write_down(&self, deed: Deed) -> Result<(), ActError> {
+        let record = deed.record(self.actor.clone(), self.audit_key());
+        Ok(self.store.append_audit(&[record]).await?)
+    }
+
+    fn audit_key(&self) -> AuditKey {
+        let mut id = draw::<8>(&*self.entropy);
+        // Of one millisecond, this process's rows are in their order; the random half tells them from other processes'.
+        id[..4].copy_from_slice(&self.written.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        AuditKey { at: self.clock.wall(), id }
     }
 
     /// Opens a session for an account, in place of the one that is open.
@@ -385,7 +421,7 @@ impl Acts {
             Some(known) => known,
             None => {
                 let id = AccountId::from_bytes(draw(&*self.entropy));
-                self.store.create_account(id, identity, self.clock.wall()).await?.0.account.id
+                self.create(id, identity).await?.0
             }
         };
         if starting > Credit::ZERO && self.may_begin(&account).await? {
@@ -397,6 +433,20 @@ impl Acts {
         }
         self.welcome(&account, identity).await?;
         Ok(account)
+    }
+
+    /// Makes an account for `identity`, or answers the one it has. `true` if it was made now.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Store`].
+    pub async fn create(&self, id: AccountId, identity: &Identity) -> Result<(AccountId, bool), ActError> {
+        let (owned, made) = self.store.create_account(id, identity, self.clock.wall()).await?;
+        let account = owned.account.id;
+        if made {
+            self.write_down(Deed::new(AuditAct::AccountCreated).on(account)).await?;
+        }
+        Ok((account, made))
     }
 
     /// Whether an account has neither been activated nor begun with credit.
@@ -467,7 +517,8 @@ impl Acts {
                 Decision::Write(act, answer) => (act, answer),
             };
             let committed;
-            (turn, committed) = self.commits.commit(turn, &account, act, moment).await;
+            let row = audit::record(&account, &act, &self.actor, self.audit_key());
+            (turn, committed) = self.commits.commit(turn, &account, act, row, moment).await;
             match committed? {
                 Commit::Done(account) => return Ok(Outcome { answer, account, moment, repeated: None }),
                 Commit::Repeated(entry) => return Ok(Outcome { answer, account, moment, repeated: Some(entry) }),

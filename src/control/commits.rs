@@ -20,11 +20,9 @@ use tokio::sync::{Mutex as Gate, OwnedMutexGuard};
 use crate::{
     clock::Clock,
     engine::{Account, AccountId, Act, Engine, Moment},
-    store::{Commit, Store, StoreError},
+    store::{AuditRecord, Commit, Store, StoreError},
     wire::SessionId,
 };
-
-use super::acts::Witness;
 
 /// Acts on one account wait for each other here rather than fail each other in the store.
 const STRIPES: usize = 1024;
@@ -33,6 +31,12 @@ const PATIENCE: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 
 /// The right to act on the accounts of a stripe.
 pub(super) type Turn = OwnedMutexGuard<()>;
+
+/// Is told of every act that has been committed.
+pub trait Witness: Send + Sync + 'static {
+    /// `act` has been committed.
+    fn committed(&self, act: &Act);
+}
 
 /// Commits acts and tells the engine.
 pub(super) struct Commits {
@@ -50,6 +54,7 @@ pub(super) struct Commits {
 #[derive(Clone)]
 struct Doubt {
     act: Act,
+    audit: AuditRecord,
     moment: Moment,
     /// The session that was open when it was decided.
     open: Option<SessionId>,
@@ -89,16 +94,17 @@ impl Commits {
         turn: Turn,
         before: &Account,
         act: Act,
+        audit: AuditRecord,
         moment: Moment,
     ) -> (Turn, Result<Commit, StoreError>) {
         let (this, open) = (Arc::clone(self), before.open().map(|session| session.id));
         let task = tokio::spawn(async move {
-            let committed = match this.store.commit(&act, None).await {
+            let committed = match this.store.commit(&act, Some(&audit)).await {
                 Ok(Commit::Done(account)) => {
                     this.tell(&account, &act, &moment);
                     Ok(Commit::Done(account))
                 }
-                Err(error @ StoreError::Unavailable(_)) => this.ask(Doubt { act, moment, open }, error).await,
+                Err(error @ StoreError::Unavailable(_)) => this.ask(Doubt { act, audit, moment, open }, error).await,
                 other => other,
             };
             (turn, committed)
@@ -144,11 +150,13 @@ impl Commits {
 
     /// Brings the engine in line with an account that was in doubt. Answers whether it is what the act made of it.
     async fn resolve(&self, account: &Account, doubt: &Doubt) -> Result<bool, StoreError> {
-        let Doubt { act, moment, open } = doubt;
+        let Doubt { act, audit, moment, open } = doubt;
         if account.version <= act.expects {
             return Ok(false);
         }
         if account.version == act.expects + 1 && self.was_written(account, act).await? {
+            // A store that does not write it together with the act may not have come to it.
+            self.store.append_audit(std::slice::from_ref(audit)).await?;
             self.tell(account, act, moment);
             return Ok(true);
         }

@@ -1,6 +1,7 @@
 //! Control: acts, tokens and keys, and the HTTP surfaces for clients, edges and operators.
 
 pub mod acts;
+pub mod audit;
 mod commits;
 pub mod hooks;
 pub mod http;

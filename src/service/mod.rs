@@ -279,6 +279,7 @@ impl Service {
             keyring,
             keeper,
             secrets,
+            audit_retention: config.audit.retention(),
             rotate_keys: config.token.rotate_keys(),
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),

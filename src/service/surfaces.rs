@@ -90,6 +90,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         admin_token: AdminToken::new(&parts.admin_token),
         max_body_bytes: config.http.max_body_bytes as usize,
         body_timeout: config.http.body_timeout(),
+        audit_retention: config.audit.retention(),
         per_account: config.limits.per_account().map(rate),
         per_address: config.limits.per_address().map(rate),
     };

@@ -13,13 +13,14 @@ use crate::{
     clock::{Clock, MeterTime, Millis},
     control::{
         acts::{ActError, Acts},
+        audit::Deed,
         keyring::{Keyring, KeyringError},
         secrets::Secrets,
         status::StatusKeeper,
     },
     engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
     ingest::Followup,
-    store::{Store, StoreError},
+    store::{AuditAct, Store, StoreError},
     telemetry::Telemetry,
     wire::SessionId,
 };
@@ -30,6 +31,9 @@ const ROUND: Millis = Millis::from_secs(5);
 const KEEP_METER: Duration = Duration::from_millis(250);
 /// How often keys and status lists whose last token has died are looked for.
 const TIDY: Duration = Duration::from_secs(60);
+/// Rows of the audit log that are dropped at once, and how often in a row.
+const PIECE: usize = 2048;
+const PIECES: usize = 64;
 /// Accounts and sessions that wait to be settled or looked up; there will be another sweep for the others.
 const WAITING: usize = 8192;
 /// Acts of the upkeep that are under way at a time: enough to fill the store's commits, not to crowd out callers.
@@ -45,6 +49,8 @@ pub(super) struct Upkeep {
     pub(super) keyring: Arc<Keyring>,
     pub(super) keeper: Arc<StatusKeeper>,
     pub(super) secrets: Arc<Secrets>,
+    /// How long rows of the audit log are kept.
+    pub(super) audit_retention: Millis,
     /// How old a signing key gets before another one is made.
     pub(super) rotate_keys: Option<Millis>,
     pub(super) telemetry: Telemetry,
@@ -220,10 +226,24 @@ impl Upkeep {
             if let Err(error) = self.keeper.tidy().await {
                 tracing::warn!(%error, "status lists could not be closed or forgotten yet");
             }
+            if let Err(error) = self.prune_audit().await {
+                tracing::warn!(%error, "old rows of the audit log could not be dropped yet");
+            }
             if let Err(error) = self.secrets.tend().await {
                 tracing::warn!(%error, "the cluster secrets could not be looked after yet");
             }
         }
+    }
+
+    /// Drops the rows of the audit log whose time has come, so many at a time that no act waits for long.
+    async fn prune_audit(&self) -> Result<(), StoreError> {
+        let before = self.clock.wall().minus(self.audit_retention);
+        for _ in 0..PIECES {
+            if self.store.prune_audit(before, PIECE).await? < PIECE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn rotate_when_due(&self) -> Result<(), KeyringError> {
@@ -232,6 +252,9 @@ impl Upkeep {
             return Ok(());
         }
         self.keyring.rotate(&*self.store, &self.engine.secrets(), now).await?;
+        if let Err(error) = self.acts.write_down(Deed::new(AuditAct::SigningKeyRotated)).await {
+            tracing::warn!(%error, "the new signing key is not in the audit log");
+        }
         tracing::info!("a new signing key is published, and signs when every cached key set has run out");
         Ok(())
     }

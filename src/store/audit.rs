@@ -35,7 +35,7 @@ pub struct AuditRecord {
 pub struct AuditKey {
     /// When it was done, on the wall clock.
     pub at: UnixMs,
-    /// Random.
+    /// Which of that instant.
     pub id: [u8; 8],
 }
 
@@ -161,6 +161,28 @@ named! {
         PersonDeleted = "person_deleted",
         /// The provider told something that has no effect here.
         EventNoted = "event_noted",
+    }
+}
+
+impl Actor {
+    /// The service itself.
+    pub const fn system() -> Self {
+        Self { kind: ActorKind::System, name: None, surface: Surface::Service }
+    }
+
+    /// An operator.
+    pub const fn operator() -> Self {
+        Self { kind: ActorKind::Operator, name: None, surface: Surface::Admin }
+    }
+
+    /// The client of a session, by its token.
+    pub const fn session() -> Self {
+        Self { kind: ActorKind::Session, name: None, surface: Surface::Http }
+    }
+
+    /// Somebody who goes by an id.
+    pub fn named(kind: ActorKind, name: impl Into<String>, surface: Surface) -> Self {
+        Self { kind, name: Some(name.into()), surface }
     }
 }
 

@@ -362,6 +362,8 @@ labels! {
         AdminRotate = "/admin/keys/rotate",
         /// Rotate the cluster secret.
         AdminRotateSecret = "/admin/keys/rotate-secret",
+        /// The audit log.
+        AdminAudit = "/admin/audit",
         /// How the service does.
         AdminStatus = "/admin/status",
         /// No route at all.

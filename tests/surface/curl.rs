@@ -55,6 +55,8 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     let made = curl.json(accounts, accounts, "POST", &with(r#"{"credit_s":60,"key":true}"#), "201");
     let (account, key) = (text(&made["account"]), text(&made["key"]));
     assert_eq!(curl.json(accounts, accounts, "GET", &[], "200")["accounts"].as_array().unwrap().len(), 1);
+    let log = curl.json("/admin/audit", &format!("/admin/audit?account={account}"), "GET", &[], "200");
+    assert_eq!((&log["rows"][0]["act"], &log["rows"][0]["actor"]), (&"account_created".into(), &"operator".into()));
     let (one, path) = ("/admin/accounts/{id}", format!("/admin/accounts/{account}"));
     assert_eq!(curl.json(one, &path, "GET", &[], "200")["remaining_s"], 60);
     let credit = [&["-H", "idempotency-key: k"][..], &with(r#"{"seconds":40}"#)].concat();

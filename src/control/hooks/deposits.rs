@@ -6,9 +6,12 @@
 //! nothing.
 
 use crate::{
-    control::acts::{ActError, Acts},
+    control::{
+        acts::{ActError, Acts},
+        audit::Deed,
+    },
     engine::{AccountId, Credit, EntryKind, NewEntry, Refusal},
-    store::{Held, HeldCredit, Identity},
+    store::{Actor, ActorKind, AuditAct, Held, HeldCredit, Identity, Surface},
 };
 
 /// How many entries are held for one identity at most.
@@ -62,7 +65,9 @@ impl Acts {
     pub async fn welcome(&self, account: &AccountId, identity: &Identity) -> Result<(), ActError> {
         for held in self.store.held_credit(identity, MOST_HELD).await? {
             let (source, name) = (held.entry.source, held.entry.external_id.clone());
-            match self.pay(account, held.entry).await {
+            // Whoever signs in brings it about; it is still from who sent it.
+            let sender = self.by(Actor::named(ActorKind::Webhook, name.clone(), Surface::Service));
+            match sender.pay(account, held.entry).await {
                 Ok(_) => {}
                 // The ledger has another entry of this name. It was acknowledged too, and came first.
                 Err(ActError::IdReused) => tracing::warn!(?account, "held credit is dropped: its name was used before"),
@@ -84,7 +89,10 @@ impl Acts {
         let at = self.clock.wall();
         let held = HeldCredit { entry: new.clone(), at };
         let deposit = match self.store.hold_credit(identity, &held, MOST_HELD).await? {
-            Held::Kept => Deposit::Held,
+            Held::Kept => {
+                self.write_down(Deed::new(AuditAct::CreditHeld)).await?;
+                Deposit::Held
+            }
             Held::Repeated(before) if (before.entry.kind, before.entry.amount) == (new.kind, new.amount) => {
                 Deposit::Repeated
             }

@@ -14,9 +14,11 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::{
     accounts::AuthError,
+    control::acts::Acts,
     engine::AccountId,
     entropy::{Entropy, draw},
     peer::Peer,
+    store::{Actor, ActorKind, Surface},
 };
 
 use super::{
@@ -140,6 +142,14 @@ impl<'a> Credential<'a> {
     }
 }
 
+/// Who asks about an account of theirs.
+pub(super) struct Owner {
+    /// The account.
+    pub(super) account: AccountId,
+    /// Does acts for them.
+    pub(super) acts: Acts,
+}
+
 impl Shared {
     /// Refuses while not every session is known: an act would be decided as if nobody had been heard of.
     pub(super) fn warm(&self) -> Result<(), Problem> {
@@ -150,30 +160,40 @@ impl Shared {
     }
 
     /// Whose account a client asks about. Counts against the limits.
-    pub(super) async fn owner(&self, request: &RequestParts) -> Result<AccountId, Problem> {
+    pub(super) async fn owner(&self, request: &RequestParts) -> Result<Owner, Problem> {
         self.warm()?;
         self.limit_address(request)?;
         let bearer = Authorization::bearer(&request.headers)?;
-        let account = match Credential::of(bearer) {
+        let owner = match Credential::of(bearer) {
             Credential::AccountKey(key) => {
-                let account = self.store.account_by_key(SecretHash::of(key.as_bytes()).as_bytes()).await?;
-                account.ok_or_else(Problem::bad_credentials)?.account
+                let key = self.store.account_by_key(SecretHash::of(key.as_bytes()).as_bytes()).await?;
+                let key = key.ok_or_else(Problem::bad_credentials)?;
+                let actor = Actor::named(ActorKind::AccountKey, key.key_id, Surface::Http);
+                Owner { account: key.account, acts: self.acts.by(actor) }
             }
             Credential::IdentityToken(token) => self.signed_in(token).await?,
         };
-        self.limit_account(account.as_bytes())?;
-        Ok(account)
+        self.limit_account(owner.account.as_bytes())?;
+        Ok(owner)
     }
 
     /// Whose account an identity token opens. At first sight there is none, and one is made.
-    async fn signed_in(&self, token: &str) -> Result<AccountId, Problem> {
+    async fn signed_in(&self, token: &str) -> Result<Owner, Problem> {
         let somebody = self.identity.authenticate(token, self.clock.wall()).await.map_err(|error| match error {
             AuthError::Rejected => Problem::bad_credentials(),
             AuthError::Unavailable => {
                 Problem::because(ErrorCode::ProviderUnavailable, "nobody can tell now whether the token is good")
             }
         })?;
-        self.acts.first_sight(&somebody.identity, somebody.starting_credit).await.map_err(for_owner)
+        let issuer = somebody.identity.issuer.clone();
+        let acts = self.acts.by(Actor::named(ActorKind::IdentityToken, issuer, Surface::Http));
+        let account = acts.first_sight(&somebody.identity, somebody.starting_credit).await.map_err(for_owner)?;
+        Ok(Owner { account, acts })
+    }
+
+    /// Does acts for an operator.
+    pub(super) fn for_operator(&self) -> Acts {
+        self.acts.by(Actor::operator())
     }
 
     /// Whether an operator asks.

@@ -16,12 +16,13 @@ use utoipa::ToSchema;
 use crate::{
     control::acts::Activation,
     engine::{AccountId, session_text},
+    store::Actor,
     wire::{EndReason, FRAME_LEN},
 };
 
 use super::{
     Shared, SharedState,
-    auth::Authorization,
+    auth::{Authorization, Owner},
     extract::{Json, Page, read_body, require_type},
     instruments::Activated,
     openapi::{ActErrors, OwnerErrors, RenewErrors},
@@ -118,14 +119,14 @@ pub(super) async fn activate(State(shared): SharedState, request: Request) -> Re
 }
 
 async fn try_activate(shared: &Arc<Shared>, request: Request) -> Result<Activation, Problem> {
-    let (request, account) = authenticated(shared, request).await?;
+    let (request, owner) = authenticated(shared, request).await?;
     let Json(asked) =
         <Json<Option<ActivateRequest>> as axum::extract::FromRequest<_>>::from_request(request, shared).await?;
     let audience = asked.as_ref().and_then(|asked| asked.audience.as_deref()).unwrap_or(&shared.settings.audience);
     if audience != shared.settings.audience && !shared.edges.know_audience(audience) {
         return Err(Problem::because(ErrorCode::UnknownAudience, "no edge and no configuration names this audience"));
     }
-    shared.acts.activate(&account, audience).await.map_err(for_owner)
+    owner.acts.activate(&owner.account, audience).await.map_err(for_owner)
 }
 
 impl ActivateAnswer {
@@ -179,7 +180,7 @@ async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Pro
         Problem::because(ErrorCode::BadFrame, format!("the body is not a signed frame of kind 3, {FRAME_LEN} bytes"))
     })?;
     shared.limit_account(session.as_bytes())?;
-    let renewal = shared.acts.renew(token, &frame).await.map_err(for_owner)?;
+    let renewal = shared.acts.by(Actor::session()).renew(token, &frame).await.map_err(for_owner)?;
     Ok(RenewAnswer {
         token: renewal.token.text,
         expires_in_s: renewal.token.expires_in.as_secs(),
@@ -193,9 +194,9 @@ async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Pro
     responses((status = 200, description = "No session is open.", body = Remaining), OwnerErrors),
 )]
 pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> Result<Answer<Remaining>, Problem> {
-    let (request, account) = authenticated(&shared, request).await?;
+    let (request, owner) = authenticated(&shared, request).await?;
     read_body(&shared, request.into_body()).await?;
-    let ended = shared.acts.end(&account, EndReason::Deactivated).await;
+    let ended = owner.acts.end(&owner.account, EndReason::Deactivated).await;
     Ok(Answer(ended.map_err(for_owner)?.into()))
 }
 
@@ -205,8 +206,8 @@ pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> 
     responses((status = 200, description = "The account.", body = AccountShape), OwnerErrors),
 )]
 pub(super) async fn account(State(shared): SharedState, request: Request) -> Result<impl IntoResponse, Problem> {
-    let (_, account) = authenticated(&shared, request).await?;
-    let view = shared.acts.view(&account).await.map_err(for_owner)?;
+    let (_, owner) = authenticated(&shared, request).await?;
+    let view = owner.acts.view(&owner.account).await.map_err(for_owner)?;
     Ok((NO_STORE, Answer(AccountShape::of(&view, shared.engine.policy().timeout))))
 }
 
@@ -224,16 +225,16 @@ pub(super) async fn entries(
     page: Page<u64>,
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
-    let (_, account) = authenticated(&shared, request).await?;
-    Ok((NO_STORE, Answer(shared.ledger(&account, &page).await?)))
+    let (_, owner) = authenticated(&shared, request).await?;
+    Ok((NO_STORE, Answer(shared.ledger(&owner.account, &page).await?)))
 }
 
 const NO_STORE: [(hyper::header::HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
-async fn authenticated(shared: &Shared, request: Request) -> Result<(Request, AccountId), Problem> {
+async fn authenticated(shared: &Shared, request: Request) -> Result<(Request, Owner), Problem> {
     let (parts, body) = request.into_parts();
-    let account = shared.owner(&parts).await?;
-    Ok((Request::from_parts(parts, body), account))
+    let owner = shared.owner(&parts).await?;
+    Ok((Request::from_parts(parts, body), owner))
 }
 
 impl Shared {

@@ -24,7 +24,7 @@ use crate::{
     control::tokens::{claims_of, session_of},
     engine::{TokenHash, Verdict},
     peer::Peer,
-    store::{Edge, Store, StoreError},
+    store::{Actor, ActorKind, Edge, Store, StoreError, Surface},
 };
 
 use super::{
@@ -192,7 +192,7 @@ where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Asked { token, audience } = asked(shared, request).await?;
+    let Asked { token, edge } = asked(shared, request).await?;
     let Some(session) = session_of(token.as_bytes()) else { return Ok(None) };
     let hash = TokenHash::of(token.as_bytes());
     let mut verdict = shared.engine.verdict(&session, &hash, shared.clock.now());
@@ -203,7 +203,7 @@ where
         verdict = shared.engine.verdict(&session, &hash, shared.clock.now());
     }
     match verdict {
-        Verdict::Valid { .. } => Ok(shared.introspection(&token, &audience)),
+        Verdict::Valid { .. } => Ok(shared.introspection(&token, &edge.audience)),
         Verdict::Invalid { .. } | Verdict::Unknown => Ok(None),
     }
 }
@@ -230,8 +230,9 @@ pub(super) struct RevokeForm {
 )]
 pub(super) async fn revoke(State(shared): SharedState, request: AxumRequest) -> AxumResponse {
     let revoked = async {
-        let Asked { token, audience } = asked(&shared, request).await?;
-        shared.acts.revoke_token(&token, &audience).await.map_err(Problem::from)
+        let Asked { token, edge } = asked(&shared, request).await?;
+        let acts = shared.acts.by(Actor::named(ActorKind::Edge, edge.client_id, Surface::Http));
+        acts.revoke_token(&token, &edge.audience).await.map_err(Problem::from)
     };
     match revoked.await {
         Ok(()) => ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], "").into_response(),
@@ -239,9 +240,15 @@ pub(super) async fn revoke(State(shared): SharedState, request: AxumRequest) -> 
     }
 }
 
-/// A token, and the audience of the edge that asks about it.
+/// A token, and the edge that asks about it.
 struct Asked {
     token: String,
+    edge: AskingEdge,
+}
+
+/// An edge that has proved who it is.
+struct AskingEdge {
+    client_id: String,
     audience: String,
 }
 
@@ -259,9 +266,9 @@ where
     require_type(&parts.headers, "application/x-www-form-urlencoded")?;
     let body = read_body(shared, body).await?;
     let form = Form::parse(&body)?;
-    let audience = form.authenticate(shared, &parts.headers, parts.extensions.get::<Peer>().copied())?;
+    let edge = form.authenticate(shared, &parts.headers, parts.extensions.get::<Peer>().copied())?;
     let token = form.token.ok_or_else(|| Problem::bad_request("the parameter `token` is missing"))?;
-    Ok(Asked { token, audience })
+    Ok(Asked { token, edge })
 }
 
 impl Shared {
@@ -313,8 +320,8 @@ impl Form {
         Ok(form)
     }
 
-    /// The audience of the edge that asks, by `client_secret_basic` or `client_secret_post`.
-    fn authenticate(&self, shared: &Shared, headers: &HeaderMap, peer: Option<Peer>) -> Result<String, Problem> {
+    /// The edge that asks, by `client_secret_basic` or `client_secret_post`.
+    fn authenticate(&self, shared: &Shared, headers: &HeaderMap, peer: Option<Peer>) -> Result<AskingEdge, Problem> {
         let basic = match Authorization::of(headers)? {
             Authorization::Basic(encoded) => Some(basic_pair(encoded).ok_or_else(Problem::bad_credentials)?),
             Authorization::Bearer(_) => return Err(Problem::bad_credentials()),
@@ -333,7 +340,7 @@ impl Form {
         };
         let (client_id, secret) = pair.ok_or_else(Problem::bad_credentials)?;
         if let Some(audience) = shared.edges.audience(&client_id, &secret) {
-            return Ok(audience);
+            return Ok(AskingEdge { client_id, audience });
         }
         shared.limits.guess(peer).inspect_err(|_| shared.instruments.limited(LimitedBy::Address))?;
         Err(Problem::bad_credentials())

@@ -13,7 +13,7 @@ use crate::{
         standard::{Delivery, Rejected},
     },
     engine::{AccountId, Credit, EntryKind, NewEntry, Source},
-    store::Identity,
+    store::{Actor, ActorKind, Identity, Surface},
 };
 
 use super::{
@@ -115,7 +115,8 @@ async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Pr
     };
     let CreditMessage { data, .. } = parse_json(&body)?;
     let (payee, new) = data.read(kind, delivery.id())?;
-    Ok(match shared.acts.deposit(&payee, new).await? {
+    let sender = Actor::named(ActorKind::Webhook, delivery.id(), Surface::Hooks);
+    Ok(match shared.acts.by(sender).deposit(&payee, new).await? {
         Deposit::Entered => hooked,
         Deposit::Repeated => Hooked::Repeated,
         Deposit::Held => Hooked::Held,

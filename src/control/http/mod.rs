@@ -39,7 +39,7 @@ use crate::{
     entropy::Entropy,
     store::{Store, StoreError},
     tls::Certificates,
-    wire::MeterTime,
+    wire::{MeterTime, Millis},
 };
 
 use super::{acts::Acts, hooks::secrets::HookSecrets, secrets::Secrets, status_token::StatusTokens, tokens::Issuer};
@@ -110,6 +110,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// How long rows of the audit log are kept.
+    pub audit_retention: Millis,
     /// The limit on one account's acts.
     pub per_account: Option<Rate>,
     /// The limit on acts from one address.

@@ -128,11 +128,11 @@ pub(super) async fn create(
     };
     let credit_s = asked.credit_s.unwrap_or(0);
     let credit = Credit::from_secs(bounded(i64::try_from(credit_s).unwrap_or(i64::MAX))?);
-    let (owned, made) = shared.store.create_account(id, &identity, shared.clock.wall()).await?;
-    let account = owned.account.id;
-    shared.acts.welcome(&account, &identity).await?;
+    let acts = shared.for_operator();
+    let (account, made) = acts.create(id, &identity).await?;
+    acts.welcome(&account, &identity).await?;
     if credit > Credit::ZERO {
-        shared.acts.begin_with(&account, credit).await?;
+        acts.begin_with(&account, credit).await?;
     }
     let key = match asked.key {
         Some(true) => Some(shared.add_account_key(account).await?.key),
@@ -169,7 +169,7 @@ pub(super) async fn show(
     State(shared): SharedState,
     AccountPath(account): AccountPath,
 ) -> Result<Answer<OwnedAccount>, Problem> {
-    let view = shared.acts.view(&account).await?;
+    let view = shared.for_operator().view(&account).await?;
     Ok(Answer(OwnedAccount::of(view, shared.engine.policy().timeout)))
 }
 
@@ -183,7 +183,7 @@ pub(super) async fn delete(
     State(shared): SharedState,
     AccountPath(account): AccountPath,
 ) -> Result<StatusCode, Problem> {
-    shared.acts.delete(&account).await?;
+    shared.for_operator().delete(&account).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -215,7 +215,7 @@ pub(super) async fn credit(
         external_id,
         reason: asked.reason.map(|reason| text("reason", reason, MAX_REASON)).transpose()?,
     };
-    let credited = shared.acts.credit(&account, new).await?;
+    let credited = shared.for_operator().credit(&account, new).await?;
     Ok(Answer(CreditAnswer {
         entry: credited.entry.into(),
         remaining_s: credited.remaining.as_secs(),

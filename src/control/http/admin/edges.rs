@@ -9,7 +9,10 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::store::Edge;
+use crate::{
+    control::audit::Deed,
+    store::{AuditAct, Edge},
+};
 
 use super::{
     SharedState,
@@ -127,6 +130,7 @@ pub(super) async fn add(
     };
     shared.store.put_edge(&edge).await?;
     shared.edges.put(edge);
+    shared.for_operator().write_down(Deed::to(AuditAct::EdgeAdded, &client_id)).await?;
     Ok((StatusCode::CREATED, Answer(AddAnswer { client_id, client_secret })))
 }
 
@@ -155,7 +159,11 @@ pub(super) async fn remove(State(shared): SharedState, Path(client_id): Path<Str
     let _change = shared.edges.changes().await;
     let removed = shared.store.remove_edge(&client_id).await?;
     shared.edges.remove(&client_id);
-    if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("edge")) }
+    if !removed {
+        return Err(Problem::not_found("edge"));
+    }
+    shared.for_operator().write_down(Deed::to(AuditAct::EdgeRemoved, client_id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Adds a client secret to an edge. Both are good until the old one is removed: that is how a secret is replaced.
@@ -178,6 +186,7 @@ pub(super) async fn add_secret(
     edge.secret_hashes.push(*hash.as_bytes());
     shared.store.put_edge(&edge).await?;
     shared.edges.put(edge);
+    shared.for_operator().write_down(Deed::to(AuditAct::EdgeSecretAdded, client_id)).await?;
     Ok((StatusCode::CREATED, Answer(NewSecret { secret_id: secret_id(hash.as_bytes()), client_secret })))
 }
 
@@ -222,6 +231,7 @@ pub(super) async fn remove_secret(
     }
     shared.store.put_edge(&edge).await?;
     shared.edges.put(edge);
+    shared.for_operator().write_down(Deed::to(AuditAct::EdgeSecretRemoved, client_id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

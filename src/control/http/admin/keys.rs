@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    control::{keyring::KeyStatus, secrets::SecretStatus},
+    control::{audit::Deed, keyring::KeyStatus, secrets::SecretStatus},
     engine::AccountId,
-    store::AccountKey,
+    store::{AccountKey, AuditAct},
 };
 
 use super::{
@@ -107,8 +107,11 @@ pub(super) async fn remove_account_key(
     AccountPath(account): AccountPath,
     Path(KeyPath { key_id }): Path<KeyPath>,
 ) -> Result<StatusCode, Problem> {
-    let removed = shared.store.remove_account_key(&account, &key_id).await?;
-    if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("key")) }
+    if !shared.store.remove_account_key(&account, &key_id).await? {
+        return Err(Problem::not_found("key"));
+    }
+    shared.for_operator().write_down(Deed::to(AuditAct::AccountKeyRemoved, key_id).on(account)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]
@@ -124,6 +127,7 @@ pub(super) struct KeyPath {
 pub(super) async fn rotate(State(shared): SharedState) -> Result<Answer<SigningKeys>, Problem> {
     let now = shared.clock.wall();
     shared.issuer.keyring().rotate(&*shared.store, &shared.engine.secrets(), now).await?;
+    shared.for_operator().write_down(Deed::new(AuditAct::SigningKeyRotated)).await?;
     Ok(Answer(SigningKeys::of(&shared)))
 }
 
@@ -134,6 +138,7 @@ pub(super) async fn rotate(State(shared): SharedState) -> Result<Answer<SigningK
 )]
 pub(super) async fn rotate_secret(State(shared): SharedState) -> Result<Answer<SigningKeys>, Problem> {
     shared.secrets.rotate().await?;
+    shared.for_operator().write_down(Deed::new(AuditAct::ClusterSecretRotated)).await?;
     Ok(Answer(SigningKeys::of(&shared)))
 }
 
@@ -164,6 +169,7 @@ impl Shared {
         let record =
             AccountKey { key_id: key_id.clone(), account, hash: *hash.as_bytes(), created_at: self.clock.wall() };
         self.store.add_account_key(&record).await?;
+        self.for_operator().write_down(Deed::to(AuditAct::AccountKeyAdded, &key_id).on(account)).await?;
         Ok(NewAccountKey { key_id, key })
     }
 }

@@ -1,6 +1,7 @@
 //! What operators ask. Figures and health are open; everything else needs the administration's token.
 
 mod accounts;
+mod audit;
 mod edges;
 mod keys;
 mod service;
@@ -32,6 +33,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(accounts::entries))
         .routes(routes!(keys::add_account_key, keys::list_account_keys))
         .routes(routes!(keys::remove_account_key))
+        .routes(routes!(audit::list))
         .routes(routes!(service::revoke))
         .routes(routes!(edges::add, edges::list))
         .routes(routes!(edges::remove))

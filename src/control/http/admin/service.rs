@@ -119,5 +119,5 @@ pub(super) async fn revoke(
     State(shared): SharedState,
     SessionPath(session): SessionPath,
 ) -> Result<Answer<Remaining>, Problem> {
-    Ok(Answer(shared.acts.revoke(&session).await?.into()))
+    Ok(Answer(shared.for_operator().revoke(&session).await?.into()))
 }

@@ -35,6 +35,7 @@ async fn every_call_is_described() {
         "GET /admin/accounts/{id}",
         "GET /admin/accounts/{id}/entries",
         "GET /admin/accounts/{id}/keys",
+        "GET /admin/audit",
         "GET /admin/edges",
         "GET /admin/edges/{client_id}/secrets",
         "GET /admin/keys",

@@ -1,6 +1,7 @@
 //! The surfaces, asked as their callers ask them.
 
 mod administration;
+mod audit;
 mod bodies;
 mod clients;
 mod description;
@@ -267,6 +268,7 @@ impl Rig {
             admin_token: AdminToken::new(ADMIN),
             max_body_bytes: 64 * 1024,
             body_timeout: Duration::from_millis(200),
+            audit_retention: Millis::from_secs(90 * 86_400),
             per_account: None,
             per_address: None,
         };
