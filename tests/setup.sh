@@ -23,6 +23,7 @@ main() {
     install_node
     install_node_modules tests/identity
     install_node_modules tests/webhooks
+    install_node_modules tests/browsers
     install_python_clients
 }
 
@@ -30,7 +31,7 @@ main() {
 install_debian_packages() {
     local missing=() pair
     for pair in cc:build-essential c++:build-essential make:make git:git curl:curl sqlite3:sqlite3 python3:python3 \
-        node:nodejs npm:npm; do
+        node:nodejs npm:npm chromium:chromium firefox-esr:firefox-esr; do
         has "${pair%%:*}" || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} -eq 0 ] && return
