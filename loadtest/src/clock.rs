@@ -41,3 +41,9 @@ impl MeterEstimate {
         MeterTime::from_ms(self.meter.as_ms().saturating_add(passed))
     }
 }
+
+/// The wall clock, in seconds since 1970: it dates reports and decides nothing.
+#[expect(clippy::disallowed_methods, reason = "this is the edge of the program: all else takes the time from here")]
+pub fn unix_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -10,19 +10,17 @@ use std::{
     time::Duration,
 };
 
-use gastank::wire::{BODY_LEN, FRAME_LEN, Heartbeat, HeartbeatKind, SessionId, StateBits};
-
 use crate::{
-    clock::{Clock, MeterEstimate},
-    record::{Live, Record},
+    clock::Clock,
+    record::{Kind, Live, Record, Times},
     schedule::{Due, LaneSchedule},
-    session::OpenSession,
-    transport::{Answer, Reply, Transport},
-    verify::{Asked, BadAck, Rules, Track},
-    window::{Find, Sent, Window},
+    transport::{Answer, Reply, Tally, Transport},
+    verify::Bad,
+    window::{Find, Flavour, Sent, Window},
+    work::{Miss, Question, Turn, Work},
 };
 
-/// What all lanes of a run share.
+/// What all lanes of a fleet share.
 #[derive(Clone)]
 pub struct Terms {
     /// The program's clock.
@@ -31,55 +29,81 @@ pub struct Terms {
     pub start: Duration,
     /// How long the schedule lasts.
     pub duration: Duration,
-    /// After how long an ack is late.
+    /// When connections are to be dropped and opened again, from the start.
+    pub storms: Vec<Duration>,
+    /// After how long an answer is late.
     pub timeout: Duration,
-    /// What acks are held against.
-    pub rules: Rules,
+    /// What is sent beside, or in place of, plain messages.
+    pub blend: Blend,
     /// Set when the run is to end early.
     pub stop: Arc<AtomicBool>,
 }
 
+/// What is sent beside, or in place of, plain messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blend {
+    /// Beside every hundred plain messages, so many forged ones.
+    pub forged_percent: u8,
+    /// Beside every hundred plain messages, so many that were sent before.
+    pub replayed_percent: u8,
+    /// Only forged messages.
+    pub only_forged: bool,
+}
+
 /// A lane, ready to run.
-pub struct Lane<T> {
+pub struct Lane<W: Work, T> {
     terms: Terms,
     schedule: Peekable<LaneSchedule>,
-    sessions: Vec<(SessionId, Track)>,
+    work: W,
     transport: T,
-    window: Window,
-    meter: MeterEstimate,
-    record: Record,
+    window: Window<W::Asked>,
+    next_storm: usize,
+    plain: Record,
+    forged: Record,
+    replayed: Record,
     live: Arc<Live>,
 }
 
-/// How many beats are sent before answers get their turn.
-const BURST: usize = 32;
+/// What came of a lane, or of a fleet once its lanes are merged.
+pub struct Outcome {
+    /// What was counted, by kind.
+    pub records: Vec<(Kind, Record)>,
+    /// What the transport counted.
+    pub tally: Tally,
+}
+
+/// How many turns are taken before answers get theirs.
+const BURST: usize = 64;
 /// How long a lane sleeps at most before it looks whether it is to stop.
 const NAP: Duration = Duration::from_millis(50);
+/// How close together turns must be before several are taken in one go, for the time that waking up costs.
+const CROWDED: Duration = Duration::from_micros(50);
+/// For how long turns are gathered then.
+const GATHER: Duration = Duration::from_micros(100);
 
-impl<T: Transport> Lane<T> {
-    /// A lane that carries out `schedule` for its share of `crew` (all sessions of the run).
+impl<W: Work, T: Transport> Lane<W, T> {
+    /// A lane that carries out `schedule`.
     pub fn new(
         terms: Terms,
         schedule: LaneSchedule,
-        crew: &[OpenSession],
+        work: W,
         transport: T,
-        window: Window,
-        meter: MeterEstimate,
+        window: Window<W::Asked>,
         live: Arc<Live>,
     ) -> Self {
-        let own = schedule.sessions().iter().map(|index| &crew[index.get()]);
-        let sessions = own.map(|session| (session.id, Track::new(session.key.body_mac()))).collect();
+        let record = |kind| Record::new(kind, terms.duration);
+        let (plain, forged, replayed) = (record(work.kind()), record(Kind::Forged), record(Kind::Replayed));
         let schedule = schedule.peekable();
-        Self { terms, schedule, sessions, transport, window, meter, record: Record::default(), live }
+        Self { terms, schedule, work, transport, window, next_storm: 0, plain, forged, replayed, live }
     }
 
-    /// Runs until the last beat is answered or given up: a beat is given up when it has been late for as long as it
-    /// had been given to be on time. Answers what was counted, and how many answers this machine dropped.
+    /// Runs until the last message is answered or given up: one is given up when it has been late for as long as it had
+    /// been given to be on time.
     ///
     /// # Errors
     ///
     /// A transport that broke down.
-    pub fn run(mut self) -> io::Result<(Record, u64)> {
+    pub fn run(mut self) -> io::Result<Outcome> {
         let mut answers = Vec::with_capacity(2 * BURST);
         wake_on_time();
         let give_up = self.terms.start + self.terms.duration + self.terms.timeout;
@@ -90,101 +114,167 @@ impl<T: Transport> Lane<T> {
             if stopped || now > give_up {
                 self.skip_the_rest(stopped);
             }
+            self.brave_storms(now);
             self.send_due(now);
             let next = self.schedule.peek().map(|due| self.terms.start + due.at);
             if next.is_none() && (self.window.waiting() == 0 || now > give_up + self.terms.timeout) {
                 break;
             }
-            self.transport.receive(next.map_or(NAP, |due| due.saturating_sub(now).min(NAP)), &mut answers)?;
+            self.transport.receive(self.nap(now, next), &mut answers)?;
             for answer in answers.drain(..) {
                 self.take(&answer);
             }
-            self.live.show(&self.record, self.window.overdue());
+            self.live.show([&self.plain, &self.forged, &self.replayed].into_iter(), self.window.overdue());
         }
-        Ok((self.record, self.transport.dropped()))
+        let mut records =
+            vec![(self.work.kind(), self.plain), (Kind::Forged, self.forged), (Kind::Replayed, self.replayed)];
+        // What a fleet is there for is told even if nothing came of it.
+        let wanted = if self.terms.blend.only_forged { Kind::Forged } else { self.work.kind() };
+        records.retain(|(kind, record)| *kind == wanted || record.sent + record.unsent > 0);
+        Ok(Outcome { records, tally: self.transport.tally() })
+    }
+
+    /// How long to wait for answers before the next turn.
+    fn nap(&self, now: Duration, next: Option<Duration>) -> Duration {
+        let Some(next) = next else { return NAP };
+        let wait = next.saturating_sub(now).min(NAP);
+        if !wait.is_zero() && wait < CROWDED { GATHER } else { wait }
+    }
+
+    fn brave_storms(&mut self, now: Duration) {
+        while self.terms.storms.get(self.next_storm).is_some_and(|storm| self.terms.start + *storm <= now) {
+            self.next_storm += 1;
+            self.transport.reconnect();
+        }
     }
 
     fn send_due(&mut self, now: Duration) {
+        let start = self.terms.start;
         for _ in 0..BURST {
-            let start = self.terms.start;
-            let Some(due) = self.schedule.next_if(|due| start + due.at <= now) else { return };
-            self.beat(&due);
-            if let Some(bit) = due.forgery {
-                self.forge(&due, bit);
-            }
+            let Some(due) = self.schedule.next_if(|due| start + due.at <= now) else { break };
+            self.turn(&due);
+        }
+        self.transport.flush();
+    }
+
+    fn turn(&mut self, due: &Due) {
+        let Blend { forged_percent, replayed_percent, only_forged } = self.terms.blend;
+        // Independent parts of the draw.
+        let bit = u8::try_from(due.draw >> 57).expect("seven bits are left");
+        let chance = |shift: u32, percent: u8| (due.draw >> shift) % 100 < u64::from(percent);
+        if only_forged {
+            return self.dispatch(due, Flavour::Forged(bit));
+        }
+        self.dispatch(due, Flavour::Plain);
+        if chance(0, forged_percent) {
+            self.dispatch(due, Flavour::Forged(bit));
+        }
+        if chance(20, replayed_percent) {
+            self.replay(due);
         }
     }
 
-    fn beat(&mut self, due: &Due) {
-        let (sent, frame) = self.frame(due, false);
-        if self.transport.send(due.session, sent.asked.seq, &frame).is_ok() {
-            self.record.sent(sent.due, sent.at);
+    fn dispatch(&mut self, due: &Due, flavour: Flavour) {
+        let at = self.terms.clock.now();
+        let seq = self.window.next_seq();
+        let turn = Turn { place: due.place, seq, at, flavour, draw: due.draw };
+        let (asked, message) = self.work.compose(&turn, None);
+        let sent = Sent { place: due.place, flavour, due: self.terms.start + due.at, at, asked };
+        let accepted = self.transport.send(due.place, seq, &message).is_ok();
+        let times = self.times(&sent);
+        let record = self.record(flavour);
+        if accepted {
+            record.sent(&times);
             self.window.push(sent);
         } else {
-            self.record.unsent += 1;
+            record.unsent += 1;
         }
     }
 
-    fn forge(&mut self, due: &Due, bit: u8) {
-        let (sent, mut frame) = self.frame(due, true);
-        frame[BODY_LEN + usize::from(bit / 8)] ^= 1 << (bit % 8);
-        if self.transport.send(due.session, sent.asked.seq, &frame).is_ok() {
-            self.record.forged += 1;
-            self.window.push(sent);
+    /// Sends once more what was sent a while ago, if that has been answered.
+    fn replay(&mut self, due: &Due) {
+        let back = 1 + u32::try_from((due.draw >> 40) % 256).expect("it is small");
+        let seq = self.window.next_seq().wrapping_sub(1 + back);
+        let Find::Answered(before) = self.window.find(seq) else { return };
+        if before.flavour != Flavour::Plain {
+            return;
         }
-    }
-
-    fn frame(&self, due: &Due, forged: bool) -> (Sent, [u8; FRAME_LEN]) {
-        let (session, track) = &self.sessions[due.place];
         let at = self.terms.clock.now();
-        let asked = Asked { seq: self.window.next_seq(), clock: self.meter.at(at), forged, known: track.known() };
-        let heartbeat = Heartbeat {
-            kind: HeartbeatKind::Beat,
-            state: StateBits::default(),
-            seq: asked.seq,
-            session: *session,
-            clock: asked.clock,
-        };
-        (Sent { place: due.place, due: self.terms.start + due.at, at, asked }, heartbeat.sign(track.mac()))
+        let turn = Turn { place: before.place, seq, at, flavour: Flavour::Replayed, draw: due.draw };
+        let (asked, message) = self.work.compose(&turn, Some(&before.asked));
+        let sent = Sent { place: before.place, flavour: Flavour::Replayed, due: self.terms.start + due.at, at, asked };
+        let times = self.times(&sent);
+        if self.transport.send(before.place, seq, &message).is_ok() {
+            self.replayed.sent(&times);
+            self.window.await_again(seq, sent);
+        } else {
+            self.replayed.unsent += 1;
+        }
     }
 
     fn take(&mut self, answer: &Answer) {
-        let Some(seq) = answer.seq else { return self.record.bad(BadAck::Length) };
+        let Some(seq) = answer.seq else { return self.main().bad(Bad::Length, None) };
         let sent = match self.window.find(seq) {
             Find::Waiting(sent) => sent,
-            Find::Answered => return self.record.duplicates += 1,
-            Find::Stranger => return self.record.strays += 1,
+            Find::Answered(_) => return self.main().duplicates += 1,
+            Find::Stranger => return self.main().strays += 1,
         };
-        let bytes: &[u8] = match &answer.reply {
-            Reply::Frame(bytes) => bytes,
-            Reply::Odd => &[],
-            Reply::Refused(_) | Reply::Failed => return self.give_up(seq, &sent, &answer.reply),
-        };
-        let (_, track) = &mut self.sessions[sent.place];
-        match track.judge(&self.terms.rules, &sent.asked, bytes) {
-            Ok(ack) => {
-                self.record.acked(sent.due, sent.at, answer.at, self.terms.timeout);
-                self.meter = MeterEstimate::new(ack.now, answer.at);
-            }
-            Err(bad) => self.record.bad(bad),
+        self.window.answered(seq);
+        let times = self.times(&sent);
+        let timeout = self.terms.timeout;
+        if let Flavour::Forged(_) = sent.flavour {
+            return match &answer.reply {
+                Reply::Frame(_) | Reply::Odd => self.forged.bad(Bad::ForgedAnswered, Some(&times)),
+                Reply::Http(reply) if reply.status == 200 => self.forged.bad(Bad::ForgedAnswered, Some(&times)),
+                Reply::Http(reply) => self.forged.refused(reply.status),
+                Reply::Failed => self.forged.failed += 1,
+            };
         }
-        self.window.answered(seq);
-    }
-
-    /// A forged frame is to be refused; a beat is not.
-    fn give_up(&mut self, seq: u32, sent: &Sent, reply: &Reply) {
-        self.window.answered(seq);
-        match reply {
-            _ if sent.asked.forged => {}
-            Reply::Refused(status) => self.record.refused(*status),
-            _ => self.record.failed += 1,
+        let question = Question { place: sent.place, sent: sent.at, asked: sent.asked };
+        let verdict = self.work.judge(&question, answer);
+        let record = self.record(sent.flavour);
+        match verdict {
+            Ok(()) => record.answered(&times, answer.at, timeout),
+            Err(Miss::Bad(bad)) => record.bad(bad, Some(&times)),
+            Err(Miss::Refused(status)) => record.refused(status),
+            Err(Miss::Failed) => record.failed += 1,
         }
     }
 
-    /// Beats that were due and have not been sent by now never will be; those of a run that is stopped are not due.
+    const fn times(&self, sent: &Sent<W::Asked>) -> Times {
+        Times { start: self.terms.start, due: sent.due, sent: sent.at }
+    }
+
+    const fn record(&mut self, flavour: Flavour) -> &mut Record {
+        match flavour {
+            Flavour::Plain => &mut self.plain,
+            Flavour::Forged(_) => &mut self.forged,
+            Flavour::Replayed => &mut self.replayed,
+        }
+    }
+
+    /// The record of what the fleet is there for.
+    const fn main(&mut self) -> &mut Record {
+        if self.terms.blend.only_forged { &mut self.forged } else { &mut self.plain }
+    }
+
+    /// What was due and has not been sent by now never will be; the rest of a run that is stopped is not due.
     fn skip_the_rest(&mut self, stopped: bool) {
         let rest = self.schedule.by_ref().count() as u64;
-        self.record.unsent += if stopped { 0 } else { rest };
+        self.main().unsent += if stopped { 0 } else { rest };
+    }
+}
+
+impl Outcome {
+    /// Adds what came of another lane of the fleet.
+    pub fn merge(&mut self, other: Self) {
+        for (kind, record) in other.records {
+            match self.records.iter_mut().find(|(mine, _)| *mine == kind) {
+                Some((_, mine)) => mine.merge(&record),
+                None => self.records.push((kind, record)),
+            }
+        }
+        self.tally.add(other.tally);
     }
 }
 

@@ -35,6 +35,15 @@ pub fn listener(address: SocketAddr) -> Option<Pid> {
     holder(inode.inode)
 }
 
+/// The process that has this UDP address bound, if it runs on this machine and may be looked at.
+pub fn udp_listener(address: SocketAddr) -> Option<Pid> {
+    let tables = [fs::read_to_string("/proc/net/udp").ok(), fs::read_to_string("/proc/net/udp6").ok()];
+    // A client's socket may have the port by chance, but is connected; a server's is not.
+    let row =
+        tables.iter().flatten().flat_map(|table| rows(table)).find(|row| row.port == address.port() && row.bare)?;
+    holder(row.inode)
+}
+
 /// How many datagrams the system has dropped because this UDP port's queue was full; over all sockets of the port.
 pub fn udp_drops(port: u16) -> Option<u64> {
     let tables = [fs::read_to_string("/proc/net/udp").ok(), fs::read_to_string("/proc/net/udp6").ok()];
@@ -51,6 +60,8 @@ pub const fn is_local(ip: IpAddr) -> bool {
 struct Row {
     port: u16,
     listens: bool,
+    /// Not connected to anyone.
+    bare: bool,
     inode: u64,
     drops: u64,
 }
@@ -62,6 +73,7 @@ fn rows(table: &str) -> impl Iterator<Item = Row> {
         Some(Row {
             port: u16::from_str_radix(port, 16).ok()?,
             listens: *fields.get(3)? == "0A",
+            bare: fields.get(2)?.ends_with(":0000"),
             inode: fields.get(9)?.parse().ok()?,
             drops: fields.get(12).and_then(|drops| drops.parse().ok()).unwrap_or_default(),
         })

@@ -4,15 +4,18 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use gastank::wire::{Ack, AckFlags, BodyMac, FRAME_LEN, Millis, SessionId, SessionKey, SignedHeartbeat, WireVerdict};
+use gastank::wire::{Ack, AckFlags, BodyMac, Millis, SessionId, SessionKey, SignedHeartbeat, WireVerdict};
 use loadtest::{
     clock::{Clock, MeterEstimate},
-    lane::{Lane, Terms},
-    schedule::{Rate, Schedule},
-    session::{AccountKey, OpenSession, SessionIndex},
-    transport::{Answer, Reply, SendError, Transport},
+    lane::{Blend, Lane, Terms},
+    profile::{Pace, Phase, Rate},
+    record::Kind,
+    schedule::Schedule,
+    session::{AccountKey, OpenSession},
+    transport::{Answer, Message, Reply, SendError, Transport},
     verify::Rules,
     window::Window,
+    works::Beats,
 };
 
 /// Answers every frame at once, without a socket: what remains is the generator's own work, and that of signing the
@@ -24,8 +27,9 @@ struct Mirror {
 }
 
 impl Transport for Mirror {
-    fn send(&mut self, session: SessionIndex, seq: u32, frame: &[u8; FRAME_LEN]) -> Result<(), SendError> {
-        let mac = &self.macs[session.get()];
+    fn send(&mut self, client: usize, seq: u32, message: &Message) -> Result<(), SendError> {
+        let Message::Frame(frame) = message else { return Err(SendError::FramesAlone) };
+        let mac = &self.macs[client];
         let heartbeat = SignedHeartbeat::parse(frame).unwrap().verify(mac).unwrap();
         let now_ms = heartbeat.clock.as_ms();
         let ack = Ack {
@@ -64,25 +68,30 @@ fn beats_a_second_that_one_thread_makes_and_verifies_without_sockets() {
             key: key(n),
         };
         let crew: Vec<_> = (0..sessions).map(session).collect();
-        let macs = crew.iter().map(|session| session.key.body_mac()).collect();
         let clock = Clock::start();
         let duration = Duration::from_secs(2);
+        // More than it can do: it is always behind its schedule.
+        let pace = Pace::new(&[Phase::steady(duration * 10)], Rate::MAX, 0);
+        let schedule = Schedule::new(sessions, pace, 1).lane(0, 1);
+        let macs = schedule.sessions().iter().map(|index| crew[index.get()].key.body_mac()).collect();
         let terms = Terms {
             clock,
             start: clock.now(),
             duration,
             timeout: Duration::from_secs(1),
-            rules: Rules { interval: Millis::from_secs(30), credit_may_arrive: false },
+            storms: Vec::new(),
+            blend: Blend::default(),
             stop: Arc::default(),
         };
-        // More than it can do: it is always behind its schedule.
-        let schedule = Schedule::new(sessions, Rate::MAX, duration * 10, 1, 0).lane(0, 1);
+        let rules = Rules { interval: Millis::from_secs(30), credit_may_arrive: false };
         let transport = Mirror { clock, macs, answers: Vec::new() };
         let meter = MeterEstimate::new(gastank::wire::MeterTime::from_ms(1000), clock.now());
         let window = Window::new(1, terms.timeout);
-        let lane = Lane::new(terms.clone(), schedule, &crew, transport, window, meter, Arc::default());
-        let (record, _) = lane.run().unwrap();
-        assert_eq!((record.bad_acks(), record.lost()), (0, 0));
+        let work = Beats::new(schedule.sessions(), &crew, rules, meter);
+        let lane = Lane::new(terms.clone(), schedule, work, transport, window, Arc::default());
+        let outcome = lane.run().unwrap();
+        let (_, record) = outcome.records.iter().find(|(kind, _)| *kind == Kind::Beats).unwrap();
+        assert_eq!((record.bad_answers(), record.lost()), (0, 0));
         let seconds = (record.last_sent - terms.start).as_secs_f64();
         println!("{sessions} sessions: {:.0} beats a second", record.sent as f64 / seconds);
     }

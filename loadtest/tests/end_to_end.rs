@@ -10,7 +10,8 @@ use clap::Parser;
 use gastank::{engine::Policy, wire::Millis};
 use loadtest::{
     cli::Args,
-    report::Report,
+    record::Kind,
+    report::{Operation, Report},
     run::{Failure, run},
 };
 use support::Service;
@@ -22,16 +23,29 @@ fn load(service: &Service, more: &str) -> Result<Report, Failure> {
     run(&Args::parse_from(args.into_iter().chain(more.split_ascii_whitespace())))
 }
 
+fn beats(report: &Report) -> &Operation {
+    report.operation(Kind::Beats).unwrap()
+}
+
+fn forged(report: &Report) -> u64 {
+    report.operation(Kind::Forged).map_or(0, |forged| forged.sent)
+}
+
 #[test]
 fn a_sound_service_passes_over_udp_and_nothing_is_left_behind() {
     let service = Service::start(Policy::default());
-    let report =
-        load(&service, "--sessions 50 --rate 2000 --duration 1s --timeout 10s --threads 2 --forged-percent 10")
-            .unwrap();
+    let report = load(
+        &service,
+        "--sessions 50 --rate 2000 --duration 1s --timeout 10s --threads 2 --forged-percent 10 --replayed-percent 10",
+    )
+    .unwrap();
     assert!(report.passed, "{report}");
-    assert_eq!((report.beats.sent, report.beats.on_time, report.beats.lost), (2000, 2000, 0), "{report}");
-    assert!((100..300).contains(&report.beats.forged), "{report}");
-    assert!(report.server.unwrap().pid == std::process::id());
+    let beats = beats(&report);
+    assert_eq!((beats.sent, beats.on_time, beats.lost), (2000, 2000, 0), "{report}");
+    assert!((100..300).contains(&forged(&report)), "{report}");
+    let replayed = report.operation(Kind::Replayed).unwrap();
+    assert!((50..300).contains(&replayed.sent) && replayed.on_time == replayed.sent, "{report}");
+    assert!(report.server.as_ref().unwrap().pid == std::process::id());
     assert_eq!(service.live_accounts(), 0);
 }
 
@@ -39,11 +53,11 @@ fn a_sound_service_passes_over_udp_and_nothing_is_left_behind() {
 fn a_sound_service_passes_over_http() {
     let service = Service::start(Policy::default());
     let report =
-        load(&service, "--transport http --sessions 20 --rate 300 --duration 1s --timeout 10s --forged-percent 10")
+        load(&service, "--transport http1 --sessions 20 --rate 300 --duration 1s --timeout 10s --forged-percent 10")
             .unwrap();
     assert!(report.passed, "{report}");
-    assert_eq!((report.beats.sent, report.beats.on_time), (300, 300), "{report}");
-    assert!(report.beats.forged > 0);
+    assert_eq!((beats(&report).sent, beats(&report).on_time), (300, 300), "{report}");
+    assert!(forged(&report) > 0);
 }
 
 #[test]
@@ -53,7 +67,7 @@ fn lost_acks_are_counted_and_accepted_only_as_far_as_asked() {
     // Long enough that a busy machine loses none of its own.
     let plan = "--sessions 10 --rate 1000 --duration 500ms --timeout 2s";
     let report = load(&service, plan).unwrap();
-    assert_eq!((report.beats.lost, report.passed), (10, false), "{report}");
+    assert_eq!((beats(&report).lost, report.passed), (10, false), "{report}");
     assert!(load(&service, &format!("{plan} --accept-loss 0.03")).unwrap().passed);
 }
 
@@ -63,11 +77,11 @@ fn bad_acks_fail_a_run_and_repeated_ones_do_not() {
     service.shared.faults.repeat_every.store(10, Ordering::Relaxed);
     let plan = "--sessions 10 --rate 1000 --duration 300ms --timeout 2s";
     let report = load(&service, plan).unwrap();
-    assert!(report.passed && report.beats.duplicates >= 29, "{report}");
+    assert!(report.passed && beats(&report).duplicates >= 29, "{report}");
     service.shared.faults.corrupt_every.store(100, Ordering::Relaxed);
     let report = load(&service, plan).unwrap();
     assert!(!report.passed);
-    assert_eq!((report.beats.bad_by_kind["tag"], report.beats.lost), (3, 0), "{report}");
+    assert_eq!((beats(&report).bad_by_kind["tag"], beats(&report).lost), (3, 0), "{report}");
 }
 
 #[test]
@@ -76,12 +90,12 @@ fn a_stall_does_not_slow_the_schedule_and_every_beat_it_held_up_shows_in_the_lat
     service.shared.faults.stall_at.store(100, Ordering::Relaxed);
     service.shared.faults.stall_ms.store(1500, Ordering::Relaxed);
     let report = load(&service, "--sessions 10 --rate 100 --duration 4s --timeout 1s").unwrap();
-    assert_eq!(report.beats.sent, 400, "{report}");
+    assert_eq!(beats(&report).sent, 400, "{report}");
     // The first 50 of the 150 beats of that second and a half waited for longer than the timeout.
-    assert!((40..150).contains(&report.beats.late), "{report}");
-    assert_eq!(report.beats.lost, 0, "{report}");
+    assert!((40..150).contains(&beats(&report).late), "{report}");
+    assert_eq!(beats(&report).lost, 0, "{report}");
     assert!(report.passed, "late is not lost: {report}");
-    assert!(report.latency_us.p90 > 1_000_000.0 && report.latency_us.p50 < 1_000_000.0, "{report}");
+    assert!(beats(&report).latency_us.p90 > 1_000_000.0 && beats(&report).latency_us.p50 < 1_000_000.0, "{report}");
 }
 
 #[test]

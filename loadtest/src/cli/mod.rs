@@ -1,0 +1,306 @@
+//! The command line.
+
+mod values;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use reqwest::Url;
+
+use crate::{profile::Rate, session::MAX_SESSIONS, transport::TransportKind};
+
+use values::{base_url, rate, run_time, share, timeout};
+
+/// Opens sessions on a running gastank, beats at a set rate, verifies every answer and says how it went.
+///
+/// The loop is open: operations are sent when they are due, whatever the answers do, and latency counts from that time.
+#[derive(Clone, Debug, Parser)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// Something else than one fleet of beats.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// One fleet of beats.
+    #[command(flatten)]
+    pub plain: PlainArgs,
+}
+
+/// What else there is to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Beats at a bare server that knows no sessions: measures the floor that the service is held against.
+    ///
+    /// Sends well-formed frames of sessions numbered from 0 (the id is the number, little-endian), signed with the key of
+    /// 32 bytes 0x07. Any answer of 48 bytes with the frame's `seq` in bytes 4 to 8 is good; over HTTP, any 200.
+    Floor(FloorArgs),
+}
+
+/// One fleet of beats.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PlainArgs {
+    /// The service.
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// How many sessions to open.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SESSIONS)))]
+    pub sessions: u32,
+
+    /// The load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    /// Do not take it amiss when a tank grows: someone else grants credit meanwhile.
+    #[arg(long)]
+    pub credit_may_arrive: bool,
+
+    /// How sessions are opened.
+    #[command(flatten)]
+    pub crew: CrewArgs,
+
+    /// What becomes of the figures.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Which service, and how to reach it.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct TargetArgs {
+    /// Address of the service's public listener.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7080", value_parser = base_url)]
+    pub http: Url,
+
+    /// Address of the service's admin listener.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7090", value_parser = base_url)]
+    pub admin_url: Url,
+
+    /// File that holds the admin token (`admin.token` in the service's data directory). It must be given.
+    #[arg(long, value_name = "FILE", env = "GASTANK_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Where to send datagrams; by default where the activation's answer says.
+    #[arg(long, value_name = "ADDR")]
+    pub udp: Option<SocketAddr>,
+}
+
+/// How sessions are opened, and what becomes of them.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct CrewArgs {
+    /// Credit of each account that is made, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 7 * 24 * 3600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub credit_s: u32,
+
+    /// How many calls to open or clear away sessions are under way at a time.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub setup_concurrency: u16,
+
+    /// Takes sessions from this file, opens what is missing, and writes with --keep all of them back (mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub sessions_file: Option<PathBuf>,
+
+    /// Leaves accounts and sessions as they are when the run is over; otherwise they are deleted.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// The load.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct LoadArgs {
+    /// How beats travel.
+    #[arg(long, value_enum, default_value_t = TransportKind::Udp)]
+    pub transport: TransportKind,
+
+    /// Beats a second, over all sessions: 0.001 to 2000000.
+    #[arg(long, value_name = "R", default_value = "100", value_parser = rate)]
+    pub rate: Rate,
+
+    /// How long to beat: a number and ms, s, m or h; 100ms to 168h.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = run_time)]
+    pub duration: Duration,
+
+    /// After how long an ack counts as late: 1ms to 60s. A beat whose ack has not come after twice this is lost.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = timeout)]
+    pub timeout: Duration,
+
+    /// How many sockets or connections to use.
+    #[arg(long, value_name = "C", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16384))]
+    pub connections: u16,
+
+    /// How many threads share the work. Each keeps its sessions and connections to itself.
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: u16,
+
+    /// What the order of sessions and the forgeries are drawn from.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+
+    /// How many forged frames to send beside every hundred beats. Nobody may answer them with an ack.
+    #[arg(long, value_name = "P", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub forged_percent: u8,
+
+    /// How many frames that were answered before to send once more beside every hundred beats.
+    #[arg(long, value_name = "P", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub replayed_percent: u8,
+
+    /// The share of beats that may be lost, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value = "0.0", value_parser = share)]
+    pub accept_loss: f64,
+}
+
+/// What becomes of the figures.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct OutputArgs {
+    /// The service's process, to measure what it uses; by default it is looked for on this machine.
+    #[arg(long)]
+    pub pid: Option<u32>,
+
+    /// Another process whose use is to be measured beside it.
+    #[arg(long, value_name = "PID")]
+    pub compare_pid: Option<u32>,
+
+    /// Writes the report as JSON to this file (`-`: to standard output, in place of the table).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// A bare server.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct FloorArgs {
+    /// The server.
+    #[arg(long, value_name = "ADDR")]
+    pub addr: SocketAddr,
+
+    /// How many sessions the frames are of.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SESSIONS)))]
+    pub sessions: u32,
+
+    /// The load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    /// Sends forged frames alone, and wants no answer.
+    #[arg(long)]
+    pub only_forged: bool,
+
+    /// HTTP over TLS. QUIC has it always. No certificate is looked at.
+    #[arg(long)]
+    pub tls: bool,
+
+    /// What becomes of the figures.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  A thousand sessions, 5000 beats a second over UDP for half a minute:
+    loadtest --admin-token-file data/admin.token --sessions 1000 --rate 5000 --duration 30s
+
+  Over HTTP, with a report for a program to read:
+    loadtest --admin-token-file data/admin.token --transport http1 --connections 16 --rate 2000 --json -
+
+  Open 100000 sessions once, use them twice, then clear them away:
+    loadtest --admin-token-file data/admin.token --sessions 100000 --rate 5000 --sessions-file s.jsonl --keep
+    loadtest --admin-token-file data/admin.token --sessions 100000 --rate 9000 --sessions-file s.jsonl
+
+  Ten forged frames beside every hundred beats, and one beat in a thousand may get lost:
+    loadtest --admin-token-file data/admin.token --forged-percent 10 --accept-loss 0.001
+
+  What a bare echo server takes for the same frames:
+    loadtest floor --transport udp --addr 127.0.0.1:9000 --sessions 100000 --rate 50000 --duration 10s --json -
+
+Exit codes: 0 all criteria are met, 1 one is not or the run failed, 2 usage.";
+
+/// Why arguments that are fine one by one are not fine together.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// Without the admin token there are no accounts.
+    #[error("--admin-token-file must be given: `admin.token` in the service's data directory")]
+    Token,
+    /// A file to keep what is not kept makes no sense, nor does the other way around.
+    #[error("--keep needs --sessions-file: without it nobody could use or clear away what is kept")]
+    Keep,
+}
+
+impl TargetArgs {
+    /// The file that holds the admin token.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgsError::Token`].
+    pub fn token_file(&self) -> Result<&Path, ArgsError> {
+        self.admin_token_file.as_deref().ok_or(ArgsError::Token)
+    }
+}
+
+impl CrewArgs {
+    /// Whether they go together.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ArgsError`].
+    pub const fn check(&self) -> Result<(), ArgsError> {
+        if self.keep && self.sessions_file.is_none() { Err(ArgsError::Keep) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(["loadtest"].into_iter().chain(line.split_ascii_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+        assert!(parse("--admin-token-file t").unwrap().plain.crew.check().is_ok());
+    }
+
+    #[test]
+    fn a_command_does_not_need_what_plain_beats_need() {
+        let args = parse("floor --transport udp --addr 127.0.0.1:9 --sessions 5 --rate 10 --json -").unwrap();
+        assert!(matches!(args.command, Some(Command::Floor(floor)) if floor.sessions == 5));
+        assert_eq!(parse("--sessions 5").unwrap().plain.target.token_file(), Err(ArgsError::Token));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_a_usage_error() {
+        for line in [
+            "--sessions 0",
+            "--sessions 2000001",
+            "--rate 0",
+            "--rate nan",
+            "--rate 1e9",
+            "--duration 99ms",
+            "--duration 169h",
+            "--timeout 0s",
+            "--connections 0",
+            "--threads 65",
+            "--forged-percent 101",
+            "--accept-loss 1.1",
+            "--accept-loss nan",
+            "--http ftp://a/",
+            "--http http://a/b",
+            "--udp nowhere",
+            "--transport pigeon",
+        ] {
+            let error = parse(&format!("--admin-token-file t {line}")).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn keeping_needs_a_file_to_keep_in() {
+        let args = parse("--admin-token-file t --keep").unwrap();
+        assert_eq!(args.plain.crew.check(), Err(ArgsError::Keep));
+    }
+}

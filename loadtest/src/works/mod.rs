@@ -1,0 +1,7 @@
+//! The kinds of operations.
+
+mod beats;
+mod echo;
+
+pub use beats::Beats;
+pub use echo::{Echo, FLOOR_KEY};
