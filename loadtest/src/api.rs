@@ -1,23 +1,27 @@
-//! The calls of the HTTP interface that open sessions and clear them away.
+//! The calls of the HTTP interface: how they are asked, and what their answers hold.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
 
-use gastank::wire::{FRAME_LEN, SessionId, SessionKey};
-use reqwest::{
-    Client, Method, RequestBuilder, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use gastank::{
+    engine::parse_session,
+    wire::{FRAME_LEN, SessionId, SessionKey},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::session::{AccountKey, parse_key};
+use crate::{
+    session::{AccountKey, parse_key},
+    transport::{Call, FRAME_TYPE, HttpReply, Method},
+};
 
-/// The service's public and admin listeners.
+/// Makes the calls, and knows what authorises those of operators.
+#[derive(Clone)]
 pub struct Api {
-    client: Client,
-    public: Url,
-    admin: Url,
-    token: String,
+    admin: Arc<str>,
 }
 
 /// Why a call came to nothing.
@@ -27,20 +31,22 @@ pub enum ApiError {
     #[error("cannot read the admin token: {0}")]
     Token(io::Error),
     /// The service did not answer.
-    #[error("{call}: {}", root(.source))]
+    #[error("{call}: no answer from {server}: {why}")]
     Unreachable {
         /// What was called.
-        call: &'static str,
+        call: String,
+        /// Where.
+        server: SocketAddr,
         /// Why not.
-        source: reqwest::Error,
+        why: String,
     },
     /// The service refused.
     #[error("{call}: the service answered {status} {code}")]
     Refused {
         /// What was called.
-        call: &'static str,
+        call: String,
         /// The HTTP status.
-        status: StatusCode,
+        status: u16,
         /// The problem's `code`, if it has one.
         code: String,
     },
@@ -52,15 +58,27 @@ pub enum ApiError {
 impl ApiError {
     /// Whether asking again for the same is of no use: the account or the session is not there any more.
     pub const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if status.as_u16() < 500 && status.as_u16() != 429)
+        matches!(self, Self::Refused { status, .. } if *status < 500 && *status != 429)
     }
+
+    /// What a status other than 2xx says.
+    pub fn refused(call: &Call, reply: &HttpReply) -> Self {
+        let problem: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
+        let code = problem.and_then(|problem| Some(problem.get("code")?.as_str()?.to_owned())).unwrap_or_default();
+        Self::Refused { call: name(call), status: reply.status, code }
+    }
+}
+
+/// What a call is called in messages: its path may hold an account's id, and says no more than that.
+pub fn name(call: &Call) -> String {
+    format!("{} {}", call.method.name(), call.path)
 }
 
 /// An account that has just been made.
 #[derive(Deserialize)]
 pub struct NewAccount {
     /// Its id.
-    pub account: String,
+    pub account: Box<str>,
     /// Its key.
     pub key: AccountKey,
 }
@@ -71,10 +89,14 @@ pub struct Activation {
     pub id: SessionId,
     /// What signs its frames.
     pub key: SessionKey,
+    /// Its token.
+    pub token: Box<str>,
     /// Meter time, in ms.
     pub meter_ms: u64,
     /// How it is to beat.
     pub heartbeat: HeartbeatTerms,
+    /// Whether another session ended for it.
+    pub superseded: bool,
 }
 
 /// How a session is to beat.
@@ -86,181 +108,178 @@ pub struct HeartbeatTerms {
     pub timeout_ms: u64,
     /// Where datagrams go, if anywhere.
     pub udp: Option<String>,
+    /// Where QUIC connections go, if anywhere.
+    pub quic: Option<String>,
+    /// Where WebTransport sessions are opened, if anywhere.
+    pub webtransport: Option<String>,
+    /// SHA-256 of the certificates that may be trusted without an authority.
+    #[serde(default)]
+    pub cert_hashes: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct ActivationAnswer {
+    token: Box<str>,
     session_id: String,
     heartbeat_key: String,
     meter_ms: u64,
     heartbeat: HeartbeatTerms,
+    #[serde(default)]
+    superseded: bool,
 }
 
-/// How often a call is tried while the service asks for patience.
-const TRIES: u32 = 30;
-/// How long to wait at least when the service asks for patience.
-const LEAST_WAIT: Duration = Duration::from_millis(100);
-/// How long a service may ask us to wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How much of an answer is read.
-const MAX_BODY: usize = 64 << 10;
+/// A fresh token.
+#[derive(Deserialize)]
+pub struct Renewal {
+    /// The token.
+    pub token: Box<str>,
+    /// How long it lives, in seconds.
+    pub expires_in_s: u64,
+    /// What is left to burn, in seconds.
+    pub remaining_s: u64,
+}
+
+/// What an edge authenticates with.
+#[derive(Deserialize)]
+pub struct EdgeCredentials {
+    /// Its name.
+    pub client_id: String,
+    client_secret: String,
+}
+
+impl EdgeCredentials {
+    /// The `Authorization` header (RFC 6749, 2.3.1). Never shown.
+    pub fn basic(&self) -> Arc<str> {
+        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.client_id, self.client_secret))).into()
+    }
+}
+
+/// The status lists there are.
+#[derive(Deserialize)]
+pub struct StatusLists {
+    /// Their addresses.
+    pub status_lists: Vec<String>,
+}
 
 impl Api {
-    /// The service at these addresses, with the admin token of this file.
+    /// With the admin token of this file.
     ///
     /// # Errors
     ///
-    /// [`ApiError::Token`], and [`ApiError::Unreachable`] when no client can be made.
-    pub fn new(public: Url, admin: Url, token_file: &Path, connections: u16) -> Result<Self, ApiError> {
-        let token = fs::read_to_string(token_file).map_err(ApiError::Token)?.trim().to_owned();
-        let client = Client::builder()
-            .no_proxy()
-            .http1_only()
-            .pool_max_idle_per_host(usize::from(connections))
-            .timeout(Duration::from_secs(30))
-            .build()
-            .map_err(|source| ApiError::Unreachable { call: "setting up", source })?;
-        Ok(Self { client, public, admin, token })
+    /// [`ApiError::Token`].
+    pub fn new(token_file: &Path) -> Result<Self, ApiError> {
+        let token = fs::read_to_string(token_file).map_err(ApiError::Token)?;
+        Ok(Self { admin: format!("Bearer {}", token.trim()).into() })
     }
 
-    /// Makes an account with this much credit and a key.
-    ///
-    /// # Errors
-    ///
-    /// Any [`ApiError`] but of the token.
-    pub async fn create_account(&self, credit_s: u32) -> Result<NewAccount, ApiError> {
+    /// Makes an account with this much credit and a key: answered with a [`NewAccount`].
+    pub fn create_account(&self, credit_s: u32) -> Call {
         let body = json!({ "credit_s": credit_s, "key": true });
-        let make = || self.admin_call(Method::POST, &["admin", "accounts"]).json(&body);
-        self.answer("POST /admin/accounts", make).await
+        self.by_operator(Method::Post, "/admin/accounts".into(), Some(&body))
     }
 
-    /// Deletes an account; one that is gone already is fine.
-    ///
-    /// # Errors
-    ///
-    /// Any [`ApiError`] but of the token.
-    pub async fn delete_account(&self, account: &str) -> Result<(), ApiError> {
-        let make = || self.admin_call(Method::DELETE, &["admin", "accounts", account]);
-        match self.call("DELETE /admin/accounts/{id}", make).await {
-            Err(ApiError::Refused { status: StatusCode::NOT_FOUND | StatusCode::GONE, .. }) => Ok(()),
-            other => other.map(|_| ()),
-        }
+    /// Deletes an account.
+    pub fn delete_account(&self, account: &str) -> Call {
+        self.by_operator(Method::Delete, format!("/admin/accounts/{account}").into(), None)
     }
 
-    /// Opens a session of an account.
-    ///
-    /// # Errors
-    ///
-    /// Any [`ApiError`] but of the token.
-    pub async fn activate(&self, key: &AccountKey) -> Result<Activation, ApiError> {
-        const CALL: &str = "POST /v1/activate";
-        let url = joined(&self.public, &["v1", "activate"]);
-        let make = || self.client.post(url.clone()).bearer_auth(key.expose()).json(&json!({}));
-        let answer: ActivationAnswer = self.answer(CALL, make).await?;
-        Ok(Activation {
-            id: gastank::engine::parse_session(&answer.session_id).ok_or(ApiError::Answer(CALL))?,
-            key: parse_key(&answer.heartbeat_key).ok_or(ApiError::Answer(CALL))?,
-            meter_ms: answer.meter_ms,
-            heartbeat: answer.heartbeat,
-        })
+    /// Registers an edge: answered with [`EdgeCredentials`].
+    pub fn add_edge(&self, audience: &str) -> Call {
+        let body = json!({ "name": "loadtest", "audience": audience });
+        self.by_operator(Method::Post, "/admin/edges".into(), Some(&body))
     }
 
-    /// Exchanges one frame; the ack is still to be verified.
-    ///
-    /// # Errors
-    ///
-    /// Any [`ApiError`] but of the token.
-    pub async fn beat(&self, frame: [u8; FRAME_LEN]) -> Result<Vec<u8>, ApiError> {
-        let url = joined(&self.public, &["v1", "heartbeat"]);
-        let make = || {
-            let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/octet-stream");
-            request.body(frame.to_vec())
-        };
-        body("POST /v1/heartbeat", self.call("POST /v1/heartbeat", make).await?).await
+    /// Takes an edge away.
+    pub fn remove_edge(&self, client_id: &str) -> Call {
+        self.by_operator(Method::Delete, format!("/admin/edges/{client_id}").into(), None)
     }
 
-    fn admin_call(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        self.client.request(method, joined(&self.admin, path)).bearer_auth(&self.token)
-    }
-
-    async fn answer<T: DeserializeOwned>(
-        &self,
-        call: &'static str,
-        make: impl Fn() -> RequestBuilder,
-    ) -> Result<T, ApiError> {
-        let bytes = body(call, self.call(call, make).await?).await?;
-        serde_json::from_slice(&bytes).map_err(|_| ApiError::Answer(call))
-    }
-
-    /// Calls until the service answers otherwise than "later", for a bounded number of times.
-    async fn call(&self, call: &'static str, make: impl Fn() -> RequestBuilder) -> Result<Response, ApiError> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let (error, wait) = match make().send().await {
-                Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) => {
-                    let (status, wait) = (response.status(), retry_after(&response, tries));
-                    (ApiError::Refused { call, status, code: problem_code(call, response).await }, wait)
-                }
-                // Not even connected: nothing has happened, so it may be tried again.
-                Err(source) if source.is_connect() => {
-                    (ApiError::Unreachable { call, source }, (tries < CONNECT_TRIES).then(|| backoff(tries)))
-                }
-                Err(source) => (ApiError::Unreachable { call, source }, None),
-            };
-            match wait {
-                Some(wait) if tries < TRIES => tokio::time::sleep(wait).await,
-                _ => return Err(error),
-            }
+    fn by_operator(&self, method: Method, path: Arc<str>, body: Option<&serde_json::Value>) -> Call {
+        Call {
+            method,
+            path,
+            authorization: Some(Arc::clone(&self.admin)),
+            content_type: body.map(|_| JSON),
+            body: body.map(|body| body.to_string().into_bytes()).unwrap_or_default(),
         }
     }
 }
 
-const CONNECT_TRIES: u32 = 4;
+const JSON: &str = "application/json";
+const ACTIVATE: &str = "/v1/activate";
 
-/// How long to wait before another try; `None` when the answer is final.
-fn retry_after(response: &Response, tries: u32) -> Option<Duration> {
-    if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        return None;
+/// Opens a session of an account: answered with what [`activation`] reads.
+pub fn activate(key: &AccountKey) -> Call {
+    Call {
+        method: Method::Post,
+        path: ACTIVATE.into(),
+        authorization: Some(format!("Bearer {}", key.expose()).into()),
+        content_type: Some(JSON),
+        body: b"{}".to_vec(),
     }
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let asked = seconds.map(Duration::from_secs).map(|wait: Duration| wait.min(LONGEST_WAIT));
-    Some(asked.map_or_else(|| backoff(tries), |wait| wait.max(LEAST_WAIT)))
 }
 
-fn backoff(tries: u32) -> Duration {
-    Duration::from_millis(100) * 2u32.pow(tries.min(5))
+/// The session that an activation has opened.
+///
+/// # Errors
+///
+/// [`ApiError::Answer`].
+pub fn activation(body: &[u8]) -> Result<Activation, ApiError> {
+    const CALL: &str = "POST /v1/activate";
+    let answer: ActivationAnswer = parse(CALL, body)?;
+    Ok(Activation {
+        id: parse_session(&answer.session_id).ok_or(ApiError::Answer(CALL))?,
+        key: parse_key(&answer.heartbeat_key).ok_or(ApiError::Answer(CALL))?,
+        token: answer.token,
+        meter_ms: answer.meter_ms,
+        heartbeat: answer.heartbeat,
+        superseded: answer.superseded,
+    })
 }
 
-async fn problem_code(call: &'static str, response: Response) -> String {
-    let bytes = body(call, response).await.unwrap_or_default();
-    let problem: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
-    problem.and_then(|problem| Some(problem.get("code")?.as_str()?.to_owned())).unwrap_or_default()
-}
-
-async fn body(call: &'static str, mut response: Response) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|source| ApiError::Unreachable { call, source })? {
-        if bytes.len() + chunk.len() > MAX_BODY {
-            return Err(ApiError::Answer(call));
-        }
-        bytes.extend_from_slice(&chunk);
+/// Asks for a fresh token with the one there is and a frame of kind 3: answered with a [`Renewal`].
+pub fn renew(token: &str, frame: &[u8; FRAME_LEN]) -> Call {
+    Call {
+        method: Method::Post,
+        path: "/v1/renew".into(),
+        authorization: Some(format!("Bearer {token}").into()),
+        content_type: Some(FRAME_TYPE),
+        body: frame.to_vec(),
     }
-    Ok(bytes)
 }
 
-fn joined(base: &Url, path: &[&str]) -> Url {
-    let mut url = base.clone();
-    url.path_segments_mut().expect("the command line takes http and https addresses alone").clear().extend(path);
-    url
-}
-
-/// The cause at the bottom: `reqwest` says "error sending request" of everything.
-fn root(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+/// Asks, as an edge, whether a token is good. Tokens need no escaping in a form.
+pub fn introspect(edge: &Arc<str>, token: &str) -> Call {
+    Call {
+        method: Method::Post,
+        path: "/oauth/introspect".into(),
+        authorization: Some(Arc::clone(edge)),
+        content_type: Some("application/x-www-form-urlencoded"),
+        body: format!("token={token}").into_bytes(),
     }
-    cause.to_string()
+}
+
+/// Fetches something that is open to everybody.
+pub fn get(path: Arc<str>) -> Call {
+    Call { method: Method::Get, path, authorization: None, content_type: None, body: Vec::new() }
+}
+
+/// Reads an answer's JSON.
+///
+/// # Errors
+///
+/// [`ApiError::Answer`].
+pub fn parse<T: DeserializeOwned>(call: &'static str, body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|_| ApiError::Answer(call))
+}
+
+/// The claims of a token. Its signature is not looked at: the service's own verdict is what is tested.
+pub fn claims(token: &str) -> Option<serde_json::Value> {
+    part(token, 1)
+}
+
+/// A part of a JWT, as JSON.
+pub fn part(token: &str, number: usize) -> Option<serde_json::Value> {
+    let text = token.split('.').nth(number)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }

@@ -1,29 +1,36 @@
-//! Opens the sessions of a run, and clears them away.
+//! Opens the sessions of a run, keeps them alive until it starts, and clears them away.
 
 use std::{
-    future::Future,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
+    thread,
     time::Duration,
 };
 
 use gastank::wire::{Ack, Heartbeat, HeartbeatKind, MeterTime, StateBits, WireVerdict};
-use tokio::task::JoinSet;
 
 use crate::{
-    api::{Api, ApiError, HeartbeatTerms},
+    api::{self, Api, ApiError, HeartbeatTerms, NewAccount},
+    bulk::{Bulk, ask},
     clock::{Clock, MeterEstimate},
+    keeper::Keeper,
     progress::Progress,
-    session::OpenSession,
+    session::{AccountKey, OpenSession},
+    transport::{Call, FRAME_TYPE, HEARTBEAT_PATH, HttpReply, Method, Route},
 };
 
 /// What it takes to open sessions.
 #[derive(Clone)]
 pub struct Recruiter {
-    /// The service.
-    pub api: Arc<Api>,
+    /// The calls.
+    pub api: Api,
+    /// The service's public listener.
+    pub public: Route,
+    /// The service's admin listener.
+    pub admin: Route,
     /// The program's clock.
     pub clock: Clock,
     /// Credit of each new account, in seconds.
@@ -33,7 +40,7 @@ pub struct Recruiter {
     /// Set when everything is to end.
     pub stop: Arc<AtomicBool>,
     /// Every account that has been made or taken over, so that it can be cleared away whatever happens.
-    pub accounts: Arc<Mutex<Vec<String>>>,
+    pub accounts: Arc<Mutex<Vec<Box<str>>>>,
 }
 
 /// What the service said of itself when the first session was opened.
@@ -43,6 +50,8 @@ pub struct Welcome {
     pub heartbeat: HeartbeatTerms,
     /// What meter time is.
     pub meter: MeterEstimate,
+    /// Whom the first session's token is for.
+    pub audience: Option<String>,
 }
 
 /// Why no crew could be put together.
@@ -51,9 +60,20 @@ pub enum CrewError {
     /// A call failed.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// It was stopped.
     #[error("stopped")]
     Stopped,
+}
+
+/// A session that is being opened.
+enum Job {
+    /// One of the file: is it still alive?
+    Revive(OpenSession),
+    /// Activate this account.
+    Activate { account: Box<str>, key: AccountKey },
 }
 
 impl Recruiter {
@@ -62,177 +82,306 @@ impl Recruiter {
     /// # Errors
     ///
     /// Any [`CrewError`].
-    pub async fn first(&self, known: Option<OpenSession>) -> Result<(OpenSession, Welcome), CrewError> {
-        if let Some(known) = known {
-            match self.activate(known).await {
-                Err(error) if error.is_refusal() => {}
-                other => return Ok(other?),
+    pub fn first(&self, known: Option<OpenSession>) -> Result<(OpenSession, Welcome), CrewError> {
+        let activated = match known {
+            Some(known) => match self.ask(api::activate(&known.account_key)) {
+                Err(error) if error.is_refusal() => None,
+                other => Some((known.account, known.account_key, other?)),
+            },
+            None => None,
+        };
+        let (account, account_key, reply) = match activated {
+            Some(activated) => activated,
+            None => {
+                let NewAccount { account, key } = self.new_account()?;
+                let reply = self.ask(api::activate(&key))?;
+                (account, key, reply)
             }
-        }
-        Ok(self.enlist().await?)
+        };
+        let activation = api::activation(&reply.body)?;
+        let welcome = Welcome {
+            meter: MeterEstimate::new(MeterTime::from_ms(activation.meter_ms), self.clock.now()),
+            heartbeat: activation.heartbeat,
+            audience: api::claims(&activation.token).and_then(|claims| audience(&claims)),
+        };
+        let token = Some(activation.token);
+        Ok((OpenSession { account, account_key, id: activation.id, key: activation.key, token }, welcome))
     }
 
-    /// Opens the other sessions: what is left of `known`, and `missing` new ones. Keeps them alive meanwhile.
+    /// Opens the other sessions: what is left of `known`, and `missing` new ones. Keeps them alive meanwhile, by
+    /// datagrams to `udp` where there is such a listener. The first `tokens` sessions come with their tokens.
     ///
     /// # Errors
     ///
     /// The first [`CrewError`]; what has been opened by then is in [`Self::accounts`].
-    pub async fn rest(
+    pub fn rest(
         &self,
         first: OpenSession,
         welcome: &Welcome,
+        udp: Option<std::net::SocketAddr>,
         known: Vec<OpenSession>,
         missing: usize,
+        tokens: usize,
     ) -> Result<Vec<OpenSession>, CrewError> {
-        let progress = Arc::new(Progress::new("opening sessions", (known.len() + missing) as u64, self.clock));
-        let open = Arc::new(Mutex::new(vec![first]));
-        let keeper = tokio::spawn(self.clone().keep_alive(welcome.clone(), Arc::clone(&open)));
-        let jobs = known.into_iter().map(Some).chain(std::iter::repeat_with(|| None).take(missing));
-        let (mine, meter, here, shown) = (self.clone(), welcome.meter, Arc::clone(&open), Arc::clone(&progress));
-        let done = each(jobs, self.concurrency, &self.stop, move |known: Option<OpenSession>| {
-            let (mine, here, shown) = (mine.clone(), Arc::clone(&here), Arc::clone(&shown));
-            async move {
-                let session = mine.revive(known, meter).await?;
-                here.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-                shown.step();
-                Ok(())
-            }
-        })
-        .await;
-        keeper.abort();
+        let total = known.len() + missing;
+        let progress = Progress::new("opening sessions", total as u64, self.clock);
+        let keeper = Keeper::start(self.clock, welcome, udp, self.public.clone(), Arc::clone(&self.stop))?;
+        keeper.keep(&first);
+        let mut crew = Vec::with_capacity(total + 1);
+        crew.push(first);
+        let (made, makes) = sync_channel(2 * self.concurrency);
+        let mine = self.clone();
+        let maker = thread::Builder::new().name("accounts".into()).spawn(move || mine.make_accounts(missing, &made))?;
+        let outcome = self.open(known, &makes, total, tokens, welcome.meter, &mut crew, &keeper, &progress);
+        // The maker stops when nobody takes what it makes.
+        drop(makes);
+        let made = maker.join().unwrap_or(Err(CrewError::Stopped));
+        keeper.finish();
         progress.finish();
-        done?;
-        let open = std::mem::take(&mut *open.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(open)
+        outcome?;
+        made?;
+        Ok(crew)
     }
 
     /// Deletes every account of the run. Answers how many could not be.
-    pub async fn clear_away(&self) -> usize {
+    pub fn clear_away(&self) -> usize {
         let accounts = std::mem::take(&mut *self.accounts.lock().unwrap_or_else(PoisonError::into_inner));
-        let progress = Arc::new(Progress::new("clearing away", accounts.len() as u64, self.clock));
-        let failed = Arc::new(Mutex::new(0));
-        let (api, count, shown) = (Arc::clone(&self.api), Arc::clone(&failed), Arc::clone(&progress));
-        // Not to be stopped: that is what a person who stops a run wants done.
-        let never = AtomicBool::new(false);
-        let all = each(accounts, self.concurrency, &never, move |account: String| {
-            let (api, count, shown) = (Arc::clone(&api), Arc::clone(&count), Arc::clone(&shown));
-            async move {
-                if api.delete_account(&account).await.is_err() {
-                    *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-                }
-                shown.step();
-                Ok(())
-            }
-        });
-        all.await.expect("no step fails and nothing stops it");
-        progress.finish();
-        *failed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A session that is open: `known` itself, or one of its account's, or one of a new account's.
-    async fn revive(&self, known: Option<OpenSession>, meter: MeterEstimate) -> Result<OpenSession, ApiError> {
-        let Some(known) = known else { return Ok(self.enlist().await?.0) };
-        if self.is_alive(&known, meter).await? {
-            return Ok(known);
+        if accounts.is_empty() {
+            return 0;
         }
-        match self.activate(known).await {
-            Err(error) if error.is_refusal() => Ok(self.enlist().await?.0),
-            other => Ok(other?.0),
-        }
-    }
-
-    async fn enlist(&self) -> Result<(OpenSession, Welcome), ApiError> {
-        let account = self.api.create_account(self.credit_s).await?;
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).push(account.account.clone());
-        let activation = self.api.activate(&account.key).await?;
-        let session =
-            OpenSession { account: account.account, account_key: account.key, id: activation.id, key: activation.key };
-        Ok((session, self.welcome(activation.meter_ms, activation.heartbeat)))
-    }
-
-    async fn activate(&self, known: OpenSession) -> Result<(OpenSession, Welcome), ApiError> {
-        let activation = self.api.activate(&known.account_key).await?;
-        let session = OpenSession { id: activation.id, key: activation.key, ..known };
-        Ok((session, self.welcome(activation.meter_ms, activation.heartbeat)))
-    }
-
-    fn welcome(&self, meter_ms: u64, heartbeat: HeartbeatTerms) -> Welcome {
-        Welcome { heartbeat, meter: MeterEstimate::new(MeterTime::from_ms(meter_ms), self.clock.now()) }
-    }
-
-    /// Beats once for a session. A beat that is refused means that the session's key is not known any more.
-    async fn is_alive(&self, session: &OpenSession, meter: MeterEstimate) -> Result<bool, ApiError> {
-        let mac = session.key.body_mac();
-        let heartbeat = Heartbeat {
-            kind: HeartbeatKind::Beat,
-            state: StateBits::default(),
-            seq: 0,
-            session: session.id,
-            clock: meter.at(self.clock.now()),
+        let progress = Progress::new("clearing away", accounts.len() as u64, self.clock);
+        let Ok(mut bulk) = Bulk::new(self.clock, &self.admin, self.concurrency.min(accounts.len())) else {
+            return accounts.len();
         };
-        match self.api.beat(heartbeat.sign(&mac)).await {
-            Ok(bytes) => Ok(Ack::verify(&bytes, &mac).is_ok_and(|ack| ack.verdict == WireVerdict::Valid)),
-            Err(error) if error.is_refusal() => Ok(false),
-            Err(error) => Err(error),
+        let (mut left, mut failed) = (accounts.into_iter(), 0);
+        loop {
+            // Not to be stopped: that is what a person who stops a run wants done.
+            while bulk.has_room()
+                && let Some(account) = left.next()
+            {
+                bulk.start((), self.api.delete_account(&account));
+            }
+            if bulk.busy() == 0 {
+                break;
+            }
+            let Ok(done) = bulk.turn(Duration::from_millis(50)) else { return failed + bulk.busy() + left.len() };
+            for ((), reply) in done {
+                progress.step();
+                match reply {
+                    Ok(_) | Err(ApiError::Refused { status: 404 | 410, .. }) => {}
+                    Err(_) => failed += 1,
+                }
+            }
         }
+        progress.finish();
+        failed
     }
 
-    /// Opening many sessions takes longer than the first of them live without a beat.
-    async fn keep_alive(self, welcome: Welcome, open: Arc<Mutex<Vec<OpenSession>>>) {
-        let apart = Duration::from_millis(welcome.heartbeat.interval_ms / 2).max(Duration::from_millis(50));
+    /// Makes one call to the public listener.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ApiError`] but of the token.
+    pub fn ask(&self, call: Call) -> Result<HttpReply, ApiError> {
+        ask(self.clock, &self.public, call)
+    }
+
+    /// Makes one call to the admin listener.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ApiError`] but of the token.
+    pub fn ask_operator(&self, call: Call) -> Result<HttpReply, ApiError> {
+        ask(self.clock, &self.admin, call)
+    }
+
+    fn new_account(&self) -> Result<NewAccount, ApiError> {
+        let reply = self.ask_operator(self.api.create_account(self.credit_s))?;
+        self.enlist(&reply)
+    }
+
+    fn enlist(&self, reply: &HttpReply) -> Result<NewAccount, ApiError> {
+        let account: NewAccount = api::parse("POST /admin/accounts", &reply.body)?;
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).push(account.account.clone());
+        Ok(account)
+    }
+
+    /// Makes accounts and hands them over, until there are enough or nobody takes them.
+    fn make_accounts(&self, missing: usize, made: &SyncSender<NewAccount>) -> Result<(), CrewError> {
+        if missing == 0 {
+            return Ok(());
+        }
+        let mut bulk = Bulk::new(self.clock, &self.admin, self.concurrency.min(missing))?;
+        let mut left = missing;
+        let mut wanted = true;
         loop {
-            tokio::time::sleep(apart).await;
-            let sessions = open.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let mine = self.clone();
-            let beats = each(sessions, KEEP_ALIVE_CONCURRENCY, &self.stop, move |session: OpenSession| {
-                let mine = mine.clone();
-                // A session that could not be kept alive shows in the run, as bad acks.
-                async move { mine.is_alive(&session, welcome.meter).await.map(|_| ()).or(Ok(())) }
-            });
-            if beats.await.is_err() {
-                return;
+            wanted = wanted && !self.stop.load(Ordering::Relaxed);
+            while wanted && left > 0 && bulk.has_room() {
+                left -= 1;
+                bulk.start((), self.api.create_account(self.credit_s));
+            }
+            if bulk.busy() == 0 {
+                return if wanted { Ok(()) } else { Err(CrewError::Stopped) };
+            }
+            // What is under way is waited for in any case: it is to be known, or it could not be cleared away.
+            for ((), reply) in bulk.turn(STOP_LATENCY)? {
+                let account = self.enlist(&reply?)?;
+                wanted = wanted && made.send(account).is_ok();
             }
         }
     }
+
+    #[expect(clippy::too_many_arguments, reason = "it is the body of `rest`, which has them all")]
+    fn open(
+        &self,
+        known: Vec<OpenSession>,
+        makes: &Receiver<NewAccount>,
+        total: usize,
+        tokens: usize,
+        meter: MeterEstimate,
+        crew: &mut Vec<OpenSession>,
+        keeper: &Keeper,
+        progress: &Progress,
+    ) -> Result<(), CrewError> {
+        if total == 0 {
+            return Ok(());
+        }
+        let mut bulk = Bulk::new(self.clock, &self.public, self.concurrency.min(total))?;
+        let mut known = known.into_iter();
+        let (mut with_token, mut more) = (crew.len(), true);
+        while crew.len() <= total {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(CrewError::Stopped);
+            }
+            while bulk.has_room()
+                && let Some(session) = known.next()
+            {
+                if with_token < tokens {
+                    with_token += 1;
+                    let call = api::activate(&session.account_key);
+                    bulk.start(Job::Activate { account: session.account, key: session.account_key }, call);
+                } else {
+                    let call = alive(&session, meter, self.clock.now());
+                    bulk.start(Job::Revive(session), call);
+                }
+            }
+            while bulk.has_room() && more {
+                match next(makes, bulk.busy() == 0) {
+                    Next::Account(NewAccount { account, key }) => {
+                        let call = api::activate(&key);
+                        bulk.start(Job::Activate { account, key }, call);
+                    }
+                    Next::Later => break,
+                    Next::None => more = false,
+                }
+            }
+            if bulk.busy() == 0 && !more {
+                // Fewer than there were to be: the maker has failed, and says why.
+                return Ok(());
+            }
+            for (job, reply) in bulk.turn(if more { QUICKLY } else { STOP_LATENCY })? {
+                if let Some(session) = self.advance(&mut bulk, job, reply, crew.len() < tokens)? {
+                    keeper.keep(&session);
+                    crew.push(session);
+                    progress.step();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a job a step further. Answers the session, once it is open.
+    fn advance(
+        &self,
+        bulk: &mut Bulk<Job>,
+        job: Job,
+        reply: Result<HttpReply, ApiError>,
+        token: bool,
+    ) -> Result<Option<OpenSession>, CrewError> {
+        match job {
+            Job::Revive(session) => {
+                let mac = session.key.body_mac();
+                let is_alive = match reply {
+                    Ok(reply) => Ack::verify(&reply.body, &mac).is_ok_and(|ack| ack.verdict == WireVerdict::Valid),
+                    // A beat that is refused means that the session's key is not known any more.
+                    Err(error) if error.is_refusal() => false,
+                    Err(error) => return Err(error.into()),
+                };
+                if is_alive {
+                    return Ok(Some(session));
+                }
+                let call = api::activate(&session.account_key);
+                bulk.start(Job::Activate { account: session.account, key: session.account_key }, call);
+                Ok(None)
+            }
+            Job::Activate { account, key } => match reply {
+                Ok(reply) => {
+                    let activation = api::activation(&reply.body)?;
+                    let token = token.then_some(activation.token);
+                    let (id, session_key) = (activation.id, activation.key);
+                    Ok(Some(OpenSession { account, account_key: key, id, key: session_key, token }))
+                }
+                // The account of the file is gone: another takes its place.
+                Err(error) if error.is_refusal() => {
+                    let NewAccount { account, key } = self.new_account()?;
+                    let call = api::activate(&key);
+                    bulk.start(Job::Activate { account, key }, call);
+                    Ok(None)
+                }
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
 }
 
-const KEEP_ALIVE_CONCURRENCY: usize = 8;
+enum Next {
+    Account(NewAccount),
+    Later,
+    None,
+}
 
-/// Does `work` for each item, for at most `limit` at a time, until one fails or it is stopped.
-async fn each<T, F, W>(
-    items: impl IntoIterator<Item = T>,
-    limit: usize,
-    stop: &AtomicBool,
-    work: W,
-) -> Result<(), CrewError>
-where
-    F: Future<Output = Result<(), ApiError>> + Send + 'static,
-    W: Fn(T) -> F,
-{
-    let mut items = items.into_iter();
-    let mut tasks = JoinSet::new();
-    let outcome = loop {
-        if stop.load(Ordering::Relaxed) {
-            break Err(CrewError::Stopped);
+/// The next account that has been made; waits a little for it if there is nothing else to do.
+fn next(makes: &Receiver<NewAccount>, idle: bool) -> Next {
+    if idle {
+        match makes.recv_timeout(STOP_LATENCY) {
+            Ok(account) => Next::Account(account),
+            Err(RecvTimeoutError::Timeout) => Next::Later,
+            Err(RecvTimeoutError::Disconnected) => Next::None,
         }
-        while tasks.len() < limit.max(1)
-            && let Some(item) = items.next()
-        {
-            tasks.spawn(work(item));
+    } else {
+        match makes.try_recv() {
+            Ok(account) => Next::Account(account),
+            Err(TryRecvError::Empty) => Next::Later,
+            Err(TryRecvError::Disconnected) => Next::None,
         }
-        match tokio::time::timeout(STOP_LATENCY, tasks.join_next()).await {
-            Ok(None) => break Ok(()),
-            Ok(Some(Ok(Ok(())))) | Err(_) => {}
-            Ok(Some(Ok(Err(error)))) => break Err(error.into()),
-            Ok(Some(Err(panic))) => std::panic::resume_unwind(panic.into_panic()),
-        }
+    }
+}
+
+/// Beats once for a session, to see whether it lives.
+fn alive(session: &OpenSession, meter: MeterEstimate, now: Duration) -> Call {
+    let heartbeat = Heartbeat {
+        kind: HeartbeatKind::Beat,
+        state: StateBits::default(),
+        seq: 0,
+        session: session.id,
+        clock: meter.at(now),
     };
-    // What is under way may be making an account: it is to be known, or it could not be cleared away.
-    let _ = tokio::time::timeout(PATIENCE, async { while tasks.join_next().await.is_some() {} }).await;
-    outcome
+    Call {
+        method: Method::Post,
+        path: HEARTBEAT_PATH.into(),
+        authorization: None,
+        content_type: Some(FRAME_TYPE),
+        body: heartbeat.sign(&session.key.body_mac()).to_vec(),
+    }
 }
 
-/// How long to wait for what is under way when it is over.
-const PATIENCE: Duration = Duration::from_secs(5);
+fn audience(claims: &serde_json::Value) -> Option<String> {
+    let audience = claims.get("aud")?;
+    let first = audience.as_array().and_then(|all| all.first()).unwrap_or(audience);
+    Some(first.as_str()?.to_owned())
+}
+
 /// How long it may take until a stop is noticed.
 const STOP_LATENCY: Duration = Duration::from_millis(200);
+/// How long to wait for answers while accounts may come at any time.
+const QUICKLY: Duration = Duration::from_millis(2);

@@ -63,7 +63,8 @@ pub fn floor(args: &FloorArgs, clock: Clock, stop: Arc<AtomicBool>) -> anyhow::R
     let conducted = conduct(vec![fleet], &conditions, gauges)?;
     let udp_drops = before.zip(drops()).map(|(before, after)| after.saturating_sub(before));
     let criteria = Criteria { loss: Some(load.accept_loss), ..Criteria::default() };
-    let heading = Heading { name: "floor".to_owned(), seed: load.seed, phases, criteria, udp_drops };
+    let about = format!("A bare server at {}.", args.addr);
+    let heading = Heading { name: "floor".to_owned(), about, seed: load.seed, phases, criteria, udp_drops };
     Ok(Report::new(&heading, conducted))
 }
 

@@ -130,6 +130,9 @@ impl<W: Work, T: Transport> Lane<W, T> {
             vec![(self.work.kind(), self.plain), (Kind::Forged, self.forged), (Kind::Replayed, self.replayed)];
         // What a fleet is there for is told even if nothing came of it.
         let wanted = if self.terms.blend.only_forged { Kind::Forged } else { self.work.kind() };
+        if self.terms.blend.only_forged {
+            records.remove(0);
+        }
         records.retain(|(kind, record)| *kind == wanted || record.sent + record.unsent > 0);
         Ok(Outcome { records, tally: self.transport.tally() })
     }
@@ -178,7 +181,10 @@ impl<W: Work, T: Transport> Lane<W, T> {
         let at = self.terms.clock.now();
         let seq = self.window.next_seq();
         let turn = Turn { place: due.place, seq, at, flavour, draw: due.draw };
-        let (asked, message) = self.work.compose(&turn, None);
+        let Some((asked, message)) = self.work.compose(&turn, None) else {
+            self.record(flavour).unsent += 1;
+            return;
+        };
         let sent = Sent { place: due.place, flavour, due: self.terms.start + due.at, at, asked };
         let accepted = self.transport.send(due.place, seq, &message).is_ok();
         let times = self.times(&sent);
@@ -201,7 +207,7 @@ impl<W: Work, T: Transport> Lane<W, T> {
         }
         let at = self.terms.clock.now();
         let turn = Turn { place: before.place, seq, at, flavour: Flavour::Replayed, draw: due.draw };
-        let (asked, message) = self.work.compose(&turn, Some(&before.asked));
+        let Some((asked, message)) = self.work.compose(&turn, Some(&before.asked)) else { return };
         let sent = Sent { place: before.place, flavour: Flavour::Replayed, due: self.terms.start + due.at, at, asked };
         let times = self.times(&sent);
         if self.transport.send(before.place, seq, &message).is_ok() {

@@ -6,11 +6,13 @@
 //! What happens to an operation, in the order of the modules: the [`profile`] and the [`schedule`] say when, a [`work`]
 //! composes its message, the [`lane`] sends it over a [`transport`], the [`window`] remembers it until its answer comes, the
 //! work judges the answer, [`record`] counts it, and [`report`] says how it went. A [`fleet`] is lanes that do the same
-//! thing; [`conduct`] lets fleets run together. [`crew`] opens the sessions before and clears them away after.
+//! thing; [`conduct`] lets fleets run together. A [`scenario`] says
+//! which; [`crew`] opens the sessions before and clears them away after, and [`muster`] hands them to the fleets.
 
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod bulk;
 pub mod cli;
 pub mod clock;
 pub mod conduct;
@@ -19,19 +21,24 @@ pub mod criteria;
 pub mod fleet;
 pub mod floor;
 pub mod gauge;
+pub mod keeper;
 pub mod lane;
 pub mod machine;
+pub mod muster;
 pub mod process;
 pub mod profile;
 pub mod progress;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod schedule;
 pub mod series;
 pub mod session;
+pub mod target;
 pub mod transport;
 pub mod verify;
+pub mod wallet;
 pub mod window;
 pub mod work;
 pub mod works;

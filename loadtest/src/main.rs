@@ -11,8 +11,8 @@ use loadtest::{
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
-        Ok(report) if report.passed => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
+        Ok(Some(report)) if !report.passed => ExitCode::from(1),
+        Ok(_) => ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => {
             eprintln!("error: {message}");
             ExitCode::from(2)

@@ -1,10 +1,9 @@
-//! A whole run, from the command line to the report.
+//! A whole run, from a scenario to the report.
 
 use std::{
     collections::HashSet,
     fs,
     io::{self, Write},
-    net::{SocketAddr, ToSocketAddrs},
     path::Path,
     sync::{
         Arc, PoisonError,
@@ -13,28 +12,24 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use gastank::wire::Millis;
-use reqwest::Url;
 use tokio::runtime::Runtime;
 
 use crate::{
     api::Api,
-    cli::{Args, ArgsError, Command, OutputArgs, PlainArgs},
+    cli::{Args, ArgsError, Command, CrewArgs, OutputArgs, RunArgs, TargetArgs},
     clock::Clock,
     conduct::{Gauges, conduct},
     crew::{Recruiter, Welcome},
-    criteria::Criteria,
-    fleet::{Conditions, Fleet, FleetPlan, PlanError},
+    fleet::{Conditions, FleetPlan},
     floor::floor,
-    lane::Blend,
+    muster::{self, Muster},
     process::{self, Pid},
     profile::Phase,
     record::Kind,
-    report::{Heading, Report},
+    report::{Heading, Report, page},
+    scenario::{LIBRARY, Scenario, ScenarioError, ScenarioFileError, find},
     session::{self, OpenSession},
-    transport::{Route, TransportKind},
-    verify::Rules,
-    works::Beats,
+    target::Target,
 };
 
 /// Why there is no report.
@@ -48,10 +43,7 @@ pub enum Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        match error.downcast::<PlanError>() {
-            Ok(error) => Self::Usage(error.to_string()),
-            Err(error) => Self::Run(error),
-        }
+        Self::Run(error)
     }
 }
 
@@ -61,64 +53,128 @@ impl From<ArgsError> for Failure {
     }
 }
 
-/// Does what was asked for, and reports.
+impl From<ScenarioError> for Failure {
+    fn from(error: ScenarioError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<ScenarioFileError> for Failure {
+    fn from(error: ScenarioFileError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Does what was asked for. Answers the report, where that was to make one.
 ///
 /// # Errors
 ///
 /// A [`Failure`] when it did not come to a verdict; a run that did is a [`Report`], good or bad.
-pub fn run(args: &Args) -> Result<Report, Failure> {
+pub fn run(args: &Args) -> Result<Option<Report>, Failure> {
     let clock = Clock::start();
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_on_interrupt(Arc::clone(&stop)));
-    match &args.command {
-        None => plain(&args.plain, &runtime, clock, stop),
+    let report = match &args.command {
+        None => {
+            let plain = &args.plain;
+            let terms = Terms { crew: &plain.crew, output: &plain.output, credit_may_arrive: plain.credit_may_arrive };
+            execute(&plain.scenario(), &plain.target, &terms, clock, stop)?
+        }
+        Some(Command::Run(args)) => {
+            let scenario = chosen(args)?;
+            let terms = Terms { crew: &args.crew, output: &args.output, credit_may_arrive: false };
+            execute(&scenario, &args.target, &terms, clock, stop)?
+        }
+        Some(Command::List) => {
+            list().context("cannot write the list")?;
+            return Ok(None);
+        }
         Some(Command::Floor(args)) => {
             let report = floor(args, clock, stop)?;
             publish(&args.output, &report).context("cannot write the report")?;
-            Ok(report)
+            report
         }
-    }
+    };
+    Ok(Some(report))
 }
 
-/// Opens sessions, beats, clears away, reports.
-fn plain(args: &PlainArgs, runtime: &Runtime, clock: Clock, stop: Arc<AtomicBool>) -> Result<Report, Failure> {
-    args.crew.check()?;
-    let phases = [Phase::steady(args.load.duration)];
-    plan(args).check(&phases).map_err(anyhow::Error::from)?;
-    let (target, concurrency) = (&args.target, args.crew.setup_concurrency);
-    let api = Api::new(target.http.clone(), target.admin_url.clone(), target.token_file()?, concurrency)
-        .map_err(anyhow::Error::from)?;
+/// How a scenario is to be run.
+struct Terms<'a> {
+    crew: &'a CrewArgs,
+    output: &'a OutputArgs,
+    credit_may_arrive: bool,
+}
+
+/// The scenario of this name, or of this file.
+fn chosen(args: &RunArgs) -> Result<Scenario, Failure> {
+    let mut scenario = match find(&args.scenario) {
+        Some(text) => Scenario::parse(&args.scenario, text, &args.set)?,
+        None if Path::new(&args.scenario).exists() => Scenario::read(Path::new(&args.scenario), &args.set)?,
+        None => {
+            let what = &args.scenario;
+            return Err(Failure::Usage(format!("{what} is neither a file nor a scenario that `loadtest list` names")));
+        }
+    };
+    if let Some(seed) = args.seed {
+        scenario.seed = seed;
+    }
+    Ok(scenario)
+}
+
+fn list() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for (name, text) in LIBRARY {
+        let about = Scenario::parse(name, text, &[]).map_or_else(|error| error.to_string(), |scenario| scenario.about);
+        writeln!(out, "{name:<16} {about}")?;
+    }
+    Ok(())
+}
+
+/// Opens sessions, lets the fleets run, clears away, reports.
+fn execute(
+    scenario: &Scenario,
+    to: &TargetArgs,
+    terms: &Terms<'_>,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+) -> Result<Report, Failure> {
+    terms.crew.check()?;
+    let target = Target::new(to);
+    scenario.check(&to.bounds(target.is_local()))?;
+    let concurrency = usize::from(terms.crew.setup_concurrency);
     let recruiter = Recruiter {
-        api: Arc::new(api),
+        api: Api::new(to.token_file()?).map_err(anyhow::Error::from)?,
+        public: target.http(&to.http)?,
+        admin: target.http(&to.admin_url)?,
         clock,
-        credit_s: args.crew.credit_s,
-        concurrency: usize::from(concurrency),
-        stop: Arc::clone(&stop),
+        credit_s: terms.crew.credit_s,
+        concurrency,
+        stop,
         accounts: Arc::default(),
     };
-    let outcome = assemble_and_beat(args, runtime, &recruiter, &phases);
+    let outcome = assemble_and_conduct(scenario, &target, terms, &recruiter);
     let cleared = match &outcome {
-        Ok(_) if args.crew.keep => Ok(()),
-        Ok(_) => clear_away(runtime, &recruiter).and_then(|()| remove_sessions_file(args)),
+        Ok(_) if terms.crew.keep || terms.crew.abandon => Ok(()),
+        Ok(_) => clear_away(&recruiter).and_then(|()| remove_sessions_file(terms.crew)),
         Err(_) => {
-            spare_the_named(args, &recruiter);
-            clear_away(runtime, &recruiter)
+            spare_the_named(terms.crew, &recruiter);
+            clear_away(&recruiter)
         }
     };
     let report = outcome?;
-    publish(&args.output, &report).context("cannot write the report")?;
+    publish(terms.output, &report).context("cannot write the report")?;
     cleared?;
     Ok(report)
 }
 
-fn assemble_and_beat(
-    args: &PlainArgs,
-    runtime: &Runtime,
+fn assemble_and_conduct(
+    scenario: &Scenario,
+    target: &Target,
+    terms: &Terms<'_>,
     recruiter: &Recruiter,
-    phases: &[Phase],
 ) -> Result<Report, Failure> {
-    let mut known = match &args.crew.sessions_file {
+    let mut known = match &terms.crew.sessions_file {
         Some(path) => session::load(path).map_err(anyhow::Error::from)?,
         None => Vec::new(),
     };
@@ -127,30 +183,34 @@ fn assemble_and_beat(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .extend(known.iter().map(|session| session.account.clone()));
-    let wanted = args.sessions as usize;
+    // Floods need an id to forge: at least one session is opened whatever is done with it.
+    let wanted = usize::try_from(scenario.sessions()).context("too many sessions")?.max(1);
     let spare = known.split_off(known.len().min(wanted));
-    let (mut crew, welcome) = assemble(args, runtime, recruiter, known, wanted, phases)?;
-    if let (Some(path), true) = (&args.crew.sessions_file, args.crew.keep) {
+    let (mut crew, welcome) = open(scenario, target, recruiter, known, wanted)?;
+    if let (Some(path), true) = (&terms.crew.sessions_file, terms.crew.keep) {
         crew.extend(spare);
         session::save(path, &crew).map_err(anyhow::Error::from)?;
         crew.truncate(wanted);
     }
-    Ok(beat(args, &crew, &welcome, recruiter, phases)?)
+    Ok(conduct_all(scenario, target, terms, recruiter, crew, &welcome)?)
 }
 
-fn assemble(
-    args: &PlainArgs,
-    runtime: &Runtime,
+fn open(
+    scenario: &Scenario,
+    target: &Target,
     recruiter: &Recruiter,
     mut known: Vec<OpenSession>,
     wanted: usize,
-    phases: &[Phase],
 ) -> Result<(Vec<OpenSession>, Welcome), Failure> {
     let first = if known.is_empty() { None } else { Some(known.swap_remove(0)) };
-    let (first, welcome) = runtime.block_on(recruiter.first(first)).context("opening the first session")?;
-    keeps_pace(&plan(args), phases, &welcome)?;
+    let (first, welcome) = recruiter.first(first).context("opening the first session")?;
+    for fleet in scenario.fleets.iter().filter(|fleet| fleet.kind == Kind::Beats) {
+        keeps_pace(fleet, &scenario.phases, &welcome)?;
+    }
     let missing = wanted - 1 - known.len();
-    let crew = runtime.block_on(recruiter.rest(first, &welcome, known, missing)).context("opening sessions")?;
+    let tokens = scenario.tokens() as usize;
+    let udp = target.udp(&welcome.heartbeat).ok();
+    let crew = recruiter.rest(first, &welcome, udp, known, missing, tokens).context("opening sessions")?;
     Ok((crew, welcome))
 }
 
@@ -163,8 +223,9 @@ fn keeps_pace(plan: &FleetPlan, phases: &[Phase], welcome: &Welcome) -> Result<(
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "{} sessions at {} beats a second beat every {apart_s:.0} s each, and the service lets them die after {} s: \
-         ask for a rate of at least {:.0}",
+        "{}: {} sessions at {} beats a second are silent for up to {apart_s:.0} s each, and the service lets them die \
+         after {} s: ask for a rate of at least {:.0}",
+        plan.name,
         plan.sessions,
         plan.rate.per_second(),
         timeout / 1000,
@@ -172,129 +233,73 @@ fn keeps_pace(plan: &FleetPlan, phases: &[Phase], welcome: &Welcome) -> Result<(
     )))
 }
 
-fn plan(args: &PlainArgs) -> FleetPlan {
-    let load = &args.load;
-    FleetPlan {
-        name: "beats".to_owned(),
-        kind: Kind::Beats,
-        transport: load.transport,
-        sessions: args.sessions,
-        rate: load.rate,
-        connections: load.connections,
-        threads: load.threads,
-        timeout: load.timeout,
-        blend: Blend {
-            forged_percent: load.forged_percent,
-            replayed_percent: load.replayed_percent,
-            only_forged: false,
-        },
-    }
-}
-
-fn beat(
-    args: &PlainArgs,
-    crew: &[OpenSession],
-    welcome: &Welcome,
+fn conduct_all(
+    scenario: &Scenario,
+    target: &Target,
+    terms: &Terms<'_>,
     recruiter: &Recruiter,
-    phases: &[Phase],
+    crew: Vec<OpenSession>,
+    welcome: &Welcome,
 ) -> anyhow::Result<Report> {
-    let load = &args.load;
     let conditions = Conditions {
         clock: recruiter.clock,
-        phases: phases.into(),
-        seed: load.seed,
+        phases: scenario.phases.clone().into(),
+        seed: scenario.seed,
         stop: Arc::clone(&recruiter.stop),
     };
-    let server_udp = udp_address(args, welcome);
-    let server = if load.transport == TransportKind::Udp {
-        *server_udp.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?
-    } else {
-        resolve(&args.target.http)?
-    };
-    let route = Route {
-        kind: load.transport,
-        server,
-        name: authority(&args.target.http).into(),
-        path: "/v1/webtransport".into(),
-        trust: None,
-        connections: usize::from(load.connections),
-        give_up: 2 * load.timeout,
-    };
-    let rules =
-        Rules { interval: Millis::new(welcome.heartbeat.interval_ms), credit_may_arrive: args.credit_may_arrive };
-    let fleet = Fleet::assemble(plan(args), &route, &conditions, |own| Beats::new(own, crew, rules, welcome.meter))?;
-    let gauges = Gauges::new(server_pid(args), args.output.compare_pid.map(Pid));
-    let drops = || {
-        let server = server_udp.as_ref().ok().filter(|address| process::is_local(address.ip()))?;
-        process::udp_drops(server.port())
-    };
+    let muster =
+        Muster { target, recruiter, welcome, conditions: &conditions, credit_may_arrive: terms.credit_may_arrive };
+    let (fleets, edge) = muster.fleets(scenario, crew)?;
+    let gauges = Gauges::new(server_pid(target, terms.output), terms.output.compare_pid.map(Pid));
+    let udp = target.udp(&welcome.heartbeat).ok().filter(|address| process::is_local(address.ip()));
+    let drops = || process::udp_drops(udp?.port());
     let before = drops();
-    let conducted = conduct(vec![fleet], &conditions, gauges)?;
+    let conducted = conduct(fleets, &conditions, gauges);
     let udp_drops = before.zip(drops()).map(|(before, after)| after.saturating_sub(before));
-    let criteria = Criteria { loss: Some(load.accept_loss), ..Criteria::default() };
-    let heading = Heading { name: "beats".to_owned(), seed: load.seed, phases: phases.to_vec(), criteria, udp_drops };
-    Ok(Report::new(&heading, conducted))
+    muster::dismiss(recruiter, edge);
+    let heading = Heading {
+        name: scenario.name.clone(),
+        about: scenario.about.clone(),
+        seed: scenario.seed,
+        phases: scenario.phases.clone(),
+        criteria: scenario.accept.clone(),
+        udp_drops,
+    };
+    Ok(Report::new(&heading, conducted?))
 }
 
 /// The service's process: the one that was named, or the one that listens where the service does.
-fn server_pid(args: &PlainArgs) -> Option<Pid> {
-    let found = || {
-        let addresses = args.target.http.socket_addrs(|| None).ok()?;
-        addresses.into_iter().filter(|address| process::is_local(address.ip())).find_map(process::listener)
-    };
-    args.output.pid.map(Pid).or_else(found)
+fn server_pid(target: &Target, output: &OutputArgs) -> Option<Pid> {
+    let found = || process::listener(target.public_address().ok().filter(|address| process::is_local(address.ip()))?);
+    output.pid.map(Pid).or_else(found)
 }
 
-fn resolve(url: &Url) -> anyhow::Result<SocketAddr> {
-    let cannot = || format!("{url} cannot be resolved");
-    url.socket_addrs(|| None).with_context(cannot)?.into_iter().next().with_context(cannot)
-}
-
-/// Host and port, as the `host` header has them.
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// Where datagrams go. A service that says "any address" means the one it was reached at.
-fn udp_address(args: &PlainArgs, welcome: &Welcome) -> anyhow::Result<SocketAddr> {
-    if let Some(address) = args.target.udp {
-        return Ok(address);
-    }
-    let named = welcome.heartbeat.udp.as_deref().context("the service names no UDP address: give --udp")?;
-    let named = named.strip_prefix("udp://").unwrap_or(named);
-    let cannot = || format!("the service names the UDP address {named}, which cannot be resolved: give --udp");
-    let mut address = named.to_socket_addrs().with_context(cannot)?.next().with_context(cannot)?;
-    if address.ip().is_unspecified() {
-        let reached = args.target.http.socket_addrs(|| None).with_context(cannot)?;
-        address.set_ip(reached.first().with_context(cannot)?.ip());
-    }
-    Ok(address)
-}
-
-fn clear_away(runtime: &Runtime, recruiter: &Recruiter) -> anyhow::Result<()> {
-    match runtime.block_on(recruiter.clear_away()) {
+fn clear_away(recruiter: &Recruiter) -> anyhow::Result<()> {
+    match recruiter.clear_away() {
         0 => Ok(()),
         failed => bail!("{failed} accounts could not be deleted"),
     }
 }
 
 /// A run that failed leaves alone what the sessions file names: it can be used again.
-fn spare_the_named(args: &PlainArgs, recruiter: &Recruiter) {
-    let Some(path) = &args.crew.sessions_file else { return };
+fn spare_the_named(crew: &CrewArgs, recruiter: &Recruiter) {
+    let Some(path) = &crew.sessions_file else { return };
     let named = session::load(path).unwrap_or_default();
     let named: HashSet<_> = named.into_iter().map(|session| session.account).collect();
     recruiter.accounts.lock().unwrap_or_else(PoisonError::into_inner).retain(|account| !named.contains(account));
 }
 
-fn remove_sessions_file(args: &PlainArgs) -> anyhow::Result<()> {
-    match &args.crew.sessions_file {
+fn remove_sessions_file(crew: &CrewArgs) -> anyhow::Result<()> {
+    match &crew.sessions_file {
         Some(path) if path.exists() => fs::remove_file(path).context("cannot remove the sessions file"),
         _ => Ok(()),
     }
 }
 
 fn publish(args: &OutputArgs, report: &Report) -> io::Result<()> {
+    if let Some(path) = &args.html {
+        fs::write(path, page(report).map_err(io::Error::from)?)?;
+    }
     let json = || serde_json::to_string_pretty(report).map(|text| text + "\n").map_err(io::Error::from);
     match &args.json {
         Some(path) if path == Path::new("-") => return io::stdout().write_all(json()?.as_bytes()),

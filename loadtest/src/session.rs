@@ -26,27 +26,29 @@ impl SessionIndex {
 }
 
 /// An account made for the run, and its open session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpenSession {
     /// The account's id, as the service wrote it.
-    pub account: String,
+    pub account: Box<str>,
     /// The account's key: activates and deactivates.
     pub account_key: AccountKey,
     /// The session.
     pub id: SessionId,
     /// What signs its frames.
     pub key: SessionKey,
+    /// Its token, where it is of use. Never shown.
+    pub token: Option<Box<str>>,
 }
 
 /// An account's key (`gtk_…`). Never shown.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct AccountKey(String);
+pub struct AccountKey(Box<str>);
 
 impl AccountKey {
     /// Wraps a key as the service gave it.
-    pub const fn new(text: String) -> Self {
-        Self(text)
+    pub fn new(text: String) -> Self {
+        Self(text.into())
     }
 
     /// The key's text, for the `Authorization` header. Dangerous: never log it.
@@ -84,7 +86,7 @@ pub const MAX_SESSIONS: u32 = 2_000_000;
 /// One line of the file.
 #[derive(Serialize, Deserialize)]
 struct Line {
-    account: String,
+    account: Box<str>,
     account_key: AccountKey,
     session_id: String,
     heartbeat_key: String,
@@ -154,6 +156,7 @@ fn parse(line: &str) -> Option<OpenSession> {
         account_key: line.account_key,
         id: parse_session(&line.session_id)?,
         key: parse_key(&line.heartbeat_key)?,
+        token: None,
     })
 }
 
@@ -163,10 +166,11 @@ mod tests {
 
     fn session(n: u8) -> OpenSession {
         OpenSession {
-            account: format!("account-{n}"),
+            account: format!("account-{n}").into(),
             account_key: AccountKey::new(format!("gtk_{n}")),
             id: SessionId::from_bytes([n; 16]),
             key: SessionKey::from_bytes([n; 32]),
+            token: None,
         }
     }
 

@@ -18,7 +18,8 @@ pub trait Work {
     fn kind(&self) -> Kind;
 
     /// The message for a turn. `again`: what was asked before, and is to be sent once more as it was.
-    fn compose(&mut self, turn: &Turn, again: Option<&Self::Asked>) -> (Self::Asked, Message);
+    /// `None`: there is nothing to be said now, and the turn counts as not sent.
+    fn compose(&mut self, turn: &Turn, again: Option<&Self::Asked>) -> Option<(Self::Asked, Message)>;
 
     /// Judges the answer to a message, and learns from it if it is good.
     ///

@@ -62,10 +62,11 @@ fn beats_a_second_that_one_thread_makes_and_verifies_without_sockets() {
             SessionKey::from_bytes(bytes)
         };
         let session = |n: u32| OpenSession {
-            account: String::new(),
+            account: String::new().into(),
             account_key: AccountKey::new(String::new()),
             id: SessionId::from_bytes(u128::from(n).to_le_bytes()),
             key: key(n),
+            token: None,
         };
         let crew: Vec<_> = (0..sessions).map(session).collect();
         let clock = Clock::start();

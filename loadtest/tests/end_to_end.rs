@@ -20,7 +20,8 @@ fn load(service: &Service, more: &str) -> Result<Report, Failure> {
     let http = format!("http://{}", service.http);
     let token = service.token_file.to_str().unwrap().to_owned();
     let args = ["loadtest", "--http", &http, "--admin-url", &http, "--admin-token-file", &token];
-    run(&Args::parse_from(args.into_iter().chain(more.split_ascii_whitespace())))
+    let report = run(&Args::parse_from(args.into_iter().chain(more.split_ascii_whitespace())))?;
+    Ok(report.unwrap())
 }
 
 fn beats(report: &Report) -> &Operation {

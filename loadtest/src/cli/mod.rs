@@ -9,10 +9,20 @@ use std::{
 };
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use reqwest::Url;
+use url::Url;
 
-use crate::{profile::Rate, session::MAX_SESSIONS, transport::TransportKind};
+use crate::{
+    criteria::Criteria,
+    fleet::FleetPlan,
+    lane::Blend,
+    profile::{Phase, Rate},
+    record::Kind,
+    scenario::{Bounds, Scenario},
+    session::MAX_SESSIONS,
+    transport::TransportKind,
+};
 
+pub(crate) use values::duration;
 use values::{base_url, rate, run_time, share, timeout};
 
 /// Opens sessions on a running gastank, beats at a set rate, verifies every answer and says how it went.
@@ -33,6 +43,10 @@ pub struct Args {
 /// What else there is to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Runs a scenario: one that comes with the program, or a TOML file.
+    Run(RunArgs),
+    /// Lists the scenarios that come with the program.
+    List,
     /// Beats at a bare server that knows no sessions: measures the floor that the service is held against.
     ///
     /// Sends well-formed frames of sessions numbered from 0 (the id is the number, little-endian), signed with the key of
@@ -86,6 +100,27 @@ pub struct TargetArgs {
     /// Where to send datagrams; by default where the activation's answer says.
     #[arg(long, value_name = "ADDR")]
     pub udp: Option<SocketAddr>,
+
+    /// Where QUIC connections go (QUIC datagrams, WebTransport, HTTP/3); by default where the activation's answer says.
+    #[arg(long, value_name = "ADDR")]
+    pub quic: Option<SocketAddr>,
+
+    /// Trusts whom these certificates vouch for, in place of whom this machine trusts and of what the activation says.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca: Option<PathBuf>,
+
+    /// Looks at no certificate. Whoever sits in between can read account keys.
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// How many operations a second a run may ask for at any time, so that a mistyped figure does no harm: 500000 on this
+    /// machine, 1000 elsewhere.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub max_rate: Option<Rate>,
+
+    /// How long a run may take: 1h on this machine, 10m elsewhere.
+    #[arg(long, value_name = "TIME", value_parser = run_time)]
+    pub max_time: Option<Duration>,
 }
 
 /// How sessions are opened, and what becomes of them.
@@ -96,7 +131,7 @@ pub struct CrewArgs {
     pub credit_s: u32,
 
     /// How many calls to open or clear away sessions are under way at a time.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub setup_concurrency: u16,
 
     /// Takes sessions from this file, opens what is missing, and writes with --keep all of them back (mode 0600).
@@ -106,6 +141,39 @@ pub struct CrewArgs {
     /// Leaves accounts and sessions as they are when the run is over; otherwise they are deleted.
     #[arg(long)]
     pub keep: bool,
+
+    /// Leaves accounts and sessions behind and forgets them: for a service that is thrown away after the run.
+    #[arg(long, conflicts_with_all = ["keep", "sessions_file"])]
+    pub abandon: bool,
+}
+
+/// A scenario to be run.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct RunArgs {
+    /// Its name (`loadtest list`), or a file.
+    #[arg(value_name = "NAME|FILE")]
+    pub scenario: String,
+
+    /// Changes a figure of it: fleet.NAME.rate=100, phase.NAME.for=30s, accept.p99_ms=5; a part goes by its name, its kind or
+    /// its number from 0.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+
+    /// What everything is drawn from, in place of what the scenario says.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+
+    /// The service.
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// How sessions are opened.
+    #[command(flatten)]
+    pub crew: CrewArgs,
+
+    /// What becomes of the figures.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// The load.
@@ -166,6 +234,10 @@ pub struct OutputArgs {
     /// Writes the report as JSON to this file (`-`: to standard output, in place of the table).
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+
+    /// Writes the report as a page with plots to this file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// A bare server.
@@ -211,6 +283,10 @@ Examples:
   Ten forged frames beside every hundred beats, and one beat in a thousand may get lost:
     loadtest --admin-token-file data/admin.token --forged-percent 10 --accept-loss 0.001
 
+  A scenario, for longer than it says, with a page of plots:
+    loadtest list
+    loadtest run soak --admin-token-file data/admin.token --set phase.soak.for=30m --html soak.html
+
   What a bare echo server takes for the same frames:
     loadtest floor --transport udp --addr 127.0.0.1:9000 --sessions 100000 --rate 50000 --duration 10s --json -
 
@@ -227,7 +303,48 @@ pub enum ArgsError {
     Keep,
 }
 
+impl PlainArgs {
+    /// The scenario that these arguments make.
+    pub fn scenario(&self) -> Scenario {
+        let load = &self.load;
+        let fleet = FleetPlan {
+            name: "beats".to_owned(),
+            kind: Kind::Beats,
+            transport: load.transport,
+            sessions: self.sessions,
+            rate: load.rate,
+            connections: load.connections,
+            threads: load.threads,
+            timeout: load.timeout,
+            blend: Blend {
+                forged_percent: load.forged_percent,
+                replayed_percent: load.replayed_percent,
+                only_forged: false,
+            },
+        };
+        Scenario {
+            name: "beats".to_owned(),
+            about: "What the command line asked for.".to_owned(),
+            phases: vec![Phase::steady(load.duration)],
+            fleets: vec![fleet],
+            accept: Criteria { loss: Some(load.accept_loss), ..Criteria::default() },
+            seed: load.seed,
+        }
+    }
+}
+
+/// What a run may ask for on this machine, unless it is told otherwise.
+const NEAR: Bounds = Bounds { rate: 500_000.0, time: Duration::from_hours(1) };
+/// What a run may ask for elsewhere, unless it is told otherwise.
+const FAR: Bounds = Bounds { rate: 1000.0, time: Duration::from_mins(10) };
+
 impl TargetArgs {
+    /// What a run may ask for.
+    pub fn bounds(&self, is_local: bool) -> Bounds {
+        let usual = if is_local { NEAR } else { FAR };
+        Bounds { rate: self.max_rate.map_or(usual.rate, Rate::per_second), time: self.max_time.unwrap_or(usual.time) }
+    }
+
     /// The file that holds the admin token.
     ///
     /// # Errors

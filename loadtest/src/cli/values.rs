@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
+use url::Url;
 
 use crate::profile::Rate;
 
@@ -38,7 +38,7 @@ fn within(text: &str, least: Duration, most: Duration, bounds: &str) -> Result<D
 }
 
 /// A number and a unit, like `30s`.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
     let unit_ms = match &text[digits..] {

@@ -1,5 +1,6 @@
 //! How a run went: for programs as JSON, for people as a table and as a page.
 
+mod page;
 mod text;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -18,6 +19,8 @@ use crate::{
     series::Series,
 };
 
+pub use page::page;
+
 /// How a run went. Names are stable; a change that takes one away or gives it another meaning raises `format`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -25,6 +28,8 @@ pub struct Report {
     pub format: u32,
     /// The scenario's name.
     pub name: String,
+    /// What it is for.
+    pub about: String,
     /// Whether every criterion is met.
     pub passed: bool,
     /// Whether it was stopped before the plan was carried out.
@@ -41,6 +46,10 @@ pub struct Report {
     pub operations: Vec<Operation>,
     /// All operations together.
     pub total: Total,
+    /// The first of the operations, without its series.
+    pub beats: Option<Operation>,
+    /// Its latencies.
+    pub latency_us: Quantiles,
     /// The service's process, if it could be measured.
     pub server: Option<ProcessReport>,
     /// The other process that was to be measured.
@@ -195,6 +204,8 @@ pub struct Links {
 pub struct Heading {
     /// The scenario's name.
     pub name: String,
+    /// What it is for.
+    pub about: String,
     /// What everything was drawn from.
     pub seed: u64,
     /// The phases.
@@ -215,6 +226,7 @@ impl Report {
         let elapsed = last_sent.max(planned);
         let operations: Vec<_> = fleets.iter().flat_map(|(plan, outcome)| operations(plan, outcome, elapsed)).collect();
         let total = Total::of(&operations, elapsed);
+        let beats = operations.first().map(|first| Operation { series: Vec::new(), ..first.clone() });
         let criteria = heading.criteria.judge(&operations, &total);
         let links = fleets.iter().map(|(plan, outcome)| (plan.name.clone(), Links::of(outcome))).collect();
         let Gauges { server, compare, generator } = gauges;
@@ -222,12 +234,15 @@ impl Report {
         let mut report = Self {
             format: 2,
             name: heading.name.clone(),
+            about: heading.about.clone(),
             passed: false,
             stopped,
             criteria,
             elapsed_s: elapsed.as_secs_f64(),
             seed: heading.seed,
             phases: phases(&heading.phases),
+            latency_us: beats.as_ref().map(|beats| beats.latency_us).unwrap_or_default(),
+            beats,
             operations,
             total,
             server: used(server),

@@ -35,7 +35,7 @@ impl Work for Beats {
         Kind::Beats
     }
 
-    fn compose(&mut self, turn: &Turn, again: Option<&Asked>) -> (Asked, Message) {
+    fn compose(&mut self, turn: &Turn, again: Option<&Asked>) -> Option<(Asked, Message)> {
         let (session, track) = &self.sessions[turn.place];
         let known = track.known();
         let asked = match again {
@@ -53,7 +53,7 @@ impl Work for Beats {
         if let Flavour::Forged(bit) = turn.flavour {
             frame[BODY_LEN + usize::from(bit / 8)] ^= 1 << (bit % 8);
         }
-        (asked, Message::Frame(frame))
+        Some((asked, Message::Frame(frame)))
     }
 
     fn judge(&mut self, question: &Question<Asked>, answer: &Answer) -> Result<(), Miss> {

@@ -39,7 +39,7 @@ impl Work for Echo {
         self.kind
     }
 
-    fn compose(&mut self, turn: &Turn, _again: Option<&()>) -> ((), Message) {
+    fn compose(&mut self, turn: &Turn, _again: Option<&()>) -> Option<((), Message)> {
         let heartbeat = Heartbeat {
             kind: HeartbeatKind::Beat,
             state: StateBits::default(),
@@ -51,7 +51,7 @@ impl Work for Echo {
         if let Flavour::Forged(bit) = turn.flavour {
             frame[BODY_LEN + usize::from(bit / 8)] ^= 1 << (bit % 8);
         }
-        ((), Message::Frame(frame))
+        Some(((), Message::Frame(frame)))
     }
 
     fn judge(&mut self, _question: &Question<()>, answer: &Answer) -> Result<(), Miss> {
