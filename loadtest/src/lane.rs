@@ -76,6 +76,8 @@ pub struct Outcome {
 const BURST: usize = 64;
 /// How long a lane sleeps at most before it looks whether it is to stop.
 const NAP: Duration = Duration::from_millis(50);
+/// How long an answer that nobody may give is listened for.
+const LINGER: Duration = Duration::from_millis(200);
 /// How close together turns must be before several are taken in one go, for the time that waking up costs.
 const CROWDED: Duration = Duration::from_micros(50);
 /// For how long turns are gathered then.
@@ -117,7 +119,8 @@ impl<W: Work, T: Transport> Lane<W, T> {
             self.brave_storms(now);
             self.send_due(now);
             let next = self.schedule.peek().map(|due| self.terms.start + due.at);
-            if next.is_none() && (self.window.waiting() == 0 || now > give_up + self.terms.timeout) {
+            let quiet = self.window.waiting() == 0 && now >= self.forged.last_sent + self.linger();
+            if next.is_none() && (quiet || now > give_up + self.terms.timeout) {
                 break;
             }
             self.transport.receive(self.nap(now, next), &mut answers)?;
@@ -135,6 +138,11 @@ impl<W: Work, T: Transport> Lane<W, T> {
         }
         records.retain(|(kind, record)| *kind == wanted || record.sent + record.unsent > 0);
         Ok(Outcome { records, tally: self.transport.tally() })
+    }
+
+    /// For how long to listen after the last forged frame, which is not to be answered.
+    fn linger(&self) -> Duration {
+        if self.forged.sent > 0 { LINGER.min(self.terms.timeout) } else { Duration::ZERO }
     }
 
     /// How long to wait for answers before the next turn.
@@ -199,8 +207,9 @@ impl<W: Work, T: Transport> Lane<W, T> {
 
     /// Sends once more what was sent a while ago, if that has been answered.
     fn replay(&mut self, due: &Due) {
-        let back = 1 + u32::try_from((due.draw >> 40) % 256).expect("it is small");
-        let seq = self.window.next_seq().wrapping_sub(1 + back);
+        let next = self.window.next_seq();
+        let back = u32::try_from(due.draw >> 40).expect("24 bits are left") % next.clamp(1, 256);
+        let seq = next.wrapping_sub(1 + back);
         let Find::Answered(before) = self.window.find(seq) else { return };
         if before.flavour != Flavour::Plain {
             return;

@@ -79,7 +79,7 @@ impl Protocol for Http2 {
             let body = Limited::new(body, MAX_BODY).collect().await.map_err(anyhow::Error::from_boxed)?;
             Ok(reply(&Response::from_parts(head, ()), body.to_bytes().to_vec()))
         };
-        tokio::spawn(answer(Arc::clone(inbox), seq, self.give_up, exchange));
+        inbox.spawn(answer(Arc::clone(inbox), seq, self.give_up, exchange));
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl Protocol for Http3 {
             }
             Ok(reply(&response, body))
         };
-        tokio::spawn(answer(Arc::clone(inbox), seq, self.give_up, exchange));
+        inbox.spawn(answer(Arc::clone(inbox), seq, self.give_up, exchange));
         Ok(())
     }
 

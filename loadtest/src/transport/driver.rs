@@ -13,7 +13,7 @@ use rustix::time::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     sync::Notify,
 };
 
@@ -33,6 +33,7 @@ pub(super) struct Inbox {
     clock: Clock,
     answers: Mutex<Vec<Answer>>,
     news: Notify,
+    runtime: Handle,
 }
 
 /// How many answers may wait for the lane. It takes all in each turn; what is beyond is a server gone wild.
@@ -46,7 +47,12 @@ impl Driver {
             let _inside = runtime.enter();
             watch(timer)?
         };
-        let inbox = Arc::new(Inbox { clock, answers: Mutex::default(), news: Notify::new() });
+        let inbox = Arc::new(Inbox {
+            clock,
+            answers: Mutex::default(),
+            news: Notify::new(),
+            runtime: runtime.handle().clone(),
+        });
         Ok(Self { runtime, alarm, inbox })
     }
 
@@ -91,6 +97,11 @@ impl Inbox {
         }
         drop(answers);
         self.news.notify_one();
+    }
+
+    /// Starts a task: it runs in the next turn.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
     }
 
     /// The time, on the program's clock.

@@ -16,7 +16,6 @@ use super::Route;
 /// Where to open sessions.
 pub(super) struct Target {
     url: String,
-    origin: String,
 }
 
 /// An open session.
@@ -32,15 +31,15 @@ pub(super) struct Session {
 impl Target {
     pub(super) fn new(route: &Route) -> Self {
         let (name, path) = (&route.name, &route.path);
-        Self { url: format!("https://{name}{path}"), origin: format!("https://{name}") }
+        Self { url: format!("https://{name}{path}") }
     }
 
     pub(super) async fn open(&self, connection: &quinn::Connection) -> anyhow::Result<Session> {
         let (driving, mut requests) = connect(connection).await?;
+        // No origin: that is for pages to have.
         let request = Request::builder()
             .method(Method::CONNECT)
             .uri(&self.url)
-            .header("origin", &self.origin)
             .header("sec-webtransport-http3-draft02", "1")
             .extension(Protocol::WEB_TRANSPORT)
             .body(())?;
