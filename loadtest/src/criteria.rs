@@ -133,6 +133,7 @@ impl Criteria {
 fn loss(operations: &[Operation], limit: f64) -> Criterion {
     let nobody_answers = |operation: &&Operation| operation.kind != Kind::Forged;
     let worst = operations.iter().filter(nobody_answers).max_by(|a, b| a.loss.total_cmp(&b.loss));
+    let counted: u64 = operations.iter().filter(nobody_answers).map(|operation| operation.sent).sum();
     let sent: u64 = operations.iter().map(|operation| operation.sent).sum();
     let percent = 100.0 * limit;
     Criterion {
@@ -141,6 +142,7 @@ fn loss(operations: &[Operation], limit: f64) -> Criterion {
         value: worst.map(|worst| worst.loss),
         limit,
         detail: match worst {
+            Some(worst) if worst.lost == 0 => format!("none of {counted} lost, {percent:.4} % accepted"),
             Some(worst) => format!(
                 "{} of {} {} lost, {percent:.4} % accepted",
                 worst.lost,

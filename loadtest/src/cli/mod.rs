@@ -44,7 +44,7 @@ pub struct Args {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Runs a scenario: one that comes with the program, or a TOML file.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Lists the scenarios that come with the program.
     List,
     /// Beats at a bare server that knows no sessions: measures the floor that the service is held against.

@@ -47,6 +47,8 @@ pub(super) enum Progress {
     Nothing,
     /// It has just been opened.
     Open,
+    /// The server has closed it while nothing was asked.
+    Closed,
     /// The answer has come. After the `last` one the server closes.
     Answer { seq: u32, reply: HttpReply, last: bool },
 }
@@ -147,6 +149,7 @@ impl Connection {
                 Ok(Progress::Answer { seq, reply, last: last || over })
             }
             (Some(_), _) => Err(io::ErrorKind::InvalidData.into()),
+            (None, State::Idle) if over => Ok(Progress::Closed),
             (None, _) if over => Err(io::ErrorKind::UnexpectedEof.into()),
             (None, _) => Ok(Progress::Nothing),
         }

@@ -31,7 +31,8 @@ pub struct Http1Transport {
     give_up: Duration,
     poller: Poller,
     connections: Vec<Connection>,
-    idle: Vec<usize>,
+    /// The one that has been idle for longest is the next to be used, so that none is idle for long.
+    idle: VecDeque<usize>,
     queue: VecDeque<Waiting>,
     /// Answers to exchanges that failed while something else was done.
     failed: Vec<Answer>,
@@ -78,7 +79,7 @@ impl Http1Transport {
             give_up: route.give_up,
             poller: Poller::new()?,
             connections: (0..route.connections.max(1)).map(|_| Connection::new()).collect(),
-            idle: Vec::new(),
+            idle: VecDeque::new(),
             queue: VecDeque::new(),
             failed: Vec::new(),
             next_sweep: Duration::ZERO,
@@ -126,13 +127,13 @@ impl Http1Transport {
     /// Hands waiting messages to idle connections.
     fn dispatch(&mut self) {
         while !self.queue.is_empty()
-            && let Some(number) = self.idle.pop()
+            && let Some(number) = self.idle.pop_front()
         {
             let now = self.clock.now();
             let waiting = self.queue.pop_front().expect("it is not empty");
             if now > waiting.since + self.give_up {
                 self.failed.push(Answer { at: now, seq: Some(waiting.seq), reply: Reply::Failed });
-                self.idle.push(number);
+                self.idle.push_front(number);
                 continue;
             }
             let connection = &mut self.connections[number];
@@ -165,14 +166,18 @@ impl Http1Transport {
         let now = self.clock.now();
         match progress {
             Ok(Progress::Nothing) => {}
-            Ok(Progress::Open) => self.idle.push(number),
+            Ok(Progress::Open) => self.idle.push_back(number),
+            Ok(Progress::Closed) => {
+                self.close(number, now, None);
+                self.open(number);
+            }
             Ok(Progress::Answer { seq, reply, last }) => {
                 answers.push(Answer { at: now, seq: Some(seq), reply: reply.sorted() });
                 if last {
                     self.close(number, now, None);
                     self.open(number);
                 } else {
-                    self.idle.push(number);
+                    self.idle.push_back(number);
                 }
             }
             Err(_) => self.fail(number, now),
