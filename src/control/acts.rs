@@ -3,16 +3,21 @@
 //! Every act goes the same way: read the account, decide by a pure rule, commit on the condition that nobody was faster,
 //! and only then tell the engine. A lost race is decided anew. What a caller is told has been durable before.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+mod others;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::{
     clock::Clock,
     engine::{
-        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Grave, Moment, NewEntry, Policy, Refusal, Session,
-        Source, TokenHash, Tokens, UnixMs,
+        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Moment, NewEntry, Policy, Refusal, Session, Source,
+        TokenHash, Tokens, UnixMs,
     },
     entropy::{Entropy, draw},
     store::{Actor, AuditAct, AuditKey, Commit, Identity, Owned, Store, StoreError},
@@ -24,12 +29,16 @@ use super::{
     audit::{self, Deed},
     commits::Commits,
     keys::KeyError,
+    peers::Peers,
     status::{StatusKeeper, Ticket},
     tokens::{Issuer, TokenRequest, session_of},
 };
 
 /// How often an act is decided anew before its caller is told to come back.
 const ATTEMPTS: usize = 8;
+
+/// How often it is asked whether other nodes have told what they heard of a session that has lapsed, and how many times.
+const ASK_AGAIN: (Duration, usize) = (Duration::from_millis(100), 40);
 
 /// The name of the credit that an account begins with.
 const CREATION: &str = "gastank:creation";
@@ -58,6 +67,9 @@ pub enum ActError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another node has not told yet what it has heard of the account's session.
+    #[error("the other nodes have not told yet what they have heard of a session")]
+    Untold,
     /// Others were faster every time.
     #[error("too many acts on this account at the same time")]
     Contended,
@@ -133,6 +145,8 @@ pub struct Acts {
     actor: Actor,
     /// Rows of the audit log so far.
     written: Arc<AtomicU32>,
+    /// `None` on a node that is alone.
+    peers: Option<Arc<dyn Peers>>,
 }
 
 /// What a rule came to.
@@ -172,7 +186,14 @@ impl Acts {
             commits,
             actor: Actor::system(),
             written: Arc::default(),
+            peers: None,
         }
+    }
+
+    /// Does acts as one node of many.
+    #[must_use]
+    pub fn among(self, peers: Arc<dyn Peers>) -> Self {
+        Self { peers: Some(peers), ..self }
     }
 
     /// The same, for somebody else: what is done by it is written down as theirs.
@@ -324,24 +345,6 @@ impl Acts {
             Ok(_) | Err(ActError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Finds out about a session that this node does not know: how it ended, or that it is open after all, which an act of
-    /// unknown outcome may have left behind. Answers whether there is such a session.
-    ///
-    /// # Errors
-    ///
-    /// [`ActError::Store`].
-    pub async fn look_up(&self, session: &SessionId) -> Result<bool, ActError> {
-        let Some(record) = self.store.session(session).await? else { return Ok(false) };
-        match record.end {
-            Some(end) => self.engine.bury(*session, Grave { reason: end.reason, remaining_s: 0 }),
-            None => {
-                let _turn = self.commits.turn(&record.account).await;
-                self.commits.read(&record.account).await?;
-            }
-        }
-        Ok(true)
     }
 
     /// Writes down the end of an account's session, if it is over.
@@ -498,7 +501,8 @@ impl Acts {
         if owned.account.deleted {
             return Err(ActError::NotFound("account"));
         }
-        let moment = self.moment(&owned.account);
+        self.catch_up(&owned.account, &[]).await?;
+        let moment = self.moment(&owned.account).await?.ok_or(ActError::Untold)?;
         let remaining = owned.account.remaining(&moment, self.engine.policy().timeout);
         Ok(View { owned, moment, remaining })
     }
@@ -506,33 +510,49 @@ impl Acts {
     async fn act<T>(
         &self,
         id: &AccountId,
+        decide: impl FnMut(&Account, &Moment) -> Result<Decision<T>, ActError>,
+    ) -> Result<Outcome<T>, ActError> {
+        self.decide(id, true, decide).await
+    }
+
+    /// Does an act. If `patient`, waits for other nodes to tell what they have heard of a session that has lapsed.
+    async fn decide<T>(
+        &self,
+        id: &AccountId,
+        patient: bool,
         mut decide: impl FnMut(&Account, &Moment) -> Result<Decision<T>, ActError>,
     ) -> Result<Outcome<T>, ActError> {
         let mut turn = self.commits.turn(id).await;
-        for _ in 0..ATTEMPTS {
+        let (mut before, mut asked, mut decided) = (None, 0, 0);
+        while decided < ATTEMPTS {
             let account = self.commits.read(id).await?.ok_or(ActError::NotFound("account"))?;
-            let moment = self.moment(&account);
+            self.catch_up(&account, before.as_slice()).await?;
+            let Some(moment) = self.moment(&account).await? else {
+                if !patient || asked == ASK_AGAIN.1 {
+                    return Err(ActError::Untold);
+                }
+                asked += 1;
+                drop(turn);
+                tokio::time::sleep(ASK_AGAIN.0).await;
+                turn = self.commits.turn(id).await;
+                continue;
+            };
+            decided += 1;
             let (act, answer) = match decide(&account, &moment)? {
                 Decision::Nothing(answer) => return Ok(Outcome { answer, account, moment, repeated: None }),
                 Decision::Write(act, answer) => (act, answer),
             };
             let committed;
             let row = audit::record(&account, &act, &self.actor, self.audit_key());
-            (turn, committed) = self.commits.commit(turn, &account, act, row, moment).await;
+            (turn, committed) = self.commits.commit(turn, &account, act, row, moment, self.peers.clone()).await;
             match committed? {
                 Commit::Done(account) => return Ok(Outcome { answer, account, moment, repeated: None }),
                 Commit::Repeated(entry) => return Ok(Outcome { answer, account, moment, repeated: Some(entry) }),
-                Commit::Conflict => {}
+                Commit::Conflict => before = account.open().map(|session| session.id),
             }
         }
         drop(turn);
         Err(ActError::Contended)
-    }
-
-    fn moment(&self, account: &Account) -> Moment {
-        let now = self.clock.now();
-        let sighting = account.open().and_then(|session| self.engine.sighting(&session.id, now));
-        Moment { now, wall: self.clock.wall(), sighting }
     }
 
     fn token(

@@ -7,12 +7,7 @@
 //! that fails too, by every act that follows on the account and by a task in the background. Until it has been read, the
 //! account is in *doubt*: beats and verdicts go on by what the engine knew.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Gate, OwnedMutexGuard};
@@ -23,6 +18,8 @@ use crate::{
     store::{AuditRecord, Commit, Store, StoreError},
     wire::SessionId,
 };
+
+use super::peers::Peers;
 
 /// Acts on one account wait for each other here rather than fail each other in the store.
 const STRIPES: usize = 1024;
@@ -45,7 +42,6 @@ pub(super) struct Commits {
     clock: Arc<dyn Clock>,
     witness: Arc<dyn Witness>,
     turns: Vec<Arc<Gate<()>>>,
-    stripe: RandomState,
     /// At most one for each account: an act that follows resolves it first.
     doubts: Mutex<HashMap<AccountId, Doubt>>,
 }
@@ -68,13 +64,14 @@ impl Commits {
         witness: Arc<dyn Witness>,
     ) -> Self {
         let turns = std::iter::repeat_with(Arc::default).take(STRIPES).collect();
-        Self { engine, store, clock, witness, turns, stripe: RandomState::new(), doubts: Mutex::default() }
+        Self { engine, store, clock, witness, turns, doubts: Mutex::default() }
     }
 
     /// Waits for the right to act on an account.
     pub(super) async fn turn(&self, account: &AccountId) -> Turn {
-        let stripe = usize::try_from(self.stripe.hash_one(account) % STRIPES as u64).expect("it is below STRIPES");
-        Arc::clone(&self.turns[stripe]).lock_owned().await
+        // Ids are drawn by the service: their bytes are as good as a hash.
+        let [a, b, ..] = *account.as_bytes();
+        Arc::clone(&self.turns[usize::from(u16::from_le_bytes([a, b])) % STRIPES]).lock_owned().await
     }
 
     /// The account as the store holds it; the engine is in line with it afterwards. To be called in the account's turn.
@@ -88,7 +85,8 @@ impl Commits {
         Ok(account)
     }
 
-    /// Commits an act that was decided on `before` in the account's `turn`, even if the caller goes away.
+    /// Commits an act that was decided on `before` in the account's `turn`, even if the caller goes away. The other nodes
+    /// are told first.
     pub(super) async fn commit(
         self: &Arc<Self>,
         turn: Turn,
@@ -96,9 +94,16 @@ impl Commits {
         act: Act,
         audit: AuditRecord,
         moment: Moment,
+        peers: Option<Arc<dyn Peers>>,
     ) -> (Turn, Result<Commit, StoreError>) {
-        let (this, open) = (Arc::clone(self), before.open().map(|session| session.id));
+        let (this, before) = (Arc::clone(self), before.clone());
         let task = tokio::spawn(async move {
+            if let Some(peers) = peers
+                && let Err(error) = peers.announce(&before).await
+            {
+                return (turn, Err(error));
+            }
+            let open = before.open().map(|session| session.id);
             let committed = match this.store.commit(&act, Some(&audit)).await {
                 Ok(Commit::Done(account)) => {
                     this.tell(&account, &act, &moment);

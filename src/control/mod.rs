@@ -7,6 +7,7 @@ pub mod hooks;
 pub mod http;
 pub mod keyring;
 pub mod keys;
+pub mod peers;
 pub mod seal;
 pub mod secrets;
 pub mod status;

@@ -6,7 +6,10 @@
 //! The life of a list: it is *current* while tokens are given indices in it; then *closed*, for as long as one of its
 //! tokens may not have expired; then forgotten. Its id is random and never comes back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Mutex as Gate;
@@ -33,12 +36,14 @@ pub struct StatusPolicy {
     pub block: u32,
     /// The longest a token lives.
     pub max_ttl: Millis,
+    /// Whether other nodes fill lists too. Each then fills those that it has leased itself, and closes no other.
+    pub shared: bool,
 }
 
 impl StatusPolicy {
     /// Lists of the usual size, for tokens that live at most `max_ttl`.
     pub const fn new(max_ttl: Millis) -> Self {
-        Self { size: ListSize::DEFAULT, block: 1024, max_ttl }
+        Self { size: ListSize::DEFAULT, block: 1024, max_ttl, shared: false }
     }
 }
 
@@ -50,6 +55,8 @@ pub struct StatusKeeper {
     entropy: Arc<dyn Entropy>,
     policy: StatusPolicy,
     current: Mutex<Arc<StatusList>>,
+    /// The lists that this node has filled.
+    leased: Mutex<BTreeSet<ListId>>,
     /// Of closed lists, when they are forgotten.
     retiring: Mutex<BTreeMap<ListId, UnixMs>>,
     /// One at a time changes what is granted.
@@ -102,7 +109,7 @@ impl StatusKeeper {
             if let Some(at) = lease.retires_at {
                 list.close();
                 retiring.insert(lease.id, at);
-            } else if current.as_ref().is_none_or(|best| room(best) < room(&list)) {
+            } else if !policy.shared && current.as_ref().is_none_or(|best| room(best) < room(&list)) {
                 current = Some(list);
             }
         }
@@ -122,8 +129,25 @@ impl StatusKeeper {
                 list
             }
         };
+        let leased = Mutex::new(BTreeSet::from([current.id()]));
         let (current, retiring) = (Mutex::new(current), Mutex::new(retiring));
-        Ok(Self { engine, store, clock, entropy, policy, current, retiring, gate: Gate::default() })
+        Ok(Self { engine, store, clock, entropy, policy, current, leased, retiring, gate: Gate::default() })
+    }
+
+    /// Lets in the lists that other nodes have leased since. All that is not known of them is INVALID.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn learn(&self) -> Result<(), StoreError> {
+        for lease in self.store.status_lists().await? {
+            if self.engine.lists().find(&lease.id).is_none() {
+                let list = Arc::new(StatusList::new(lease.id, lease.size, &lease.seed, lease.granted));
+                self.engine.lists().insert(list);
+                self.retiring.lock().extend(lease.retires_at.map(|at| (lease.id, at)));
+            }
+        }
+        Ok(())
     }
 
     /// An index that no token has had, in an order that nobody can foresee.
@@ -165,9 +189,11 @@ impl StatusKeeper {
                     self.store.remove_status_list(&list.id()).await?;
                     self.engine.lists().remove(&list.id());
                     self.retiring.lock().remove(&list.id());
+                    self.leased.lock().remove(&list.id());
                 }
                 Some(_) => {}
                 None if list.id() == self.current.lock().id() => {}
+                None if self.policy.shared && !self.leased.lock().contains(&list.id()) => {}
                 None => {
                     list.close();
                     let at = now.plus(self.policy.max_ttl).plus(SLACK);
@@ -215,6 +241,7 @@ impl StatusKeeper {
         let new = lease(&*self.store, &*self.entropy, &self.policy, self.clock.wall()).await?;
         self.engine.lists().insert(Arc::clone(&new));
         tracing::info!(list = %new.id(), "a new status list is filled");
+        self.leased.lock().insert(new.id());
         *self.current.lock() = new;
         Ok(())
     }
@@ -252,8 +279,6 @@ async fn lease(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::{
         clock::FakeClock,
@@ -283,7 +308,7 @@ mod tests {
         async fn start(store: Arc<SqliteStore>, clock: Arc<FakeClock>, entropy: Arc<SeededEntropy>) -> Self {
             let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([9; 32]));
             let engine = Arc::new(Engine::new(Policy::default(), secrets, 16));
-            let policy = StatusPolicy { size: ListSize::new(64).unwrap(), block: 8, max_ttl: DAY };
+            let policy = StatusPolicy { size: ListSize::new(64).unwrap(), block: 8, ..StatusPolicy::new(DAY) };
             let keeper = StatusKeeper::open(engine.clone(), store.clone(), clock.clone(), entropy.clone(), policy)
                 .await
                 .unwrap();

@@ -301,6 +301,17 @@ impl Account {
         }
     }
 
+    /// When and why the open session came to its end by itself, if it has, going by what the moment says of it.
+    pub fn lapsed(&self, moment: &Moment, timeout: Millis) -> Option<(MeterTime, EndReason)> {
+        let session = self.open()?;
+        match moment.sighting.unwrap_or(Sighting::open(session.started)).life {
+            Life::Ended { .. } => None,
+            Life::Open { last_seen } => {
+                lapse(last_seen, timeout, session.started.plus(self.balance.fuel()), moment.now)
+            }
+        }
+    }
+
     /// The tank: what is left to burn.
     pub fn remaining(&self, moment: &Moment, timeout: Millis) -> Millis {
         let fuel = self.balance.fuel();

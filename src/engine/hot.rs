@@ -50,6 +50,27 @@ pub(super) struct HotStart {
     pub(super) status: Option<LiveBit>,
 }
 
+/// How sessions come to their end by themselves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    /// How long after its last heartbeat a session is vouched for.
+    pub(super) timeout: Millis,
+    /// Whether this node alone hears of sessions. If not, one that has lapsed as far as it knows may go on elsewhere: its
+    /// end is not said before it has been committed.
+    pub(super) alone: bool,
+}
+
+/// What a node can say of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is vouched for.
+    Open { last_seen: MeterTime },
+    /// It is over.
+    Ended { at: MeterTime, reason: EndReason },
+    /// It has lapsed, as far as this node knows; another may know better.
+    Doubtful,
+}
+
 /// Whether a token is a session's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenMatch {
@@ -73,46 +94,81 @@ impl HotSession {
         }
     }
 
-    /// The life of the session at `now`. If it is over and nobody has said so yet, it ends here.
-    pub(super) fn settle(&self, now: MeterTime, timeout: Millis) -> Life {
+    /// What can be said of the session at `now`. If it is over and nobody has said so yet, it ends here, unless other
+    /// nodes are to be asked first.
+    pub(super) fn settle(&self, now: MeterTime, ending: Ending) -> State {
         let mut life = self.register.load();
-        while let Life::Open { last_seen } = life {
-            let Some((at, reason)) = lapse(last_seen, timeout, self.runs_dry(), now) else { return life };
-            match self.seal(last_seen, at, reason) {
-                Ok(ended) => return ended,
-                Err(overtaken) => life = overtaken,
+        loop {
+            let last_seen = match life {
+                Life::Ended { at, reason } => return State::Ended { at, reason },
+                Life::Open { last_seen } => last_seen,
+            };
+            let Some((at, reason)) = lapse(last_seen, ending.timeout, self.runs_dry(), now) else {
+                return State::Open { last_seen };
+            };
+            if !ending.alone {
+                return State::Doubtful;
             }
+            life = self.seal(last_seen, at, reason).unwrap_or_else(|overtaken| overtaken);
         }
-        life
     }
 
     /// The update rule of a heartbeat: raises `last_seen` to what the client says, but not past `now`.
-    pub(super) fn beat(&self, clock: MeterTime, now: MeterTime, timeout: Millis) -> Life {
-        match self.settle(now, timeout) {
-            Life::Open { .. } => self.register.raise(clock.min(now)),
-            ended @ Life::Ended { .. } => ended,
+    pub(super) fn beat(&self, clock: MeterTime, now: MeterTime, ending: Ending) -> State {
+        match self.settle(now, ending) {
+            State::Open { .. } => match self.register.raise(clock.min(now)) {
+                Life::Open { last_seen } => State::Open { last_seen },
+                Life::Ended { at, reason } => State::Ended { at, reason },
+            },
+            over => over,
         }
     }
 
-    /// Ends the session at `now` for `reason`, unless it is over already; answers how it ended.
-    pub(super) fn end(&self, now: MeterTime, timeout: Millis, reason: EndReason) -> (MeterTime, EndReason) {
+    /// Ends the session at `now` for `reason`, unless it is over already or in doubt; answers what it is then.
+    pub(super) fn end(&self, now: MeterTime, ending: Ending, reason: EndReason) -> State {
         loop {
-            match self.settle(now, timeout) {
-                Life::Ended { at, reason } => return (at, reason),
-                Life::Open { last_seen } => {
+            match self.settle(now, ending) {
+                State::Open { last_seen } => {
                     if self.seal(last_seen, now, reason).is_ok() {
-                        return (now, reason);
+                        return State::Ended { at: now, reason };
                     }
                 }
+                over => return over,
             }
         }
     }
 
+    /// Ends the session as it has been committed.
+    pub(super) fn close(&self, at: MeterTime, reason: EndReason) {
+        let mut life = self.register.load();
+        while let Life::Open { last_seen } = life {
+            life = self.seal(last_seen, at, reason).unwrap_or_else(|overtaken| overtaken);
+        }
+    }
+
+    /// Other nodes have heard of the session at `last_seen`.
+    pub(super) fn hear(&self, last_seen: MeterTime) {
+        self.register.raise(last_seen);
+        self.has_stored(last_seen);
+    }
+
     /// What this node has heard of the session.
-    pub(super) fn sighting(&self, now: MeterTime, timeout: Millis) -> Sighting {
-        match self.settle(now, timeout) {
-            life @ Life::Open { last_seen } => Sighting { life, last_seen },
-            life @ Life::Ended { .. } => Sighting { life, last_seen: self.stored() },
+    pub(super) fn sighting(&self, now: MeterTime, ending: Ending) -> Sighting {
+        match self.settle(now, ending) {
+            State::Ended { at, reason } => Sighting { life: Life::Ended { at, reason }, last_seen: self.stored() },
+            State::Open { last_seen } => Sighting::open(last_seen),
+            State::Doubtful => match self.register.load() {
+                Life::Open { last_seen } => Sighting::open(last_seen),
+                life @ Life::Ended { .. } => Sighting { life, last_seen: self.stored() },
+            },
+        }
+    }
+
+    /// When it was last heard of, unless it has ended.
+    pub(super) fn last_seen(&self) -> Option<MeterTime> {
+        match self.register.load() {
+            Life::Open { last_seen } => Some(last_seen),
+            Life::Ended { .. } => None,
         }
     }
 

@@ -14,6 +14,7 @@
 mod account;
 mod graves;
 mod hot;
+mod others;
 mod policy;
 mod pressure;
 mod register;
@@ -36,6 +37,7 @@ pub use units::{AccountId, Credit, TokenHash, UnixMs, parse_session, session_tex
 
 use std::{array, sync::Arc};
 
+use papaya::HashMap;
 use parking_lot::RwLock;
 
 use crate::wire::{
@@ -43,7 +45,7 @@ use crate::wire::{
     SecretId, SessionId, SessionKey, SignedAck, SignedHeartbeat, WireVerdict,
 };
 use graves::Graves;
-use hot::{HotSession, HotStart, HotTable, TokenMatch};
+use hot::{Ending, HotSession, HotStart, HotTable, State, TokenMatch};
 use pressure::Pressures;
 
 /// What the edge is told of a token.
@@ -180,6 +182,9 @@ pub struct Engine {
     hot: HotTable,
     graves: Graves,
     lists: StatusLists,
+    /// Which session of an account is in the hot table. `None` where no other node hears of the sessions: then only what
+    /// this one does changes that.
+    held: Option<HashMap<AccountId, SessionId>>,
 }
 
 impl Engine {
@@ -192,6 +197,7 @@ impl Engine {
             hot: HotTable::new(),
             graves: Graves::new(graves),
             lists: StatusLists::default(),
+            held: None,
         }
     }
 
@@ -283,7 +289,7 @@ impl Engine {
         if heartbeat.kind != HeartbeatKind::Renew {
             return Err(FrameError::Kind);
         }
-        self.hot.with(&session, |hot| hot.beat(heartbeat.clock, now, self.policy.timeout));
+        self.hot.with(&session, |hot| hot.beat(heartbeat.clock, now, self.ending()));
         Ok(session)
     }
 
@@ -292,9 +298,10 @@ impl Engine {
         let hot = self.hot.with(session, |hot| match hot.matches(token) {
             TokenMatch::None => Verdict::Unknown,
             TokenMatch::Previous => Verdict::Invalid { reason: EndReason::Superseded },
-            TokenMatch::Current => match hot.settle(now, self.policy.timeout) {
-                Life::Open { .. } => Verdict::Valid { remaining: hot.runs_dry().since(now) },
-                Life::Ended { reason, .. } => Verdict::Invalid { reason },
+            TokenMatch::Current => match hot.settle(now, self.ending()) {
+                State::Open { .. } => Verdict::Valid { remaining: hot.runs_dry().since(now) },
+                State::Ended { reason, .. } => Verdict::Invalid { reason },
+                State::Doubtful => Verdict::Unknown,
             },
         });
         hot.or_else(|| self.graves.find(session).map(|grave| Verdict::Invalid { reason: grave.reason }))
@@ -306,9 +313,15 @@ impl Engine {
         self.hot.with(session, |_| ()).is_some() || self.graves.find(session).is_some()
     }
 
-    /// What this node has heard of a live session, for a [`Moment`]. A session that is over is sealed here.
+    /// Whether a session is in the hot table.
+    pub fn holds(&self, session: &SessionId) -> bool {
+        self.hot.with(session, |_| ()).is_some()
+    }
+
+    /// What this node has heard of a live session, for a [`Moment`]. A session that is over is sealed here, unless there
+    /// are other nodes.
     pub fn sighting(&self, session: &SessionId, now: MeterTime) -> Option<Sighting> {
-        self.hot.with(session, |hot| hot.sighting(now, self.policy.timeout))
+        self.hot.with(session, |hot| hot.sighting(now, self.ending()))
     }
 
     /// Takes over what an act changed. `account` is the account after it, and the act has been committed.
@@ -336,9 +349,7 @@ impl Engine {
         let open = account.open();
         if let Some(known) = known.filter(|known| open.is_none_or(|open| open.id != *known)) {
             let end = account.session.as_ref().filter(|session| session.id == known).and_then(|session| session.end);
-            let unsaid = if account.deleted { EndReason::AccountDeleted } else { EndReason::Superseded };
-            let (at, reason) = end.map_or((moment.now, unsaid), |end| (end.at, end.reason));
-            self.close(account, &known, at, reason);
+            self.conclude(account, &known, end, moment.now);
         }
         let Some(session) = open else { return };
         let taken_over = self.hot.with(&session.id, |hot| {
@@ -350,23 +361,26 @@ impl Engine {
         }
     }
 
-    /// Lets the open session of an account into the hot table, as last heard of at `last_seen`.
+    /// Lets the open session of an account into the hot table, as last heard of at `last_seen`. One that is there stays.
     ///
     /// A session whose secret is no longer live is left out, since no frame of it can be checked.
     pub fn restore(&self, account: &Account, last_seen: MeterTime, moment: &Moment) {
-        let Some(session) = account.open() else { return };
+        let Some(session) = account.open().filter(|session| !self.holds(&session.id)) else { return };
         let Some(key) = self.secrets().session_key(&session.id) else { return };
         let hot = HotSession::new(HotStart {
             account: account.id,
             mac: key.body_mac(),
             started: session.started,
-            last_seen: last_seen.max(session.started),
+            last_seen: last_seen.min(moment.now).max(session.started),
             runs_dry: session.started.plus(account.balance.fuel()),
             tokens: (session.tokens.current, session.tokens.previous),
             token_expires: expiry(&session.tokens, moment),
             status: self.lists.light(&session.tokens.status),
         });
         self.hot.insert(session.id, hot);
+        if let Some(held) = &self.held {
+            held.pin().insert(account.id, session.id);
+        }
     }
 
     /// Remembers a session that is over.
@@ -377,15 +391,16 @@ impl Engine {
     /// Goes over one slice of the hot table: ends what is over, and says what the store should know.
     pub fn sweep(&self, slice: usize, now: MeterTime, collect_dirty: bool) -> Sweep {
         let mut sweep = Sweep::default();
-        self.hot.visit(slice, |session, hot| match hot.settle(now, self.policy.timeout) {
-            Life::Ended { .. } => sweep.over.push(hot.account),
-            Life::Open { last_seen } => {
-                let lag = last_seen.since(hot.stored());
-                if lag > Millis::ZERO {
-                    sweep.lag = sweep.lag.max(lag);
-                    if collect_dirty {
-                        sweep.dirty.push(Checkpoint { session: *session, last_seen });
-                    }
+        self.hot.visit(slice, |session, hot| {
+            if !matches!(hot.settle(now, self.ending()), State::Open { .. }) {
+                sweep.over.push(hot.account);
+            }
+            let Some(last_seen) = hot.last_seen() else { return };
+            let lag = last_seen.since(hot.stored());
+            if lag > Millis::ZERO {
+                sweep.lag = sweep.lag.max(lag);
+                if collect_dirty {
+                    sweep.dirty.push(Checkpoint { session: *session, last_seen });
                 }
             }
         });
@@ -396,7 +411,7 @@ impl Engine {
     pub fn settle(&self, now: MeterTime) {
         for slice in 0..SLICES {
             self.hot.visit(slice, |_, hot| {
-                hot.settle(now, self.policy.timeout);
+                hot.settle(now, self.ending());
             });
         }
     }
@@ -418,10 +433,20 @@ impl Engine {
         self.graves.len()
     }
 
+    const fn ending(&self) -> Ending {
+        Ending { timeout: self.policy.timeout, alone: self.held.is_none() }
+    }
+
     fn close(&self, account: &Account, session: &SessionId, at: MeterTime, reason: EndReason) {
-        self.hot.with(session, |hot| hot.end(at, self.policy.timeout, reason));
+        self.hot.with(session, |hot| hot.close(at, reason));
         self.graves.bury(*session, Grave { reason, remaining_s: seconds(account.balance.fuel()) });
         self.hot.remove(session);
+        if let Some(held) = &self.held {
+            let held = held.pin();
+            if held.get(&account.id) == Some(session) {
+                held.remove(&account.id);
+            }
+        }
     }
 
     fn answer(&self, signed: &SignedHeartbeat, now: MeterTime) -> Result<Beat, FrameError> {
@@ -456,22 +481,20 @@ impl Engine {
 
     fn answer_hot(&self, signed: &SignedHeartbeat, hot: &HotSession, now: MeterTime) -> Result<Beat, FrameError> {
         let heartbeat = live_kind(signed.verify(&hot.mac)?)?;
-        let (life, then) = match heartbeat.kind {
-            HeartbeatKind::Stop => {
-                let (at, reason) = hot.end(now, self.policy.timeout, EndReason::Deactivated);
-                (Life::Ended { at, reason }, Then::Settle(hot.account))
-            }
-            HeartbeatKind::Beat | HeartbeatKind::Renew => {
-                (hot.beat(heartbeat.clock, now, self.policy.timeout), Then::Done)
-            }
+        let (state, then) = match heartbeat.kind {
+            HeartbeatKind::Stop => (hot.end(now, self.ending(), EndReason::Deactivated), Then::Settle(hot.account)),
+            HeartbeatKind::Beat | HeartbeatKind::Renew => (hot.beat(heartbeat.clock, now, self.ending()), Then::Done),
         };
-        let (verdict, remaining, next_beat_100ms) = match life {
-            Life::Open { .. } => {
+        let next_beat = |remaining| self.policy.next_beat_100ms(&heartbeat.session, now, remaining, self.pressure());
+        let (verdict, remaining, next_beat_100ms, then) = match state {
+            State::Open { .. } => {
                 let remaining = hot.runs_dry().since(now);
-                let next = self.policy.next_beat_100ms(&heartbeat.session, now, remaining, self.pressure());
-                (WireVerdict::Valid, remaining, next)
+                (WireVerdict::Valid, remaining, next_beat(remaining), then)
             }
-            Life::Ended { at, reason } => (WireVerdict::Invalid(reason), hot.runs_dry().since(at), 0),
+            State::Ended { at, reason } => (WireVerdict::Invalid(reason), hot.runs_dry().since(at), 0, then),
+            State::Doubtful => {
+                (WireVerdict::Unknown, Millis::ZERO, next_beat(self.policy.max_ttl), Then::LookUp(heartbeat.session))
+            }
         };
         let ack = Ack {
             verdict,

@@ -284,7 +284,7 @@ proptest! {
 fn race<A: Send, B: Send>(
     one: impl Fn(&HotSession) -> A + Sync,
     other: impl Fn(&HotSession) -> B + Sync,
-) -> Vec<(A, B, Life)> {
+) -> Vec<(A, B, State)> {
     const ROUNDS: usize = 20_000;
     let mac = ClusterSecret::from_bytes([9; 32]).session_key(&ID).body_mac();
     let start = || HotStart {
@@ -318,28 +318,25 @@ fn race<A: Send, B: Send>(
         scope.spawn(|| walk(0, &mut |session| first.push(one(session))));
         scope.spawn(|| walk(1, &mut |session| second.push(other(session))));
     });
-    let lives = sessions.iter().map(|session| session.settle(at(91), RACE_TIMEOUT));
+    let lives = sessions.iter().map(|session| session.settle(at(91), RACE));
     first.into_iter().zip(second).zip(lives).map(|((a, b), life)| (a, b, life)).collect()
 }
 
 /// Last heard of at 10: vouched for until 90.
-const RACE_TIMEOUT: Millis = Millis::new(80);
+const RACE: Ending = Ending { timeout: Millis::new(80), alone: true };
 
 #[test]
 fn of_two_ends_at_the_same_instant_one_wins_and_both_are_told_which() {
-    let raced = race(
-        |session| session.end(at(80), RACE_TIMEOUT, EndReason::Revoked),
-        |session| session.settle(at(91), RACE_TIMEOUT),
-    );
-    for ((end, reason), settled, life) in raced {
-        assert_eq!((settled, life), (Life::Ended { at: end, reason }, Life::Ended { at: end, reason }));
+    let raced = race(|session| session.end(at(80), RACE, EndReason::Revoked), |session| session.settle(at(91), RACE));
+    for (ended, settled, state) in raced {
+        assert!(matches!(ended, State::Ended { .. }));
+        assert_eq!((settled, state), (ended, ended));
     }
 }
 
 #[test]
 fn a_beat_in_the_last_instant_either_extends_the_session_for_everybody_or_for_nobody() {
-    let raced =
-        race(|session| session.beat(at(90), at(90), RACE_TIMEOUT), |session| session.settle(at(91), RACE_TIMEOUT));
+    let raced = race(|session| session.beat(at(90), at(90), RACE), |session| session.settle(at(91), RACE));
     for (beat, settled, life) in raced {
         assert_eq!((beat, settled), (life, life));
     }
@@ -416,7 +413,7 @@ fn a_renewal_that_meets_an_end_leaves_no_token_good_in_the_list() {
                 hot.retoken(&tokens, at(1_000_000), &lists);
             });
             barrier.wait();
-            hot.end(at(20), POLICY.timeout, EndReason::Revoked);
+            hot.end(at(20), Ending { timeout: POLICY.timeout, alone: true }, EndReason::Revoked);
         });
         assert_eq!((list.is_invalid(old.idx), list.is_invalid(new.idx)), (Some(true), Some(true)), "round {round}");
         assert_eq!(list.live(), 0);

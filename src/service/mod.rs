@@ -7,8 +7,8 @@
 mod home;
 mod instruments;
 mod surfaces;
-mod upkeep;
-mod warm;
+pub mod upkeep;
+pub mod warm;
 
 use std::{
     io::{self, Write},

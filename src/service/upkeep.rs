@@ -41,20 +41,29 @@ const AT_ONCE: usize = 64;
 
 /// What upkeep works with.
 #[derive(Clone)]
-pub(super) struct Upkeep {
-    pub(super) engine: Arc<Engine>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) acts: Arc<Acts>,
-    pub(super) keyring: Arc<Keyring>,
-    pub(super) keeper: Arc<StatusKeeper>,
-    pub(super) secrets: Arc<Secrets>,
+pub struct Upkeep {
+    /// What it sweeps.
+    pub engine: Arc<Engine>,
+    /// Where it writes.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What settles sessions.
+    pub acts: Arc<Acts>,
+    /// The signing keys.
+    pub keyring: Arc<Keyring>,
+    /// The status lists.
+    pub keeper: Arc<StatusKeeper>,
+    /// The cluster secrets.
+    pub secrets: Arc<Secrets>,
     /// How long rows of the audit log are kept.
-    pub(super) audit_retention: Millis,
+    pub audit_retention: Millis,
     /// How old a signing key gets before another one is made.
-    pub(super) rotate_keys: Option<Millis>,
-    pub(super) telemetry: Telemetry,
-    pub(super) checkpoint_interval: Millis,
+    pub rotate_keys: Option<Millis>,
+    /// Who is told.
+    pub telemetry: Telemetry,
+    /// How often each session that moved is written.
+    pub checkpoint_interval: Millis,
 }
 
 /// Something to do for a session, found by a sweep or a heartbeat.
@@ -65,7 +74,7 @@ enum Chore {
 
 /// Hands chores to the upkeep.
 #[derive(Clone)]
-pub(super) struct Chores {
+pub struct Chores {
     queue: mpsc::Sender<Chore>,
     acts: Arc<Acts>,
 }
@@ -83,17 +92,17 @@ impl Followup for Chores {
 }
 
 /// A queue for chores, and the end that [`Upkeep::start`] takes.
-pub(super) fn chores(acts: Arc<Acts>) -> (Chores, ChoreQueue) {
+pub fn chores(acts: Arc<Acts>) -> (Chores, ChoreQueue) {
     let (queue, waiting) = mpsc::channel(WAITING);
     (Chores { queue, acts }, ChoreQueue(waiting))
 }
 
 /// The chores that wait.
-pub(super) struct ChoreQueue(mpsc::Receiver<Chore>);
+pub struct ChoreQueue(mpsc::Receiver<Chore>);
 
 impl Upkeep {
     /// Starts everything that runs until `stop`.
-    pub(super) fn start(&self, chores: Chores, queue: ChoreQueue, stop: &CancellationToken) -> TaskTracker {
+    pub fn start(&self, chores: Chores, queue: ChoreQueue, stop: &CancellationToken) -> TaskTracker {
         let tasks = TaskTracker::new();
         tasks.spawn(until(stop.clone(), self.clone().sweep_for_ever(chores)));
         tasks.spawn(until(stop.clone(), self.clone().do_chores(queue)));
@@ -104,13 +113,15 @@ impl Upkeep {
     }
 
     /// Writes down everything that memory knows better than the store. The last thing a service does.
-    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+    pub async fn flush(&self) -> Result<(), StoreError> {
         for slice in 0..SLICES {
             let sweep = self.engine.sweep(slice, self.clock.now(), true);
             self.checkpoint(sweep.dirty).await?;
             for account in sweep.over {
-                if let Err(ActError::Store(error)) = self.acts.settle(&account).await {
-                    return Err(error);
+                match self.acts.settle_if_told(&account).await {
+                    Err(ActError::Untold) => {}
+                    Err(ActError::Store(error)) => return Err(error),
+                    Ok(()) | Err(_) => {}
                 }
             }
         }
@@ -177,7 +188,7 @@ impl Upkeep {
             tokio::spawn(async move {
                 match chore {
                     // A failure is told by the store's metrics; the next sweep tries again.
-                    Chore::Settle(account) => drop(upkeep.acts.settle(&account).await),
+                    Chore::Settle(account) => drop(upkeep.acts.settle_if_told(&account).await),
                     Chore::LookUp(session) => upkeep.look_up(session).await,
                 }
                 drop(place);
@@ -188,7 +199,10 @@ impl Upkeep {
     /// Remembers how a session ended that a client still beats for, so that its next ack can say so.
     async fn look_up(&self, session: SessionId) {
         let Ok(Some(record)) = self.store.session(&session).await else { return };
-        let Some(end) = record.end else { return };
+        let Some(end) = record.end else {
+            // It goes on: another node opened it, or heard of it. A failure is told by the store's metrics.
+            return drop(self.acts.look_up(&session).await);
+        };
         let remaining_s = match self.acts.view(&record.account).await {
             Ok(view) => u32::try_from(view.remaining.as_secs()).unwrap_or(u32::MAX),
             Err(_) => 0,
@@ -262,6 +276,7 @@ impl Upkeep {
 
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = work => {}
     }

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 4;
 const TELL_EVERY: Millis = Millis::from_secs(1);
 
 /// Reads all open sessions from the store into the engine. Answers how many.
-pub(super) async fn warm(
+pub async fn warm(
     engine: &Arc<Engine>,
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,

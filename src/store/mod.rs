@@ -18,6 +18,7 @@
 
 mod audit;
 mod facts;
+mod nodes;
 mod observed;
 pub mod sqlite;
 
@@ -30,6 +31,7 @@ use crate::{
 
 pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Surface};
 pub use facts::{Capability, ProviderFacts, SeenEvent};
+pub use nodes::{CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, NodeId, NodeLease, change_slot};
 pub use observed::{Observed, Operation, StoreObserver};
 pub use sqlite::{SqliteOptions, SqliteStore};
 

@@ -212,7 +212,10 @@ impl Store for MemoryStore {
     }
 
     async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
-        self.0.lock().signing_keys.insert(key.kid.clone(), key.clone());
+        let keys = &mut self.0.lock().signing_keys;
+        let known = keys.get(&key.kid).unwrap_or(key);
+        let (algorithm, created_at) = (known.algorithm.clone(), known.created_at);
+        keys.insert(key.kid.clone(), SealedKey { algorithm, created_at, ..key.clone() });
         Ok(())
     }
 

@@ -76,7 +76,7 @@ impl Rig {
         let engine = Arc::new(Engine::new(policy, secrets(), GRAVES));
         let issuer = issuer().await;
         // Small, so that lists and blocks of indices come to their end within a history.
-        let lists = StatusPolicy { size: ListSize::new(64).unwrap(), block: 8, max_ttl: policy.max_ttl };
+        let lists = StatusPolicy { size: ListSize::new(64).unwrap(), block: 8, ..StatusPolicy::new(policy.max_ttl) };
         let keeper = StatusKeeper::open(
             Arc::clone(&engine),
             Arc::clone(&store),

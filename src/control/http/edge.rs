@@ -21,7 +21,10 @@ use tokio::sync::{Mutex as Gate, MutexGuard};
 use utoipa::ToSchema;
 
 use crate::{
-    control::tokens::{claims_of, session_of},
+    control::{
+        acts::ActError,
+        tokens::{claims_of, session_of},
+    },
     engine::{TokenHash, Verdict},
     peer::Peer,
     store::{Actor, ActorKind, Edge, Store, StoreError, Surface},
@@ -196,11 +199,14 @@ where
     let Some(session) = session_of(token.as_bytes()) else { return Ok(None) };
     let hash = TokenHash::of(token.as_bytes());
     let mut verdict = shared.engine.verdict(&session, &hash, shared.clock.now());
-    if verdict == Verdict::Unknown && !shared.engine.knows(&session) {
+    if verdict == Verdict::Unknown && shared.engine.is_unsure(&session) {
         if !shared.lookups.find(&shared.acts, &session, shared.clock.now()).await? {
             return Ok(None);
         }
         verdict = shared.engine.verdict(&session, &hash, shared.clock.now());
+        if verdict == Verdict::Unknown && shared.engine.doubts(&session, shared.clock.now()) {
+            return Err(ActError::Untold.into());
+        }
     }
     match verdict {
         Verdict::Valid { .. } => Ok(shared.introspection(&token, &edge.audience)),

@@ -72,6 +72,9 @@ impl From<ActError> for Problem {
                 Self::because(ErrorCode::LimitReached, "too much is held for this person, who has no account yet")
             }
             ActError::Store(error) => error.into(),
+            ActError::Untold => {
+                Self::because(ErrorCode::Overloaded, "what other nodes have heard of the session is not known yet")
+            }
             ActError::Contended => Self::because(ErrorCode::Overloaded, "too much happens on this account at once"),
             ActError::Signing(error) => internal(&error),
         }

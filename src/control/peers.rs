@@ -1,0 +1,35 @@
+//! What acts ask of other nodes. A node that is alone asks nobody.
+
+use async_trait::async_trait;
+
+use crate::{
+    engine::Account,
+    store::StoreError,
+    wire::{MeterTime, SessionId},
+};
+
+/// The other nodes, as acts see them.
+#[async_trait]
+pub trait Peers: Send + Sync + 'static {
+    /// Tells the others that `account` is about to change. To be called before an act on it is committed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when they cannot be told, or this node may not act; the act must not be committed.
+    async fn announce(&self, account: &Account) -> Result<(), StoreError>;
+
+    /// When a session was last heard of, as the store keeps it. `None` for one that is over.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    async fn last_seen(&self, session: &SessionId) -> Result<Option<MeterTime>, StoreError>;
+
+    /// Makes sure that this node has heard all that any has of the account's open session, up to when it lapsed, if it has
+    /// lapsed; answers when it was last heard of. `None` while another node has not told yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    async fn hear(&self, account: &Account) -> Result<Option<MeterTime>, StoreError>;
+}

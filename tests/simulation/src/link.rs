@@ -1,0 +1,386 @@
+//! A node's way to the store: it delays, loses and cuts.
+//!
+//! A call travels, does its work, and its answer travels back. What is lost on the way there was not done; what is lost on
+//! the way back was. Either way the caller learns only that time is up, and what was sent may still arrive after that.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use gastank::{
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
+    store::{
+        AccountKey, AuditDay, AuditKey, AuditRecord, Change, ClockFact, ClusterStore, Commit, Edge, Era, Held,
+        HeldCredit, Identity, NodeId, NodeLease, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord,
+        StatusLease, Store, StoreError,
+    },
+    wire::{MeterTime, SessionId},
+};
+use parking_lot::Mutex;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+
+use crate::{
+    chance::Chance,
+    tables::{Reach, Tables},
+};
+
+/// After this long a call has failed.
+pub const DEADLINE: Duration = Duration::from_millis(1_000);
+/// What was sent arrives by then, or never.
+pub const LATE: u64 = 2_500;
+
+/// How bad the way is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// Nothing gets through.
+    pub cut: bool,
+    /// How many calls of a hundred go wrong.
+    pub loses: u64,
+    /// How much longer a call may take, in ms.
+    pub slow: u64,
+}
+
+/// The store as every node sees it at its best, and how bad it is for all of them.
+pub struct Server {
+    /// What it holds.
+    pub tables: Tables,
+    /// How bad it is for everybody.
+    pub weather: Mutex<Weather>,
+    chance: Chance,
+    began: Instant,
+    tickets: AtomicU64,
+    /// Whether calls take time at all.
+    is_far: bool,
+}
+
+impl Server {
+    /// A server whose calls take time, and may go wrong.
+    pub fn new(chance: Chance) -> Arc<Self> {
+        Self::make(chance, true)
+    }
+
+    /// A server that answers at once and never fails.
+    pub fn near(chance: Chance) -> Arc<Self> {
+        Self::make(chance, false)
+    }
+
+    fn make(chance: Chance, is_far: bool) -> Arc<Self> {
+        let tables = Tables::new(Chance::new(chance.branch()));
+        let (weather, began, tickets) = (Mutex::default(), Instant::now(), AtomicU64::new(0));
+        Arc::new(Self { tables, weather, chance, began, tickets, is_far })
+    }
+
+    /// Milliseconds since the run began.
+    pub fn elapsed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).expect("runs are short")
+    }
+}
+
+/// A node's way to the store.
+pub struct Link {
+    server: Arc<Server>,
+    /// How bad it is for this node.
+    pub weather: Mutex<Weather>,
+    /// The process is gone: what it has not sent it never will.
+    pub dead: AtomicBool,
+    /// The process stands still.
+    pub stopped: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// What becomes of a call.
+struct Fate {
+    there: Option<u64>,
+    back: Option<u64>,
+    reach: Reach,
+    /// Whether a failure shows at once rather than by time being up.
+    fails_at_once: bool,
+}
+
+impl Link {
+    /// A way to `server`.
+    pub fn new(server: Arc<Server>) -> Arc<Self> {
+        let (dead, stopped, closed) = Default::default();
+        Arc::new(Self { server, weather: Mutex::default(), dead, stopped, closed })
+    }
+
+    fn is_cut(&self) -> bool {
+        self.weather.lock().cut || self.server.weather.lock().cut
+    }
+
+    fn fate(&self) -> Fate {
+        let chance = &self.server.chance;
+        let (mine, all) = (*self.weather.lock(), *self.server.weather.lock());
+        let (loses, slow) = (mine.loses.max(all.loses), mine.slow.max(all.slow));
+        let trip = || 1 + chance.within(0, 4) + if slow > 0 { chance.within(0, slow) } else { 0 };
+        let fate = Fate {
+            there: Some(trip()),
+            back: Some(trip()),
+            reach: Reach(if chance.percent(50) { 3 } else { 2 }),
+            fails_at_once: chance.percent(50),
+        };
+        if !chance.percent(loses) {
+            return fate;
+        }
+        match chance.within(0, 4) {
+            0 => Fate { there: None, ..fate },
+            1 => Fate { back: None, ..fate },
+            2 => Fate { there: Some(chance.within(0, LATE)), ..fate },
+            _ => Fate { reach: Reach(chance.place(2)), ..fate },
+        }
+    }
+
+    /// Does `work` at the store.
+    async fn call<T, F>(self: &Arc<Self>, work: impl FnOnce(Arc<Server>, Reach) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the store is closed".to_owned()));
+        }
+        if !self.server.is_far {
+            return work(Arc::clone(&self.server), Reach(3)).await;
+        }
+        self.stand_still().await;
+        let (fate, deadline) = (self.fate(), Instant::now() + DEADLINE);
+        let work = work(Arc::clone(&self.server), fate.reach);
+        let (tell, told) = oneshot::channel();
+        let link = Arc::clone(self);
+        tokio::spawn(async move {
+            let Some(there) = fate.there.filter(|_| !link.is_cut()) else { return };
+            sleep(Duration::from_millis(there)).await;
+            if link.is_cut() {
+                return;
+            }
+            let answer = work.await;
+            let Some(back) = fate.back else { return };
+            sleep(Duration::from_millis(back)).await;
+            if !link.is_cut() {
+                drop(tell.send(answer));
+            }
+        });
+        let answer = timeout_at(deadline, told).await;
+        if !matches!(answer, Ok(Ok(_))) && !fate.fails_at_once {
+            sleep_until(deadline).await;
+        }
+        self.stand_still().await;
+        match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable("time is up".to_owned())),
+        }
+    }
+
+    /// Waits while the process stands still; for ever, if it is gone.
+    async fn stand_still(&self) {
+        if self.dead.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        while self.stopped.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// A [`Link`] as a store: the trait wants a type of this crate that can be shared.
+#[derive(Clone)]
+pub struct LinkedStore(pub Arc<Link>);
+
+/// Passes a call on to what conditional batches change.
+macro_rules! serial {
+    ($self:ident, $($arg:ident = $value:expr,)* |$serial:ident| $work:expr) => {{
+        $(let $arg = $value;)*
+        $self.0.call(move |server, _| async move { let $serial = &server.tables.serial; $work.await }).await
+    }};
+}
+
+#[async_trait]
+impl Store for LinkedStore {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+        serial!(self, identity = identity.clone(), |serial| serial.create_account(id, &identity, at))
+    }
+    async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
+        let id = *id;
+        self.0
+            .call(move |server, _| async move {
+                server.tables.fence(&id);
+                server.tables.serial.account(&id).await
+            })
+            .await
+    }
+    async fn account_of(&self, identity: &Identity) -> Result<Option<AccountId>> {
+        serial!(self, identity = identity.clone(), |serial| serial.account_of(&identity))
+    }
+    async fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<Owned>> {
+        serial!(self, |serial| serial.accounts(after, limit))
+    }
+    async fn commit(&self, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit> {
+        let ticket = self.0.server.tickets.fetch_add(1, Ordering::SeqCst);
+        let (sent, audit) = (act.clone(), audit.cloned());
+        let committed = self
+            .0
+            .call(move |server, reach| async move {
+                if reach.0 < 2 {
+                    return Err(StoreError::Unavailable("no quorum for the ballot".to_owned()));
+                }
+                let at = server.elapsed();
+                server.tables.commit(&sent, audit.as_ref(), ticket, at).await
+            })
+            .await;
+        if committed.is_err() {
+            self.0.server.tables.gave_up(act.account, ticket);
+        }
+        committed
+    }
+    async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
+        serial!(self, account = *account, external_id = external_id.to_owned(), |serial| serial.entry(
+            &account,
+            source,
+            &external_id
+        ))
+    }
+    async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        serial!(self, account = *account, |serial| serial.entries(&account, after, limit))
+    }
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
+        serial!(self, id = *id, |serial| serial.session(&id))
+    }
+    async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
+        let rows = rows.to_vec();
+        self.0.call(move |server, reach| async move { server.tables.checkpoint(bucket, &rows, reach).await }).await
+    }
+    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
+        self.0.call(move |server, _| async move { server.tables.recover(bucket).await }).await
+    }
+    async fn clock(&self) -> Result<Option<ClockFact>> {
+        self.0.call(move |server, _| async move { Ok(server.tables.clock()) }).await
+    }
+    async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
+        self.0.call(move |server, reach| async move { server.tables.keep_clock(fact, reach) }).await
+    }
+    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+        serial!(self, key = key.clone(), |serial| serial.add_account_key(&key))
+    }
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
+        serial!(self, hash = *hash, |serial| serial.account_by_key(&hash))
+    }
+    async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
+        serial!(self, account = *account, |serial| serial.account_keys(&account))
+    }
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+        serial!(self, account = *account, key_id = key_id.to_owned(), |serial| serial
+            .remove_account_key(&account, &key_id))
+    }
+    async fn put_edge(&self, edge: &Edge) -> Result<()> {
+        serial!(self, edge = edge.clone(), |serial| serial.put_edge(&edge))
+    }
+    async fn edges(&self) -> Result<Vec<Edge>> {
+        serial!(self, |serial| serial.edges())
+    }
+    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+        serial!(self, client_id = client_id.to_owned(), |serial| serial.remove_edge(&client_id))
+    }
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
+        serial!(self, |serial| serial.signing_keys())
+    }
+    async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
+        serial!(self, key = key.clone(), |serial| serial.put_signing_key(&key))
+    }
+    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+        serial!(self, kid = kid.to_owned(), |serial| serial.remove_signing_key(&kid))
+    }
+    async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
+        serial!(self, identity = identity.clone(), held = held.clone(), |serial| serial
+            .hold_credit(&identity, &held, most))
+    }
+    async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
+        serial!(self, identity = identity.clone(), |serial| serial.held_credit(&identity, limit))
+    }
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+        serial!(self, identity = identity.clone(), external_id = external_id.to_owned(), |serial| serial
+            .release_credit(&identity, source, &external_id))
+    }
+    async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
+        serial!(self, identity = identity.clone(), |serial| serial.facts(&identity))
+    }
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+        serial!(self, identity = identity.clone(), facts = facts.clone(), |serial| serial.put_facts(&identity, &facts))
+    }
+    async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
+        serial!(self, rows = rows.to_vec(), |serial| serial.append_audit(&rows))
+    }
+    async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>> {
+        serial!(self, |serial| serial.audit_of_day(day, after, limit))
+    }
+    async fn audit_of_account(
+        &self,
+        account: &AccountId,
+        after: Option<AuditKey>,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>> {
+        serial!(self, account = *account, |serial| serial.audit_of_account(&account, after, limit))
+    }
+    async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
+        serial!(self, |serial| serial.prune_audit(before, most))
+    }
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+        serial!(self, lease = lease.clone(), |serial| serial.lease_status_list(&lease))
+    }
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+        serial!(self, list = *list, |serial| serial.grant_status(&list, from, to))
+    }
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+        serial!(self, list = *list, |serial| serial.retire_status_list(&list, at))
+    }
+    async fn status_lists(&self) -> Result<Vec<StatusLease>> {
+        serial!(self, |serial| serial.status_lists())
+    }
+    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+        serial!(self, list = *list, |serial| serial.remove_status_list(&list))
+    }
+    async fn close(&self) -> Result<()> {
+        self.0.closed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ClusterStore for LinkedStore {
+    async fn put_node(&self, lease: &NodeLease) -> Result<()> {
+        let lease = lease.clone();
+        self.0.call(move |server, reach| async move { server.tables.put_node(&lease, reach) }).await
+    }
+    async fn nodes(&self) -> Result<Vec<NodeLease>> {
+        self.0.call(move |server, _| async move { Ok(server.tables.nodes()) }).await
+    }
+    async fn remove_node(&self, node: &NodeId) -> Result<bool> {
+        let node = *node;
+        self.0.call(move |server, reach| async move { server.tables.remove_node(&node, reach) }).await
+    }
+    async fn era(&self) -> Result<Option<Era>> {
+        self.0.call(move |server, _| async move { Ok(server.tables.era()) }).await
+    }
+    async fn begin_era(&self, era: &Era) -> Result<bool> {
+        let era = *era;
+        self.0.call(move |server, _| async move { Ok(server.tables.begin_era(&era)) }).await
+    }
+    async fn announce(&self, change: &Change) -> Result<()> {
+        let change = *change;
+        self.0.call(move |server, reach| async move { server.tables.announce(&change, reach) }).await
+    }
+    async fn changes(&self, slot: u64, from: MeterTime) -> Result<Vec<Change>> {
+        self.0.call(move |server, _| async move { Ok(server.tables.changes(slot, from)) }).await
+    }
+    async fn heard(&self, bucket: u8, sessions: &[SessionId]) -> Result<Vec<Checkpoint>> {
+        let sessions = sessions.to_vec();
+        self.0.call(move |server, _| async move { server.tables.heard(bucket, &sessions).await }).await
+    }
+}

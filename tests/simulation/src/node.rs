@@ -1,0 +1,262 @@
+//! A node: the real engine, acts, upkeep and membership, on a simulated machine.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use gastank::{
+    clock::{Clock, MeterTime, Millis},
+    cluster::{ClusterError, ClusterMeter, ClusterSettings, Feed, Hearing, Member, Node, Ticks},
+    control::{
+        acts::{Acts, Witness},
+        keyring::Keyring,
+        secrets::{SecretFile, Secrets},
+        status::{StatusKeeper, StatusPolicy},
+        tokens::Issuer,
+    },
+    engine::{Act, Engine, ListSize, Policy, SecretRing, UnixMs},
+    ingest::Handler,
+    service::{
+        upkeep::{self, Upkeep},
+        warm,
+    },
+    store::{ClusterStore, Store},
+    telemetry::Telemetry,
+    wire::{ClusterSecret, SecretId},
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    chance::Chance,
+    link::{Link, LinkedStore, Server},
+};
+
+/// Nodes forget nobody within a run.
+const GRAVES: usize = 10_000;
+
+/// The clocks of a simulated machine.
+pub(crate) struct Machine {
+    began: Instant,
+    /// How fast its monotonic clock runs, in millionths.
+    rate: u64,
+    /// By how much its wall clock is off.
+    wall_off: i64,
+    /// For how long it has been suspended.
+    lost: AtomicU64,
+    suspended_since: Mutex<Option<Instant>>,
+}
+
+impl Machine {
+    /// A machine whose clock runs at `rate` millionths, and is `wall_off` ms off.
+    pub(crate) fn new(rate: u64, wall_off: i64) -> Self {
+        Self { began: Instant::now(), rate, wall_off, lost: AtomicU64::new(0), suspended_since: Mutex::new(None) }
+    }
+
+    /// Suspends the machine: even its monotonic clock stands still.
+    pub(crate) fn suspend(&self) {
+        *self.suspended_since.lock() = Some(Instant::now());
+    }
+
+    /// Goes on.
+    pub(crate) fn resume(&self) {
+        if let Some(since) = self.suspended_since.lock().take() {
+            self.lost.fetch_add(ms(since.elapsed()), Ordering::SeqCst);
+        }
+    }
+}
+
+impl Ticks for Machine {
+    fn elapsed(&self) -> Millis {
+        let upto = self.suspended_since.lock().unwrap_or_else(Instant::now);
+        let awake = ms(upto - self.began).saturating_sub(self.lost.load(Ordering::SeqCst));
+        Millis::new(awake * self.rate / 1_000_000)
+    }
+
+    fn wall(&self) -> UnixMs {
+        UnixMs::from_ms((1_800_000_000_000 + ms(self.began.elapsed())).saturating_add_signed(self.wall_off))
+    }
+}
+
+fn ms(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).expect("runs are short")
+}
+
+/// What every node of a run has in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    /// The store.
+    pub(crate) server: Arc<Server>,
+    /// The figures of the rules.
+    pub(crate) policy: Policy,
+    /// How often sessions are checkpointed.
+    pub(crate) checkpoint: Millis,
+    /// How nodes deal with each other.
+    pub(crate) settings: ClusterSettings,
+    /// Signs tokens.
+    pub(crate) issuer: Arc<Issuer>,
+    /// The keys it signs with.
+    pub(crate) keyring: Arc<Keyring>,
+    /// Counts, for nobody.
+    pub(crate) telemetry: Telemetry,
+}
+
+/// A node that takes part.
+pub(crate) struct Running {
+    /// Its engine.
+    pub(crate) engine: Arc<Engine>,
+    /// Its acts.
+    pub(crate) acts: Arc<Acts>,
+    /// Its meter.
+    pub(crate) meter: Arc<ClusterMeter>,
+    /// Answers its heartbeats.
+    pub(crate) handler: Handler,
+    /// Its part in the cluster.
+    pub(crate) node: Node,
+    upkeep: Upkeep,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Set when it cannot go on as a member.
+    pub(crate) fenced: Arc<Mutex<Option<ClusterError>>>,
+    /// Whether it takes no more requests.
+    pub(crate) draining: AtomicBool,
+}
+
+struct Nobody;
+
+impl Witness for Nobody {
+    fn committed(&self, _: &Act) {}
+}
+
+struct NoFile;
+
+impl SecretFile for NoFile {
+    fn keep(&self, _: &SecretRing) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The cluster secrets of every run.
+pub(crate) fn secrets() -> SecretRing {
+    SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([7; 32]))
+}
+
+impl Running {
+    /// Starts a process on a machine, as the service does. Returns once it is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`]; it is to be started again then.
+    pub(crate) async fn start(
+        common: &Common,
+        name: String,
+        machine: Arc<Machine>,
+        link: Arc<Link>,
+        chance: Arc<Chance>,
+    ) -> Result<Self, ClusterError> {
+        let store = Arc::new(LinkedStore(link));
+        let shared: Arc<dyn ClusterStore> = Arc::<LinkedStore>::clone(&store);
+        let store: Arc<dyn Store> = store;
+        let meter = Arc::new(ClusterMeter::new(machine));
+        let clock: Arc<dyn Clock> = Arc::<ClusterMeter>::clone(&meter);
+        let engine = Arc::new(Engine::new(common.policy, secrets(), GRAVES).among_others());
+        let lists = StatusPolicy {
+            size: ListSize::new(4096).expect("a power of two"),
+            block: 256,
+            shared: true,
+            ..StatusPolicy::new(common.policy.max_ttl)
+        };
+        let keeper = StatusKeeper::open(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::<Chance>::clone(&chance),
+            lists,
+        );
+        let keeper = Arc::new(keeper.await?);
+        let settings = common.settings;
+        let warm = async { warm::warm(&engine, &store, &clock, &common.telemetry).await.map(drop) };
+        let joining = Member::join(name, Arc::clone(&shared), Arc::clone(&meter), &*chance, settings, warm);
+        let member = Arc::new(joining.await?);
+        let hearing = Arc::new(Hearing::new(
+            Arc::clone(&member),
+            Arc::clone(&engine),
+            Arc::clone(&shared),
+            Arc::clone(&meter),
+            settings,
+        ));
+        let acts = Acts::new(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::<Chance>::clone(&chance),
+            Arc::clone(&common.issuer),
+            Arc::clone(&keeper),
+            Arc::new(Nobody),
+        );
+        let acts = Arc::new(acts.among(Arc::<Hearing>::clone(&hearing)));
+        let feed = Feed::new(member.id(), Arc::clone(&acts), shared, Arc::clone(&meter), settings, member.warmed_at());
+        let secrets = Arc::new(Secrets::new(
+            Arc::clone(&engine),
+            Arc::clone(&common.keyring),
+            Arc::clone(&store),
+            chance,
+            Arc::new(NoFile),
+        ));
+        let (chores, queue) = upkeep::chores(Arc::clone(&acts));
+        let handler =
+            Handler::new(Arc::clone(&engine), Arc::clone(&clock), Arc::new(chores.clone()), common.telemetry.clone());
+        let upkeep = Upkeep {
+            engine: Arc::clone(&engine),
+            store,
+            clock,
+            acts: Arc::clone(&acts),
+            keyring: Arc::clone(&common.keyring),
+            keeper,
+            secrets,
+            audit_retention: Millis::from_secs(86_400),
+            rotate_keys: None,
+            telemetry: common.telemetry.clone(),
+            checkpoint_interval: common.checkpoint,
+        };
+        let stop = CancellationToken::new();
+        let tasks = upkeep.start(chores, queue, &stop);
+        let node = Node { member, feed: Arc::new(feed), hearing, settings };
+        let fenced: Arc<Mutex<Option<ClusterError>>> = Arc::default();
+        let (part, cancelled, why) = (node.clone(), stop.clone(), Arc::clone(&fenced));
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => {}
+                error = part.run() => *why.lock() = Some(error),
+            }
+        });
+        let draining = AtomicBool::new(false);
+        Ok(Self { engine, acts, meter, handler, node, upkeep, tasks, stop, fenced, draining })
+    }
+
+    /// The process is killed: nothing of it goes on.
+    pub(crate) fn kill(&self) {
+        self.stop.cancel();
+    }
+
+    /// The process is told to stop: it takes nothing new, writes what it knows, and leaves. Whether all was written.
+    pub(crate) async fn leave(&self) -> bool {
+        self.draining.store(true, Ordering::SeqCst);
+        self.meter.stop();
+        self.stop.cancel();
+        self.tasks.wait().await;
+        let flushed = self.upkeep.flush().await.is_ok();
+        flushed && self.node.member.leave().await.is_ok()
+    }
+
+    /// What its meter shows.
+    pub(crate) fn now(&self) -> MeterTime {
+        self.meter.now()
+    }
+}

@@ -1,0 +1,178 @@
+//! One case for every sentence of the text of a store that many nodes share. Each gets a store of its own, empty.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use gastank::{
+    engine::{Checkpoint, UnixMs},
+    store::{Change, ClusterStore, Era, NodeId, NodeLease, change_slot},
+    wire::{EndReason, MeterTime, SessionId},
+};
+
+use crate::store::*;
+
+/// A store under test that nodes share.
+pub(crate) type Shared = Arc<dyn ClusterStore>;
+
+/// Calls the macro `$run` with the names of all cases. A case that is not named here does not compile: it is dead code.
+macro_rules! node_cases {
+    ($run:ident) => {
+        $run! {
+            leases_come_are_renewed_and_go,
+            an_era_follows_the_one_before,
+            of_fifty_nodes_one_begins_an_era,
+            changes_are_read_by_slot_and_instant,
+            a_change_told_twice_is_one,
+            changes_of_many_nodes_at_once_are_all_there,
+            what_was_heard_is_the_checkpoints_of_open_sessions,
+            a_closed_store_has_no_nodes,
+        }
+    };
+}
+
+const fn at(ms: u64) -> MeterTime {
+    MeterTime::from_ms(ms)
+}
+
+fn node(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 16])
+}
+
+fn lease(n: u8, renewals: u64) -> NodeLease {
+    let (meter, told_until) = (at(1_000 * renewals), at(900 * renewals));
+    NodeLease { node: node(n), name: format!("node {n}"), era: 1, renewals, meter, told_until, wall: wall(renewals) }
+}
+
+fn change(ms: u64, n: u8, version: u64) -> Change {
+    let open = (version > 1).then(|| session_id(n, 7));
+    Change { at: at(ms), account: account_id(n), version, node: node(n), open }
+}
+
+async fn nodes(store: &Shared) -> Vec<NodeLease> {
+    let mut nodes = store.nodes().await.expect("works");
+    nodes.sort_by_key(|lease| lease.node);
+    nodes
+}
+
+async fn changes(store: &Shared, slot: u64, from: u64) -> Vec<Change> {
+    let mut changes = store.changes(slot, at(from)).await.expect("works");
+    changes.sort();
+    changes
+}
+
+pub(crate) async fn leases_come_are_renewed_and_go(store: Shared) {
+    assert_eq!(nodes(&store).await, []);
+    for lease in [lease(1, 1), lease(2, 1), lease(1, 2), lease(1, 2)] {
+        store.put_node(&lease).await.expect("works");
+    }
+    assert_eq!(nodes(&store).await, [lease(1, 2), lease(2, 1)]);
+    // The wall clock has stepped back, and that changes nothing.
+    let stepped = NodeLease { wall: UnixMs::from_ms(3), ..lease(1, 3) };
+    store.put_node(&stepped).await.expect("works");
+    assert_eq!(nodes(&store).await, [stepped.clone(), lease(2, 1)]);
+    assert!(store.remove_node(&node(2)).await.expect("works"));
+    assert!(!store.remove_node(&node(2)).await.expect("works"));
+    assert_eq!(nodes(&store).await, [stepped]);
+}
+
+pub(crate) async fn an_era_follows_the_one_before(store: Shared) {
+    let era = |number, n| Era { number, began: at(number * 5_000), by: node(n) };
+    assert_eq!(store.era().await.expect("works"), None);
+    assert!(!store.begin_era(&era(2, 1)).await.expect("works"), "the first is number 1");
+    assert_eq!(store.era().await.expect("works"), None);
+    assert!(store.begin_era(&era(1, 1)).await.expect("works"));
+    assert!(store.begin_era(&era(1, 1)).await.expect("works"), "asked again");
+    assert!(!store.begin_era(&era(1, 2)).await.expect("works"), "somebody else was faster");
+    assert!(!store.begin_era(&era(3, 2)).await.expect("works"), "one is missing");
+    assert_eq!(store.era().await.expect("works"), Some(era(1, 1)));
+    assert!(store.begin_era(&era(2, 2)).await.expect("works"));
+    assert!(!store.begin_era(&era(1, 1)).await.expect("works"), "it is over");
+    assert_eq!(store.era().await.expect("works"), Some(era(2, 2)));
+}
+
+pub(crate) async fn of_fifty_nodes_one_begins_an_era(store: Shared) {
+    let racers: Vec<_> = (0..50)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            let era = Era { number: 1, began: at(0), by: node(n) };
+            tokio::spawn(async move { store.begin_era(&era).await.expect("works").then_some(era) })
+        })
+        .collect();
+    let mut won = Vec::new();
+    for racer in racers {
+        won.extend(racer.await.expect("no panic"));
+    }
+    assert_eq!(won.len(), 1);
+    assert_eq!(store.era().await.expect("works"), Some(won[0]));
+}
+
+pub(crate) async fn changes_are_read_by_slot_and_instant(store: Shared) {
+    let told = [change(0, 1, 1), change(9_999, 2, 2), change(10_000, 1, 2), change(10_500, 3, 9), change(25_000, 1, 3)];
+    for change in &told {
+        store.announce(change).await.expect("works");
+    }
+    assert_eq!(told.map(|change| change.slot()), [0, 0, 1, 1, 2]);
+    assert_eq!(changes(&store, 0, 0).await, told[..2]);
+    assert_eq!(changes(&store, 0, 1).await, told[1..2]);
+    assert_eq!(changes(&store, 1, 0).await, told[2..4]);
+    assert_eq!(changes(&store, 1, 10_000).await, told[2..4]);
+    assert_eq!(changes(&store, 1, 10_001).await, told[3..4]);
+    assert_eq!(changes(&store, 1, 99_000).await, []);
+    assert_eq!(changes(&store, 3, 0).await, []);
+}
+
+pub(crate) async fn a_change_told_twice_is_one(store: Shared) {
+    let one = change(5, 1, 2);
+    let others = [Change { node: node(9), ..one }, Change { version: 3, ..one }, Change { at: at(6), ..one }];
+    for change in [one, one].iter().chain(&others) {
+        store.announce(change).await.expect("works");
+    }
+    let mut expected = vec![one];
+    expected.extend(others);
+    expected.sort();
+    assert_eq!(changes(&store, change_slot(one.at), 0).await, expected);
+}
+
+pub(crate) async fn changes_of_many_nodes_at_once_are_all_there(store: Shared) {
+    let tellers: Vec<_> = (0..50)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.announce(&change(77, n, 1)).await.expect("works") })
+        })
+        .collect();
+    for teller in tellers {
+        teller.await.expect("no panic");
+    }
+    assert_eq!(changes(&store, 0, 77).await.len(), 50);
+}
+
+pub(crate) async fn what_was_heard_is_the_checkpoints_of_open_sessions(store: Shared) {
+    let subject: Subject = Arc::<dyn ClusterStore>::clone(&store);
+    let heard = async |sessions: &[SessionId]| -> Vec<(SessionId, u64)> {
+        let found = store.heard(5, sessions).await.expect("works");
+        let found: BTreeSet<Checkpoint> = found.into_iter().collect();
+        found.into_iter().map(|row| (row.session, row.last_seen.as_ms())).collect()
+    };
+    let [one, two, three, nobody] = [1, 2, 3, 4].map(|n| session_id(n, 5));
+    assert_eq!(heard(&[one, two]).await, []);
+    let mut accounts = Vec::new();
+    for (n, id) in [(1, one), (2, two), (3, three)] {
+        let account = made(&subject, n).await;
+        accounts.push(done(&subject, &account, &opening(&account, session(id, 100))).await);
+    }
+    assert_eq!(heard(&[one, two, three, nobody]).await, [(one, 100), (two, 100), (three, 100)]);
+    store.checkpoint(5, &[row(one, 700), row(three, 300)]).await.expect("works");
+    assert_eq!(heard(&[one, two]).await, [(one, 700), (two, 100)]);
+    done(&subject, &accounts[0], &closing(&accounts[0], EndReason::Deactivated, 800)).await;
+    assert_eq!(heard(&[one, two, three]).await, [(two, 100), (three, 300)]);
+    store.checkpoint(5, &[row(one, 900)]).await.expect("works");
+    assert_eq!(heard(&[one]).await, [], "a late checkpoint brings nothing back");
+    assert_eq!(heard(&[]).await, []);
+}
+
+pub(crate) async fn a_closed_store_has_no_nodes(store: Shared) {
+    store.close().await.expect("works");
+    assert!(store.nodes().await.is_err());
+    assert!(store.put_node(&lease(1, 1)).await.is_err());
+    assert!(store.announce(&change(1, 1, 1)).await.is_err());
+    assert!(store.heard(1, &[session_id(1, 1)]).await.is_err());
+}
