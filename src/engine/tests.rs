@@ -419,3 +419,54 @@ fn a_renewal_that_meets_an_end_leaves_no_token_good_in_the_list() {
         assert_eq!(list.live(), 0);
     }
 }
+
+#[test]
+fn among_others_a_session_that_has_lapsed_is_in_doubt_until_it_is_heard_of_or_its_end_is_committed() {
+    let engine = engine().among_others();
+    let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000, "c");
+    let opening = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
+    let account = account.after(&opening);
+    engine.apply(&account, &opening, &moment(at(0), None));
+    let (token, timeout) = (TokenHash::of(ID.as_bytes()), POLICY.timeout.get());
+    assert!(matches!(engine.verdict(&ID, &token, at(timeout)), Verdict::Valid { .. }));
+
+    let late = at(timeout + 1);
+    assert_eq!(engine.verdict(&ID, &token, late), Verdict::Unknown);
+    assert!(engine.doubts(&ID, late) && engine.is_unsure(&ID));
+    let key = engine.secrets().session_key(&ID).unwrap().body_mac();
+    let beat = Heartbeat { kind: HeartbeatKind::Beat, state: Default::default(), seq: 1, session: ID, clock: late };
+    let Beat::Answer { verdict, then, .. } = engine.beat(&beat.sign(&key), late) else { panic!("a good frame") };
+    assert_eq!((verdict, then), (WireVerdict::Unknown, Then::LookUp(ID)));
+    assert!(engine.doubts(&ID, late), "a beat that comes too late decides nothing");
+
+    engine.hear(&[Checkpoint { session: ID, last_seen: at(30_000) }], late);
+    assert!(matches!(engine.verdict(&ID, &token, late), Verdict::Valid { .. }));
+    let over = at(30_000 + timeout + 1);
+    let sighting = engine.sighting(&ID, over);
+    let settle = account.settle(&moment(over, sighting), &POLICY).unwrap();
+    assert_eq!(engine.verdict(&ID, &token, over), Verdict::Unknown, "it is not said before it is committed");
+    engine.apply(&account.after(&settle), &settle, &moment(over, sighting));
+    assert_eq!(engine.verdict(&ID, &token, over), Verdict::Invalid { reason: EndReason::TimedOut });
+    assert_eq!((engine.live(), engine.held_of(&AccountId::from_bytes([2; 16]))), (0, None));
+}
+
+#[test]
+fn what_the_store_does_not_know_and_what_this_node_has_not_heard_is_found_before_it_matters() {
+    let engine = engine().among_others();
+    let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000, "c");
+    let opening = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
+    engine.apply(&account.after(&opening), &opening, &moment(at(0), None));
+    let all = |found: &dyn Fn(usize) -> usize| (0..SLICES).map(found).sum::<usize>();
+    let ahead = Millis::from_secs(5);
+    let (early, near) = (at(POLICY.timeout.get() - 5_001), at(POLICY.timeout.get() - 5_000));
+    assert_eq!(all(&|slice| engine.quiet(slice, early, ahead).len()), 0);
+    assert_eq!(all(&|slice| engine.quiet(slice, near, ahead).len()), 1);
+    let key = engine.secrets().session_key(&ID).unwrap().body_mac();
+    let beat = Heartbeat { kind: HeartbeatKind::Beat, state: Default::default(), seq: 1, session: ID, clock: early };
+    engine.beat(&beat.sign(&key), early);
+    assert_eq!(all(&|slice| engine.quiet(slice, near, ahead).len()), 0);
+    assert_eq!(all(&|slice| engine.pressing(slice, early, ahead).len()), 0);
+    assert_eq!(all(&|slice| engine.pressing(slice, near, ahead).len()), 1);
+    engine.checkpointed(&[Checkpoint { session: ID, last_seen: early }]);
+    assert_eq!(all(&|slice| engine.pressing(slice, near, ahead).len()), 0);
+}

@@ -215,9 +215,14 @@ impl Watch {
     }
 
     fn called_dead(&self, world: &World, slot: usize, session: &SessionId, reason: EndReason, meter: MeterTime) {
+        let is_in_order = world.at() > world.troubled_until(slot);
         let mut inner = self.inner.lock();
         let number = inner.truth.number(session);
         if inner.truth.end(session).is_some() {
+            // The meter of a machine that was suspended shows an hour long past until the next renewal.
+            if !is_in_order {
+                return;
+            }
             let first = inner.no.entry(*session.as_bytes()).or_insert(u64::MAX);
             *first = (*first).min(meter.as_ms());
             return;

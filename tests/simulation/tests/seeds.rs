@@ -1,0 +1,36 @@
+//! Some hundred runs of a whole cluster. `cargo run -p simulation -- --seeds 10000` for more, `--seed N` for one, told line
+//! by line.
+
+use simulation::{Report, run};
+
+/// Seeds from which something was found that has been mended since. They stand for another run when the simulation
+/// itself is changed: then they are as good as any.
+const FOUND: [u64; 6] = [1015, 1054, 1084, 1103, 1125, 1145];
+const SEEDS: u64 = 120;
+
+fn is_in_order(report: &Report) {
+    assert!(
+        report.violations.is_empty(),
+        "cargo run -p simulation -- --seed {}\n{}",
+        report.seed,
+        report.violations.join("\n")
+    );
+}
+
+#[test]
+fn whatever_goes_wrong_a_second_is_charged_if_and_only_if_it_was_vouched_for() {
+    (0..SEEDS).for_each(|seed| is_in_order(&run(seed, false)));
+}
+
+#[test]
+fn what_was_found_once_is_mended() {
+    FOUND.into_iter().for_each(|seed| is_in_order(&run(seed, false)));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_to_the_last_line() {
+    for seed in [7, 77, 777] {
+        assert_eq!(run(seed, false).digest, run(seed, false).digest);
+    }
+    assert_ne!(run(7, false).digest, run(8, false).digest);
+}
