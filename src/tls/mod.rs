@@ -100,8 +100,10 @@ impl Certificates {
     /// [`PairError`] when there is none that can be used at `now`.
     pub fn open(source: Source, telemetry: Telemetry, now: UnixMs) -> Result<Arc<Self>, PairError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let looked = Looked { stamps: source.stamps(), refused_at: None };
+        // The state from before reading: what is written meanwhile is seen at the next look.
+        let before = source.stamps();
         let shown = source.load(&provider, now)?;
+        let looked = Looked { stamps: source.stamps_after(before), refused_at: None };
         telemetry.certificate(CertificateLoad::Loaded, shown.expires);
         let this = Self { source, provider, shown: RwLock::new(shown), looked: Mutex::new(looked), telemetry };
         Ok(Arc::new(this))
@@ -186,14 +188,11 @@ impl Certificates {
         if !(asked || changed || due) {
             return;
         }
-        // The state from before reading: what is written meanwhile is seen at the next look.
         looked.stamps = stamps;
         match self.source.load(&self.provider, now) {
             Ok(shown) => {
                 looked.refused_at = None;
-                if matches!(self.source, Source::Development { .. }) {
-                    looked.stamps = self.source.stamps();
-                }
+                looked.stamps = self.source.stamps_after(std::mem::take(&mut looked.stamps));
                 self.telemetry.certificate(CertificateLoad::Loaded, shown.expires);
                 tracing::info!(expires_at_s = shown.expires.as_secs(), "the certificate was read anew");
                 *self.shown.write() = shown;
@@ -229,6 +228,14 @@ impl Source {
 
     fn stamps(&self) -> Vec<Option<Stamp>> {
         self.files().iter().map(|path| Stamp::of(path)).collect()
+    }
+
+    /// The state that has been read, where it was `before` reading. Reading our own may have written them.
+    fn stamps_after(&self, before: Vec<Option<Stamp>>) -> Vec<Option<Stamp>> {
+        match self {
+            Self::Files { .. } => before,
+            Self::Development { .. } => self.stamps(),
+        }
     }
 
     fn load(&self, provider: &CryptoProvider, now: UnixMs) -> Result<Shown, PairError> {

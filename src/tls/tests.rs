@@ -139,6 +139,9 @@ fn a_certificate_of_our_own_is_made_once_for_its_owner_alone_and_lives_less_than
     let dir = tempfile::tempdir().unwrap();
     let first = own(&dir, NOW);
     assert_eq!(first.hashes().len(), 1);
+    let loads = || first.telemetry.render().lines().any(|line| line.ends_with("{outcome=\"loaded\"} 1"));
+    first.look(NOW, false);
+    assert!(loads(), "it is not read again for having been written");
     assert_eq!(own(&dir, NOW.plus(DAY)).hashes(), first.hashes());
     let mode = fs::metadata(dir.path().join("development.pem")).unwrap().mode();
     assert_eq!(mode & 0o777, 0o600);

@@ -17,6 +17,7 @@ use crate::{
 
 const H3: &[u8] = b"h3";
 
+type Asked = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 type Http = SendRequest<h3_quinn::OpenStreams, Bytes>;
 
 /// HTTP/3 on a connection.
@@ -49,7 +50,7 @@ async fn send(http: &mut Http, request: Request<()>, body: &[u8]) -> (StatusCode
 }
 
 /// Opens a WebTransport session; its status and its number.
-async fn session_at(http: &mut Http, origin: Option<&str>) -> (StatusCode, u64, impl Sized + use<>) {
+async fn session_at(http: &mut Http, origin: Option<&str>) -> (StatusCode, u64, Asked) {
     let mut asked = request(Method::CONNECT, "/v1/webtransport");
     asked.extensions_mut().insert(h3::ext::Protocol::WEB_TRANSPORT);
     if let Some(origin) = origin {
@@ -98,6 +99,30 @@ async fn requests_and_sessions_share_a_connection() {
     .await;
     assert_eq!(beat_in(&connection, number, &mut session).await, None);
     assert_eq!(api.metric("gastank_quic_datagrams_dropped_total", "no_session").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_service_that_stops_closes_its_sessions_in_order() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let api = Api::new(&service, &home);
+    let (mut session, told) = open(&api, &api.owner(100).await).await;
+    let endpoint = endpoint();
+    let connection = told.connect(&endpoint, H3).await;
+    let mut http = speak(&connection).await;
+    let (_, number, mut stream) = session_at(&mut http, None).await;
+    assert_eq!(beat_in(&connection, number, &mut session).await, Some(WireVerdict::Valid));
+    let stopping = std::thread::spawn(move || service.stop());
+    let mut said = Vec::new();
+    while let Some(mut data) = timeout(PATIENCE, stream.recv_data()).await.expect("it is closed").unwrap() {
+        said.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+    }
+    assert_eq!(said, [0x68, 0x43, 4, 0, 0, 0, 0], "a capsule that closes the session, and the end of its stream");
+    let closed = timeout(PATIENCE, connection.closed()).await.expect("it is closed");
+    assert!(
+        matches!(&closed, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == 0x100_u32.into())
+    );
+    assert!(stopping.join().unwrap().success());
 }
 
 #[tokio::test]

@@ -86,8 +86,8 @@ pub(super) async fn serve<F: Fallback>(connection: Connection, hall: Arc<Hall<F>
             () = &mut stopped => break,
         }
     }
-    // The peer is told which requests will still be answered.
-    if server.shutdown(0).await.is_ok() {
+    // The peer is told the first request that will not be answered (RFC 9114, 5.2); with 0 it would be our last one.
+    if server.shutdown(1).await.is_ok() {
         while requests.join_next().await.is_some() {}
         tokio::time::sleep(LAST_WORDS).await;
     }
