@@ -39,3 +39,7 @@ impl std::fmt::Debug for Network {
         f.write_str("Network(…)")
     }
 }
+
+/// In the extensions of an answer: who asked has proved to be a registered edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownEdge;

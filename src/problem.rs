@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Response, StatusCode,
+    HeaderMap, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
@@ -244,6 +244,14 @@ impl Problem {
 
     /// The problem as a response.
     pub fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.document())));
+        *response.status_mut() = self.code.status();
+        *response.headers_mut() = self.headers();
+        response
+    }
+
+    /// The problem document.
+    pub fn document(&self) -> Vec<u8> {
         let document = Document {
             r#type: self.code.uri(),
             title: self.code.title(),
@@ -253,10 +261,12 @@ impl Problem {
             reason: self.reason.map(EndReason::name),
             error: self.oauth.then(|| self.code.oauth()),
         };
-        let body = serde_json::to_vec(&document).expect("strings and integers are always JSON");
-        let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = self.code.status();
-        let headers = response.headers_mut();
+        serde_json::to_vec(&document).expect("strings and integers are always JSON")
+    }
+
+    /// The headers of the response.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_s {
@@ -265,7 +275,7 @@ impl Problem {
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        response
+        headers
     }
 }
 

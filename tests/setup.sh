@@ -25,6 +25,7 @@ main() {
     install_node_modules tests/webhooks
     install_node_modules tests/browsers
     install_python_clients
+    install_h2spec
 }
 
 # The commands the build and the tests call, each with the Debian package that has it.
@@ -96,6 +97,19 @@ install_python_clients() {
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$wanted"
     # Last: what is half installed is installed again.
     cp "$wanted" "$venv/requirements.txt"
+}
+
+# Speaks HTTP/2 with all its mistakes. Versions that Debian's Go can build are pinned in tests/h2spec.
+install_h2spec() {
+    has h2spec && return
+    say "building h2spec"
+    if ! has go; then
+        has apt-get || die "go is missing"
+        update_lists
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 \
+            install --no-install-recommends golang-go
+    fi
+    (cd tests/h2spec && go build -mod=readonly -o "../../$TOOLS/h2spec" github.com/summerwind/h2spec/cmd/h2spec)
 }
 
 # Unoptimised: these run for seconds, and their release builds take minutes.

@@ -68,7 +68,13 @@ mod tests {
 
     fn listening(admin: &str) -> Listening {
         let addr = |text: &str| text.parse().expect("is an address");
-        Listening { http: addr("127.0.0.1:7080"), udp: Some(addr("127.0.0.1:7080")), quic: None, admin: addr(admin) }
+        Listening {
+            http: addr("127.0.0.1:7080"),
+            https: None,
+            udp: Some(addr("127.0.0.1:7080")),
+            quic: None,
+            admin: addr(admin),
+        }
     }
 
     fn usual() -> Config {

@@ -16,7 +16,7 @@ use std::{env, fs, io, iter};
 use serde::Deserialize;
 
 pub use sections::{
-    ActRate, Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Identity, KeyDoc, Limits, Log, Quic, SECTIONS,
+    ActRate, Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Quic, SECTIONS,
     SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{
@@ -52,6 +52,9 @@ pub struct ConfigArgs {
     /// Address of the public HTTP listener [default: 127.0.0.1:7080]
     #[arg(long, value_name = "ADDR")]
     pub http: Option<String>,
+    /// Address of the public HTTP listener with TLS, or off [default: off]
+    #[arg(long, value_name = "ADDR")]
+    pub https: Option<String>,
     /// Address of the UDP listener, or off [default: 127.0.0.1:7080]
     #[arg(long, value_name = "ADDR")]
     pub udp: Option<String>,
@@ -75,6 +78,8 @@ pub struct Config {
     pub store: StoreUrl,
     /// The public HTTP listener.
     pub http: Http,
+    /// The public listener with TLS.
+    pub https: Https,
     /// The listener for heartbeats in UDP datagrams.
     pub udp: Udp,
     /// The certificate of the listeners that encrypt.
@@ -275,6 +280,7 @@ impl Config {
             store: file.store.unwrap_or_else(|| StoreUrl::in_data_dir(&data_dir)),
             data_dir,
             http: file.http,
+            https: file.https,
             udp: file.udp,
             tls: file.tls,
             quic: file.quic,

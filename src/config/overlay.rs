@@ -38,6 +38,7 @@ impl Overlay {
             ("--data-dir", "", "data_dir", &args.data_dir),
             ("--store", "", "store", &args.store),
             ("--http", "http", "addr", &args.http),
+            ("--https", "https", "addr", &args.https),
             ("--udp", "udp", "addr", &args.udp),
             ("--quic", "quic", "addr", &args.quic),
             ("--admin", "admin", "addr", &args.admin),

@@ -108,6 +108,7 @@ file! {
     }
     sections {
         http: Http,
+        https: Https,
         udp: Udp,
         tls: Tls,
         quic: Quic,
@@ -133,6 +134,9 @@ section! {
         addr: ListenAddr = ListenAddr::loopback(7080);
         /// Connections that may be open at once; further ones are closed at once.
         max_connections: u32 = 16_384;
+        /// Connections that may be open at once from one address (an IPv6 /64 is one); 0 turns that limit off. Addresses of
+        /// edges have none.
+        max_connections_per_address: u32 = 4_096;
         /// Milliseconds a client has to send the head of a request.
         header_timeout_ms: u64 = 5_000;
         /// Milliseconds a client has to send the body of a request.
@@ -144,6 +148,17 @@ section! {
         /// Where clients and edges reach this listener, as they are told.
         /// Default: `http://` and the address bound.
         public_url: Option<PublicUrl> = None;
+    }
+}
+
+section! {
+    /// The public listener with TLS, for HTTP/1.1 and HTTP/2: it answers what `http` answers, within the same limits and as
+    /// many connections again. Its certificate is that of `tls`.
+    Https {
+        /// Address and port it binds, or `off`; port 0 picks a free one.
+        addr: OptionalListenAddr = OptionalListenAddr::Off;
+        /// TLS handshakes that may be under way at once; further connections are closed at once.
+        max_handshakes: u32 = 1_024;
     }
 }
 
@@ -355,6 +370,14 @@ section! {
 }
 
 impl Http {
+    /// Connections that may be open at once from one address, if that is limited.
+    pub const fn per_address(&self) -> Option<usize> {
+        match self.max_connections_per_address {
+            0 => None,
+            most => Some(most as usize),
+        }
+    }
+
     /// How long a client may take to send a request's head.
     pub const fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)

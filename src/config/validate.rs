@@ -56,6 +56,14 @@ impl Config {
         let why = "it is also http.addr; give the admin listener an address or a port of its own";
         ensure(http.port() == 0 || http != admin, "admin.addr", admin, why)?;
         within("http.max_connections", self.http.max_connections.into(), 1..=1_000_000)?;
+        let per_address = self.http.max_connections_per_address.into();
+        within("http.max_connections_per_address", per_address, 0..=1_000_000)?;
+        within("https.max_handshakes", self.https.max_handshakes.into(), 1..=1_000_000)?;
+        if let Some(https) = self.https.addr.get() {
+            let why = "another listener has this address; give each an address or a port of its own";
+            let taken = https.port() != 0 && [http, admin].contains(&https);
+            ensure(!taken, "https.addr", https, why)?;
+        }
         within("http.header_timeout_ms", self.http.header_timeout_ms, 1..=HOUR_MS)?;
         within("http.body_timeout_ms", self.http.body_timeout_ms, 1..=HOUR_MS)?;
         within("http.idle_timeout_ms", self.http.idle_timeout_ms, 1..=HOUR_MS)?;

@@ -315,6 +315,11 @@ impl HostPort {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.0.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("it was read with a port")
+    }
 }
 
 impl FromStr for HostPort {

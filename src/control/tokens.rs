@@ -5,7 +5,7 @@
 //!
 //! `sub` is pairwise: another name for the same account at every audience, so that edges cannot tell who it is.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -70,39 +70,64 @@ pub struct Issued {
 
 /// The claims of an access token (RFC 9068, 2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
+pub struct Claims<'a> {
     /// The session's id, then what makes the token unique. First, see the module's text.
-    pub jti: String,
+    #[serde(borrow)]
+    pub jti: Cow<'a, str>,
     /// Who issued it.
-    pub iss: String,
+    #[serde(borrow)]
+    pub iss: Cow<'a, str>,
     /// The edge it is for.
-    pub aud: String,
+    #[serde(borrow)]
+    pub aud: Cow<'a, str>,
     /// The account's name at that edge.
-    pub sub: String,
+    #[serde(borrow)]
+    pub sub: Cow<'a, str>,
     /// The client it was issued to.
-    pub client_id: String,
+    #[serde(borrow)]
+    pub client_id: Cow<'a, str>,
     /// When it was issued, seconds since 1970.
     pub iat: u64,
     /// When it expires, seconds since 1970.
     pub exp: u64,
     /// Where its status is found.
-    pub status: StatusClaim,
+    #[serde(borrow)]
+    pub status: StatusClaim<'a>,
 }
 
 /// The claim that leads from a token to its status (draft-ietf-oauth-status-list, 6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusClaim {
+pub struct StatusClaim<'a> {
     /// In a status list.
-    pub status_list: StatusReference,
+    #[serde(borrow)]
+    pub status_list: StatusReference<'a>,
 }
 
 /// A place in a status list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusReference {
+pub struct StatusReference<'a> {
     /// The index.
     pub idx: u32,
     /// The list's address, which is also its `sub`.
-    pub uri: String,
+    #[serde(borrow)]
+    pub uri: Cow<'a, str>,
+}
+
+impl Claims<'_> {
+    fn into_owned(self) -> Claims<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let StatusReference { idx, uri } = self.status.status_list;
+        Claims {
+            jti: owned(self.jti),
+            iss: owned(self.iss),
+            aud: owned(self.aud),
+            sub: owned(self.sub),
+            client_id: owned(self.client_id),
+            iat: self.iat,
+            exp: self.exp,
+            status: StatusClaim { status_list: StatusReference { idx, uri: owned(uri) } },
+        }
+    }
 }
 
 impl Issuer {
@@ -135,15 +160,18 @@ impl Issuer {
     pub fn issue(&self, request: &TokenRequest<'_>) -> Result<Issued, KeyError> {
         let exp = request.now.plus(request.ttl).as_secs();
         let claims = Claims {
-            jti: format!("{}.{}", session_text(&request.session), URL_SAFE_NO_PAD.encode(request.nonce)),
-            iss: self.issuer.clone(),
-            aud: request.audience.to_owned(),
-            sub: self.subject(request.audience, &request.account),
-            client_id: self.client_id.clone(),
+            jti: format!("{}.{}", session_text(&request.session), URL_SAFE_NO_PAD.encode(request.nonce)).into(),
+            iss: (&*self.issuer).into(),
+            aud: request.audience.into(),
+            sub: self.subject(request.audience, &request.account).into(),
+            client_id: (&*self.client_id).into(),
             iat: request.now.as_secs(),
             exp,
             status: StatusClaim {
-                status_list: StatusReference { idx: request.status.idx, uri: self.list_uri(&request.status.list) },
+                status_list: StatusReference {
+                    idx: request.status.idx,
+                    uri: self.list_uri(&request.status.list).into(),
+                },
             },
         };
         let text = sign(&self.keyring.signing(request.now), "at+jwt", &claims, 1024)?;
@@ -168,9 +196,20 @@ pub fn session_of(token: &[u8]) -> Option<SessionId> {
 }
 
 /// The claims of a token that is known to be ours by its hash.
-pub fn claims_of(token: &str) -> Option<Claims> {
+pub fn claims_of(token: &str) -> Option<Claims<'static>> {
     let payload = token.split('.').nth(1)?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+    let decoded = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    serde_json::from_slice::<Claims<'_>>(&decoded).ok().map(Claims::into_owned)
+}
+
+/// Bytes of payload that [`claims_in`] has room for: three times what is usual.
+pub const PAYLOAD: usize = 1024;
+
+/// The same, decoded into `payload`. `None` also if that is too small.
+pub fn claims_in<'a>(token: &str, payload: &'a mut [u8; PAYLOAD]) -> Option<Claims<'a>> {
+    let encoded = token.split('.').nth(1)?;
+    let length = URL_SAFE_NO_PAD.decode_slice(encoded, payload).ok()?;
+    serde_json::from_slice(&payload[..length]).ok()
 }
 
 /// No header of ours is longer.

@@ -2,9 +2,7 @@
 //!
 //! Every transport feeds the same [`Handler`]. What a transport adds is how bytes come and go, and nothing else.
 
-mod connection;
 pub mod http;
-mod json;
 pub mod quic;
 pub mod udp;
 
@@ -116,8 +114,14 @@ const fn outcome(beat: &Beat) -> BeatOutcome {
     }
 }
 
+/// For the fuzzer: reads a plain request. How many bytes it has, if it is one and is whole.
+#[cfg(fuzzing)]
+pub fn fuzz_plain(bytes: &[u8]) -> Option<usize> {
+    http::fuzz_plain(bytes)
+}
+
 /// For the fuzzer: reads a heartbeat in JSON. Whether it is one.
 #[cfg(fuzzing)]
 pub fn fuzz_json(text: &[u8]) -> bool {
-    json::frame(text).is_some()
+    http::fuzz_json(text)
 }

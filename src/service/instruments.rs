@@ -7,13 +7,14 @@ use crate::{
     clock::Clock,
     control::{
         acts::Witness,
-        http::{Activated, ErrorCode, Hooked, Instruments, LimitedBy, Phase, Told},
+        http::{Activated, Budget, ErrorCode, Hooked, Instruments, LimitedBy, Phase, Told},
     },
     engine::{Act, Engine},
+    ingest::http::Crews,
     store::{Operation, StoreObserver},
     telemetry::{
-        self, ActLimit, ActivationOutcome, RenewalOutcome, Route, StoreOperation, StoreOutcome, Telemetry,
-        VerdictOutcome, WebhookOutcome,
+        self, ActLimit, ActivationOutcome, Crew, RenewalOutcome, Route, StoreOperation, StoreOutcome, Surface,
+        Telemetry, VerdictOutcome, WebhookOutcome,
     },
 };
 
@@ -23,6 +24,7 @@ pub(super) struct Dashboard {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) providers: Arc<Providers>,
+    pub(super) crews: Crews,
 }
 
 impl Instruments for Dashboard {
@@ -38,7 +40,12 @@ impl Instruments for Dashboard {
         self.telemetry.health().report().store_reachable
     }
 
-    fn exposition(&self) -> String {
+    fn exposition(&self, under_way: &[(Budget, usize)]) -> String {
+        for (budget, requests) in under_way {
+            self.telemetry.in_flight(surface(*budget)).set(*requests as f64);
+        }
+        self.telemetry.late(Crew::Clients, self.crews.clients.late());
+        self.telemetry.late(Crew::Edges, self.crews.edges.as_ref().map_or(Duration::ZERO, |edges| edges.late()));
         self.telemetry.sessions(self.engine.live(), self.engine.remembered());
         self.telemetry.meter_time(self.clock.now());
         self.telemetry.pressure(self.engine.pressure().ratio());
@@ -106,6 +113,19 @@ impl Instruments for Dashboard {
             LimitedBy::Address => ActLimit::Address,
         };
         self.telemetry.acts_limited(by).increment(1);
+    }
+
+    fn shed(&self, budget: Budget) {
+        self.telemetry.shed(surface(budget)).increment(1);
+    }
+}
+
+const fn surface(budget: Budget) -> Surface {
+    match budget {
+        Budget::Verdicts => Surface::Verdicts,
+        Budget::Acts => Surface::Acts,
+        Budget::Documents => Surface::Documents,
+        Budget::Admin => Surface::Admin,
     }
 }
 

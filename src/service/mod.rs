@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     accounts::{ProviderError, Providers},
     clock::{Clock, MeterClock},
-    config::{Config, StoreUrl},
+    config::{Config, HostPort, StoreUrl},
     control::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
@@ -38,7 +38,7 @@ use crate::{
     entropy::{Entropy, OsEntropy},
     ingest::{
         Handler,
-        http::{self, HttpLimits, Site},
+        http::{self, Crew, Crews, HttpLimits, Site, Threads, Tls},
         quic::{self, QuicLimits},
         udp,
     },
@@ -106,6 +106,8 @@ pub enum ServiceError {
 pub struct Listening {
     /// The public HTTP listener.
     pub http: SocketAddr,
+    /// The public listener with TLS, if it is on.
+    pub https: Option<SocketAddr>,
     /// The UDP listener, if it is on.
     pub udp: Option<SocketAddr>,
     /// The QUIC listener, if it is on.
@@ -117,9 +119,11 @@ pub struct Listening {
 impl Listening {
     /// The line that tells programs where the service listens.
     pub fn ready_line(&self) -> String {
-        let udp = self.udp.map(|addr| format!(" udp={addr}")).unwrap_or_default();
-        let quic = self.quic.map(|addr| format!(" quic={addr}")).unwrap_or_default();
-        format!("ready http={}{udp}{quic} admin={}", self.http, self.admin)
+        let named =
+            |name: &str, addr: Option<SocketAddr>| addr.map(|addr| format!(" {name}={addr}")).unwrap_or_default();
+        let [https, udp, quic] =
+            [("https", self.https), ("udp", self.udp), ("quic", self.quic)].map(|(name, addr)| named(name, addr));
+        format!("ready http={}{https}{udp}{quic} admin={}", self.http, self.admin)
     }
 }
 
@@ -133,6 +137,7 @@ pub struct Service {
     stop_rest: CancellationToken,
     listeners: TaskTracker,
     operators: TaskTracker,
+    threads: Threads,
     tasks: TaskTracker,
     upkeep: Upkeep,
 }
@@ -166,17 +171,34 @@ impl Service {
 
         let limits = HttpLimits {
             connections: config.http.max_connections as usize,
+            each: config.http.per_address(),
             head: config.http.header_timeout(),
             body: config.http.body_timeout(),
             idle: config.http.idle_timeout(),
         };
         let public = listen(HttpListener::Public, "http", config.http.addr.get(), limits, &telemetry).await?;
-        let admin = listen(HttpListener::Admin, "admin", config.admin.addr.get(), limits, &telemetry).await?;
+        let encrypted = match config.https.addr.get() {
+            None => None,
+            Some(addr) => {
+                let listener = listen(HttpListener::PublicTls, "https", addr, limits, &telemetry).await?;
+                let tls = certificates.for_tcp(&[b"h2", b"http/1.1"]);
+                Some(listener.encrypted(Tls::new(tls, config.https.max_handshakes as usize)))
+            }
+        };
+        let admin = listen(
+            HttpListener::Admin,
+            "admin",
+            config.admin.addr.get(),
+            HttpLimits { each: None, ..limits },
+            &telemetry,
+        )
+        .await?;
         let datagrams = config.udp.addr.get().map(|addr| listen_udp(addr, &config, &telemetry)).transpose()?;
         let quic =
             config.quic.addr.get().map(|addr| listen_quic(addr, &config, &certificates, &telemetry)).transpose()?;
         let listening = Listening {
             http: public.local_addr()?,
+            https: encrypted.as_ref().map(http::Listener::local_addr).transpose()?,
             udp: datagrams.as_ref().map(udp::Listener::local_addr),
             quic: quic.as_ref().map(quic::Listener::local_addr).transpose()?,
             admin: admin.local_addr()?,
@@ -233,6 +255,8 @@ impl Service {
             telemetry.clone(),
         ));
         let providers = Arc::new(Providers::new(config.identity_providers(), &clock, &telemetry)?);
+        let threads = Threads::start()?;
+        let crews = Crews { clients: Arc::clone(&threads.clients), edges: Some(Arc::clone(&threads.edges)) };
         let surfaces = surfaces::build(surfaces::Parts {
             config: &config,
             public_url,
@@ -250,17 +274,23 @@ impl Service {
             secrets: Arc::clone(&secrets),
             certificates: Arc::clone(&certificates),
             telemetry: telemetry.clone(),
+            crews: crews.clone(),
         })
         .await?;
 
         let (stop_listening, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (listeners, operators) = (TaskTracker::new(), TaskTracker::new());
         let body = config.http.body_timeout();
-        let public_site = Site { heartbeats: Some(Arc::clone(&handler)), fallback: surfaces.public, body };
-        let admin_site = Site { heartbeats: None, fallback: surfaces.admin, body };
-        let public_site = Arc::new(public_site);
-        listeners.spawn(public.run(Arc::clone(&public_site), stop_listening.clone()));
-        operators.spawn(admin.run(Arc::new(admin_site), stop_rest.clone()));
+        let heartbeats = Some(Arc::clone(&handler));
+        let h3_port = listening.quic.map(|bound| config.quic.public_addr.as_ref().map_or(bound.port(), HostPort::port));
+        let public_site = Arc::new(Site { heartbeats, fallback: surfaces.public, body, h3_port });
+        let admin_site = Site { heartbeats: None, fallback: surfaces.admin, body, h3_port: None };
+        if let Some(encrypted) = encrypted {
+            listeners.spawn(encrypted.run(Arc::clone(&public_site), crews.clone(), stop_listening.clone()));
+        }
+        listeners.spawn(public.run(Arc::clone(&public_site), crews, stop_listening.clone()));
+        let here = Crews { clients: Arc::new(Crew::here()), edges: None };
+        operators.spawn(admin.run(Arc::new(admin_site), here, stop_rest.clone()));
 
         telemetry.health().enter(Phase::WarmingUp);
         let sessions = match warm::warm(&engine, &store, &clock, &telemetry).await {
@@ -313,6 +343,7 @@ impl Service {
             stop_rest,
             listeners,
             operators,
+            threads,
             tasks,
             upkeep,
         })
@@ -342,6 +373,7 @@ impl Service {
         if tokio::time::timeout(self.grace.saturating_sub(CLOSING), self.listeners.wait()).await.is_err() {
             tracing::warn!("some connections did not end in time and are cut");
         }
+        self.threads.end().await;
         self.meter.stop();
         self.stop_rest.cancel();
         self.operators.close();

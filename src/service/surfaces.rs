@@ -4,6 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use hyper::{Request, Response};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     control::{
         acts::Acts,
         hooks::secrets::HookSecrets,
-        http::{AdminToken, Body, Parts as SurfaceParts, Rate, Settings, Surface},
+        http::{AdminToken, Body, Budget, Caller, Parts as SurfaceParts, Rate, Settings, Surface},
         secrets::Secrets,
         status_token::StatusTokens,
         tokens::Issuer,
@@ -21,7 +23,7 @@ use crate::{
     engine::Engine,
     entropy::Entropy,
     ingest::{
-        http::{Fallback, RequestBody},
+        http::{Crews, Fallback, Question, RequestBody},
         quic::WEBTRANSPORT_PATH,
     },
     store::{Store, StoreError},
@@ -49,6 +51,7 @@ pub(super) struct Parts<'a> {
     pub(super) secrets: Arc<Secrets>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) telemetry: Telemetry,
+    pub(super) crews: Crews,
 }
 
 /// What answers at the two listeners.
@@ -57,8 +60,12 @@ pub(super) struct Surfaces {
     pub(super) admin: Admin,
 }
 
-/// Answers what comes to the public listener.
-pub(super) struct Public(Arc<Surface>);
+/// Answers what comes to the public listener. Acts are done in the service's own runtime: they take their time, and go on
+/// when the connection that asked is cut.
+pub(super) struct Public {
+    surface: Arc<Surface>,
+    runtime: Handle,
+}
 
 /// Answers what comes to the listener for operators.
 pub(super) struct Admin(Arc<Surface>);
@@ -80,6 +87,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         certificates: listening.quic.map(|_| parts.certificates),
         listeners: [
             named("http", Some(listening.http)),
+            named("https", listening.https),
             named("udp", listening.udp),
             named("quic", listening.quic),
             named("admin", Some(listening.admin)),
@@ -109,13 +117,15 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
             engine: parts.engine,
             clock: parts.clock,
             providers: parts.providers,
+            crews: parts.crews,
         }),
         secrets: parts.secrets,
         settings,
     })
     .await?;
     let surface = Arc::new(surface);
-    Ok(Surfaces { public: Public(Arc::clone(&surface)), admin: Admin(surface) })
+    let public = Public { surface: Arc::clone(&surface), runtime: Handle::current() };
+    Ok(Surfaces { public, admin: Admin(surface) })
 }
 
 /// Where browsers are told to open WebTransport sessions.
@@ -132,17 +142,33 @@ fn webtransport_url(config: &Config, listening: &Listening) -> Option<String> {
 #[async_trait]
 impl Fallback for Public {
     type Body = Body;
+    type Memory = Caller;
 
     async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
-        Arc::clone(&self.0).public(request.map(Body::new)).await
+        let (surface, request) = (Arc::clone(&self.surface), request.map(Body::new));
+        if Budget::of(request.uri().path()) != Budget::Acts {
+            return surface.public(request).await;
+        }
+        let act = AbortOnDropHandle::new(self.runtime.spawn(surface.public(request)));
+        act.await.expect("handlers do not panic, and the runtime outlives its requests")
+    }
+
+    fn introspect(&self, caller: &mut Caller, question: &Question<'_>, body: &mut Vec<u8>) -> bool {
+        let Question { content_type, authorization, form } = *question;
+        self.surface.introspect_at_once(caller, content_type, authorization, form, body)
     }
 }
 
 #[async_trait]
 impl Fallback for Admin {
     type Body = Body;
+    type Memory = ();
 
     async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
         Arc::clone(&self.0).admin(request.map(Body::new)).await
+    }
+
+    fn introspect(&self, (): &mut (), _question: &Question<'_>, _body: &mut Vec<u8>) -> bool {
+        false
     }
 }

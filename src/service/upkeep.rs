@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, mpsc},
     time::{MissedTickBehavior, interval},
 };
@@ -77,12 +78,16 @@ enum Chore {
 pub struct Chores {
     queue: mpsc::Sender<Chore>,
     acts: Arc<Acts>,
+    /// Where acts are done, whatever thread a heartbeat came to.
+    runtime: Handle,
 }
 
 #[async_trait]
 impl Followup for Chores {
     async fn settle(&self, account: AccountId) -> bool {
-        self.acts.settle(&account).await.is_ok()
+        let acts = Arc::clone(&self.acts);
+        let settling = self.runtime.spawn(async move { acts.settle(&account).await.is_ok() });
+        settling.await.expect("settling does not panic, and the runtime outlives its acts")
     }
 
     fn look_up(&self, session: SessionId) {
@@ -94,7 +99,7 @@ impl Followup for Chores {
 /// A queue for chores, and the end that [`Upkeep::start`] takes.
 pub fn chores(acts: Arc<Acts>) -> (Chores, ChoreQueue) {
     let (queue, waiting) = mpsc::channel(WAITING);
-    (Chores { queue, acts }, ChoreQueue(waiting))
+    (Chores { queue, acts, runtime: Handle::current() }, ChoreQueue(waiting))
 }
 
 /// The chores that wait.

@@ -144,6 +144,8 @@ labels! {
     HttpListener("listener") {
         /// The one for clients, edges and hooks.
         Public = "public",
+        /// The same, with TLS.
+        PublicTls = "public_tls",
         /// The one for operators.
         Admin = "admin",
     }
@@ -154,6 +156,48 @@ labels! {
         Loaded = "loaded",
         /// It cannot be used; the one before stays.
         Refused = "refused",
+    }
+
+    /// Why a connection was closed at once.
+    Refusal("reason") {
+        /// There is no room.
+        Full = "full",
+        /// There are too many from its address.
+        Address = "address",
+        /// Too many are shaking hands.
+        Handshakes = "handshakes",
+    }
+
+    /// How a TLS handshake went.
+    Handshake("outcome") {
+        /// It was a new session.
+        Full = "full",
+        /// It went on with an earlier session.
+        Resumed = "resumed",
+        /// It failed, or took too long.
+        Failed = "failed",
+    }
+
+    /// What requests are about. Each has its own budget.
+    Surface("surface") {
+        /// Heartbeats.
+        Beats = "beats",
+        /// Introspection.
+        Verdicts = "verdicts",
+        /// Activations, renewals, revocations, accounts, hooks: what goes to the store.
+        Acts = "acts",
+        /// Status lists, keys and other documents that are open to everybody.
+        Documents = "documents",
+        /// Operators' requests.
+        Admin = "admin",
+    }
+
+    /// Threads that serve connections.
+    Crew("crew") {
+        /// Those that serve everybody.
+        Clients = "clients",
+        /// Those that serve edges.
+        Edges = "edges",
     }
 
     /// A listener that receives datagrams.

@@ -1,9 +1,9 @@
 //! Every metric there is: its name, type, unit, labels and meaning.
 
 use super::labels::{
-    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, HttpListener, KeyFetch, Label,
-    QuicProtocol, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpBuffer,
-    UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, Handshake, HttpListener,
+    KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome,
+    Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -162,7 +162,7 @@ metrics! {
         "Time from a request's head to its answer's head.";
     HttpConnections: Kind::Gauge, Count, "gastank_http_connections_open", [HttpListener],
         "Connections that are open.";
-    HttpRefused: Kind::Counter, Count, "gastank_http_connections_refused_total", [HttpListener],
+    HttpRefused: Kind::Counter, Count, "gastank_http_connections_refused_total", [HttpListener, Refusal],
         "Connections closed at once because too many were open.";
     CertificateExpiry: Kind::Gauge, Seconds, "gastank_certificate_expiry_timestamp_seconds", [],
         "When the certificate that is shown expires, since the Unix epoch; 0 while there is none.";
@@ -180,6 +180,14 @@ metrics! {
         "WebTransport sessions that are open.";
     WebTransportAsked: Kind::Counter, Count, "gastank_webtransport_sessions_total", [WebTransportOutcome],
         "WebTransport sessions asked for, by what became of them.";
+    Handshakes: Kind::Counter, Count, "gastank_tls_handshakes_total", [Handshake],
+        "TLS handshakes over TCP, by how they went.";
+    HttpInFlight: Kind::Gauge, Count, "gastank_http_requests_in_flight", [Surface],
+        "Requests that wait for the store or a body; beats and verdicts from memory never do.";
+    HttpShed: Kind::Counter, Count, "gastank_http_requests_shed_total", [Surface],
+        "Requests refused at once with 503 because their surface had too much to do.";
+    HttpLate: Kind::Gauge, Seconds, "gastank_http_late_seconds", [Crew],
+        "How late the latest thread that serves connections gets to what is ready.";
     UdpDrops: Kind::Counter, Count, "gastank_udp_kernel_drops_total", [UdpListener],
         "Datagrams the kernel dropped because the listener's receive buffer was full.";
     UdpThreads: Kind::Gauge, Count, "gastank_udp_threads", [UdpListener],

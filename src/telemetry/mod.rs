@@ -22,9 +22,9 @@ use std::time::Duration;
 
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
-    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, HttpListener, KeyFetch, Label,
-    QuicProtocol, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome, Transport, UdpBuffer,
-    UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, Handshake, HttpListener,
+    KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome,
+    Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
@@ -69,7 +69,6 @@ struct Inner {
     http_requests: ByTwo<Counter, Route, StatusClass>,
     http_latency: ByOne<Latency, Route>,
     http_connections: ByOne<Gauge, HttpListener>,
-    http_refused: ByOne<Counter, HttpListener>,
     certificate_expiry: Gauge,
     certificate_loads: ByOne<Counter, CertificateLoad>,
     quic_arrivals: ByOne<Counter, Arrival>,
@@ -78,6 +77,11 @@ struct Inner {
     datagrams_dropped: ByOne<Counter, DatagramDrop>,
     webtransport_sessions: Gauge,
     webtransport_asked: ByOne<Counter, WebTransportOutcome>,
+    http_refused: ByTwo<Counter, HttpListener, Refusal>,
+    handshakes: ByOne<Counter, Handshake>,
+    http_shed: ByOne<Counter, Surface>,
+    http_late: ByOne<Gauge, Crew>,
+    http_in_flight: ByOne<Gauge, Surface>,
     udp_drops: ByOne<Counter, UdpListener>,
     /// The port that each UDP listener is bound to; zero while it is not.
     udp_ports: [AtomicU32; UdpListener::ALL.len()],
@@ -128,7 +132,6 @@ impl Telemetry {
             http_requests: registry.counters_by_two(Metric::HttpRequests),
             http_latency: registry.latencies_by(Metric::HttpLatency),
             http_connections: registry.gauges_by(Metric::HttpConnections),
-            http_refused: registry.counters_by(Metric::HttpRefused),
             certificate_expiry: registry.gauge(Metric::CertificateExpiry),
             certificate_loads: registry.counters_by(Metric::CertificateLoads),
             quic_arrivals: registry.counters_by(Metric::QuicArrivals),
@@ -137,6 +140,11 @@ impl Telemetry {
             datagrams_dropped: registry.counters_by(Metric::DatagramsDropped),
             webtransport_sessions: registry.gauge(Metric::WebTransportSessions),
             webtransport_asked: registry.counters_by(Metric::WebTransportAsked),
+            http_refused: registry.counters_by_two(Metric::HttpRefused),
+            handshakes: registry.counters_by(Metric::Handshakes),
+            http_shed: registry.counters_by(Metric::HttpShed),
+            http_late: registry.gauges_by(Metric::HttpLate),
+            http_in_flight: registry.gauges_by(Metric::HttpInFlight),
             udp_drops: registry.counters_by(Metric::UdpDrops),
             udp_ports: [const { AtomicU32::new(0) }; UdpListener::ALL.len()],
             udp_threads: registry.gauges_by(Metric::UdpThreads),
@@ -280,9 +288,29 @@ impl Telemetry {
         OpenConnection::count(self.0.http_connections.of(listener))
     }
 
-    /// Connections that were closed at once because too many were open.
-    pub fn connections_refused(&self, listener: HttpListener) -> &Counter {
-        self.0.http_refused.of(listener)
+    /// Connections that were closed at once, for this reason.
+    pub fn connections_refused(&self, listener: HttpListener, why: Refusal) -> &Counter {
+        self.0.http_refused.of(listener, why)
+    }
+
+    /// TLS handshakes that went this way.
+    pub fn handshakes(&self, outcome: Handshake) -> &Counter {
+        self.0.handshakes.of(outcome)
+    }
+
+    /// Requests of this surface that were refused at once because there was too much to do.
+    pub fn shed(&self, surface: Surface) -> &Counter {
+        self.0.http_shed.of(surface)
+    }
+
+    /// Requests of this surface that are being answered.
+    pub fn in_flight(&self, surface: Surface) -> &Gauge {
+        self.0.http_in_flight.of(surface)
+    }
+
+    /// Tells how late the threads of a crew were when they last looked.
+    pub fn late(&self, crew: Crew, by: Duration) {
+        self.0.http_late.of(crew).set(by.as_secs_f64());
     }
 
     /// Counts a certificate that was read, and tells when the one that is shown expires.

@@ -80,6 +80,8 @@ async fn thousands_of_idle_connections_do_not_keep_beats_and_verdicts_from_going
     let (edge, owner) = (api.edge().await, api.owner(1000).await);
     let mut session = api.open(&owner).await;
     let http = service.listener("http").to_owned();
+    // An address of an edge may have them all.
+    assert!(api.is_active(&edge, &session.token).await);
     let before = api.metric("gastank_process_resident_memory_bytes", "").await;
 
     let mut connections = Vec::with_capacity(idle);

@@ -93,7 +93,13 @@ impl<'a> Authorization<'a> {
         if values.next().is_some() {
             return Err(Problem::bad_request("there is more than one Authorization header"));
         }
-        let text = value.to_str().map_err(|_| Problem::bad_credentials())?;
+        Self::parse(value.as_bytes())
+    }
+
+    /// Reads the header's value.
+    pub(super) fn parse(value: &'a [u8]) -> Result<Self, Problem> {
+        let text =
+            std::str::from_utf8(value).ok().filter(|text| text.is_ascii()).ok_or_else(Problem::bad_credentials)?;
         let (scheme, rest) = text.split_once(' ').ok_or_else(Problem::bad_credentials)?;
         let rest = rest.trim();
         match scheme {

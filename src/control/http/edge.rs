@@ -4,7 +4,14 @@
 //! no public-key work, no router. Whatever is not active is exactly `{"active":false}`, so that an edge learns nothing
 //! more. Only a session that this process has never heard of is looked up in the store.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use axum::{
     extract::{Request as AxumRequest, State},
@@ -23,10 +30,10 @@ use utoipa::ToSchema;
 use crate::{
     control::{
         acts::ActError,
-        tokens::{claims_of, session_of},
+        tokens::{Claims, claims_of, session_of},
     },
     engine::{TokenHash, Verdict},
-    peer::Peer,
+    peer::{KnownEdge, Peer},
     store::{Actor, ActorKind, Edge, Store, StoreError, Surface},
 };
 
@@ -46,11 +53,13 @@ pub(super) const REVOKE: &str = "/oauth/revoke";
 pub(super) const INTROSPECT: &str = "/oauth/introspect";
 
 /// The one answer about a token that is not good, whatever the reason.
-const INACTIVE: &[u8] = br#"{"active":false}"#;
+pub(super) const INACTIVE: &[u8] = br#"{"active":false}"#;
 
 /// The registered edges, by client id. The store's, kept in memory.
 pub(super) struct Edges {
     known: RwLock<HashMap<String, Edge>>,
+    /// How often they have changed.
+    changed: AtomicU64,
     changes: Gate<()>,
 }
 
@@ -58,15 +67,22 @@ impl Edges {
     pub(super) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let edges = store.edges().await?;
         let known = edges.into_iter().map(|edge| (edge.client_id.clone(), edge)).collect();
-        Ok(Self { known: RwLock::new(known), changes: Gate::default() })
+        Ok(Self { known: RwLock::new(known), changed: AtomicU64::new(0), changes: Gate::default() })
     }
 
     pub(super) fn put(&self, edge: Edge) {
         self.known.write().insert(edge.client_id.clone(), edge);
+        self.changed.fetch_add(1, Ordering::Release);
     }
 
     pub(super) fn remove(&self, client_id: &str) {
         self.known.write().remove(client_id);
+        self.changed.fetch_add(1, Ordering::Release);
+    }
+
+    /// Tells one state of the edges from every other: what was found out in this one still holds while it is the same.
+    pub(super) fn changed(&self) -> u64 {
+        self.changed.load(Ordering::Acquire)
     }
 
     /// Waits for the right to change edges: of what is registered here, no change may undo another.
@@ -94,11 +110,11 @@ impl Edges {
     }
 
     /// The audience of the edge whose credentials these are.
-    fn audience(&self, client_id: &str, secret: &str) -> Option<String> {
+    pub(super) fn audience(&self, client_id: &str, secret: &str) -> Option<Arc<str>> {
         let presented = SecretHash::of(secret.as_bytes());
         let edges = self.known.read();
         let edge = edges.get(client_id)?;
-        presented.is_any_of(&edge.secret_hashes).then(|| edge.audience.clone())
+        presented.is_any_of(&edge.secret_hashes).then(|| edge.audience.as_str().into())
     }
 }
 
@@ -183,6 +199,7 @@ where
 
 fn answer(body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
+    response.extensions_mut().insert(KnownEdge);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -255,7 +272,7 @@ struct Asked {
 /// An edge that has proved who it is.
 struct AskingEdge {
     client_id: String,
-    audience: String,
+    audience: Arc<str>,
 }
 
 /// Reads a question about a token, and makes sure of who asks.
@@ -274,42 +291,45 @@ where
     let form = Form::parse(&body)?;
     let edge = form.authenticate(shared, &parts.headers, parts.extensions.get::<Peer>().copied())?;
     let token = form.token.ok_or_else(|| Problem::bad_request("the parameter `token` is missing"))?;
-    Ok(Asked { token, edge })
+    Ok(Asked { token: token.into_owned(), edge })
 }
 
 impl Shared {
     /// What an edge is told of a token that is good; `None` if it is not this edge's.
     fn introspection(&self, token: &str, audience: &str) -> Option<Vec<u8>> {
         let claims = claims_of(token)?;
-        if claims.aud != audience || claims.exp <= self.clock.wall().as_secs() {
-            return None;
-        }
-        let answer = Introspection {
-            active: true,
-            token_type: "Bearer",
-            iss: &claims.iss,
-            aud: &claims.aud,
-            sub: &claims.sub,
-            client_id: &claims.client_id,
-            iat: claims.iat,
-            exp: claims.exp,
-            jti: &claims.jti,
-        };
-        Some(serde_json::to_vec(&answer).expect("strings and integers are always JSON"))
+        let mut body = Vec::with_capacity(512);
+        self.is_for(&claims, audience).then(|| write_active(&claims, &mut body)).map(|()| body)
     }
+}
+
+/// Appends what an edge is told of a token that is good.
+pub(super) fn write_active(claims: &Claims<'_>, body: &mut Vec<u8>) {
+    let answer = Introspection {
+        active: true,
+        token_type: "Bearer",
+        iss: &claims.iss,
+        aud: &claims.aud,
+        sub: &claims.sub,
+        client_id: &claims.client_id,
+        iat: claims.iat,
+        exp: claims.exp,
+        jti: &claims.jti,
+    };
+    serde_json::to_writer(body, &answer).expect("strings and integers are always JSON");
 }
 
 /// The parameters of a request that mean something. Others are ignored.
 #[derive(Default)]
-pub(super) struct Form {
-    token: Option<String>,
-    token_type_hint: Option<String>,
-    client_id: Option<String>,
-    client_secret: Option<String>,
+pub(super) struct Form<'a> {
+    pub(super) token: Option<Cow<'a, str>>,
+    token_type_hint: Option<Cow<'a, str>>,
+    pub(super) client_id: Option<Cow<'a, str>>,
+    pub(super) client_secret: Option<Cow<'a, str>>,
 }
 
-impl Form {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Problem> {
+impl<'a> Form<'a> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
         let mut form = Self::default();
         for (name, value) in form_urlencoded::parse(body) {
             let slot = match &*name {
@@ -319,11 +339,27 @@ impl Form {
                 "client_secret" => &mut form.client_secret,
                 _ => continue,
             };
-            if slot.replace(value.into_owned()).is_some() {
+            if slot.replace(value).is_some() {
                 return Err(Problem::bad_request("a parameter is given twice"));
             }
         }
         Ok(form)
+    }
+
+    /// The client id and secret, from the header `Authorization` or from the form. `None` where they are missing.
+    pub(super) fn client<'b>(
+        &'b self,
+        basic: &'b Option<(String, String)>,
+    ) -> Result<Option<(&'b str, &'b str)>, Problem> {
+        match (basic, &self.client_id, &self.client_secret) {
+            (Some(_), _, Some(_)) => Err(Problem::bad_request("client credentials are given in two ways")),
+            (Some((id, _)), Some(other), None) if id != other => {
+                Err(Problem::bad_request("client credentials are given in two ways"))
+            }
+            (Some((id, secret)), _, None) => Ok(Some((id, secret))),
+            (None, Some(id), Some(secret)) => Ok(Some((id, secret))),
+            (None, _, _) => Ok(None),
+        }
     }
 
     /// The edge that asks, by `client_secret_basic` or `client_secret_post`.
@@ -333,20 +369,9 @@ impl Form {
             Authorization::Bearer(_) => return Err(Problem::bad_credentials()),
             Authorization::Missing => None,
         };
-        let pair = match (basic, &self.client_id, &self.client_secret) {
-            (Some(_), _, Some(_)) => {
-                return Err(Problem::bad_request("client credentials are given in two ways"));
-            }
-            (Some((id, _)), Some(other), None) if id != *other => {
-                return Err(Problem::bad_request("client credentials are given in two ways"));
-            }
-            (Some(pair), _, None) => Some(pair),
-            (None, Some(id), Some(secret)) => Some((id.clone(), secret.clone())),
-            (None, _, _) => None,
-        };
-        let (client_id, secret) = pair.ok_or_else(Problem::bad_credentials)?;
-        if let Some(audience) = shared.edges.audience(&client_id, &secret) {
-            return Ok(AskingEdge { client_id, audience });
+        let (client_id, secret) = self.client(&basic)?.ok_or_else(Problem::bad_credentials)?;
+        if let Some(audience) = shared.edges.audience(client_id, secret) {
+            return Ok(AskingEdge { client_id: client_id.to_owned(), audience });
         }
         shared.limits.guess(peer).inspect_err(|_| shared.instruments.limited(LimitedBy::Address))?;
         Err(Problem::bad_credentials())

@@ -1,6 +1,12 @@
 //! What comes in: bodies and paths, each with its limits.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
@@ -37,7 +43,13 @@ where
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
-    let collected = tokio::time::timeout(timeout, std::pin::pin!(Limited::new(body, max)).collect()).await;
+    let body = pin!(Limited::new(body, max));
+    let mut reading = pin!(body.collect());
+    // What is there already takes no timer.
+    let collected = match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+        Poll::Ready(collected) => Ok(collected),
+        Poll::Pending => tokio::time::timeout(timeout, reading).await,
+    };
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
@@ -48,8 +60,13 @@ where
 
 /// Whether the content type is this one, whatever its parameters.
 pub(super) fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
+    headers.get(CONTENT_TYPE).is_some_and(|value| is_type(value.as_bytes(), wanted))
+}
+
+/// Whether a content type is `wanted`, whatever its case and parameters.
+pub(super) fn is_type(value: &[u8], wanted: &str) -> bool {
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes())
 }
 
 /// Refuses a body of another type.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{limits::LimitedBy, problem::ErrorCode};
+use super::{budgets::Budget, limits::LimitedBy, problem::ErrorCode};
 
 /// Where the service is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ pub trait Instruments: Send + Sync + 'static {
     /// Whether the store can be reached.
     fn store_reachable(&self) -> bool;
 
-    /// Every figure in the Prometheus text format.
-    fn exposition(&self) -> String;
+    /// Every figure in the Prometheus text format. `under_way` is how many requests are.
+    fn exposition(&self, under_way: &[(Budget, usize)]) -> String;
 
     /// A request was answered. `route` is the template of its path; `other` where there is none.
     fn answered(&self, route: &str, status: u16, took: Duration);
@@ -95,6 +95,9 @@ pub trait Instruments: Send + Sync + 'static {
 
     /// A limit was reached.
     fn limited(&self, by: LimitedBy);
+
+    /// A request was refused because its budget is used up.
+    fn shed(&self, budget: Budget);
 }
 
 /// Tells how long a request took. A figure for operators: nothing is decided by it.

@@ -2,7 +2,6 @@
 
 use std::{
     hash::Hash,
-    net::IpAddr,
     num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -12,7 +11,7 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-use crate::peer::Peer;
+use crate::peer::{Network, Peer};
 
 use super::problem::{ErrorCode, Problem};
 
@@ -51,13 +50,6 @@ pub(super) struct Limits {
     guesses: Option<Keyed<Network>>,
 }
 
-/// What shares a limit: an IPv4 address, or the /64 that one customer has of IPv6.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Network {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
 impl Limits {
     pub(super) fn new(per_account: Option<Rate>, per_address: Option<Rate>) -> Self {
         Self {
@@ -74,12 +66,12 @@ impl Limits {
 
     /// Counts an act that came from an address.
     pub(super) fn address(&self, peer: Option<Peer>) -> Result<(), Problem> {
-        peer.map_or(Ok(()), |peer| check(self.addresses.as_ref(), &network(peer)))
+        peer.map_or(Ok(()), |peer| check(self.addresses.as_ref(), &peer.network()))
     }
 
     /// Counts a wrong secret that came from an address.
     pub(super) fn guess(&self, peer: Option<Peer>) -> Result<(), Problem> {
-        peer.map_or(Ok(()), |peer| check(self.guesses.as_ref(), &network(peer)))
+        peer.map_or(Ok(()), |peer| check(self.guesses.as_ref(), &peer.network()))
     }
 }
 
@@ -89,16 +81,6 @@ fn check<K: Hash + Eq + Clone>(keyed: Option<&Keyed<K>>, key: &K) -> Result<(), 
         return Ok(());
     }
     Err(Problem::because(ErrorCode::RateLimited, "this is asked too often").retry_after_s(wait_s))
-}
-
-fn network(Peer(address): Peer) -> Network {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => Network::V4(ip.octets()),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-            Network::V6([a, b, c, d, e, f, g, h])
-        }
-    }
 }
 
 /// How many checks go by between two cleanings.
@@ -135,6 +117,8 @@ impl<K: Hash + Eq + Clone> Keyed<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn peer(ip: &str) -> Option<Peer> {

@@ -4,7 +4,9 @@
 //! without a router; everything else goes through one. Every refusal is a problem document, see [`ErrorCode`].
 
 mod admin;
+mod at_once;
 mod auth;
+mod budgets;
 mod clients;
 mod edge;
 mod encoding;
@@ -26,7 +28,7 @@ use axum::{
     Router,
     extract::{MatchedPath, Request as AxumRequest, State},
     middleware::{self, Next},
-    response::Response as AxumResponse,
+    response::{IntoResponse, Response as AxumResponse},
 };
 use bytes::Bytes;
 use hyper::{Request, Response};
@@ -44,12 +46,15 @@ use crate::{
 
 use super::{acts::Acts, hooks::secrets::HookSecrets, secrets::Secrets, status_token::StatusTokens, tokens::Issuer};
 use auth::SecretHash;
+use budgets::UnderWay;
 use edge::Edges;
 use instruments::Stopwatch;
 use limits::Limits;
 use lookups::Lookups;
 
 pub use crate::problem::Code as ErrorCode;
+pub use at_once::Caller;
+pub use budgets::Budget;
 pub use instruments::{Activated, Hooked, Instruments, Phase, Told};
 pub use limits::{LimitedBy, Rate};
 
@@ -159,6 +164,7 @@ struct Shared {
     lookups: Lookups,
     edges: Edges,
     limits: Limits,
+    under_way: UnderWay,
     started: MeterTime,
     openapi: Bytes,
 }
@@ -177,6 +183,7 @@ impl Surface {
         let shared = Arc::new(Shared {
             edges: Edges::load(&*parts.store).await?,
             limits: Limits::new(parts.settings.per_account, parts.settings.per_address),
+            under_way: UnderWay::default(),
             started: parts.clock.now(),
             openapi: openapi::render(&document),
             acts: parts.acts,
@@ -209,7 +216,13 @@ impl Surface {
         B::Error: Into<BoxError>,
     {
         let stopwatch = Stopwatch::start();
-        if request.uri().path() == edge::INTROSPECT {
+        let budget = Budget::of(request.uri().path());
+        let _pass = match self.shared.begin(budget) {
+            Ok(pass) => pass,
+            Err(problem) if budget == Budget::Verdicts => return problem.for_oauth().into_response(),
+            Err(problem) => return problem.into_response(),
+        };
+        if budget == Budget::Verdicts {
             let response = edge::introspect(&self.shared, request).await;
             self.shared.instruments.answered(edge::INTROSPECT, response.status().as_u16(), stopwatch.elapsed());
             return response;
@@ -225,7 +238,12 @@ impl Surface {
     {
         let stopwatch = Stopwatch::start();
         let request = request.map(axum::body::Body::new);
-        let task = tokio::spawn(async move { self.shared.route(&self.admin, request, &stopwatch).await });
+        let task = tokio::spawn(async move {
+            match self.shared.begin(Budget::Admin) {
+                Ok(_pass) => self.shared.route(&self.admin, request, &stopwatch).await,
+                Err(problem) => problem.into_response(),
+            }
+        });
         task.await.expect("handlers do not panic, and the runtime outlives its requests")
     }
 }

@@ -23,7 +23,7 @@ use super::{
 )]
 pub(super) async fn metrics(State(shared): SharedState) -> impl IntoResponse {
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(CONTENT_TYPE, content_type)], shared.instruments.exposition())
+    ([(CONTENT_TYPE, content_type)], shared.instruments.exposition(&shared.under_way()))
 }
 
 /// How the service does.

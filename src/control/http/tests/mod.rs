@@ -79,7 +79,7 @@ impl Instruments for Stub {
         true
     }
 
-    fn exposition(&self) -> String {
+    fn exposition(&self, _under_way: &[(Budget, usize)]) -> String {
         "gastank_up 1\n".to_owned()
     }
 
@@ -104,6 +104,8 @@ impl Instruments for Stub {
     fn limited(&self, by: LimitedBy) {
         self.limited.lock().push(by);
     }
+
+    fn shed(&self, _budget: Budget) {}
 }
 
 /// Tokens of the tests are `id:SUBJECT`; and `down` is shown while the provider is.

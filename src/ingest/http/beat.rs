@@ -1,0 +1,104 @@
+//! Heartbeats in HTTP bodies, whoever read the body: what they are, and what is said to them.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Response,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+
+use crate::{
+    engine::AccountId,
+    ingest::{Handler, Reply},
+    problem::{Code, Problem},
+    telemetry::Transport,
+    wire::SignedAck,
+};
+
+use super::json;
+
+/// What is said to a heartbeat.
+pub(super) enum Said {
+    /// This ack.
+    Now(Acked),
+    /// This ack, once the end of the account's session is durable.
+    Settling(Acked, AccountId),
+}
+
+/// An ack, and how its heartbeat came.
+pub(super) struct Acked {
+    pub(super) transport: Transport,
+    pub(super) ack: SignedAck,
+}
+
+/// What a body of this type has.
+pub(super) fn transport_of(content_type: Option<&[u8]>) -> Result<Transport, Problem> {
+    match content_type {
+        None | Some(b"application/octet-stream") => Ok(Transport::Http),
+        Some(value) if is_type(value, b"application/octet-stream") => Ok(Transport::Http),
+        Some(value) if is_type(value, b"application/json") => Ok(Transport::Json),
+        Some(_) => Err(Problem::new(Code::UnsupportedMediaType)),
+    }
+}
+
+/// Hands the heartbeat in a body to the engine.
+pub(super) fn beat(handler: &Handler, transport: Transport, body: &[u8]) -> Result<Said, Problem> {
+    // Until every session is known, `unknown` would be said of sessions that are good.
+    if !handler.telemetry.health().is_warm() {
+        return Err(Problem::new(Code::WarmingUp));
+    }
+    let reply = match transport {
+        Transport::Json => handler.beat(transport, &json::frame(body).ok_or(Problem::new(Code::BadFrame))?),
+        _ => handler.beat(transport, body),
+    };
+    match reply {
+        Reply::Silence(_) => Err(Problem::new(Code::BadFrame)),
+        Reply::Now(ack) => Ok(Said::Now(Acked { transport, ack })),
+        Reply::Settled(ack, account) => Ok(Said::Settling(Acked { transport, ack }, account)),
+    }
+}
+
+impl Said {
+    /// The ack, when it may be sent.
+    pub(super) async fn settled(self, handler: &Handler) -> Result<Acked, Problem> {
+        match self {
+            Self::Now(acked) => Ok(acked),
+            Self::Settling(acked, account) => {
+                if handler.settle(account).await {
+                    Ok(acked)
+                } else {
+                    Err(Problem::new(Code::StoreUnavailable))
+                }
+            }
+        }
+    }
+}
+
+impl Acked {
+    /// The type of its body.
+    pub(super) const fn content_type(&self) -> &'static str {
+        match self.transport {
+            Transport::Json => "application/json",
+            _ => "application/octet-stream",
+        }
+    }
+
+    /// The ack as a response.
+    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+        let body = match self.transport {
+            Transport::Json => Bytes::from(json::ack(&self.ack)),
+            _ => Bytes::copy_from_slice(self.ack.as_bytes()),
+        };
+        let mut response = Response::new(Full::new(body));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// Whether a content type is `wanted`, whatever its case and parameters.
+fn is_type(value: &[u8], wanted: &[u8]) -> bool {
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(wanted)
+}

@@ -1,0 +1,376 @@
+//! HTTP/1.1 and HTTP/2, with TLS and without: the listeners, and heartbeats by `POST /v1/heartbeat`.
+//!
+//! A connection begins in the [`lane`], where heartbeats and introspections in plain HTTP/1.1 are answered. Everything else
+//! is hyper's. There, heartbeats touch no router either; every other request goes to the [`Fallback`]. Connections, heads,
+//! bodies and idle time are bounded here for all of them.
+
+mod admission;
+mod beat;
+mod crew;
+mod json;
+mod lane;
+mod plain;
+mod reply;
+mod serve;
+mod socket;
+mod tls;
+mod watch;
+
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
+use hyper::{Request, Response, body::Body};
+use parking_lot::Mutex;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    engine::UnixMs,
+    peer::Peer,
+    telemetry::{HttpListener, OpenConnection, Refusal, Telemetry},
+};
+
+use super::Handler;
+use admission::{Place, Places};
+use watch::{Patience, Watch};
+
+pub use crew::{Crew, Threads};
+pub use tls::Tls;
+
+/// The path of heartbeats.
+pub const HEARTBEAT_PATH: &str = "/v1/heartbeat";
+/// A heartbeat is 48 bytes, in JSON a few hundred.
+const MAX_HEARTBEAT: usize = 1024;
+/// How long a refused connection is given to take its answer.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// Connections that are being told that there is no room; further ones are closed without a word.
+const REFUSALS: usize = 256;
+/// How long to wait when the system has no more descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often connections are looked at that may have been held open for nothing, at most.
+const LOOK: Duration = Duration::from_millis(500);
+/// How a connection begins that speaks HTTP/2 (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What is sent as a body: bytes that are at hand, or what the fallback makes.
+pub type ReplyBody<B> = Either<Full<Bytes>, B>;
+
+/// Why the body of a request ends early.
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What comes as the body of a request, whatever brought it.
+pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Answers every request that is not a heartbeat.
+#[async_trait]
+pub trait Fallback: Send + Sync + 'static {
+    /// What it answers with.
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+    /// What it remembers of a connection.
+    type Memory: Default + Send + Unpin + 'static;
+
+    /// Answers a request. Its extensions have the [`Peer`].
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Self::Body>;
+
+    /// Answers an introspection at once, if that can be done from memory: appends the JSON of a 200 to `body`. Where this
+    /// is `false`, nothing was done, and the question is asked the general way.
+    fn introspect(&self, memory: &mut Self::Memory, question: &Question<'_>, body: &mut Vec<u8>) -> bool;
+}
+
+/// An introspection, as it was asked. No header is there twice.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The type of the body.
+    pub content_type: Option<&'a [u8]>,
+    /// Who asks.
+    pub authorization: Option<&'a [u8]>,
+    /// The body.
+    pub form: &'a [u8],
+}
+
+/// The paths that have a lane of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Express {
+    Heartbeat,
+    Introspect,
+}
+
+impl Express {
+    const ALL: [Self; 2] = [Self::Heartbeat, Self::Introspect];
+
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Heartbeat => HEARTBEAT_PATH,
+            Self::Introspect => "/oauth/introspect",
+        }
+    }
+
+    /// Bytes that a body has at most. A longer one is hyper's to read, or to refuse.
+    const fn max_body(self) -> usize {
+        match self {
+            Self::Heartbeat => MAX_HEARTBEAT,
+            Self::Introspect => 8 << 10,
+        }
+    }
+
+    const fn request_line(self) -> &'static [u8] {
+        match self {
+            Self::Heartbeat => b"POST /v1/heartbeat HTTP/1.1\r\n",
+            Self::Introspect => b"POST /oauth/introspect HTTP/1.1\r\n",
+        }
+    }
+}
+
+/// What a listener allows.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// Connections at a time. Further ones are answered 503.
+    pub connections: usize,
+    /// Connections at a time from one address, if that is limited.
+    pub each: Option<usize>,
+    /// How long a request's head may take.
+    pub head: Duration,
+    /// How long a heartbeat's body may take.
+    pub body: Duration,
+    /// How long a connection may be silent between requests.
+    pub idle: Duration,
+}
+
+/// A listener: its socket, its name in the metrics, and what it allows.
+pub struct Listener {
+    /// The bound socket.
+    pub socket: TcpListener,
+    /// Its name.
+    pub name: HttpListener,
+    /// What it allows.
+    pub limits: HttpLimits,
+    /// Where its connections are counted.
+    pub telemetry: Telemetry,
+    /// How it encrypts, if it does.
+    pub tls: Option<Tls>,
+}
+
+/// What answers a listener's requests. Without a handler there are no heartbeats here.
+pub struct Site<F> {
+    /// Answers heartbeats.
+    pub heartbeats: Option<Arc<Handler>>,
+    /// Answers the rest.
+    pub fallback: F,
+    /// How long a heartbeat's body may take.
+    pub body: Duration,
+    /// The port at which the same is answered by HTTP/3, as those are told who come by TLS (RFC 7838).
+    pub h3_port: Option<u16>,
+}
+
+/// Who serves a listener's connections.
+#[derive(Clone)]
+pub struct Crews {
+    /// Serves everybody.
+    pub clients: Arc<Crew>,
+    /// Goes on with connections of edges, if those have a crew of their own.
+    pub edges: Option<Arc<Crew>>,
+}
+
+impl<F> Site<F> {
+    fn telemetry(&self) -> &Telemetry {
+        &self.heartbeats.as_ref().expect("only what has heartbeats has a lane").telemetry
+    }
+
+    fn wall(&self) -> UnixMs {
+        self.heartbeats.as_ref().map_or(UnixMs::from_ms(0), |handler| handler.clock.wall())
+    }
+}
+
+impl Listener {
+    /// Binds `addr`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, when the address cannot be bound.
+    pub async fn bind(
+        addr: SocketAddr,
+        name: HttpListener,
+        limits: HttpLimits,
+        telemetry: Telemetry,
+    ) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(addr).await?, name, limits, telemetry, tls: None })
+    }
+
+    /// The same listener, with TLS.
+    #[must_use]
+    pub fn encrypted(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Answers requests until told to stop, then lets those under way finish.
+    pub async fn run<F: Fallback>(self, site: Arc<Site<F>>, crews: Crews, stop: CancellationToken) {
+        let connections = TaskTracker::new();
+        let open = Arc::<Open>::default();
+        let looking = tokio::spawn(Arc::clone(&open).look(self.limits));
+        self.accept(&site, &crews, &connections, &open, &stop).await;
+        open.stop();
+        connections.close();
+        connections.wait().await;
+        looking.abort();
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "how long an address is remembered is told by the runtime's clock")]
+    async fn accept<F: Fallback>(
+        &self,
+        site: &Arc<Site<F>>,
+        crews: &Crews,
+        connections: &TaskTracker,
+        open: &Arc<Open>,
+        stop: &CancellationToken,
+    ) {
+        let places = Places::new(self.limits.connections, self.limits.each);
+        let refusals = Arc::new(tokio::sync::Semaphore::new(REFUSALS));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok((stream, peer)) => (stream, Peer(peer)),
+                Err(error) => {
+                    // The system ran out of something, or the peer is gone already.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let place = match places.take(peer.network(), Instant::now()) {
+                Ok(place) => place,
+                Err(why) => {
+                    self.telemetry.connections_refused(self.name, why).increment(1);
+                    // Who expects TLS would not understand.
+                    if let (None, Ok(permit)) = (&self.tls, Arc::clone(&refusals).try_acquire_owned()) {
+                        connections.spawn(async move {
+                            refuse(stream).await;
+                            drop(permit);
+                        });
+                    }
+                    continue;
+                }
+            };
+            // Small answers should leave at once.
+            drop(stream.set_nodelay(true));
+            let HttpLimits { head, body, idle, .. } = self.limits;
+            let watch = Watch::new(Patience { head, body, idle });
+            let guest = Guest {
+                watch: watch.clone(),
+                place,
+                _open: open.enter(watch),
+                _counted: self.telemetry.connection_opened(self.name),
+            };
+            let (site, watch) = (Arc::clone(site), guest.watch.clone());
+            let connection: serve::Connection = match &self.tls {
+                None => Box::pin(serve::serve(stream, peer, site, watch)),
+                Some(tls) => match tls.shake(self.telemetry.clone()) {
+                    Some(shaking) => Box::pin(serve::serve_tls(stream, peer, site, watch, shaking)),
+                    None => {
+                        self.telemetry.connections_refused(self.name, Refusal::Handshakes).increment(1);
+                        continue;
+                    }
+                },
+            };
+            serve::host(connection, guest, crews, connections);
+        }
+    }
+}
+
+/// A connection that was let in, and all that is to be undone when it ends.
+struct Guest {
+    watch: Watch,
+    place: Place,
+    _open: Entry,
+    _counted: OpenConnection,
+}
+
+/// The connections of a listener that are open.
+#[derive(Default)]
+struct Open(Mutex<(u64, std::collections::HashMap<u64, Watch>)>);
+
+/// A connection that is open.
+struct Entry {
+    open: Arc<Open>,
+    number: u64,
+}
+
+impl Open {
+    fn enter(self: &Arc<Self>, watch: Watch) -> Entry {
+        let (next, open) = &mut *self.0.lock();
+        *next += 1;
+        open.insert(*next, watch);
+        Entry { open: Arc::clone(self), number: *next }
+    }
+
+    /// Cuts connections that are held open for nothing, for ever.
+    #[expect(clippy::disallowed_methods, reason = "time-outs of connections are told by the runtime's clock")]
+    async fn look(self: Arc<Self>, limits: HttpLimits) {
+        let shortest = limits.head.min(limits.body).min(limits.idle);
+        let mut ticks = tokio::time::interval((shortest / 8).clamp(Duration::from_millis(5), LOOK));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            let over = |watch: &&Watch| !watch.is_cut() && watch.has_run_out(now);
+            let cut: Vec<_> = self.0.lock().1.values().filter(over).cloned().collect();
+            cut.iter().for_each(Watch::cut);
+        }
+    }
+
+    fn stop(&self) {
+        let open: Vec<_> = self.0.lock().1.values().cloned().collect();
+        open.iter().for_each(Watch::stop);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.open.0.lock().1.remove(&self.number);
+    }
+}
+
+/// Tells a peer that there is no room, and lets go of it.
+async fn refuse(mut stream: TcpStream) {
+    const NO_ROOM: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let answer = async {
+        stream.write_all(NO_ROOM).await?;
+        stream.shutdown().await
+    };
+    // The peer is told or it is not; either way it is gone.
+    drop(tokio::time::timeout(REFUSAL, answer).await);
+}
+
+/// For the fuzzer: how many bytes a plain request has, if it is one and is whole.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_plain(bytes: &[u8]) -> Option<usize> {
+    match plain::read(bytes) {
+        plain::Read::Whole(request) => Some(request.length),
+        _ => None,
+    }
+}
+
+/// For the fuzzer: reads a heartbeat in JSON. Whether it is one.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_json(text: &[u8]) -> bool {
+    json::frame(text).is_some()
+}

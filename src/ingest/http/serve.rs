@@ -1,0 +1,271 @@
+//! One connection, from its first byte to its last: the lane, then hyper.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::{
+    Method, Request, Response, StatusCode, Version,
+    body::{Body, Incoming},
+    header::{ALLOW, ALT_SVC, CONNECTION, CONTENT_TYPE, HeaderValue},
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{net::TcpStream, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    ingest::Handler,
+    peer::{KnownEdge, Peer},
+    problem::{Code, Problem},
+    telemetry::{Route, Surface},
+};
+
+use super::{
+    BoxError, Crews, Fallback, Guest, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site, beat, crew,
+    lane::Lane,
+    socket::{Rewound, Socket, Stream},
+    tls::Shaking,
+    watch::{Watch, Watched},
+};
+
+/// Bytes of the head of a request.
+const MAX_HEAD: usize = 16 << 10;
+/// Streams of one HTTP/2 connection that may be open at a time.
+const MAX_STREAMS: u32 = 128;
+/// Streams that a peer may open and reset before their requests are answered.
+const MAX_RESETS: usize = 64;
+/// Bytes of answers that wait for one HTTP/2 peer.
+const MAX_SEND_BUFFER: usize = 256 << 10;
+
+/// A connection at work.
+pub(super) type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Gives a connection to a crew, and to the edges' when it turns out to be one of theirs.
+pub(super) fn host(mut connection: Connection, guest: Guest, crews: &Crews, connections: &TaskTracker) {
+    let edges = crews.edges.clone();
+    let tracker = connections.clone();
+    let (hand, held) = crews.clients.hand();
+    let task = async move {
+        let watch = &guest.watch;
+        let moves = poll_fn(|cx| {
+            watch.wakes(cx.waker());
+            match connection.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(false),
+                Poll::Pending if watch.is_cut() => Poll::Ready(false),
+                Poll::Pending if watch.of_edge() => Poll::Ready(true),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        if moves.await {
+            drop(held);
+            go_on(connection, guest, edges, &tracker).await;
+        }
+    };
+    connections.spawn_on(task, &hand.runtime);
+}
+
+/// Goes on with a connection of an edge, in the crew of the edges if there is one.
+async fn go_on(connection: Connection, guest: Guest, edges: Option<Arc<super::Crew>>, connections: &TaskTracker) {
+    guest.place.is_of_an_edge(now());
+    match edges {
+        None => until_cut(connection, guest).await,
+        Some(edges) => {
+            let (hand, held) = edges.hand();
+            guest.watch.moved();
+            let task = async move {
+                until_cut(connection, guest).await;
+                drop(held);
+            };
+            connections.spawn_on(task, &hand.runtime);
+        }
+    }
+}
+
+async fn until_cut(mut connection: Connection, guest: Guest) {
+    poll_fn(|cx| {
+        guest.watch.wakes(cx.waker());
+        match connection.as_mut().poll(cx) {
+            Poll::Pending if !guest.watch.is_cut() => Poll::Pending,
+            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<F: Fallback>(stream: TcpStream, peer: Peer, site: Arc<Site<F>>, watch: Watch) {
+    let socket = Socket::new(stream, watch.clone());
+    converse(socket, peer, site, watch, false).await;
+}
+
+/// Serves a connection to its end, by TLS.
+pub(super) async fn serve_tls<F: Fallback>(
+    stream: TcpStream,
+    peer: Peer,
+    site: Arc<Site<F>>,
+    watch: Watch,
+    shaking: Shaking,
+) {
+    if let Some(io) = shaking.hands(Socket::new(stream, watch.clone())).await {
+        watch.begins(now());
+        converse(io, peer, site, watch, true).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "time-outs of connections are told by the runtime's clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+async fn converse<S: Stream, F: Fallback>(io: S, peer: Peer, site: Arc<Site<F>>, watch: Watch, encrypted: bool) {
+    let lane = Lane::new(io, Arc::clone(&site), peer, watch.clone());
+    if let Some((io, first)) = lane.await {
+        Box::pin(with_hyper(io, first, peer, site, watch, encrypted)).await;
+    }
+}
+
+/// Goes on with a connection that is not plain, from its first byte that has not been answered.
+async fn with_hyper<S: Stream, F: Fallback>(
+    io: S,
+    first: Bytes,
+    peer: Peer,
+    site: Arc<Site<F>>,
+    watch: Watch,
+    encrypted: bool,
+) {
+    let multiplexed = first.starts_with(PREFACE);
+    let io = TokioIo::new(Watched::new(Rewound::new(first, io), watch.clone()));
+    let elsewhere = site.h3_port.filter(|_| encrypted).map(|port| format!("h3=\":{port}\"; ma=86400"));
+    let elsewhere = elsewhere.and_then(|text| HeaderValue::try_from(text).ok());
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let in_flight = watch.request(multiplexed);
+        request.extensions_mut().insert(peer);
+        let (site, watch, elsewhere) = (Arc::clone(&site), watch.clone(), elsewhere.clone());
+        async move {
+            let version = request.version();
+            let mut response = site.answer(request).await;
+            if response.status() == StatusCode::PAYLOAD_TOO_LARGE && version < Version::HTTP_2 {
+                // The rest of the body is not read: the next request could not be told from it.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if let Some(elsewhere) = elsewhere {
+                response.headers_mut().insert(ALT_SVC, elsewhere);
+            }
+            if response.extensions().get::<KnownEdge>().is_some() {
+                watch.is_of_an_edge();
+            }
+            drop(in_flight);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // Errors of a connection are its peer's: malformed heads, resets, silence.
+    if multiplexed {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_header_list_size(u32::try_from(MAX_HEAD).expect("a small constant"))
+            .max_send_buf_size(MAX_SEND_BUFFER)
+            .keep_alive_interval(Some(watch.patience().idle))
+            .keep_alive_timeout(watch.patience().head);
+        let mut connection = pin!(builder.serve_connection(io, service));
+        let mut told = false;
+        poll_fn(|cx| {
+            if watch.is_stopping() && !std::mem::replace(&mut told, true) {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(cx).map(drop)
+        })
+        .await;
+    } else {
+        let mut builder = http1::Builder::new();
+        // The watch tells heads from idle time; hyper would take one for the other.
+        builder.pipeline_flush(true).max_buf_size(MAX_HEAD).header_read_timeout(None);
+        let mut connection = pin!(builder.serve_connection(io, service));
+        let mut told = false;
+        poll_fn(|cx| {
+            if watch.is_stopping() && !std::mem::replace(&mut told, true) {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(cx).map(drop)
+        })
+        .await;
+    }
+}
+
+impl<F: Fallback> Site<F> {
+    #[expect(clippy::disallowed_methods, reason = "how long a request takes is told by the runtime's clock")]
+    pub(in crate::ingest) async fn answer<B>(&self, request: Request<B>) -> Response<ReplyBody<F::Body>>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
+        if let Some(handler) = &self.heartbeats
+            && request.uri().path() == HEARTBEAT_PATH
+        {
+            let started = Instant::now();
+            let response = self.heartbeat(handler, request).await.unwrap_or_else(|problem| problem.response());
+            handler.telemetry.http_request(Route::Heartbeat, response.status().as_u16(), started.elapsed());
+            return response.map(Either::Left);
+        }
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        self.fallback.answer(request).await.map(Either::Right)
+    }
+
+    async fn heartbeat<B>(&self, handler: &Handler, request: Request<B>) -> Result<Response<Full<Bytes>>, Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if request.method() != Method::POST {
+            let mut response = Problem::new(Code::MethodNotAllowed).response();
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return Ok(response);
+        }
+        if crew::is_late() {
+            handler.telemetry.shed(Surface::Beats).increment(1);
+            return Err(Problem::new(Code::Overloaded));
+        }
+        let transport = beat::transport_of(request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes))?;
+        let body = read(request.into_body(), MAX_HEARTBEAT, self.body).await?;
+        let acked = beat::beat(handler, transport, &body)?.settled(handler).await?;
+        handler.sent(transport);
+        Ok(acked.response())
+    }
+}
+
+/// Reads a body of at most `limit` bytes, in at most `patience`. One that is there already takes no timer.
+async fn read<B>(mut body: B, limit: usize, patience: Duration) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Problem::new(Code::BodyTooLarge));
+    }
+    let mut reading = pin!(async {
+        let mut whole = Bytes::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Problem::new(Code::BadRequest))?.into_data() else { continue };
+            if whole.len() + data.len() > limit {
+                return Err(Problem::new(Code::BodyTooLarge));
+            }
+            whole = if whole.is_empty() { data } else { [whole, data].concat().into() };
+        }
+        Ok(whole)
+    });
+    let at_once = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+    match at_once {
+        Poll::Ready(read) => read,
+        Poll::Pending => {
+            tokio::time::timeout(patience, reading).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
+        }
+    }
+}
