@@ -138,7 +138,8 @@ impl Store for Flaky {
         self.write()?.put_facts(identity, facts).await
     }
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
-        self.write()?.append_audit(rows).await
+        // What fails after an act was written is the commit alone: its row of the log can be appended.
+        if self.now.lock().write == Write::FailsBefore { Err(trouble()) } else { self.inner.append_audit(rows).await }
     }
     async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>> {
         self.read()?.audit_of_day(day, after, limit).await
