@@ -15,7 +15,7 @@ use anyhow::Context;
 use crate::{
     clock::Clock,
     lane::{Blend, Lane, Outcome, Terms},
-    profile::{self, Pace, Phase, Rate},
+    profile::{self, Pace, Phase, PhaseKind, Rate},
     record::{Kind, Live},
     schedule::Schedule,
     session::SessionIndex,
@@ -45,6 +45,8 @@ pub struct FleetPlan {
     pub timeout: Duration,
     /// What is sent beside plain messages.
     pub blend: Blend,
+    /// The names of the phases it takes part in; none: all of them.
+    pub during: Vec<String>,
 }
 
 /// Why a plan cannot be carried out.
@@ -56,6 +58,9 @@ pub enum PlanError {
     /// Too many messages would wait for their answers at a time.
     #[error("{0}: rate times timeout is too much to remember: at most {MAX_WINDOW} messages may wait in a thread")]
     Window(String),
+    /// There is no such phase.
+    #[error("{0}: there is no phase {1} for it to take part in")]
+    Phase(String, String),
     /// A transport that carries frames alone.
     #[error("{0}: {1} carries heartbeats alone")]
     FramesAlone(String, &'static str),
@@ -70,6 +75,9 @@ impl FleetPlan {
     pub fn check(&self, phases: &[Phase]) -> Result<usize, PlanError> {
         if self.threads > self.connections {
             return Err(PlanError::Threads(self.name.clone()));
+        }
+        if let Some(name) = self.during.iter().find(|name| phases.iter().all(|phase| phase.name != **name)) {
+            return Err(PlanError::Phase(self.name.clone(), name.clone()));
         }
         let frames = matches!(self.kind, Kind::Beats | Kind::Forged | Kind::Replayed);
         if !frames && !self.transport.carries_calls() {
@@ -87,7 +95,13 @@ impl FleetPlan {
 
     /// When its operations are due.
     pub fn pace(&self, phases: &[Phase]) -> Pace {
-        Pace::new(phases, self.rate, if matches!(self.kind, Kind::Beats) { self.sessions } else { 0 })
+        let takes_part = |phase: &Phase| self.during.is_empty() || self.during.contains(&phase.name);
+        let mine = |phase: &Phase| match takes_part(phase) {
+            true => phase.clone(),
+            false => Phase { kind: PhaseKind::Steady, from: 0.0, to: 0.0, ..phase.clone() },
+        };
+        let phases: Vec<_> = phases.iter().map(mine).collect();
+        Pace::new(&phases, self.rate, if matches!(self.kind, Kind::Beats) { self.sessions } else { 0 })
     }
 }
 

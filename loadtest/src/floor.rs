@@ -42,6 +42,7 @@ pub fn floor(args: &FloorArgs, clock: Clock, stop: Arc<AtomicBool>) -> anyhow::R
             replayed_percent: load.replayed_percent,
             only_forged: args.only_forged,
         },
+        during: Vec::new(),
     };
     let phases = vec![Phase::steady(load.duration)];
     let conditions = Conditions { clock, phases: phases.clone().into(), seed: load.seed, stop };

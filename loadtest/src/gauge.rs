@@ -11,6 +11,7 @@ pub struct Gauge {
     last: Usage,
     max_rss: u64,
     samples: Vec<Sample>,
+    watched: Duration,
 }
 
 /// What a process used at a time.
@@ -26,20 +27,24 @@ pub struct Sample {
 
 /// The most samples that are kept.
 const MOST: usize = 3600;
+/// What is shorter makes no sample.
+const LEAST: Duration = Duration::from_millis(500);
 
 impl Gauge {
     /// Looks at this process, if it is there and may be looked at.
     pub fn new(pid: Pid) -> Option<Self> {
         let usage = process::usage(pid)?;
-        Some(Self { pid, first: usage, last: usage, max_rss: usage.rss, samples: Vec::new() })
+        Some(Self { pid, first: usage, last: usage, max_rss: usage.rss, samples: Vec::new(), watched: Duration::ZERO })
     }
 
     /// Looks: `at` seconds from the start, and `since` the last look.
     pub fn look(&mut self, at: Duration, since: Duration) {
         let Some(usage) = process::usage(self.pid) else { return };
+        self.watched += since;
         let cpu = usage.cpu.saturating_sub(self.last.cpu).as_secs_f64();
         let cores = cpu / since.as_secs_f64().max(f64::MIN_POSITIVE);
-        if self.samples.len() < MOST {
+        // Processor time comes in hundredths of a second: over a short time they say little.
+        if self.samples.len() < MOST && since >= LEAST {
             self.samples.push(Sample { t_s: at.as_secs_f64(), cores, rss: usage.rss });
         }
         self.last = usage;
@@ -71,7 +76,12 @@ impl Gauge {
         self.last.rss
     }
 
-    /// Every look.
+    /// From the first look to the last.
+    pub const fn watched(&self) -> Duration {
+        self.watched
+    }
+
+    /// Every look, but those that came too soon after another.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
     }

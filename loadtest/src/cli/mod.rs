@@ -321,6 +321,7 @@ impl PlainArgs {
                 replayed_percent: load.replayed_percent,
                 only_forged: false,
             },
+            during: Vec::new(),
         };
         Scenario {
             name: "beats".to_owned(),

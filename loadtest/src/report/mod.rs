@@ -230,7 +230,7 @@ impl Report {
         let criteria = heading.criteria.judge(&operations, &total);
         let links = fleets.iter().map(|(plan, outcome)| (plan.name.clone(), Links::of(outcome))).collect();
         let Gauges { server, compare, generator } = gauges;
-        let used = |gauge: Option<Gauge>| gauge.map(|gauge| ProcessReport::new(&gauge, elapsed, total.sent));
+        let used = |gauge: Option<Gauge>| gauge.map(|gauge| ProcessReport::new(&gauge, total.sent));
         let mut report = Self {
             format: 2,
             name: heading.name.clone(),
@@ -357,12 +357,12 @@ impl Total {
 }
 
 impl ProcessReport {
-    fn new(gauge: &Gauge, elapsed: Duration, sent: u64) -> Self {
+    fn new(gauge: &Gauge, sent: u64) -> Self {
         let cpu_s = gauge.cpu().as_secs_f64();
         Self {
             pid: gauge.pid().0,
             cpu_s,
-            cores: cpu_s / elapsed.as_secs_f64().max(f64::MIN_POSITIVE),
+            cores: cpu_s / gauge.watched().as_secs_f64().max(f64::MIN_POSITIVE),
             cpu_per_op_us: if sent == 0 { 0.0 } else { cpu_s * 1e6 / sent as f64 },
             first_rss: gauge.first_rss(),
             last_rss: gauge.last_rss(),

@@ -82,6 +82,8 @@ struct FleetForm {
     forged_percent: u8,
     #[serde(default)]
     replayed_percent: u8,
+    #[serde(default)]
+    during: Vec<String>,
 }
 
 const fn one() -> u64 {
@@ -203,6 +205,7 @@ fn fleet(form: &FleetForm) -> Result<FleetPlan, String> {
             replayed_percent: form.replayed_percent,
             only_forged: form.kind == Kind::Forged,
         },
+        during: form.during.clone(),
         name,
     })
 }
@@ -246,6 +249,7 @@ fn chosen<'a>(parts: &'a mut [Value], name: &str) -> Option<&'a mut Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{fleet::PlanError, scenario::Bounds};
 
     const TEXT: &str = r#"
         about = "For a test"
@@ -268,6 +272,7 @@ mod tests {
         sessions = 10
         rate = 5
         timeout = "250ms"
+        during = ["peak"]
         [accept]
         loss = 0.0
         p99_ms = 5.5
@@ -290,6 +295,8 @@ mod tests {
         assert_eq!((beats.timeout, beats.blend.replayed_percent), (Duration::from_secs(1), 3));
         assert_eq!((edge.name.as_str(), edge.transport), ("edge", TransportKind::Http1));
         assert_eq!(edge.timeout, Duration::from_millis(250));
+        assert_eq!(edge.pace(&scenario.phases).total(), 200, "the peak alone: 2 s at 20 times 5 a second");
+        assert_eq!(beats.pace(&scenario.phases).total(), 2250);
         assert_eq!((scenario.accept.loss, scenario.accept.p99_ms), (Some(0.0), Some(5.5)));
     }
 
@@ -327,11 +334,21 @@ mod tests {
             "fleet.edge.threads=65",
             "fleet.edge.timeout=2h",
             "fleet.beats.forged_percent=101",
+            "fleet.edge.during=7",
             "accept.p98_ms=1",
             "colour=blue",
         ] {
             assert!(parse(TEXT, &[wrong]).is_err(), "{wrong}");
         }
         assert!(parse("fleet = 3", &[]).is_err());
+    }
+
+    #[test]
+    fn a_fleet_takes_part_only_in_phases_that_there_are() {
+        let bounds = Bounds { rate: 1e6, time: Duration::from_hours(1) };
+        let check = |set| parse(TEXT, &[set]).unwrap().check(&bounds);
+        assert_eq!(check("fleet.edge.during=['ramp', 'peak']"), Ok(()));
+        let wrong = PlanError::Phase("edge".to_owned(), "dusk".to_owned());
+        assert_eq!(check("fleet.edge.during=['dusk']"), Err(wrong.into()));
     }
 }
