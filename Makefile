@@ -10,16 +10,19 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.ca
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
+# Flags of the benchmark.
+BENCH ?=
+
 # $(call step,headline,command): the command's own output is the last word when all is well.
 define step
 	@printf '\n== %s\n' '$(1)'
 	@$(2) || { printf '\nFAILED: %s\n' '$(1)' >&2; exit 1; }
 endef
 
-.PHONY: help test check unit setup fmt vectors no-std bench fuzz
+.PHONY: help test check unit setup fmt vectors no-std bench bench-smoke bench-micro fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: ## everything: setup, check, no-std, vectors, fuzz, and the tests last
 	@$(MAKE) setup
@@ -50,7 +53,17 @@ no-std: ## the wire format without the standard library
 vectors: ## the test vectors, checked by an implementation that shares nothing with ours
 	$(call step,vectors,python3 tests/vectors/check.py)
 
-bench: ## the micro-benchmarks and the floors they are held against
+bench: ## what operations cost beside floors and other servers; BENCH='--only udp', BENCH=--quick
+	$(call step,bench: build,cargo build --locked --release --package gastank --package loadtest --package floors --bins)
+	$(call step,bench: foreign servers,benches/peers.sh)
+	$(call step,bench: side by side,python3 benches/side_by_side $(BENCH))
+
+# With what the tests have built, and of short rounds. Its figures mean nothing.
+bench-smoke: ## whether `make bench` works
+	$(call step,bench: build,cargo build --locked --package gastank --package loadtest --package floors --bins)
+	$(call step,bench: smoke,python3 benches/side_by_side --quick --built target/debug)
+
+bench-micro: ## the pieces by themselves, in process
 	$(call step,benches,cargo bench --locked --workspace --bench '*')
 
 # No sanitizer: we forbid unsafe code, panics and hangs are what there is to find, and the pinned compiler will do.

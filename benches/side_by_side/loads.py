@@ -1,0 +1,63 @@
+"""The loads: each asks one server for some seconds, and says what an operation took of the server's processor time."""
+
+import json
+from dataclasses import dataclass
+
+from lab import Failed, run
+
+
+@dataclass
+class Sample:
+    """What a round showed of one side."""
+
+    us: float
+    operations: int
+    lost: int = 0
+    p99_ms: float | None = None
+    rss: int = 0
+
+
+def beats(lab, tank, transport, sessions, rate, seconds, *more):
+    """Heartbeats of open sessions, at a rate that does not depend on the answers; every ack is verified."""
+    whom = ["--http", f"http://{tank.addresses['http']}", "--admin-url", f"http://{tank.addresses['admin']}"]
+    whom += ["--admin-token-file", tank.data / "admin.token", "--sessions-file", tank.sessions_file, "--keep"]
+    return generated(lab, tank, [*whom, *more], transport, sessions, rate, seconds)
+
+
+def floor_beats(lab, floor, transport, sessions, rate, seconds, *more):
+    """The same heartbeats, to a server that knows no sessions."""
+    return generated(lab, floor, ["floor", "--addr", floor.addr, *more], transport, sessions, rate, seconds)
+
+
+def generated(lab, server, whom, transport, sessions, rate, seconds):
+    plan = ["--transport", transport, "--sessions", sessions, "--rate", rate, "--duration", f"{round(seconds * 1000)}ms"]
+    # What was lost is for the row to judge.
+    plan += ["--accept-loss", "1", "--pid", server.pid, "--json", "-"]
+    report = json.loads(run([lab.built / "loadtest", *whom, *plan]))
+    beats = report["beats"]
+    done = beats["on_time"] + beats["late"]
+    if not done or beats["bad"]:
+        raise Failed(f"loadtest: {done} good acks, bad ones: {beats['bad_by_kind']}")
+    us = report["server"]["cores"] * report["elapsed_s"] * 1e6 / done
+    lost = beats["lost"] + beats["unsent"]
+    return Sample(us, done, lost, report["latency_us"]["p99"] / 1000, report["server"]["max_rss"])
+
+
+def exchanges(lab, server, addr, request, expect, seconds, connections=16):
+    """Requests on connections that stay open, one at a time on each."""
+    command = [lab.built / "floors", "exchange", "--addr", addr, "--request", request, "--expect", expect]
+    return priced(server, [*command, "--connections", connections, "--duration", seconds])
+
+
+def accounting(lab, server, rate, seconds):
+    """RADIUS accounting requests at a rate; every answer's authenticator is verified."""
+    return priced(server, [lab.built / "floors", "radius", "--addr", server.addr, "--rate", rate, "--duration", seconds])
+
+
+def priced(server, command):
+    before = server.cpu_s()
+    report = json.loads(run(command))
+    spent = server.cpu_s() - before
+    if not report["operations"]:
+        raise Failed(f"{command[1]}: no answers")
+    return Sample(spent * 1e6 / report["operations"], report["operations"], report.get("lost", 0))
