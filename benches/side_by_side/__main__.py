@@ -46,8 +46,8 @@ def measure(wanted, args):
             with Lab(args.built.resolve(), args.quick) as lab:
                 results.append(row.measure(lab, rounds, seconds, lambda text: tell(f"    {text}")))
         except Missing as reason:
-            tell(f"    skipped: {reason} is not on this machine")
-            skipped.append((row, f"{reason} is not on this machine"))
+            tell(f"    left out: {reason}")
+            skipped.append((row, reason))
         except Failed as reason:
             tell(f"    failed: {reason}")
             skipped.append((row, reason))

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.request
+
+import peers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "bench"
@@ -82,10 +83,7 @@ class Tank(Server):
     def activate(self):
         """A token of a session that has just been opened."""
         key = self.cli("account", "create", "--credit", "1d", "--key")["key"]
-        url = f"http://{self.addr}/v1/activate"
-        request = urllib.request.Request(url, data=b"", headers={"Authorization": f"Bearer {key}"})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
-            return json.load(answer)["token"]
+        return peers.activate(self.addr, key)
 
 
 class Lab:
@@ -101,8 +99,8 @@ class Lab:
         return self
 
     def __exit__(self, *_):
-        for server in reversed(self.servers):
-            server.stop()
+        while self.servers:
+            self.servers.pop().stop()
         for directory in self.scratch:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -112,9 +110,10 @@ class Lab:
         return pathlib.Path(self.scratch[-1])
 
     def tank(self, sessions=0, **settings):
-        """gastank with that many open sessions: in a directory that is kept, filled the first time."""
+        """gastank with that many open sessions: in a directory that is kept, filled the first time. One on each directory."""
         data = self.filled(sessions) if sessions else self.directory() / "data"
-        return self.keep(self.start_tank(data, settings))
+        running = (server for server in self.servers if getattr(server, "data", None) == data)
+        return next(running, None) or self.keep(self.start_tank(data, settings))
 
     def crowd(self, sessions):
         """How many sessions a row has that asks for so many."""
@@ -214,9 +213,26 @@ class Lab:
         await_line(process, "Ready to process requests")
         return server
 
+    def bench(self, name):
+        """What one of our own benchmarks prints."""
+        if self.quick:
+            raise Missing("it takes its time")
+        cargo = shutil.which("cargo") or pathlib.Path.home() / ".cargo/bin/cargo"
+        return run([cargo, "bench", "--quiet", "--locked", "--manifest-path", ROOT / "Cargo.toml", "--bench", name])
+
     def keep(self, server):
         self.servers.append(server)
         return server
+
+    def end(self, server):
+        """Ends one before the others."""
+        self.servers.remove(server)
+        server.stop()
+
+    def file(self, content):
+        path = self.directory() / "content"
+        path.write_bytes(content)
+        return path
 
     def start_tank(self, data, settings):
         environment = {
@@ -225,7 +241,8 @@ class Lab:
             "GASTANK_LOG_FILTER": "warn",
             **settings,
         }
-        everywhere = ["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        everywhere = ["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--quic", "127.0.0.1:0"]
+        everywhere += ["--admin", "127.0.0.1:0"]
         process = spawn([self.built / "gastank", "serve", *everywhere, "--data-dir", data], environment)
         return Tank(process, words(ready(process)), data, self.built)
 
@@ -254,7 +271,7 @@ def peer(name):
         if program.exists():
             libraries = [str(path) for path in PEERS.glob("root/**/") if any(path.glob("*.so*"))]
             return program, {"LD_LIBRARY_PATH": ":".join(libraries)}
-    raise Missing(name)
+    raise Missing(f"{name} is not on this machine")
 
 
 def spawn(command, environment=()):
@@ -269,10 +286,10 @@ def spawn(command, environment=()):
     return process
 
 
-def run(command, stderr=None):
+def run(command, stderr=None, accept=(0,)):
     """What a command prints. Its complaints go where ours go."""
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=stderr, text=True, check=False)
-    if done.returncode:
+    if done.returncode not in accept:
         raise Failed(f"{' '.join(str(part) for part in command)}: exit code {done.returncode}")
     return done.stdout
 

@@ -10,17 +10,20 @@ from lab import Failed, run
 class Sample:
     """What a round showed of one side."""
 
-    us: float
+    # Microseconds of the server's processor time for an operation.
+    cost: float
     operations: int
     lost: int = 0
-    p99_ms: float | None = None
+    # Of the server when the load was over, in bytes.
     rss: int = 0
+    # How long answers took from when they were due, at the 99th percentile.
+    p99_ms: float = 0.0
 
 
 def beats(lab, tank, transport, sessions, rate, seconds, *more):
     """Heartbeats of open sessions, at a rate that does not depend on the answers; every ack is verified."""
     whom = ["--http", f"http://{tank.addresses['http']}", "--admin-url", f"http://{tank.addresses['admin']}"]
-    whom += ["--admin-token-file", tank.data / "admin.token", "--sessions-file", tank.sessions_file, "--keep"]
+    whom += ["--admin-token-file", tank.data / "admin.token", "--sessions-file", tank.sessions_file, "--believe"]
     return generated(lab, tank, [*whom, *more], transport, sessions, rate, seconds)
 
 
@@ -33,19 +36,18 @@ def generated(lab, server, whom, transport, sessions, rate, seconds):
     plan = ["--transport", transport, "--sessions", sessions, "--rate", rate, "--duration", f"{round(seconds * 1000)}ms"]
     # What was lost is for the row to judge.
     plan += ["--accept-loss", "1", "--pid", server.pid, "--json", "-"]
-    report = json.loads(run([lab.built / "loadtest", *whom, *plan]))
-    beats = report["beats"]
+    report = json.loads(run([lab.built / "loadtest", *whom, *plan], accept=(0, 1)))
+    beats, process = report["operations"][0], report["server"]
     done = beats["on_time"] + beats["late"]
     if not done or beats["bad"]:
-        raise Failed(f"loadtest: {done} good acks, bad ones: {beats['bad_by_kind']}")
-    us = report["server"]["cores"] * report["elapsed_s"] * 1e6 / done
+        raise Failed(f"loadtest: {done} good answers, bad ones: {beats['bad_by_kind']}")
     lost = beats["lost"] + beats["unsent"]
-    return Sample(us, done, lost, report["latency_us"]["p99"] / 1000, report["server"]["max_rss"])
+    return Sample(process["cpu_s"] * 1e6 / done, done, lost, process["last_rss"], beats["latency_us"]["p99"] / 1000)
 
 
-def exchanges(lab, server, addr, request, expect, seconds, connections=16):
+def exchanges(lab, server, request, expect, seconds, connections=16):
     """Requests on connections that stay open, one at a time on each."""
-    command = [lab.built / "floors", "exchange", "--addr", addr, "--request", request, "--expect", expect]
+    command = [lab.built / "floors", "exchange", "--addr", server.addr, "--request", request, "--expect", expect]
     return priced(server, [*command, "--connections", connections, "--duration", seconds])
 
 
@@ -54,10 +56,16 @@ def accounting(lab, server, rate, seconds):
     return priced(server, [lab.built / "floors", "radius", "--addr", server.addr, "--rate", rate, "--duration", seconds])
 
 
+def forgeries(lab, server, addr, rate, seconds, sessions_file=None):
+    """Frames whose tags are wrong. An operation is one that reached the server: nobody answers them."""
+    command = [lab.built / "floors", "forge", "--addr", addr, "--rate", rate, "--duration", seconds]
+    return priced(server, command + (["--sessions-file", sessions_file] if sessions_file else []))
+
+
 def priced(server, command):
     before = server.cpu_s()
     report = json.loads(run(command))
     spent = server.cpu_s() - before
     if not report["operations"]:
         raise Failed(f"{command[1]}: no answers")
-    return Sample(spent * 1e6 / report["operations"], report["operations"], report.get("lost", 0))
+    return Sample(spent * 1e6 / report["operations"], report["operations"], report.get("lost", 0), server.rss())

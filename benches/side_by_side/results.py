@@ -7,66 +7,68 @@ from statistics import median
 
 @dataclass
 class Result:
-    """A row as it was measured. `ours_us`, `anchor_us`: microseconds of processor time for an operation."""
+    """A row as it was measured. `ours_us`, `anchor_us`: microseconds of processor time for an operation, or what `unit` says."""
 
     name: str
     what: str
     goal: float
-    ratio: float | None = None
-    ours_us: float | None = None
+    unit: str
+    ours_us: float
     anchor: str | None = None
     anchor_us: float | None = None
-    # From the lowest round's ratio to the highest one's.
-    spread: tuple[float, float] | None = None
-    # Of rows that are no ratio: a figure, and its unit.
-    value: float | None = None
-    unit: str | None = None
+    ratio: float | None = None
+    # From the lowest round's ratio to the highest one's; of a row without an anchor, of ours.
+    spread: tuple[float, float] = (0, 0)
     notes: str = ""
 
     @property
     def held(self):
-        return (self.value if self.ratio is None else self.ratio) <= self.goal
+        return (self.ours_us if self.ratio is None else self.ratio) <= self.goal
 
 
-def ratio(name, what, goal, anchor, pairs, notes=""):
+def ratio(name, what, goal, anchor, pairs, unit="µs"):
     """Of pairs of samples that were taken side by side. The ratio is the median of the rounds' ratios."""
-    ratios = [ours.us / theirs.us for ours, theirs in pairs]
-    lost = sum(ours.lost for ours, _ in pairs), sum(theirs.lost for _, theirs in pairs)
-    if any(lost):
-        notes = ", ".join(filter(None, [notes, f"lost: {lost[0]} of ours, {lost[1]} of the other's"]))
+    ours, theirs = zip(*pairs)
+    ratios = [one.cost / other.cost for one, other in pairs]
+    lost = sum(one.lost for one in ours), sum(one.lost for one in theirs)
     return Result(
         name,
         what,
         goal,
-        ratio=median(ratios),
-        ours_us=median(ours.us for ours, _ in pairs),
+        unit,
+        ours_us=median(one.cost for one in ours),
         anchor=anchor,
-        anchor_us=median(theirs.us for _, theirs in pairs),
+        anchor_us=median(one.cost for one in theirs),
+        ratio=median(ratios),
         spread=(min(ratios), max(ratios)),
-        notes=notes,
+        notes=f"lost: {lost[0]} of ours, {lost[1]} of the other's" if any(lost) else "",
     )
+
+
+def figure(name, what, goal, unit, values, notes=""):
+    """Of values of ours alone."""
+    return Result(name, what, goal, unit, ours_us=median(values), spread=(min(values), max(values)), notes=notes)
 
 
 def table(results):
     """Markdown, so that it can be put into a page as it is."""
-    rows = [("what", "ours", "held against", "its", "ratio", "rounds", "goal", "")]
+    rows = [("what", "ours", "held against", "that", "ratio", "rounds", "goal", "")]
     for one in results:
-        if one.ratio is None:
-            figures = (f"{figure(one.value)} {one.unit}", "", "", "", "")
-        else:
-            low, high = one.spread
-            anchor = f"{one.anchor_us:.2f} µs"
-            figures = (f"{one.ours_us:.2f} µs", one.anchor, anchor, f"{one.ratio:.2f}", f"{low:.2f} to {high:.2f}")
-        verdict = "held" if one.held else "**missed**"
-        rows.append((one.what, *figures, f"at most {figure(one.goal)}", ", ".join(filter(None, [verdict, one.notes]))))
+        low, high = map(short, one.spread)
+        against = ("", "", "")
+        if one.ratio is not None:
+            against = (one.anchor, f"{short(one.anchor_us)} {one.unit}", short(one.ratio))
+        verdict = ", ".join(filter(None, ["held" if one.held else "**missed**", one.notes]))
+        goal = f"{one.goal:g}" if one.ratio is not None else f"{one.goal:g} {one.unit}"
+        rows.append((one.what, f"{short(one.ours_us)} {one.unit}", *against, f"{low} to {high}", goal, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
 
 
-def figure(number):
-    return f"{number:.2f}" if number < 10 and number != int(number) else f"{number:.0f}"
+def short(number):
+    return f"{number:.0f}" if number >= 100 or number == 0 else f"{number:.2f}"
 
 
 def as_json(results):

@@ -1,92 +1,163 @@
 """The table: what of ours is held against what, under which load, and how far it may be from it."""
 
-import base64
-import hashlib
-import hmac
-import json
-import struct
-import urllib.request
-from statistics import median
-
 import loads
-from results import Result, ratio
+import peers
+from lab import Failed
+from results import figure, ratio
 
-# Beats a second: what the load generator and both servers can do on two processors without loss.
+# Operations a second: what the load generator and both servers of a row can do on two processors without loss.
 UDP_RATE = 50_000
-# What FreeRADIUS can do as well.
 RADIUS_RATE = 10_000
+QUIC_RATE = 10_000
+CONNECTIONS = 1_000
 
 
 class Row:
-    """Ours and its anchor under the same load, in turns."""
+    """Ours and its anchor under the same load, in turns. `ours`, `against`: from a lab to what takes one sample."""
 
-    def __init__(self, name, what, goal, ours, anchor, against):
-        self.name = name
-        self.what = what
-        self.goal = goal
-        self.ours = ours
-        self.anchor = anchor
-        self.against = against
+    def __init__(self, name, what, goal, ours, anchor, against, unit="µs"):
+        self.name, self.what, self.goal, self.unit = name, what, goal, unit
+        self.ours, self.anchor, self.against = ours, anchor, against
 
     def measure(self, lab, rounds, seconds, tell):
-        ours, anchor = self.ours(lab), self.against(lab)
+        ours, theirs = self.ours(lab), self.against(lab)
         pairs = []
         # The first round warms both up and does not count.
         for number in range(rounds + 1):
             # Who comes first changes, so that what grows during a run hits both.
-            first, second = (ours, anchor) if number % 2 else (anchor, ours)
-            samples = {first: first(seconds), second: second(seconds)}
+            if number % 2:
+                pair = ours(seconds), theirs(seconds)
+            else:
+                pair = tuple(reversed((theirs(seconds), ours(seconds))))
             if number:
-                pairs.append((samples[ours], samples[anchor]))
-                tell(f"{samples[ours].us:.2f} / {samples[anchor].us:.2f}")
-        return ratio(self.name, self.what, self.goal, self.anchor, pairs)
+                pairs.append(pair)
+                tell(f"{pair[0].cost:.2f} / {pair[1].cost:.2f} {self.unit}")
+        return ratio(self.name, self.what, self.goal, self.anchor, pairs, self.unit)
 
 
 class Figure:
-    """Something that is measured of ours alone: the median of rounds."""
+    """Something of ours alone. `sample`: from a lab to what takes a value and a note."""
 
     def __init__(self, name, what, goal, unit, sample):
-        self.name = name
-        self.what = what
-        self.goal = goal
-        self.unit = unit
-        self.sample = sample
+        self.name, self.what, self.goal, self.unit, self.sample = name, what, goal, unit, sample
 
     def measure(self, lab, rounds, seconds, tell):
         sample = self.sample(lab)
-        values = []
-        for _ in range(rounds):
-            values.append(sample(seconds))
-            tell(f"{values[-1]:.2f} {self.unit}")
-        return Result(self.name, self.what, self.goal, value=median(values), unit=self.unit)
+        values, notes = zip(*(sample(seconds) for _ in range(rounds)))
+        for value, note in zip(values, notes):
+            tell(f"{value:.2f} {self.unit} {note}")
+        return figure(self.name, self.what, self.goal, self.unit, values, notes[-1])
+
+
+class Micro:
+    """What a benchmark of the library itself prints: it takes turns and medians on its own."""
+
+    def __init__(self, name, what, goal, unit, bench, line, ours, anchor=None, its=None):
+        self.name, self.what, self.goal, self.unit = name, what, goal, unit
+        self.bench, self.line, self.column = bench, line, ours
+        self.anchor, self.its = anchor, its
+
+    def measure(self, lab, _rounds, _seconds, tell):
+        printed = lab.bench(self.bench)
+        line = next((line for line in printed.splitlines() if line.startswith(self.line)), None)
+        if line is None:
+            raise Failed(f"the benchmark {self.bench} says nothing of {self.line}")
+        figures = [float(word) for word in line.removeprefix(self.line).split()]
+        tell(line)
+        if self.its is None:
+            return figure(self.name, self.what, self.goal, self.unit, [figures[self.column]])
+        pair = loads.Sample(figures[self.column], 1), loads.Sample(figures[self.its], 1)
+        return ratio(self.name, self.what, self.goal, self.anchor, [pair], self.unit)
 
 
 def rows():
     loop = "recvmmsg, HMAC, HMAC, sendmmsg"
+    deaf = "recvmmsg, HMAC"
+    quinn = "bare quinn, 1 k connections, 10 k a second"
     return [
-        Row("udp_beat", "UDP beat, 100 k sessions", 1.25, udp(100_000), loop, udp_floor(100_000)),
-        Row("udp_radius", "UDP beat", 0.5, udp(100_000, RADIUS_RATE), "FreeRADIUS accounting, no modules", radius),
-        Row("udp_million", "UDP beat, 1 M sessions", 1.3, udp(1_000_000), "1 k sessions", udp(1_000)),
+        Row("udp_beat", "UDP beat, 100 k sessions", 1.25, beats(100_000), loop, floor_beats(100_000)),
+        Row("udp_radius", "the same, 10 k a second", 0.5, beats(100_000, RADIUS_RATE), "FreeRADIUS accounting", radius),
+        Row("udp_forged", "UDP, forged frame of a session", 1.1, forged(True), deaf, floor_forged(True)),
+        Row("udp_stranger", "UDP, forged frame of no session", 1.1, forged(False), deaf, floor_forged(False)),
+        Row("udp_million", "UDP beat, 1 M sessions", 1.3, beats(1_000_000), "1 k sessions", beats(1_000)),
+        Figure("udp_rss", "memory of a session, 1 M sessions", 256, "B", memory_of_a_session),
+        Figure("udp_latency", "UDP ack at half of what it can do, p99", 2, "ms", latency),
+        Row("quic_beat", "QUIC datagram beat", 1.15, quic_beats("quic"), quinn, quic_floor("quic")),
+        Row("webtransport_beat", "WebTransport beat", 1.3, quic_beats("webtransport"), quinn, quic_floor("quic")),
+        Row("http3_beat", "HTTP/3 beat", 1.2, quic_beats("http3"), "bare h3", quic_floor("http3")),
+        Row("quic_rss", "memory of a QUIC connection", 1.1, memory_of_ours, quinn, memory_of_bare, "B"),
         Row("http1_beat", "HTTP/1.1 beat", 1.0, http1_beat, "nginx, return 200", nginx_return),
         Row("introspection", "introspection, HTTP/1.1", 1.0, introspection, "Redis GET", redis_get),
+        Micro("token", "token issued, ES256", 1.3, "µs", "tokens", "ES256 token", 0, "its signature alone", 1),
+        Micro(
+            "status_build",
+            "status list built and signed, 1 M tokens",
+            50,
+            "ms",
+            "status_list",
+            "1 M tokens issued, 1 % ended, all decoys",
+            1,
+        ),
         Row("status_list", "status list, 100 k tokens", 1.5, status_list, "nginx, the same bytes", nginx_file),
     ]
 
 
-def udp(sessions, rate=UDP_RATE):
+def beats(sessions, rate=UDP_RATE, transport="udp", connections=4, **tank):
     def start(lab):
-        tank = lab.tank(sessions)
-        return lambda seconds: loads.beats(lab, tank, "udp", lab.crowd(sessions), rate, seconds)
+        ours, crowd = lab.tank(sessions, **tank), lab.crowd(sessions)
+        more = ["--connections", lab.crowd(connections)]
+        return lambda seconds: loads.beats(lab, ours, transport, crowd, rate, seconds, *more)
 
     return start
 
 
-def udp_floor(sessions, rate=UDP_RATE):
+def floor_beats(sessions, rate=UDP_RATE, transport="udp", connections=4, kind=None):
     def start(lab):
-        floor = lab.floor("udp")
-        return lambda seconds: loads.floor_beats(lab, floor, "udp", lab.crowd(sessions), rate, seconds)
+        floor, crowd = lab.floor(kind or transport), lab.crowd(sessions)
+        more = ["--connections", lab.crowd(connections)]
+        return lambda seconds: loads.floor_beats(lab, floor, transport, crowd, rate, seconds, *more)
 
     return start
+
+
+def quic_beats(transport):
+    return beats(CONNECTIONS, QUIC_RATE, transport, CONNECTIONS)
+
+
+def quic_floor(transport):
+    return floor_beats(CONNECTIONS, QUIC_RATE, transport, CONNECTIONS)
+
+
+def memory_of_ours(lab):
+    """What the process grows by for a connection that is nearly idle, of a service that has just been started."""
+
+    def sample(seconds):
+        tank = lab.tank(CONNECTIONS)
+        return grown(lab, tank, lambda: quiet(loads.beats, lab, tank, seconds))
+
+    return sample
+
+
+def memory_of_bare(lab):
+    def sample(seconds):
+        floor = lab.floor("quic")
+        return grown(lab, floor, lambda: quiet(loads.floor_beats, lab, floor, seconds))
+
+    return sample
+
+
+def quiet(load, lab, server, seconds):
+    """As many connections as sessions, and each beats once or twice."""
+    crowd = lab.crowd(CONNECTIONS)
+    return load(lab, server, "quic", crowd, crowd, max(seconds, 2), "--connections", crowd)
+
+
+def grown(lab, server, load):
+    before = server.rss()
+    taken = load()
+    lab.end(server)
+    taken.cost = (taken.rss - before) / lab.crowd(CONNECTIONS)
+    return taken
 
 
 def radius(lab):
@@ -94,93 +165,93 @@ def radius(lab):
     return lambda seconds: loads.accounting(lab, server, RADIUS_RATE, seconds)
 
 
+def forged(of_sessions):
+    def start(lab):
+        tank = lab.tank(100_000)
+        file = tank.sessions_file if of_sessions else None
+        return lambda seconds: loads.forgeries(lab, tank, tank.addresses["udp"], UDP_RATE, seconds, file)
+
+    return start
+
+
+def floor_forged(of_sessions):
+    def start(lab):
+        floor = lab.floor("udp", "--no-send")
+        file = lab.filled(100_000) / "sessions.jsonl" if of_sessions else None
+        return lambda seconds: loads.forgeries(lab, floor, floor.addr, UDP_RATE, seconds, file)
+
+    return start
+
+
+def memory_of_a_session(lab):
+    """What a service with a million sessions has resident beyond one with none, after some have beaten."""
+
+    def sample(seconds):
+        empty, full = lab.tank(), lab.tank(1_000_000)
+        loads.beats(lab, full, "udp", lab.crowd(1_000_000), UDP_RATE, seconds)
+        each = (full.rss() - empty.rss()) / lab.crowd(1_000_000)
+        note = f"{full.rss() >> 20} MiB in all"
+        lab.end(empty)
+        lab.end(full)
+        return each, note
+
+    return sample
+
+
+def latency(lab):
+    """Half of the rate that it answers when asked for far more: with the load generator on the same machine."""
+    tank, sessions = lab.tank(100_000), lab.crowd(100_000)
+    most = loads.beats(lab, tank, "udp", sessions, 400_000, 2)
+    half = round(most.operations / 2 / 2, -3)
+
+    def sample(seconds):
+        taken = loads.beats(lab, tank, "udp", sessions, half, seconds)
+        return taken.p99_ms, f"{half:.0f} a second, {taken.lost} of {taken.operations + taken.lost} lost"
+
+    return sample
+
+
 def http1_beat(lab):
     """The same frame over and over: replays are harmless, and each is verified and acked like the first."""
     tank = lab.tank(1_000)
-    request = lab.directory() / "request"
-    request.write_bytes(post("/v1/heartbeat", "application/octet-stream", a_frame(tank)))
-    return lambda seconds: loads.exchanges(lab, tank, tank.addr, request, "HTTP/1.1 200", seconds)
+    request = lab.file(peers.post("/v1/heartbeat", "application/octet-stream", peers.frame(tank.sessions_file)))
+    return lambda seconds: loads.exchanges(lab, tank, request, "HTTP/1.1 200", seconds)
 
 
 def nginx_return(lab):
     """48 bytes for 48 bytes."""
     server = lab.nginx(f'return 200 "{"x" * 48}";')
-    request = server.directory / "request"
-    request.write_bytes(post("/v1/heartbeat", "application/octet-stream", b"x" * 48))
-    return lambda seconds: loads.exchanges(lab, server, server.addr, request, "HTTP/1.1 200", seconds)
+    request = lab.file(peers.post("/v1/heartbeat", "application/octet-stream", b"x" * 48))
+    return lambda seconds: loads.exchanges(lab, server, request, "HTTP/1.1 200", seconds)
 
 
 def introspection(lab):
     """About a good token, by an edge that proves who it is."""
     tank = lab.tank()
     edge = tank.cli("edge", "add", "bench")
-    known = base64.b64encode(f"{edge['client_id']}:{edge['client_secret']}".encode()).decode()
-    body = f"token={tank.activate()}".encode()
-    request = lab.directory() / "request"
-    form = "application/x-www-form-urlencoded"
-    request.write_bytes(post("/oauth/introspect", form, body, f"authorization: Basic {known}\r\n"))
-    return lambda seconds: loads.exchanges(lab, tank, tank.addr, request, "HTTP/1.1 200", seconds)
+    request = lab.file(peers.introspection(edge["client_id"], edge["client_secret"], tank.activate()))
+    return lambda seconds: loads.exchanges(lab, tank, request, "HTTP/1.1 200", seconds)
 
 
 def redis_get(lab):
     """A value as long as our answer under a key as long as a token's hash."""
     server = lab.redis()
-    key, value = "k" * 43, "x" * 330
-    directory = lab.directory()
-    put, get = directory / "put", directory / "get"
-    put.write_bytes(command("SET", key, value))
-    get.write_bytes(command("GET", key))
-    loads.exchanges(lab, server, server.addr, put, "+OK", 0.1, connections=1)
-    return lambda seconds: loads.exchanges(lab, server, server.addr, get, "$330", seconds)
+    put = lab.file(peers.redis("SET", "k" * 43, "x" * 330))
+    loads.exchanges(lab, server, put, "+OK", 0.1, connections=1)
+    request = lab.file(peers.redis("GET", "k" * 43))
+    return lambda seconds: loads.exchanges(lab, server, request, "$330", seconds)
 
 
 def status_list(lab):
     tank = lab.tank(100_000)
-    request = lab.directory() / "request"
-    request.write_bytes(get(a_list(tank)))
-    return lambda seconds: loads.exchanges(lab, tank, tank.addr, request, "HTTP/1.1 200", seconds)
+    request = lab.file(peers.get(peers.largest_list(tank.addr)))
+    return lambda seconds: loads.exchanges(lab, tank, request, "HTTP/1.1 200", seconds)
 
 
 def nginx_file(lab):
-    """The bytes that our own service has just answered."""
+    """The bytes that our own service answers."""
+    tank = lab.tank(100_000)
     server = lab.nginx("types { } default_type application/statuslist+jwt;")
-    tank = next(tank for tank in lab.servers if hasattr(tank, "data"))
-    (server.directory / "list").write_bytes(fetch(f"http://{tank.addr}{a_list(tank)}"))
-    request = server.directory / "request"
-    request.write_bytes(get("/list"))
-    return lambda seconds: loads.exchanges(lab, server, server.addr, request, "HTTP/1.1 200", seconds)
-
-
-def a_list(tank):
-    """The path of the largest list there is."""
-    lists = json.loads(fetch(f"http://{tank.addr}/oauth/status"))["status_lists"]
-    paths = ["/" + uri.split("/", 3)[3] for uri in lists]
-    return max(paths, key=lambda path: len(fetch(f"http://{tank.addr}{path}")))
-
-
-def a_frame(tank):
-    """A signed frame of one of its sessions."""
-    with open(tank.sessions_file) as sessions:
-        session = json.loads(sessions.readline())
-    raw = lambda text: base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    body = struct.pack("<BBHI16sQ", 1, 1, 0, 1, raw(session["session_id"]), 0)
-    return body + hmac.digest(raw(session["heartbeat_key"]), body, hashlib.sha256)[:16]
-
-
-def get(path):
-    return f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
-
-
-def post(path, kind, body, more=""):
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\n{more}content-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-def command(*words):
-    """As Redis takes commands."""
-    return f"*{len(words)}\r\n".encode() + b"".join(f"${len(word)}\r\n{word}\r\n".encode() for word in words)
-
-
-def fetch(url):
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30) as answer:
-        return answer.read()
+    (server.directory / "list").write_bytes(peers.fetch(tank.addr, peers.largest_list(tank.addr)))
+    request = lab.file(peers.get("/list"))
+    return lambda seconds: loads.exchanges(lab, server, request, "HTTP/1.1 200", seconds)

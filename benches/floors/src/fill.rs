@@ -133,7 +133,7 @@ async fn open(
         }],
         deletes: false,
     };
-    ensure!(matches!(store.commit(&act).await?, Commit::Done(_)), "this directory has been filled before");
+    ensure!(matches!(store.commit(&act, None).await?, Commit::Done(_)), "this directory has been filled before");
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 
 mod exchange;
 mod fill;
+mod forge;
 mod http;
 mod quic;
 mod radius;
@@ -86,6 +87,20 @@ enum Command {
         #[arg(long, default_value_t = 3.0)]
         duration: f64,
     },
+    /// Sends frames whose tags are wrong. Prints as JSON how many reached the server.
+    Forge {
+        #[arg(long)]
+        addr: SocketAddr,
+        /// Frames a second.
+        #[arg(long, default_value_t = 10_000.0)]
+        rate: f64,
+        /// Seconds.
+        #[arg(long, default_value_t = 3.0)]
+        duration: f64,
+        /// Of whose sessions they are, as loadtest keeps them; by default of nobody's.
+        #[arg(long)]
+        sessions_file: Option<PathBuf>,
+    },
     /// Sends RADIUS accounting requests at a rate, and verifies every answer. Prints JSON.
     Radius {
         #[arg(long)]
@@ -121,6 +136,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Fill { data_dir, sessions, sessions_file } => fill::fill(&data_dir, sessions, &sessions_file),
         Command::Exchange { addr, request, expect, connections, duration } => {
             exchange::run(addr, &request, expect.as_bytes(), connections, Duration::try_from_secs_f64(duration)?)
+        }
+        Command::Forge { addr, rate, duration, sessions_file } => {
+            forge::run(addr, rate, Duration::try_from_secs_f64(duration)?, sessions_file.as_deref())
         }
         Command::Radius { addr, secret, rate, duration } => {
             radius::run(addr, secret.as_bytes(), rate, Duration::try_from_secs_f64(duration)?)

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::{Buf, Bytes};
 use hyper::{Request, Response};
 use quinn::{
-    Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig,
+    Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt,
     crypto::rustls::QuicServerConfig,
     rustls::{self, pki_types::PrivateKeyDer},
 };
@@ -68,10 +68,18 @@ fn endpoint(addr: SocketAddr, alpn: &[u8]) -> anyhow::Result<Endpoint> {
     Ok(endpoint)
 }
 
-/// The service's settings, as far as they cost anything.
+/// The service's settings (`ingest/quic/setup.rs`): what a connection may take of memory and time.
 fn transport() -> anyhow::Result<TransportConfig> {
     let mut transport = TransportConfig::default();
-    transport.max_idle_timeout(Some(Duration::from_secs(120).try_into()?));
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(32))
+        .max_concurrent_uni_streams(VarInt::from_u32(8))
+        .max_idle_timeout(Some(Duration::from_secs(120).try_into()?))
+        .stream_receive_window(VarInt::from_u32(16 << 10))
+        .receive_window(VarInt::from_u32(128 << 10))
+        .send_window(128 << 10)
+        .datagram_receive_buffer_size(Some(16 << 10))
+        .datagram_send_buffer_size(16 << 10);
     Ok(transport)
 }
 
