@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs,
     io::{self, Write},
+    iter,
     path::Path,
     sync::{
         Arc, PoisonError,
@@ -156,6 +157,7 @@ fn execute(
     let outcome = assemble_and_conduct(scenario, &target, terms, &recruiter);
     let cleared = match &outcome {
         Ok(_) if terms.crew.keep || terms.crew.abandon => Ok(()),
+        Ok(_) if terms.crew.believe => clear_away(&recruiter),
         Ok(_) => clear_away(&recruiter).and_then(|()| remove_sessions_file(terms.crew)),
         Err(_) => {
             spare_the_named(terms.crew, &recruiter);
@@ -178,15 +180,17 @@ fn assemble_and_conduct(
         Some(path) => session::load(path).map_err(anyhow::Error::from)?,
         None => Vec::new(),
     };
-    recruiter
-        .accounts
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .extend(known.iter().map(|session| session.account.clone()));
+    if !terms.crew.believe {
+        recruiter
+            .accounts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(known.iter().map(|session| session.account.clone()));
+    }
     // Floods need an id to forge: at least one session is opened whatever is done with it.
     let wanted = usize::try_from(scenario.sessions()).context("too many sessions")?.max(1);
     let spare = known.split_off(known.len().min(wanted));
-    let (mut crew, welcome) = open(scenario, target, recruiter, known, wanted)?;
+    let (mut crew, welcome) = open(scenario, target, recruiter, known, wanted, terms.crew.believe)?;
     if let (Some(path), true) = (&terms.crew.sessions_file, terms.crew.keep) {
         crew.extend(spare);
         session::save(path, &crew).map_err(anyhow::Error::from)?;
@@ -201,11 +205,18 @@ fn open(
     recruiter: &Recruiter,
     mut known: Vec<OpenSession>,
     wanted: usize,
+    believe: bool,
 ) -> Result<(Vec<OpenSession>, Welcome), Failure> {
-    let first = if known.is_empty() { None } else { Some(known.swap_remove(0)) };
+    let first = if known.is_empty() || believe { None } else { Some(known.swap_remove(0)) };
     let (first, welcome) = recruiter.first(first).context("opening the first session")?;
     for fleet in scenario.fleets.iter().filter(|fleet| fleet.kind == Kind::Beats) {
         keeps_pace(fleet, &scenario.phases, &welcome)?;
+    }
+    if believe {
+        // One that was opened beside them has said how to beat.
+        known.truncate(wanted - 1);
+        let crew: Vec<_> = iter::once(first).chain(known).collect();
+        return if crew.len() == wanted { Ok((crew, welcome)) } else { Err(Failure::Usage(TOO_FEW.to_owned())) };
     }
     let missing = wanted - 1 - known.len();
     let tokens = scenario.tokens() as usize;
@@ -213,6 +224,8 @@ fn open(
     let crew = recruiter.rest(first, &welcome, udp, known, missing, tokens).context("opening sessions")?;
     Ok((crew, welcome))
 }
+
+const TOO_FEW: &str = "the sessions file has fewer sessions than are wanted, and --believe opens none";
 
 /// A session that is slower to beat than its timeout dies in the middle of the run, and the fault is the plan's.
 fn keeps_pace(plan: &FleetPlan, phases: &[Phase], welcome: &Welcome) -> Result<(), Failure> {

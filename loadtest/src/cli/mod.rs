@@ -145,6 +145,10 @@ pub struct CrewArgs {
     /// Leaves accounts and sessions behind and forgets them: for a service that is thrown away after the run.
     #[arg(long, conflicts_with_all = ["keep", "sessions_file"])]
     pub abandon: bool,
+
+    /// Takes the sessions of the file to be open, without asking. They and the file are left as they are.
+    #[arg(long, requires = "sessions_file", conflicts_with = "keep")]
+    pub believe: bool,
 }
 
 /// A scenario to be run.
