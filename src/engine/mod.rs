@@ -335,7 +335,7 @@ impl Engine {
             self.restore(account, moment.now, moment);
         } else if let Some(session) = account.open() {
             self.hot.with(&session.id, |hot| {
-                hot.fuel(account.balance.fuel());
+                hot.fuel_until(runs_dry(session, account));
                 if let Some(tokens) = &act.renews {
                     hot.retoken(tokens, expiry(tokens, moment), &self.lists);
                 }
@@ -353,7 +353,7 @@ impl Engine {
         }
         let Some(session) = open else { return };
         let taken_over = self.hot.with(&session.id, |hot| {
-            hot.fuel(account.balance.fuel());
+            hot.fuel_until(runs_dry(session, account));
             hot.retoken(&session.tokens, expiry(&session.tokens, moment), &self.lists);
         });
         if taken_over.is_none() {
@@ -370,9 +370,8 @@ impl Engine {
         let hot = HotSession::new(HotStart {
             account: account.id,
             mac: key.body_mac(),
-            started: session.started,
             last_seen: last_seen.min(moment.now).max(session.started),
-            runs_dry: session.started.plus(account.balance.fuel()),
+            runs_dry: runs_dry(session, account),
             tokens: (session.tokens.current, session.tokens.previous),
             token_expires: expiry(&session.tokens, moment),
             status: self.lists.light(&session.tokens.status),
@@ -538,6 +537,11 @@ const RENEWAL_GAIN: Millis = Millis::from_secs(2);
 /// A frame of kind renew means nothing by itself.
 fn live_kind(heartbeat: Heartbeat) -> Result<Heartbeat, FrameError> {
     if heartbeat.kind == HeartbeatKind::Renew { Err(FrameError::Kind) } else { Ok(heartbeat) }
+}
+
+/// When the tank of an account is empty if its open session goes on until then.
+fn runs_dry(session: &Session, account: &Account) -> MeterTime {
+    session.started.plus(account.balance.fuel())
 }
 
 /// When a token expires, in meter time: as far from now as on the wall clock.

@@ -290,7 +290,6 @@ fn race<A: Send, B: Send>(
     let start = || HotStart {
         account: AccountId::from_bytes([2; 16]),
         mac: mac.clone(),
-        started: at(0),
         last_seen: at(10),
         runs_dry: at(1_000_000),
         tokens: (TokenHash::of(b"token"), None),
@@ -398,7 +397,6 @@ fn a_renewal_that_meets_an_end_leaves_no_token_good_in_the_list() {
         let hot = HotSession::new(HotStart {
             account: AccountId::from_bytes([2; 16]),
             mac: mac.clone(),
-            started: at(0),
             last_seen: at(10),
             runs_dry: at(1_000_000),
             tokens: (TokenHash::of(b"token"), None),

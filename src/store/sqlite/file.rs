@@ -86,9 +86,10 @@ pub(super) fn reading(data: &Path, busy: Duration) -> Result<Connection> {
     let conn = Connection::open_with_flags(data, flags)?;
     conn.busy_timeout(busy)?;
     conn.set_prepared_statement_cache_capacity(64);
-    // The same reasons as for the writer; recovery visits most pages of `accounts` in no order, hence the memory.
+    // The same reasons as for the writer. Recovery visits most pages of `accounts` in no order: more memory than the inner
+    // pages of the tables take would have to be as much as the tables.
     conn.execute_batch(
-        "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -16384; PRAGMA trusted_schema = OFF;",
+        "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; PRAGMA trusted_schema = OFF;",
     )?;
     Ok(conn)
 }
