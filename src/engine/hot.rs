@@ -40,7 +40,8 @@ pub(super) struct HotSession {
 #[derive(Debug)]
 struct Held {
     current: TokenHash,
-    previous: Option<TokenHash>,
+    /// The token before; the current one again if there was none, which is a word less than saying so.
+    previous: TokenHash,
     /// The current token's bit in its status list. `None` if the list is gone, since the token has expired.
     status: Option<LiveBit>,
 }
@@ -95,7 +96,7 @@ impl HotSession {
             runs_dry: AtomicU64::new(start.runs_dry.as_ms()),
             stored: AtomicU64::new(start.last_seen.as_ms()),
             token_expires: AtomicU64::new(start.token_expires.as_ms()),
-            token: Mutex::new(Held { current, previous, status: start.status }),
+            token: Mutex::new(Held { current, previous: previous.unwrap_or(current), status: start.status }),
         }
     }
 
@@ -204,7 +205,7 @@ impl HotSession {
     pub(super) fn retoken(&self, tokens: &Tokens, expires: MeterTime, lists: &StatusLists) {
         self.token_expires.store(expires.as_ms(), Ordering::Relaxed);
         let mut held = self.token.lock();
-        (held.current, held.previous) = (tokens.current, tokens.previous);
+        (held.current, held.previous) = (tokens.current, tokens.previous.unwrap_or(tokens.current));
         if held.status.as_ref().is_some_and(|bit| bit.is_at(&tokens.status)) {
             return;
         }
@@ -227,7 +228,7 @@ impl HotSession {
         };
         if current == *token {
             TokenMatch::Current
-        } else if previous == Some(*token) {
+        } else if previous == *token {
             TokenMatch::Previous
         } else {
             TokenMatch::None
