@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from lab import Failed, run
+from lab import Failed, Missing, run
 
 
 @dataclass
@@ -22,9 +22,22 @@ class Sample:
 
 def beats(lab, tank, transport, sessions, rate, seconds, *more):
     """Heartbeats of open sessions, at a rate that does not depend on the answers; every ack is verified."""
-    whom = ["--http", f"http://{tank.addresses['http']}", "--admin-url", f"http://{tank.addresses['admin']}"]
-    whom += ["--admin-token-file", tank.data / "admin.token", "--sessions-file", tank.sessions_file, "--believe"]
+    whom = [*address(tank), "--sessions-file", tank.sessions_file, "--believe"]
     return generated(lab, tank, [*whom, *more], transport, sessions, rate, seconds)
+
+
+def scenario(lab, tank, name):
+    """A scenario of the load generator's own, with sessions that it opens."""
+    if lab.quick:
+        raise Missing("it takes its time")
+    report = json.loads(run([lab.built / "loadtest", "run", name, *address(tank), "--abandon", "--json", "-"], accept=(0, 1)))
+    total = report["total"]
+    return Sample(report["server"]["cpu_s"] * 1e6 / total["answered"], total["answered"], total["lost"] + total["unsent"])
+
+
+def address(tank):
+    whom = ["--http", f"http://{tank.addresses['http']}", "--admin-url", f"http://{tank.addresses['admin']}"]
+    return [*whom, "--admin-token-file", tank.data / "admin.token"]
 
 
 def floor_beats(lab, floor, transport, sessions, rate, seconds, *more):
@@ -36,7 +49,11 @@ def generated(lab, server, whom, transport, sessions, rate, seconds):
     plan = ["--transport", transport, "--sessions", sessions, "--rate", rate, "--duration", f"{round(seconds * 1000)}ms"]
     # What was lost is for the row to judge.
     plan += ["--accept-loss", "1", "--pid", server.pid, "--json", "-"]
-    report = json.loads(run([lab.built / "loadtest", *whom, *plan], accept=(0, 1)))
+    # It ends with 1 for a criterion that is not met, and without a report for anything else.
+    printed = run([lab.built / "loadtest", *whom, *plan], accept=(0, 1))
+    if not printed:
+        raise Failed("loadtest gave up")
+    report = json.loads(printed)
     beats, process = report["operations"][0], report["server"]
     done = beats["on_time"] + beats["late"]
     if not done or beats["bad"]:

@@ -36,14 +36,15 @@ class Row:
 
 
 class Figure:
-    """Something of ours alone. `sample`: from a lab to what takes a value and a note."""
+    """Something of ours alone. `sample`: from a lab to what takes a value and a note. `once`: it takes long, and repeats well."""
 
-    def __init__(self, name, what, goal, unit, sample):
-        self.name, self.what, self.goal, self.unit, self.sample = name, what, goal, unit, sample
+    def __init__(self, name, what, goal, unit, sample, once=False):
+        self.name, self.what, self.goal, self.unit = name, what, goal, unit
+        self.sample, self.once = sample, once
 
     def measure(self, lab, rounds, seconds, tell):
         sample = self.sample(lab)
-        values, notes = zip(*(sample(seconds) for _ in range(rounds)))
+        values, notes = zip(*(sample(seconds) for _ in range(1 if self.once else rounds)))
         for value, note in zip(values, notes):
             tell(f"{value:.2f} {self.unit} {note}")
         return figure(self.name, self.what, self.goal, self.unit, values, notes[-1])
@@ -80,8 +81,9 @@ def rows():
         Row("udp_forged", "UDP, forged frame of a session", 1.1, forged(True), deaf, floor_forged(True)),
         Row("udp_stranger", "UDP, forged frame of no session", 1.1, forged(False), deaf, floor_forged(False)),
         Row("udp_million", "UDP beat, 1 M sessions", 1.3, beats(1_000_000), "1 k sessions", beats(1_000)),
-        Figure("udp_rss", "memory of a session, 1 M sessions", 256, "B", memory_of_a_session),
+        Figure("udp_rss", "memory of a session, 1 M sessions", 256, "B", memory_of_a_session, once=True),
         Figure("udp_latency", "UDP ack at half of what it can do, p99", 2, "ms", latency),
+        Figure("burst", "one beat of each of 20 k UDP and 2 k QUIC clients at once, lost", 0, "beats", burst, once=True),
         Row("quic_beat", "QUIC datagram beat", 1.15, quic_beats("quic"), quinn, quic_floor("quic")),
         Row("webtransport_beat", "WebTransport beat", 1.3, quic_beats("webtransport"), quinn, quic_floor("quic")),
         Row("http3_beat", "HTTP/3 beat", 1.2, quic_beats("http3"), "bare h3", quic_floor("http3")),
@@ -207,6 +209,16 @@ def latency(lab):
     def sample(seconds):
         taken = loads.beats(lab, tank, "udp", sessions, half, seconds)
         return taken.p99_ms, f"{half:.0f} a second, {taken.lost} of {taken.operations + taken.lost} lost"
+
+    return sample
+
+
+def burst(lab):
+    tank = lab.tank()
+
+    def sample(_seconds):
+        taken = loads.scenario(lab, tank, "burst")
+        return taken.lost, f"of {taken.operations + taken.lost}"
 
     return sample
 

@@ -63,8 +63,10 @@ impl Muster<'_> {
             let route = self.route(plan)?;
             let assembled = match plan.kind {
                 Kind::Beats => {
+                    let terms = &self.welcome.heartbeat;
                     let rules = Rules {
-                        interval: Millis::new(self.welcome.heartbeat.interval_ms),
+                        interval: Millis::new(terms.interval_ms),
+                        longest: Millis::new(terms.timeout_ms / 3),
                         credit_may_arrive: self.credit_may_arrive,
                     };
                     let (own, rest) = beats.split_at(plan.sessions as usize);

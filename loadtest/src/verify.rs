@@ -32,7 +32,7 @@ pub enum Bad {
     TankGrew,
     /// The tank does not drain as meter time passes: what is left and the meter do not add up.
     TankOffPace,
-    /// The next beat is asked for sooner than half the interval, or later than the interval.
+    /// The next beat is asked for sooner than half the interval, or later than the longest one.
     NextBeat,
     /// Flags that the format does not have.
     Flags,
@@ -102,6 +102,8 @@ impl From<FrameError> for Bad {
 pub struct Rules {
     /// The heartbeat interval that the activation named.
     pub interval: Millis,
+    /// The longest that a service under pressure may ask for: a third of the timeout, where that is more.
+    pub longest: Millis,
     /// Whether credit may arrive during the run: then the tank may grow.
     pub credit_may_arrive: bool,
 }
@@ -202,7 +204,7 @@ const KNOWN_FLAGS: u16 = gastank::wire::AckFlags::RENEW | gastank::wire::AckFlag
 
 fn next_beat_is_fair(rules: &Rules, ack: &Ack) -> Result<(), Bad> {
     let next_ms = u64::from(ack.next_beat_100ms) * 100;
-    let latest = rules.interval.get().div_ceil(100) * 100;
+    let latest = rules.interval.max(rules.longest).get().div_ceil(100) * 100;
     // A session about to run dry is asked for when it does.
     let earliest =
         if u64::from(ack.remaining_s) * 1000 < rules.interval.get() { 100 } else { rules.interval.get() / 2 };
@@ -220,7 +222,8 @@ mod tests {
 
     use super::*;
 
-    const RULES: Rules = Rules { interval: Millis::from_secs(30), credit_may_arrive: false };
+    const RULES: Rules =
+        Rules { interval: Millis::from_secs(30), longest: Millis::from_secs(30), credit_may_arrive: false };
 
     fn mac() -> BodyMac {
         SessionKey::from_bytes([9; 32]).body_mac()
@@ -352,6 +355,10 @@ mod tests {
             assert_eq!(result, if fair { Ok(()) } else { Err(Bad::NextBeat) }, "{next}");
         }
         assert!(judged(Ack { next_beat_100ms: 42, remaining_s: 4, ..good() }).is_ok());
+        let patient = Rules { longest: Millis::from_secs(40), ..RULES };
+        for (next, fair) in [(150, true), (400, true), (401, false)] {
+            assert_eq!(next_beat_is_fair(&patient, &Ack { next_beat_100ms: next, ..good() }).is_ok(), fair, "{next}");
+        }
     }
 
     #[test]

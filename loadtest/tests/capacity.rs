@@ -84,7 +84,7 @@ fn beats_a_second_that_one_thread_makes_and_verifies_without_sockets() {
             blend: Blend::default(),
             stop: Arc::default(),
         };
-        let rules = Rules { interval: Millis::from_secs(30), credit_may_arrive: false };
+        let rules = Rules { interval: Millis::from_secs(30), longest: Millis::from_secs(30), credit_may_arrive: false };
         let transport = Mirror { clock, macs, answers: Vec::new() };
         let meter = MeterEstimate::new(gastank::wire::MeterTime::from_ms(1000), clock.now());
         let window = Window::new(1, terms.timeout);
