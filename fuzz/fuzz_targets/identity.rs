@@ -1,5 +1,5 @@
 //! What identity providers and who pretends to come from them send: a token as it stands, a token's header and payload
-//! on two lines, a key set. Nothing may crash the readers, and no token without a public key's algorithm may count.
+//! on two lines, an event token likewise, a key set. Nothing may crash the readers, and no token without a public key's algorithm may count.
 
 #![no_main]
 
@@ -8,5 +8,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let (_, forged) = gastank::accounts::fuzzing::token(bytes);
     assert!(!forged, "an algorithm without a public key counts");
+    gastank::accounts::fuzzing::event(bytes);
     gastank::accounts::fuzzing::key_set(bytes);
 });

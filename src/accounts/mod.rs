@@ -9,6 +9,7 @@ mod jwks;
 mod opaque;
 mod provider;
 mod scope;
+mod set;
 pub mod verify;
 
 use std::sync::Arc;
@@ -24,10 +25,12 @@ use crate::{
     wire::Millis,
 };
 use provider::{Provider, TokenError};
+use set::UnverifiedSet;
 use verify::{Fault, Unverified, looks_like_jwt};
 
-pub use provider::{ProviderError, ProviderSettings};
+pub use provider::{CapabilityCredit, EventSettings, ProviderError, ProviderSettings};
 pub use scope::Required as RequiredScopes;
+pub use set::{Event, EventKind, MAX_CAPABILITY};
 
 /// Why nobody is signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +50,48 @@ pub struct SignedIn {
     pub identity: Identity,
     /// What their account begins with, if it is made now.
     pub starting_credit: Credit,
+    /// When the token was issued that proves it, if it tells.
+    pub issued_at: Option<UnixMs>,
     /// Rises when the person changes their password at Firefox Accounts; `None` elsewhere.
     pub generation: Option<u64>,
+    /// What their subscriptions give.
+    pub gives: Arc<[CapabilityCredit]>,
+}
+
+/// What a provider told of somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Of whom.
+    pub identity: Identity,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// What their subscriptions give.
+    pub gives: Arc<[CapabilityCredit]>,
+}
+
+/// Why nothing is heard in what is said to be told by a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// It is not good.
+    #[error("the event is not accepted: {0}")]
+    Refused(Fault),
+    /// The provider's keys are needed to tell, and cannot be had.
+    #[error("the identity provider is unavailable")]
+    Unavailable,
+}
+
+/// Reads what providers tell of people.
+#[async_trait]
+pub trait EventReader: Send + Sync + 'static {
+    /// Whether events are taken of anybody.
+    fn takes_events(&self) -> bool;
+
+    /// What an event token (RFC 8417) says at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError`].
+    async fn read(&self, set: &str, now: UnixMs) -> Result<Told, EventError>;
 }
 
 /// Whether a provider may be asked at this URL: by HTTPS, or by plain HTTP on this machine.
@@ -115,20 +158,21 @@ impl Providers {
         if bearer.len() > verify::MAX_TOKEN {
             return Err(refused(Fault::Malformed));
         }
-        let (provider, subject, generation) = if looks_like_jwt(bearer) {
+        let (provider, subject, issued_at, generation) = if looks_like_jwt(bearer) {
             let token = Unverified::parse(bearer).map_err(refused)?;
             let provider = self.list.iter().find(|provider| provider.issuer() == token.issuer());
             let provider = provider.ok_or(refused(Fault::Issuer))?;
             let claims = provider.verify(token, now).await?;
-            (provider, claims.subject, claims.generation)
+            (provider, claims.subject, claims.issued_at, claims.generation)
         } else {
             // The configuration has one such provider at most: an opaque token does not say whose it is.
             let provider = self.list.iter().find(|provider| provider.has_opaque());
             let provider = provider.ok_or(refused(Fault::Malformed))?;
-            (provider, provider.ask(bearer).await?, None)
+            (provider, provider.ask(bearer).await?, None, None)
         };
         let identity = Identity { issuer: provider.issuer().to_owned(), subject };
-        Ok(SignedIn { identity, starting_credit: provider.starting_credit(), generation })
+        let (starting_credit, gives) = (provider.starting_credit(), Arc::clone(provider.gives()));
+        Ok(SignedIn { identity, starting_credit, issued_at, generation, gives })
     }
 }
 
@@ -149,6 +193,26 @@ impl Authenticator for Providers {
                 AuthError::Rejected
             }
         })
+    }
+}
+
+#[async_trait]
+impl EventReader for Providers {
+    fn takes_events(&self) -> bool {
+        self.list.iter().any(|provider| provider.events().is_some())
+    }
+
+    async fn read(&self, set: &str, now: UnixMs) -> Result<Told, EventError> {
+        let set = UnverifiedSet::parse(set).map_err(EventError::Refused)?;
+        let known = |provider: &&Provider| provider.events().is_some_and(|rules| rules.issuer == set.issuer());
+        let provider = self.list.iter().find(known).ok_or(EventError::Refused(Fault::Issuer))?;
+        let rules = provider.events().ok_or(EventError::Refused(Fault::Issuer))?;
+        let (subject, events) = provider.hear(rules, set, now).await.map_err(|error| match error {
+            TokenError::Refused(fault) => EventError::Refused(fault),
+            TokenError::Unavailable => EventError::Unavailable,
+        })?;
+        let identity = Identity { issuer: provider.issuer().to_owned(), subject };
+        Ok(Told { identity, events, gives: Arc::clone(provider.gives()) })
     }
 }
 
@@ -174,8 +238,9 @@ pub mod fuzzing {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
     use super::{
-        RequiredScopes, UnixMs,
+        Event, RequiredScopes, UnixMs,
         jwks::KeySet,
+        set::{SetRules, UnverifiedSet},
         verify::{Algorithm, Fault, Rules, TokenType, Unverified},
     };
     use crate::wire::Millis;
@@ -201,6 +266,27 @@ pub mod fuzzing {
         let names = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
         let asymmetric = Algorithm::ALL.iter().any(|algorithm| names(algorithm.name().as_bytes()) || names(b"\\u"));
         (raw || made, made && !asymmetric)
+    }
+
+    /// Reads an event token that is made of a header and a payload, and the payload as what an event says. Whether the token
+    /// would count if its signature did.
+    pub fn event(bytes: &[u8]) -> bool {
+        let now = UnixMs::from_ms(1_700_000_000_000);
+        let rules = SetRules {
+            issuer: "https://id.example".to_owned(),
+            audience: "gastank".to_owned(),
+            algorithms: Algorithm::ALL.to_vec(),
+            leeway: Millis::from_secs(60),
+        };
+        let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+        let (header, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if let Ok(said) = serde_json::from_slice(payload) {
+            for name in ["password-change", "subscription-state-change", "delete-user"] {
+                let _ = Event::read(&format!("https://schemas.accounts.firefox.com/event/{name}"), &said, now);
+            }
+        }
+        let token = format!("{}.{}.AA", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        UnverifiedSet::parse(&token).is_ok_and(|set| set.check(&rules, now).is_ok())
     }
 
     /// Whether these bytes are a key set that can be used.

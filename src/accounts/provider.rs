@@ -10,7 +10,8 @@ use super::{
     jwks::{Keys, NoKey, Source},
     opaque::{Opaque, OpaqueError},
     scope::Required,
-    verify::{Algorithm, Claims, Fault, Rules, TokenType, Unverified},
+    set::{Event, SetRules, UnverifiedSet},
+    verify::{Algorithm, Claims, Fault, Key, Rules, SignedWith, TokenType, Unverified},
 };
 use crate::{
     clock::Clock,
@@ -39,6 +40,30 @@ pub struct ProviderSettings {
     pub leeway: Millis,
     /// What an account begins with that is made at first sight.
     pub starting_credit: Credit,
+    /// Its account events, if they are taken.
+    pub events: Option<EventSettings>,
+    /// What its people's subscriptions give.
+    pub gives: Vec<CapabilityCredit>,
+}
+
+/// What is configured of a provider's account events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSettings {
+    /// Its name there, to the letter: it may differ from that in identity tokens, by a slash at the end.
+    pub issuer: String,
+    /// Whom events must be for: our client id.
+    pub audience: String,
+}
+
+/// What a subscription gives: so much credit for each period that it is active in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapabilityCredit {
+    /// What is subscribed to, by the provider's name.
+    pub capability: String,
+    /// What it gives for a period.
+    pub credit: Credit,
+    /// How long a period is.
+    pub period: Millis,
 }
 
 /// Why a provider cannot be used.
@@ -62,6 +87,9 @@ pub(super) enum TokenError {
 /// An identity provider.
 pub(super) struct Provider {
     rules: Rules,
+    /// The rules of its account events, if they are taken.
+    events: Option<SetRules>,
+    gives: Arc<[CapabilityCredit]>,
     starting_credit: Credit,
     keys: Arc<Keys>,
     opaque: Option<Opaque>,
@@ -94,7 +122,15 @@ impl Provider {
                 Some(Opaque::new(url, fetcher, scope.clone(), Arc::clone(clock)))
             }
         };
+        let events = settings.events.map(|events| SetRules {
+            issuer: events.issuer,
+            audience: events.audience,
+            algorithms: settings.algorithms.clone(),
+            leeway: settings.leeway,
+        });
         Ok(Self {
+            events,
+            gives: settings.gives.into(),
             rules: Rules {
                 issuer: settings.issuer,
                 audience: settings.audience,
@@ -119,6 +155,29 @@ impl Provider {
         self.starting_credit
     }
 
+    /// What its people's subscriptions give.
+    pub(super) const fn gives(&self) -> &Arc<[CapabilityCredit]> {
+        &self.gives
+    }
+
+    /// The rules of its account events, if they are taken.
+    pub(super) const fn events(&self) -> Option<&SetRules> {
+        self.events.as_ref()
+    }
+
+    /// Whom an event token of this provider is about, and what it tells.
+    pub(super) async fn hear(
+        &self,
+        rules: &SetRules,
+        set: UnverifiedSet<'_>,
+        now: UnixMs,
+    ) -> Result<(String, Vec<Event>), TokenError> {
+        let with = set.check(rules, now).map_err(TokenError::Refused)?;
+        let algorithm = with.algorithm;
+        let key = self.key(with).await?;
+        set.verify(algorithm, &key, rules, now).map_err(TokenError::Refused)
+    }
+
     /// Its keys.
     pub(super) const fn keys(&self) -> &Arc<Keys> {
         &self.keys
@@ -133,11 +192,15 @@ impl Provider {
     pub(super) async fn verify(&self, token: Unverified<'_>, now: UnixMs) -> Result<Claims, TokenError> {
         let with = token.check(&self.rules, now).map_err(TokenError::Refused)?;
         let algorithm = with.algorithm;
-        let key = self.keys.find(with).await.map_err(|error| match error {
+        let key = self.key(with).await?;
+        token.verify(algorithm, &key).map_err(TokenError::Refused)
+    }
+
+    async fn key(&self, with: SignedWith<'_>) -> Result<Key, TokenError> {
+        self.keys.find(with).await.map_err(|error| match error {
             NoKey::Unknown => TokenError::Refused(Fault::Key),
             NoKey::Unavailable => TokenError::Unavailable,
-        })?;
-        token.verify(algorithm, &key).map_err(TokenError::Refused)
+        })
     }
 
     /// Whose an opaque token is.

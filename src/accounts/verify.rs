@@ -13,7 +13,10 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Deserializer, de};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned},
+};
 
 use super::scope::Required;
 use crate::{engine::UnixMs, wire::Millis};
@@ -174,21 +177,28 @@ pub struct Claims {
     pub subject: String,
     /// Rises when the person changes their password at Firefox Accounts.
     pub generation: Option<u64>,
+    /// When the token was issued, if it tells.
+    pub issued_at: Option<UnixMs>,
     /// When the token is over.
     pub expires_at: UnixMs,
 }
 
 /// A JWT that has been read and whose signature has not been looked at.
 #[derive(Debug)]
-pub struct Unverified<'a> {
-    header: Header,
-    payload: Payload,
-    message: &'a [u8],
-    signature: Vec<u8>,
+pub struct Unverified<'a>(Opened<'a, Payload>);
+
+/// The parts of a JWT.
+#[derive(Debug)]
+pub(super) struct Opened<'a, P> {
+    pub(super) header: Header,
+    pub(super) payload: P,
+    pub(super) message: &'a [u8],
+    pub(super) signature: Vec<u8>,
 }
 
+/// The header of a JWT, as far as it matters here.
 #[derive(Debug, Deserialize)]
-struct Header {
+pub(super) struct Header {
     alg: String,
     typ: Option<String>,
     kid: Option<String>,
@@ -210,21 +220,55 @@ struct Payload {
     generation: Option<serde_json::Value>,
 }
 
+/// A text, or a list of texts.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(super) enum OneOrMany {
     One(String),
     Many(Vec<String>),
 }
 
 /// An instant in seconds since 1970 (RFC 7519, 2), which may have a fraction. Kept in milliseconds.
 #[derive(Clone, Copy, Debug)]
-struct NumericDate(UnixMs);
+pub(super) struct NumericDate(UnixMs);
 
 /// Whether a bearer token is to be read as a JWT. Anything else is opaque.
 pub fn looks_like_jwt(token: &str) -> bool {
     // `{"` in base64url, at the beginning of every JOSE header that has no space there.
     token.starts_with("ey") && token.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
+/// Takes a JWT in compact form apart. How long it may be is its reader's to say.
+pub(super) fn open<P: DeserializeOwned>(token: &str) -> Result<Opened<'_, P>, Fault> {
+    let (message, signature) = token.rsplit_once('.').ok_or(Fault::Malformed)?;
+    let (header, payload) = message.split_once('.').ok_or(Fault::Malformed)?;
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Fault::Malformed);
+    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Fault::Malformed)?;
+    let payload: P = serde_json::from_slice(&decode(payload)?).map_err(|_| Fault::Malformed)?;
+    // What must be understood is not (RFC 7515, 4.1.11).
+    if header.crit {
+        return Err(Fault::Malformed);
+    }
+    Ok(Opened { header, payload, message: message.as_bytes(), signature: decode(signature)? })
+}
+
+impl Header {
+    /// The algorithm that it names, if that is one of those that may sign.
+    pub(super) fn allowed(&self, algorithms: &[Algorithm]) -> Result<Algorithm, Fault> {
+        let named = self.alg.parse().ok().filter(|named| algorithms.contains(named));
+        named.ok_or(Fault::Algorithm)
+    }
+
+    /// What kind of token it says this is.
+    pub(super) fn typ(&self) -> Option<&str> {
+        self.typ.as_deref()
+    }
+
+    /// The key that it names, if it does.
+    pub(super) fn kid(&self) -> Result<Option<&str>, Fault> {
+        let kid = self.kid.as_deref();
+        if kid.is_some_and(|kid| kid.is_empty() || kid.len() > MAX_KID) { Err(Fault::Key) } else { Ok(kid) }
+    }
 }
 
 impl<'a> Unverified<'a> {
@@ -237,21 +281,12 @@ impl<'a> Unverified<'a> {
         if token.len() > MAX_TOKEN {
             return Err(Fault::Malformed);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(Fault::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(Fault::Malformed)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Fault::Malformed);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Fault::Malformed)?;
-        let payload: Payload = serde_json::from_slice(&decode(payload)?).map_err(|_| Fault::Malformed)?;
-        // What must be understood is not (RFC 7515, 4.1.11).
-        if header.crit {
-            return Err(Fault::Malformed);
-        }
-        Ok(Self { header, payload, message: message.as_bytes(), signature: decode(signature)? })
+        open(token).map(Self)
     }
 
     /// Who says to have issued it.
     pub fn issuer(&self) -> &str {
-        &self.payload.iss
+        &self.0.payload.iss
     }
 
     /// Holds everything but the signature against the rules. Answers what signed it, if it did.
@@ -260,31 +295,25 @@ impl<'a> Unverified<'a> {
     ///
     /// [`Fault`].
     pub fn check(&self, rules: &Rules, now: UnixMs) -> Result<SignedWith<'_>, Fault> {
-        let algorithm: Algorithm = self.header.alg.parse().map_err(|()| Fault::Algorithm)?;
-        if !rules.algorithms.contains(&algorithm) {
-            return Err(Fault::Algorithm);
-        }
-        let typ = TokenType::of(self.header.typ.as_deref()).ok_or(Fault::Type)?;
+        let Opened { header, payload, .. } = &self.0;
+        let algorithm = header.allowed(&rules.algorithms)?;
+        let typ = TokenType::of(header.typ()).ok_or(Fault::Type)?;
         if !rules.types.contains(&typ) {
             return Err(Fault::Type);
         }
-        if self.payload.iss != rules.issuer {
+        if payload.iss != rules.issuer {
             return Err(Fault::Issuer);
         }
-        if !self.payload.aud.as_ref().is_some_and(|aud| aud.names(&rules.audience)) {
+        if !payload.aud.as_ref().is_some_and(|aud| aud.names(&rules.audience)) {
             return Err(Fault::Audience);
         }
         self.check_times(rules.leeway, now)?;
         self.subject()?;
-        let granted = self.payload.scope.as_ref().map_or(&[][..], OneOrMany::as_slice);
+        let granted = payload.scope.as_ref().map_or(&[][..], OneOrMany::as_slice);
         if !rules.scope.met_by(granted.iter().take(MAX_LIST).flat_map(|one| one.split(' '))) {
             return Err(Fault::Scope);
         }
-        let kid = self.header.kid.as_deref();
-        if kid.is_some_and(|kid| kid.is_empty() || kid.len() > MAX_KID) {
-            return Err(Fault::Key);
-        }
-        Ok(SignedWith { algorithm, kid })
+        Ok(SignedWith { algorithm, kid: header.kid()? })
     }
 
     /// Looks at the signature, and answers what the token says. To be asked after [`Self::check`].
@@ -293,25 +322,26 @@ impl<'a> Unverified<'a> {
     ///
     /// [`Fault::Signature`].
     pub fn verify(self, algorithm: Algorithm, key: &Key) -> Result<Claims, Fault> {
-        if !key.verifies(algorithm, self.message, &self.signature) {
+        if !key.verifies(algorithm, self.0.message, &self.0.signature) {
             return Err(Fault::Signature);
         }
         let subject = self.subject()?.to_owned();
-        let generation = self.payload.generation.as_ref().and_then(serde_json::Value::as_u64);
-        Ok(Claims { subject, generation, expires_at: self.payload.exp.0 })
+        let generation = self.0.payload.generation.as_ref().and_then(serde_json::Value::as_u64);
+        let issued_at = self.0.payload.iat.map(NumericDate::instant);
+        Ok(Claims { subject, generation, issued_at, expires_at: self.0.payload.exp.0 })
     }
 
     fn check_times(&self, leeway: Millis, now: UnixMs) -> Result<(), Fault> {
         let latest = now.plus(leeway);
-        if now >= self.payload.exp.0.plus(leeway) {
+        if now >= self.0.payload.exp.0.plus(leeway) {
             return Err(Fault::Expired);
         }
-        let begins = [self.payload.nbf, self.payload.iat].into_iter().flatten().map(|date| date.0);
+        let begins = [self.0.payload.nbf, self.0.payload.iat].into_iter().flatten().map(|date| date.0);
         if begins.into_iter().any(|begin| begin > latest) { Err(Fault::NotYet) } else { Ok(()) }
     }
 
     fn subject(&self) -> Result<&str, Fault> {
-        self.payload.sub.as_deref().filter(|subject| is_subject(subject)).ok_or(Fault::Subject)
+        self.0.payload.sub.as_deref().filter(|subject| is_subject(subject)).ok_or(Fault::Subject)
     }
 }
 
@@ -403,7 +433,7 @@ impl Key {
         fits && self.only.is_none_or(|only| only == algorithm)
     }
 
-    fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         if !self.is_for(algorithm) {
             return false;
         }
@@ -438,8 +468,16 @@ impl OneOrMany {
         }
     }
 
-    fn names(&self, wanted: &str) -> bool {
+    /// Whether this is among them.
+    pub(super) fn names(&self, wanted: &str) -> bool {
         self.as_slice().iter().take(MAX_LIST).any(|one| one == wanted)
+    }
+}
+
+impl NumericDate {
+    /// The instant.
+    pub(super) const fn instant(self) -> UnixMs {
+        self.0
     }
 }
 

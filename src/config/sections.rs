@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{HostPort, ListenAddr, Names, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl};
-use crate::accounts::ProviderSettings;
+use super::values::{
+    CapabilityCredits, HostPort, ListenAddr, Names, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl,
+};
 use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
+use crate::accounts::{EventSettings, ProviderSettings};
 use crate::control::keys::Algorithm;
 use crate::engine::{Credit, ListSize};
 use crate::ingest::quic::{Origins, Room, SessionLimits};
@@ -304,6 +306,15 @@ section! {
         clock_leeway_s: u64 = 60;
         /// Seconds of credit that an account begins with when its person is first seen.
         starting_credit_s: u64 = 0;
+        /// Client id that the provider's account events must be for.
+        /// Default: none, and its events are refused.
+        event_client_id: Option<String> = None;
+        /// The provider's name in its account events, to the letter, slash at the end included.
+        /// Default: `issuer`.
+        event_issuer: Option<ProviderUrl> = None;
+        /// What subscriptions give, as `capability=seconds/days` with spaces between: so many seconds of credit for each
+        /// period of so many days in which account events say that the capability is active. Empty: nothing.
+        capability_credit: CapabilityCredits = CapabilityCredits::default();
     }
 }
 
@@ -484,6 +495,11 @@ impl Identity {
             jwks_uri: self.jwks_uri.as_ref().map(url),
             verify_url: self.verify_url.as_ref().map(url),
             leeway: Millis::from_secs(self.clock_leeway_s),
+            events: self.event_client_id.as_ref().map(|client_id| EventSettings {
+                issuer: self.event_issuer.as_ref().or(self.issuer.as_ref()).map(url).unwrap_or_default(),
+                audience: client_id.clone(),
+            }),
+            gives: self.capability_credit.as_slice().to_vec(),
             starting_credit: Credit::from_secs(i64::try_from(self.starting_credit_s).unwrap_or(i64::MAX)),
         })
     }

@@ -106,7 +106,8 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             (Some(toml::Value::String(default)), _) => default.clone(),
             (None, "data_dir" | "secrets_file" | "cert_file" | "key_file") => "/x".to_owned(),
             (None, "store") => "sqlite:/x".to_owned(),
-            (None, "public_url" | "issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
+            (None, "public_url" | "issuer" | "event_issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
+            (None, "event_client_id") => "5882386c6d801776".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
             (None, "idle_timeout_ms") => "60000".to_owned(),
@@ -116,7 +117,8 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
         let beside = if key.name == "key_file" { "[tls]\ncert_file = \"/x\"\n" } else { "" };
         load(beside, &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
         let anything =
-            ["data_dir", "audience", "client_id", "scope", "secrets_file", "cert_file", "key_file"].contains(&key.name);
+            ["data_dir", "audience", "client_id", "event_client_id", "scope", "secrets_file", "cert_file", "key_file"]
+                .contains(&key.name);
         if !anything {
             let error = refusal(load("", &[(&name, "!=")], &[]));
             assert!(error.contains(&name) || error.contains(&format!("{}.{}", section.name, key.name)), "{error}");

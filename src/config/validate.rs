@@ -117,7 +117,7 @@ impl Config {
     }
 
     fn validate_providers(&self) -> Result<(), ConfigError> {
-        let mut seen = HashSet::new();
+        let (mut seen, mut told) = (HashSet::new(), HashSet::new());
         let mut opaque = 0;
         for identity in iter::once(&self.identity).chain(&self.identity_provider) {
             let audience = &identity.audience;
@@ -131,6 +131,13 @@ impl Config {
             let Some(provider) = identity.provider() else { continue };
             let why = "another provider has this issuer; name each once";
             ensure(seen.insert(provider.issuer.clone()), "identity.issuer", &provider.issuer, why)?;
+            if let Some(events) = &provider.events {
+                let id = &events.audience;
+                let fits = (1..=255).contains(&id.len()) && !id.chars().any(char::is_control);
+                ensure(fits, "identity.event_client_id", id, "use 1 to 255 characters")?;
+                let why = "another provider has this name in its events; name each once";
+                ensure(told.insert(events.issuer.clone()), "identity.event_issuer", &events.issuer, why)?;
+            }
             if let Some(url) = &provider.verify_url {
                 let why =
                     "opaque tokens do not tell whom they are for: set identity.scope, so that not every token counts";

@@ -8,9 +8,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::accounts::{
-    self,
+    self, CapabilityCredit,
     verify::{Algorithm, TokenType},
 };
+use crate::engine::Credit;
+use crate::wire::Millis;
 
 /// Why a text is not a value. The message says what would be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -274,6 +276,14 @@ impl<T: Named> Names<T> {
     }
 }
 
+/// Several values, as one text or as a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    List(Vec<String>),
+}
+
 impl<T: Named> fmt::Display for Names<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, name) in self.0.iter().enumerate() {
@@ -291,17 +301,85 @@ impl<T: Named> Serialize for Names<T> {
 
 impl<'de, T: Named> Deserialize<'de> for Names<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Text(String),
-            List(Vec<String>),
-        }
         let names = match Written::deserialize(deserializer)? {
             Written::Text(text) => Self::read(text.split([' ', ',']).filter(|name| !name.is_empty())),
             Written::List(list) => Self::read(list.iter().map(String::as_str)),
         };
         names.map_err(de::Error::custom)
+    }
+}
+
+/// What subscriptions give: `capability=seconds/days`, several of them with spaces or commas between, or as a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CapabilityCredits(Vec<CapabilityCredit>);
+
+impl CapabilityCredits {
+    /// Subscriptions that give something.
+    const MOST: usize = 16;
+    /// The most that one gives for a period, and the longest period.
+    const MAX_SECONDS: i64 = 10 * 366 * 86_400;
+    const MAX_DAYS: u64 = 3660;
+
+    /// Each of them.
+    pub fn as_slice(&self) -> &[CapabilityCredit] {
+        &self.0
+    }
+
+    fn read<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, ValueError> {
+        let all = texts.map(Self::read_one).collect::<Result<Vec<_>, _>>()?;
+        let twice =
+            all.iter().enumerate().any(|(n, one)| all[..n].iter().any(|other| other.capability == one.capability));
+        if all.len() > Self::MOST || twice {
+            let why = format!("each capability stands here once, and there are {} at most", Self::MOST);
+            return Err(ValueError(why));
+        }
+        Ok(Self(all))
+    }
+
+    fn read_one(text: &str) -> Result<CapabilityCredit, ValueError> {
+        let read = || {
+            let (capability, gives) = text.rsplit_once('=')?;
+            let (seconds, days) = gives.split_once('/')?;
+            let seconds = seconds.parse().ok().filter(|seconds| (1..=Self::MAX_SECONDS).contains(seconds))?;
+            let days = days.parse().ok().filter(|days| (1..=Self::MAX_DAYS).contains(days))?;
+            let named = (1..=accounts::MAX_CAPABILITY).contains(&capability.len());
+            named.then(|| CapabilityCredit {
+                capability: capability.to_owned(),
+                credit: Credit::from_secs(seconds),
+                period: Millis::from_secs(days * 86_400),
+            })
+        };
+        read().ok_or_else(|| {
+            ValueError(format!(
+                "`{text}` is not such as `pro=36000/30`: a capability, seconds and the days they are for"
+            ))
+        })
+    }
+}
+
+impl fmt::Display for CapabilityCredits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, CapabilityCredit { capability, credit, period }) in self.0.iter().enumerate() {
+            let (seconds, days) = (credit.as_ms() / 1000, period.as_secs() / 86_400);
+            write!(f, "{}{capability}={seconds}/{days}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for CapabilityCredits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CapabilityCredits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let credits = match Written::deserialize(deserializer)? {
+            Written::Text(text) => Self::read(text.split([' ', ',']).filter(|one| !one.is_empty())),
+            Written::List(list) => Self::read(list.iter().map(String::as_str)),
+        };
+        credits.map_err(de::Error::custom)
     }
 }
 
@@ -388,6 +466,17 @@ mod tests {
             ["", "tank.example.org", "ftp://a", "http://", "http://a b", "https://u:p@a", "https://a?x", "http://a:0"]
         {
             assert!(url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_subscriptions_give_is_read_and_shown() {
+        let read = |text: &str| CapabilityCredits::read(text.split(' ')).map(|credits| credits.to_string());
+        assert_eq!(read("pro=36000/30").as_deref(), Ok("pro=36000/30"));
+        assert_eq!(read("a=b=1/1 https://a/x=2/7").as_deref(), Ok("a=b=1/1 https://a/x=2/7"));
+        for text in ["pro", "pro=1", "=1/1", "pro=0/1", "pro=1/0", "pro=-1/1", "pro=1/9999", "pro=1/1/1", "a=1/1 a=2/2"]
+        {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 

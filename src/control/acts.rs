@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    accounts::SignedIn,
     clock::Clock,
     engine::{
         Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Moment, NewEntry, Policy, Refusal, Session, Source,
@@ -61,6 +62,9 @@ pub enum ActError {
     /// The same name was given to another entry before.
     #[error("this id was used before, for another amount")]
     IdReused,
+    /// The provider has told that this person is gone.
+    #[error("the person is gone")]
+    Gone,
     /// As much credit is held for somebody who has no account as may be.
     #[error("too much is held for this identity")]
     HeldFull,
@@ -347,6 +351,25 @@ impl Acts {
         }
     }
 
+    /// Ends the open session of an account, if it was opened before `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Store`].
+    pub async fn log_out(&self, account: &AccountId, at: UnixMs) -> Result<(), ActError> {
+        let policy = *self.engine.policy();
+        let ended = self
+            .act(account, |account, moment| {
+                let before = account.open().is_some_and(|open| open.started_at < at);
+                Ok(before.then(|| account.end(moment, &policy, EndReason::LoggedOut)).flatten().into())
+            })
+            .await;
+        match ended {
+            Ok(_) | Err(ActError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes down the end of an account's session, if it is over.
     ///
     /// # Errors
@@ -414,17 +437,27 @@ impl Acts {
     ///
     /// The starting credit is the one that an account may be created with: entered once, whoever asks and however often.
     /// It is given until an account is activated for the first time, so that a crash after the account was made does not
-    /// cost anybody theirs. A deleted account's owner is not remembered, and somebody new when they return.
+    /// cost anybody theirs. The owner of an account that an operator deleted is not remembered, and somebody new when they
+    /// return; who is gone by their provider's word does not return.
     ///
     /// # Errors
     ///
+    /// [`ActError::BadCredentials`] of who is gone or shows a token from before they changed their password,
     /// [`ActError::Store`], and those of [`Self::credit`].
-    pub async fn first_sight(&self, identity: &Identity, starting: Credit) -> Result<AccountId, ActError> {
+    pub async fn first_sight(&self, somebody: &SignedIn) -> Result<AccountId, ActError> {
+        let (identity, starting) = (&somebody.identity, somebody.starting_credit);
+        let facts = self.admit(somebody).await?;
         let account = match self.store.account_of(identity).await? {
             Some(known) => known,
             None => {
                 let id = AccountId::from_bytes(draw(&*self.entropy));
-                self.create(id, identity).await?.0
+                let (account, made) = self.create(id, identity).await?;
+                // Whoever was told meanwhile that the person is gone may have looked for an account before there was one.
+                if made && let Err(error) = self.admit(somebody).await {
+                    self.delete(&account).await?;
+                    return Err(error);
+                }
+                account
             }
         };
         if starting > Credit::ZERO && self.may_begin(&account).await? {
@@ -435,6 +468,7 @@ impl Acts {
             }
         }
         self.welcome(&account, identity).await?;
+        self.give_what_is_due(&account, &facts, &somebody.gives).await?;
         Ok(account)
     }
 
@@ -442,8 +476,11 @@ impl Acts {
     ///
     /// # Errors
     ///
-    /// [`ActError::Store`].
+    /// [`ActError::Gone`] and [`ActError::Store`].
     pub async fn create(&self, id: AccountId, identity: &Identity) -> Result<(AccountId, bool), ActError> {
+        if self.store.facts(identity).await?.gone_at.is_some() {
+            return Err(ActError::Gone);
+        }
         let (owned, made) = self.store.create_account(id, identity, self.clock.wall()).await?;
         let account = owned.account.id;
         if made {

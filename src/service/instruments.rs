@@ -7,14 +7,15 @@ use crate::{
     clock::Clock,
     control::{
         acts::Witness,
-        http::{Activated, Budget, ErrorCode, Hooked, Instruments, LimitedBy, Phase, Told},
+        hooks::events::Heard,
+        http::{Activated, Budget, ErrorCode, Hooked, Instruments, LimitedBy, Listened, Phase, Told},
     },
     engine::{Act, Engine},
     ingest::http::Crews,
     store::{Operation, StoreObserver},
     telemetry::{
-        self, ActLimit, ActivationOutcome, Crew, RenewalOutcome, Route, StoreOperation, StoreOutcome, Surface,
-        Telemetry, VerdictOutcome, WebhookOutcome,
+        self, ActLimit, ActivationOutcome, Crew, EventOutcome, RenewalOutcome, Route, StoreOperation, StoreOutcome,
+        Surface, Telemetry, VerdictOutcome, WebhookOutcome,
     },
 };
 
@@ -105,6 +106,22 @@ impl Instruments for Dashboard {
             Hooked::Refused(_) => WebhookOutcome::Refused,
         };
         self.telemetry.webhooks(outcome).increment(1);
+    }
+
+    fn heard(&self, outcome: Listened) {
+        let outcome = match outcome {
+            Listened::Heard(Heard::PasswordChanged) => EventOutcome::PasswordChanged,
+            Listened::Heard(Heard::ProfileChanged) => EventOutcome::ProfileChanged,
+            Listened::Heard(Heard::SubscriptionChanged) => EventOutcome::SubscriptionChanged,
+            Listened::Heard(Heard::Deleted) => EventOutcome::Deleted,
+            Listened::Heard(Heard::Ignored) => EventOutcome::Ignored,
+            Listened::Heard(Heard::Repeated) => EventOutcome::Repeated,
+            Listened::Heard(Heard::Stale) => EventOutcome::Stale,
+            Listened::Heard(Heard::Gone) => EventOutcome::Gone,
+            Listened::Refused => EventOutcome::Refused,
+            Listened::Unavailable => EventOutcome::Unavailable,
+        };
+        self.telemetry.account_events(outcome).increment(1);
     }
 
     fn limited(&self, by: LimitedBy) {

@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::{Authenticator, Providers},
+    accounts::{Authenticator, EventReader, Providers},
     clock::Clock,
     config::{ActRate, Config},
     control::{
@@ -112,6 +112,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         statuses: parts.statuses,
         hooks: parts.hooks,
         identity: Arc::clone(&parts.providers) as Arc<dyn Authenticator>,
+        events: Arc::clone(&parts.providers) as Arc<dyn EventReader>,
         instruments: Arc::new(Dashboard {
             telemetry: parts.telemetry,
             engine: parts.engine,

@@ -288,6 +288,30 @@ labels! {
         Unavailable = "unavailable",
     }
 
+    /// What an account event came to.
+    EventOutcome("outcome") {
+        /// Sessions from before a change of the password are over.
+        PasswordChanged = "password_changed",
+        /// A profile changed.
+        ProfileChanged = "profile_changed",
+        /// It is known what somebody has subscribed to.
+        SubscriptionChanged = "subscription_changed",
+        /// Somebody is gone.
+        Deleted = "deleted",
+        /// It has no effect here.
+        Ignored = "ignored",
+        /// It was dealt with before.
+        Repeated = "repeated",
+        /// Something later about the same thing was told before.
+        Stale = "stale",
+        /// It is about somebody who is gone.
+        Gone = "gone",
+        /// It is not the provider's, or cannot be read.
+        Refused = "refused",
+        /// The service could not decide: store or provider down, overloaded or warming up.
+        Unavailable = "unavailable",
+    }
+
     /// Which limit on acts was reached.
     ActLimit("by") {
         /// Acts of one account.

@@ -1,9 +1,9 @@
 //! Every metric there is: its name, type, unit, labels and meaning.
 
 use super::labels::{
-    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, Handshake, HttpListener,
-    KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome,
-    Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, EventOutcome, Handshake,
+    HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation,
+    StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -143,6 +143,8 @@ metrics! {
         "Identity providers whose keys could not be fetched yet; nobody can sign in there.";
     Webhooks: Kind::Counter, Count, "gastank_webhooks_total", [WebhookOutcome],
         "Credit webhooks answered, by what became of them.";
+    AccountEvents: Kind::Counter, Count, "gastank_account_events_total", [EventOutcome],
+        "Account events of identity providers, by what became of them.";
     CheckpointLag: Kind::Gauge, Seconds, "gastank_checkpoint_lag_seconds", [],
         "Age of the oldest heartbeat that is not in the store yet.";
     CheckpointRows: Kind::Counter, Count, "gastank_checkpoint_rows_total", [],

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
-    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, Handshake, HttpListener,
-    KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation, StoreOutcome,
-    Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, EventOutcome, Handshake,
+    HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation,
+    StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
@@ -60,6 +60,7 @@ struct Inner {
     key_age: Gauge,
     keys_missing: Gauge,
     webhooks: ByOne<Counter, WebhookOutcome>,
+    account_events: ByOne<Counter, EventOutcome>,
     checkpoint_lag: Gauge,
     checkpoint_rows: Counter,
     checkpoint_batch_rows: Histogram,
@@ -123,6 +124,7 @@ impl Telemetry {
             key_age: registry.gauge(Metric::KeyAge),
             keys_missing: registry.gauge(Metric::KeysMissing),
             webhooks: registry.counters_by(Metric::Webhooks),
+            account_events: registry.counters_by(Metric::AccountEvents),
             checkpoint_lag: registry.gauge(Metric::CheckpointLag),
             checkpoint_rows: registry.counter(Metric::CheckpointRows),
             checkpoint_batch_rows: registry.histogram(Metric::CheckpointBatchRows),
@@ -248,6 +250,11 @@ impl Telemetry {
     pub fn identity_keys(&self, oldest: Millis, missing: usize) {
         self.0.key_age.set(oldest.get() as f64 / 1000.0);
         self.0.keys_missing.set(missing as f64);
+    }
+
+    /// Account events that came to this.
+    pub fn account_events(&self, outcome: EventOutcome) -> &Counter {
+        self.0.account_events.of(outcome)
     }
 
     /// Credit webhooks that came to this.

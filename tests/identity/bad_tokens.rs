@@ -13,7 +13,7 @@ use super::{
 };
 
 /// HS256 with a secret that everybody knows.
-fn hs256(secret: &[u8]) -> impl FnOnce(&[u8]) -> Vec<u8> {
+pub(crate) fn hs256(secret: &[u8]) -> impl FnOnce(&[u8]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length will do");
     move |message| {
         mac.update(message);

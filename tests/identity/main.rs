@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_tokens;
+mod events;
 mod first_sight;
 mod handmade;
 mod opaque;

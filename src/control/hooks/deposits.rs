@@ -35,7 +35,7 @@ pub enum Deposit {
     Repeated,
     /// It is held until the person has an account.
     Held,
-    /// The account has been deleted, which is final: it is dropped.
+    /// The account has been deleted, or the person is gone, which is final: it is dropped.
     Undeliverable,
 }
 
@@ -79,6 +79,9 @@ impl Acts {
     }
 
     async fn deposit_for(&self, identity: &Identity, new: NewEntry) -> Result<Deposit, ActError> {
+        if self.store.facts(identity).await?.gone_at.is_some() {
+            return Ok(Deposit::Undeliverable);
+        }
         if let Some(account) = self.store.account_of(identity).await? {
             match self.pay(&account, new.clone()).await {
                 // Deleted since. Whoever signs in next with this identity is somebody new.
@@ -99,6 +102,11 @@ impl Acts {
             Held::Repeated(_) => return Err(ActError::IdReused),
             Held::Full => return Err(ActError::HeldFull),
         };
+        // Whoever was told meanwhile that the person is gone may have let go of everything before this was held.
+        if self.store.facts(identity).await?.gone_at.is_some() {
+            self.let_go_of_all(identity).await?;
+            return Ok(Deposit::Undeliverable);
+        }
         // Whoever made an account meanwhile may have looked for held credit before this was.
         match self.store.account_of(identity).await? {
             Some(account) => {

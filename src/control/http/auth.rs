@@ -193,7 +193,7 @@ impl Shared {
         })?;
         let issuer = somebody.identity.issuer.clone();
         let acts = self.acts.by(Actor::named(ActorKind::IdentityToken, issuer, Surface::Http));
-        let account = acts.first_sight(&somebody.identity, somebody.starting_credit).await.map_err(for_owner)?;
+        let account = acts.first_sight(&somebody).await.map_err(for_owner)?;
         Ok(Owner { account, acts })
     }
 

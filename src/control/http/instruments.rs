@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::control::hooks::events::Heard;
+
 use super::{budgets::Budget, limits::LimitedBy, problem::ErrorCode};
 
 /// Where the service is in its life.
@@ -67,6 +69,17 @@ pub enum Hooked {
     Refused(ErrorCode),
 }
 
+/// What an account event came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listened {
+    /// It was dealt with.
+    Heard(Heard),
+    /// It is not the provider's, or cannot be read.
+    Refused,
+    /// It could not be dealt with now.
+    Unavailable,
+}
+
 /// The health and the figures of the service.
 pub trait Instruments: Send + Sync + 'static {
     /// Where the service is in its life.
@@ -92,6 +105,9 @@ pub trait Instruments: Send + Sync + 'static {
 
     /// A credit webhook was answered.
     fn hooked(&self, outcome: Hooked);
+
+    /// An account event was answered.
+    fn heard(&self, outcome: Listened);
 
     /// A limit was reached.
     fn limited(&self, by: LimitedBy);

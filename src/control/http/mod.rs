@@ -10,6 +10,7 @@ mod budgets;
 mod clients;
 mod edge;
 mod encoding;
+mod events;
 mod extract;
 mod hooks;
 mod instruments;
@@ -35,7 +36,7 @@ use hyper::{Request, Response};
 use tower::ServiceExt;
 
 use crate::{
-    accounts::Authenticator,
+    accounts::{Authenticator, EventReader},
     clock::Clock,
     engine::Engine,
     entropy::Entropy,
@@ -44,7 +45,13 @@ use crate::{
     wire::{MeterTime, Millis},
 };
 
-use super::{acts::Acts, hooks::secrets::HookSecrets, secrets::Secrets, status_token::StatusTokens, tokens::Issuer};
+use super::{
+    acts::Acts,
+    hooks::{events::Events, secrets::HookSecrets},
+    secrets::Secrets,
+    status_token::StatusTokens,
+    tokens::Issuer,
+};
 use auth::SecretHash;
 use budgets::UnderWay;
 use edge::Edges;
@@ -55,7 +62,7 @@ use lookups::Lookups;
 pub use crate::problem::Code as ErrorCode;
 pub use at_once::Caller;
 pub use budgets::Budget;
-pub use instruments::{Activated, Hooked, Instruments, Phase, Told};
+pub use instruments::{Activated, Hooked, Instruments, Listened, Phase, Told};
 pub use limits::{LimitedBy, Rate};
 
 /// The body of every answer.
@@ -80,6 +87,8 @@ pub struct Parts {
     pub issuer: Arc<Issuer>,
     /// Tells who shows an identity token.
     pub identity: Arc<dyn Authenticator>,
+    /// Reads what identity providers tell.
+    pub events: Arc<dyn EventReader>,
     /// Who may send webhooks.
     pub hooks: Arc<HookSecrets>,
     /// Publishes status lists.
@@ -156,6 +165,8 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     issuer: Arc<Issuer>,
     identity: Arc<dyn Authenticator>,
+    reader: Arc<dyn EventReader>,
+    events: Events,
     hooks: Arc<HookSecrets>,
     statuses: Arc<StatusTokens>,
     secrets: Arc<Secrets>,
@@ -186,6 +197,8 @@ impl Surface {
             under_way: UnderWay::default(),
             started: parts.clock.now(),
             openapi: openapi::render(&document),
+            events: Events::new(Arc::clone(&parts.acts)),
+            reader: parts.events,
             acts: parts.acts,
             engine: parts.engine,
             store: parts.store,

@@ -26,7 +26,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::control::{keyring::JWKS_LIFETIME, keys::PublicKey, tokens::STATUS_LISTS};
 
 use super::{
-    Shared, SharedState, admin, clients, edge, hooks,
+    Shared, SharedState, admin, clients, edge, events, hooks,
     problem::{ErrorCode, Problem, ProblemDocument},
     status,
 };
@@ -62,6 +62,11 @@ impl Modify for Schemes {
         };
         add("account_key", HttpAuthScheme::Bearer, "An account key, `gtk_…`.");
         add("identity_token", HttpAuthScheme::Bearer, "A token of a configured identity provider, a JWT or opaque.");
+        add(
+            "event_token",
+            HttpAuthScheme::Bearer,
+            "A security event token (RFC 8417) of a configured identity provider.",
+        );
         add("session_token", HttpAuthScheme::Bearer, "The session's token, or the one before it.");
         add("client", HttpAuthScheme::Basic, "A registered edge's client id and secret (or both in the form).");
         add("admin_token", HttpAuthScheme::Bearer, "The token in `admin.token` of the data directory.");
@@ -77,6 +82,7 @@ pub(super) fn routers() -> (Router<Arc<Shared>>, Router<Arc<Shared>>, Document) 
         .routes(routes!(clients::account))
         .routes(routes!(clients::entries))
         .routes(routes!(hooks::credit))
+        .routes(routes!(events::account_events))
         .routes(routes!(status::list))
         .routes(routes!(status::aggregation))
         .routes(routes!(edge::revoke))
@@ -318,6 +324,12 @@ refusals! {
     /// Of a credit webhook.
     HookErrors: BadRequest, BadSignature, NotFound, RequestTimeout, IdReused, LimitReached, BodyTooLarge,
         UnsupportedMediaType, Internal, StoreUnavailable, Overloaded, WarmingUp;
+    /// Of an account event, but for what its own document says.
+    EventErrors: BadCredentials, NotFound, RequestTimeout, BodyTooLarge, UnsupportedMediaType, Internal, StoreUnavailable,
+        ProviderUnavailable, Overloaded, WarmingUp;
+    /// Of making an account.
+    CreateErrors: BadRequest, BadCredentials, NotFound, IdReused, LimitReached, PersonGone, RequestTimeout, BodyTooLarge,
+        UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of a status list.
     StatusErrors: BadRequest, NotFound, Internal, NotImplemented, WarmingUp;
     /// Of the status lists' addresses.

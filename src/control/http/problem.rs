@@ -27,12 +27,21 @@ impl IntoResponse for Problem {
 /// As callers see it that have proved who they are by an account that is gone.
 pub(super) fn for_owner(error: ActError) -> Problem {
     let problem = Problem::from(error);
-    if problem.code() == ErrorCode::NotFound { Problem::bad_credentials() } else { problem }
+    if matches!(problem.code(), ErrorCode::NotFound | ErrorCode::PersonGone) {
+        Problem::bad_credentials()
+    } else {
+        problem
+    }
 }
+
+/// Says of a response that it is an error in a form that another standard prescribes.
+#[derive(Clone, Copy)]
+pub(super) struct OwnForm;
 
 /// Turns errors that the router makes by itself into problem documents. `Allow` is kept.
 pub(super) fn normalised(response: Response) -> Response {
-    if response.headers().get(CONTENT_TYPE).is_some_and(|value| *value == PROBLEM_JSON) {
+    let is_problem = response.headers().get(CONTENT_TYPE).is_some_and(|value| *value == PROBLEM_JSON);
+    if is_problem || response.extensions().get::<OwnForm>().is_some() {
         return response;
     }
     let Some(problem) = of_status(response.status()) else { return response };
@@ -68,6 +77,9 @@ impl From<ActError> for Problem {
                 Self::because(ErrorCode::BadFrame, "the body is not a renewal's frame of this session")
             }
             ActError::IdReused => Self::because(ErrorCode::IdReused, "an entry of another amount has this name"),
+            ActError::Gone => {
+                Self::because(ErrorCode::PersonGone, "the identity provider has told that this person is gone for good")
+            }
             ActError::HeldFull => {
                 Self::because(ErrorCode::LimitReached, "too much is held for this person, who has no account yet")
             }

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     Shared, SharedState,
     extract::{AccountPath, Json, MAX_IDENTITY, MAX_REASON, Page, bounded, text},
-    openapi::{AdminBodyErrors, AdminErrors, CreditErrors},
+    openapi::{AdminErrors, CreateErrors, CreditErrors},
     problem::{ErrorCode, Problem},
     shapes::{Entries, EntryShape, SessionShape, time},
 };
@@ -114,7 +114,7 @@ pub(super) struct CreditAnswer {
     responses(
         (status = 201, description = "The account was made.", body = CreateAnswer),
         (status = 200, description = "The account was there.", body = CreateAnswer),
-        AdminBodyErrors,
+        CreateErrors,
     ),
 )]
 pub(super) async fn create(

@@ -57,6 +57,7 @@ async fn every_call_is_described() {
         "POST /admin/keys/rotate",
         "POST /admin/keys/rotate-secret",
         "POST /admin/sessions/{id}/revoke",
+        "POST /hooks/account-events",
         "POST /hooks/credit",
         "POST /oauth/introspect",
         "POST /oauth/revoke",
@@ -108,7 +109,7 @@ async fn every_reference_leads_somewhere_and_every_lock_has_a_key() {
         assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
     }
     let schemes: Vec<_> = document["components"]["securitySchemes"].as_object().unwrap().keys().collect();
-    assert_eq!(schemes, ["account_key", "admin_token", "client", "identity_token", "session_token"]);
+    assert_eq!(schemes, ["account_key", "admin_token", "client", "event_token", "identity_token", "session_token"]);
 }
 
 #[tokio::test]

@@ -6,12 +6,14 @@ mod bodies;
 mod clients;
 mod description;
 mod edges;
+mod events;
 mod hardening;
 mod hooks;
 mod sign_in;
 mod status;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -26,7 +28,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::{
-    accounts::{AuthError, SignedIn},
+    accounts::{AuthError, CapabilityCredit, EventError, EventReader, SignedIn, verify::Fault},
     clock::FakeClock,
     control::{
         acts::{Acts, Witness},
@@ -68,6 +70,9 @@ struct Stub {
     activated: Mutex<Vec<Activated>>,
     limited: Mutex<Vec<LimitedBy>>,
     hooked: Mutex<Vec<Hooked>>,
+    heard: Mutex<Vec<Listened>>,
+    /// What the event tokens of the tests say.
+    events: Mutex<HashMap<String, crate::accounts::Told>>,
 }
 
 impl Instruments for Stub {
@@ -101,6 +106,10 @@ impl Instruments for Stub {
         self.hooked.lock().push(outcome);
     }
 
+    fn heard(&self, outcome: Listened) {
+        self.heard.lock().push(outcome);
+    }
+
     fn limited(&self, by: LimitedBy) {
         self.limited.lock().push(by);
     }
@@ -116,10 +125,34 @@ impl Authenticator for Stub {
             Some(("id", subject)) => Ok(SignedIn {
                 identity: Identity { issuer: "https://id.test".into(), subject: subject.into() },
                 starting_credit: Credit::from_secs(self.starting_credit_s.load(Ordering::Relaxed)),
+                issued_at: None,
                 generation: None,
+                gives: gifts(),
             }),
             _ if bearer == "down" => Err(AuthError::Unavailable),
             _ => Err(AuthError::Rejected),
+        }
+    }
+}
+
+/// What subscriptions give in the tests.
+fn gifts() -> Arc<[CapabilityCredit]> {
+    let (credit, period) = (Credit::from_secs(600), Millis::from_secs(86_400));
+    [CapabilityCredit { capability: "pro".into(), credit, period }].into()
+}
+
+/// Event tokens of the tests are names of what they say.
+#[async_trait::async_trait]
+impl EventReader for Stub {
+    fn takes_events(&self) -> bool {
+        !self.events.lock().is_empty()
+    }
+
+    async fn read(&self, set: &str, _now: UnixMs) -> Result<crate::accounts::Told, EventError> {
+        match set {
+            "down" => Err(EventError::Unavailable),
+            "forged" => Err(EventError::Refused(Fault::Signature)),
+            _ => self.events.lock().get(set).cloned().ok_or(EventError::Refused(Fault::Malformed)),
         }
     }
 }
@@ -285,6 +318,7 @@ impl Rig {
             entropy,
             issuer,
             identity: stub.clone(),
+            events: stub.clone(),
             hooks: Arc::new(hooks),
             statuses: Arc::new(statuses),
             secrets: Arc::new(secrets),
