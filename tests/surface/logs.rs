@@ -33,7 +33,7 @@ async fn no_line_of_the_log_holds_a_token_a_key_an_address_or_a_subject() {
         let log = fs::read_to_string(home.log()).unwrap();
         println!("{log}");
         assert!(log.lines().count() > 3, "{format}: there is no log to speak of");
-        let welcome = ["  clients and edges ", "  heartbeats (UDP) ", "  operators ", "  data "];
+        let welcome = ["  clients and edges ", "  heartbeats (UDP) ", "  QUIC and HTTP/3 ", "  operators ", "  data "];
         let of_the_log = |(_, line): &(usize, &str)| !welcome.iter().any(|start| line.starts_with(start));
         for (number, line) in log.lines().enumerate().filter(of_the_log) {
             for (what, secret) in &secrets {
