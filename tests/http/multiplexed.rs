@@ -86,7 +86,11 @@ impl Peer {
 
 async fn started() -> (Home, Service, Api) {
     let home = Home::new();
-    let settings = [("GASTANK_HTTP_IDLE_TIMEOUT_MS", "3000"), ("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000")];
+    let settings = [
+        ("GASTANK_HTTP_IDLE_TIMEOUT_MS", "3000"),
+        ("GASTANK_HTTP_BODY_TIMEOUT_MS", "2000"),
+        ("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000"),
+    ];
     let service = Service::start_with(&home, &settings);
     let api = Api::new(&service, &home);
     (home, service, api)
