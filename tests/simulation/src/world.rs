@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -192,28 +192,23 @@ impl World {
     }
 }
 
-/// The issuer of every run: keys are costly to make.
-fn issuer() -> (Arc<Issuer>, Arc<Keyring>) {
-    static ISSUER: OnceLock<(Arc<Issuer>, Arc<Keyring>)> = OnceLock::new();
-    let make = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Policy::default().max_ttl };
-        let store = LinkedStore(Link::new(runtime.block_on(async { Server::near(Chance::new(0)) })));
-        let ring = secrets();
-        let opening = Keyring::open(&store, &ring, policy, UnixMs::from_ms(1_700_000_000_000));
-        let keyring = Arc::new(runtime.block_on(opening).expect("keys can be made"));
-        let url = "https://gastank.test";
-        (Arc::new(Issuer::new(url.into(), "client".into(), url, Arc::clone(&keyring))), keyring)
-    };
-    OnceLock::get_or_init(&ISSUER, make).clone()
+/// The issuer of a run. Of its own: runs that share anything disturb each other.
+async fn issuer() -> (Arc<Issuer>, Arc<Keyring>) {
+    let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Policy::default().max_ttl };
+    let store = LinkedStore(Link::new(Server::near(Chance::new(0))));
+    let ring = secrets();
+    let opening = Keyring::open(&store, &ring, policy, UnixMs::from_ms(1_700_000_000_000));
+    let keyring = Arc::new(opening.await.expect("keys can be made"));
+    let url = "https://gastank.test";
+    (Arc::new(Issuer::new(url.into(), "client".into(), url, Arc::clone(&keyring))), keyring)
 }
 
 /// Lives through what a seed stands for. `prints` tells it line by line.
 pub fn run(seed: u64, prints: bool) -> Report {
-    let (issuer, keyring) = issuer();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
+        let (issuer, keyring) = issuer().await;
         let world = make(seed, prints, issuer, keyring);
         live(&world).await;
         Report {
