@@ -26,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a thread looks how late it is.
 const LOOK: Duration = Duration::from_millis(100);
-/// A thread that is so late refuses, at once, what it would otherwise answer later than anybody waits.
-const TOO_LATE: Duration = Duration::from_millis(250);
+/// A thread that is so late refuses, at once, what it would otherwise answer later than anybody waits. All connections that
+/// there may be, each with a request, make it late by a tenth of that.
+const TOO_LATE: Duration = Duration::from_secs(1);
 
 thread_local! {
     static LATE: Cell<bool> = const { Cell::new(false) };

@@ -23,19 +23,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 pub(super) struct Socket {
     /// Always there, but for an instant while it moves.
     stream: Option<TcpStream>,
-    moves: u32,
+    /// How often the connection had moved when the socket was handed to its runtime last.
+    at_home: Option<u32>,
     watch: Watch,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, watch: Watch) -> Self {
-        Self { moves: watch.moves(), stream: Some(stream), watch }
+    /// A socket that was accepted anywhere. Whoever polls it first is its first runtime.
+    pub(super) const fn new(stream: TcpStream, watch: Watch) -> Self {
+        Self { stream: Some(stream), at_home: None, watch }
     }
 
     fn here(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        let moves = self.watch.moves();
-        if moves != self.moves {
-            self.moves = moves;
+        let moves = Some(self.watch.moves());
+        if moves != self.at_home {
+            self.at_home = moves;
             let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
             self.stream = Some(TcpStream::from_std(stream.into_std()?)?);
         }
