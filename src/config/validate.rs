@@ -55,6 +55,7 @@ impl Config {
         let (http, admin) = (self.http.addr.get(), self.admin.addr.get());
         let why = "it is also http.addr; give the admin listener an address or a port of its own";
         ensure(http.port() == 0 || http != admin, "admin.addr", admin, why)?;
+        within("http.threads", self.http.threads.into(), 0..=256)?;
         within("http.max_connections", self.http.max_connections.into(), 1..=1_000_000)?;
         let per_address = self.http.max_connections_per_address.into();
         within("http.max_connections_per_address", per_address, 0..=1_000_000)?;

@@ -255,7 +255,7 @@ impl Service {
             telemetry.clone(),
         ));
         let providers = Arc::new(Providers::new(config.identity_providers(), &clock, &telemetry)?);
-        let threads = Threads::start()?;
+        let threads = Threads::start(config.http.threads as usize)?;
         let crews = Crews { clients: Arc::clone(&threads.clients), edges: Some(Arc::clone(&threads.edges)) };
         let surfaces = surfaces::build(surfaces::Parts {
             config: &config,

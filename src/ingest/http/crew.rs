@@ -91,16 +91,16 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts as many threads for each crew as there are processors.
+    /// Starts so many threads for each crew; for 0, as many as there are processors.
     ///
     /// # Errors
     ///
     /// Those of the system.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(each: usize) -> io::Result<Self> {
         let (stop, mut running) = (CancellationToken::new(), Vec::new());
-        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let each = if each == 0 { thread::available_parallelism().map_or(1, usize::from) } else { each };
         let mut crew = |name: &str| -> io::Result<Arc<Crew>> {
-            let hands = (0..processors).map(|number| {
+            let hands = (0..each).map(|number| {
                 let runtime = Builder::new_current_thread().enable_all().build()?;
                 let late_ms = Arc::<AtomicU32>::default();
                 let hand = Hand {
