@@ -86,10 +86,10 @@ pub(super) fn reading(data: &Path, busy: Duration) -> Result<Connection> {
     let conn = Connection::open_with_flags(data, flags)?;
     conn.busy_timeout(busy)?;
     conn.set_prepared_statement_cache_capacity(64);
-    // The same reasons as for the writer. Recovery visits most pages of `accounts` in no order: more memory than the inner
-    // pages of the tables take would have to be as much as the tables.
+    // The same reasons as for the writer. Recovery visits most pages of `accounts` in no order: what is more than their inner
+    // pages would have to be as much as the table.
     conn.execute_batch(
-        "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; PRAGMA trusted_schema = OFF;",
+        "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -2048; PRAGMA trusted_schema = OFF;",
     )?;
     Ok(conn)
 }
@@ -144,8 +144,10 @@ PRAGMA journal_mode = WAL;
 PRAGMA wal_autocheckpoint = 4096;
 -- Give back what a burst made of it.
 PRAGMA journal_size_limit = 67108864;
--- 64 MB: a sweep over the checkpoints of a million sessions stays in memory.
-PRAGMA cache_size = -65536;
+-- 8 MB hold the inner pages of all tables and the largest transaction. A sweep over the checkpoints of a million sessions
+-- visits each of their pages once, in order: to keep them would cost a session 50 bytes and save a `pread` of a page that
+-- the system has in memory.
+PRAGMA cache_size = -8192;
 -- An I/O error under a memory map is a signal that kills the process; under `pread` it is an error to answer with.
 PRAGMA mmap_size = 0;
 -- What is deleted of a person is overwritten, not just forgotten.
