@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
     assert!(!text.windows(2).any(|two| two[1] == b'\n' && two[0] != b'\r'), "a bare line feed");
     let named = |name: &str| {
-        let of = |line: &&&[u8]| line.len() > name.len() && line[..name.len()].eq_ignore_ascii_case(name.as_bytes());
+        let of = |line: &&&[u8]| line.len() >= name.len() && line[..name.len()].eq_ignore_ascii_case(name.as_bytes());
         lines[1..].iter().filter(of).collect::<Vec<_>>()
     };
     assert!(named("transfer-encoding").is_empty() && named("expect").is_empty() && named("upgrade").is_empty());
