@@ -5,7 +5,7 @@ use std::{error::Error, process::ExitCode};
 use clap::Parser;
 
 use gastank::{
-    cli::{self, Cli, Command},
+    cli::{self, Cli, Command, StoreCommand},
     config::{Config, ConfigArgs},
     service,
     telemetry::{self, LogFormat},
@@ -18,6 +18,7 @@ const FAILURE: u8 = 1;
 fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Serve(args) => serve(&args),
+        Command::Store { command } => store(command),
         Command::Client(command) => match cli::run(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, error.exit_code()),
@@ -42,6 +43,29 @@ fn serve(args: &ConfigArgs) -> ExitCode {
     }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&*error, FAILURE),
+    }
+}
+
+fn store(command: StoreCommand) -> ExitCode {
+    let StoreCommand::Migrate(args) = command;
+    let config = match Config::load_here(&args) {
+        Ok(config) => config,
+        Err(error) => return failed(&error, USAGE),
+    };
+    if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
+        return failed(&error, USAGE);
+    }
+    let migrated = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Box::<dyn Error>::from)
+        .and_then(|runtime| Ok(runtime.block_on(service::migrate(&config))?));
+    match migrated {
+        Ok(()) => {
+            eprintln!("the store is up to date");
+            ExitCode::SUCCESS
+        }
         Err(error) => failed(&*error, FAILURE),
     }
 }

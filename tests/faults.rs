@@ -12,6 +12,8 @@ mod client;
 mod connections;
 #[path = "faults/frames.rs"]
 mod frames;
+#[path = "support/outage.rs"]
+mod outage;
 #[path = "faults/process.rs"]
 mod process;
 #[path = "faults/store.rs"]

@@ -26,13 +26,14 @@ main() {
     install_node_modules tests/browsers
     install_python_clients
     install_h2spec
+    install_cassandra
 }
 
 # The commands the build and the tests call, each with the Debian package that has it.
 install_debian_packages() {
     local missing=() pair
     for pair in cc:build-essential c++:build-essential make:make git:git curl:curl sqlite3:sqlite3 python3:python3 \
-        node:nodejs npm:npm chromium:chromium firefox-esr:firefox-esr; do
+        node:nodejs npm:npm chromium:chromium firefox-esr:firefox-esr java:openjdk-17-jre-headless mvn:maven; do
         has "${pair%%:*}" || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} -eq 0 ] && return
@@ -80,6 +81,18 @@ download() {
     else
         apt-get -q download "$1"
     fi
+}
+
+# The CQL server of the tests: jars, and nothing that starts by itself.
+install_cassandra() {
+    local wanted=tests/support/cassandra/pom.xml jars=target/tools/cassandra
+    cmp -s "$wanted" "$jars/complete" && return
+    say "fetching the CQL server"
+    rm -rf "$jars"
+    mvn --batch-mode --quiet --file "$wanted" dependency:copy-dependencies -DincludeScope=runtime \
+        -DoutputDirectory="$PWD/$jars"
+    # Last: what is half fetched is fetched again.
+    cp "$wanted" "$jars/complete"
 }
 
 # Foreign clients of the tests, in an environment of their own.

@@ -143,6 +143,15 @@ Examples:
     },
 }
 
+/// `gastank store`
+#[derive(Clone, Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Make the store if it is missing, and bring it up to date
+    ///
+    /// The service does the same when it starts. Any number of these may run at once.
+    Migrate(ConfigArgs),
+}
+
 /// `gastank try`
 #[derive(Clone, Debug, Args)]
 pub struct TryArgs {

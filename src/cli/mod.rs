@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     AccountCommand, AuditArgs, ClientCommand, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, SecretCommand,
-    SessionCommand, Transport, TryArgs,
+    SessionCommand, StoreCommand, Transport, TryArgs,
 };
 pub use error::{CliError, Problem};
 pub use span::{NotASpan, Seconds};
@@ -68,6 +68,15 @@ Examples:
 Every key of the file is a variable too: `[heartbeat] timeout_ms` is GASTANK_HEARTBEAT_TIMEOUT_MS.
 When all listeners are up, one line on standard output says where: ready http=... udp=... admin=...")]
     Serve(ConfigArgs),
+    /// Work on the store itself
+    #[command(after_help = "\
+Examples:
+  gastank store migrate --store scylla://10.0.0.1:9042,10.0.0.2:9042/gastank")]
+    Store {
+        /// What to do
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Talk to a running service
     #[command(flatten)]
     Client(ClientCommand),

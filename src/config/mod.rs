@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use sections::{
     ActRate, Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Quic, SECTIONS,
-    SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
+    Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{
     CapabilityCredits, HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl,
@@ -47,7 +47,7 @@ pub struct ConfigArgs {
     /// Directory of the data [default: gastank-data in $XDG_DATA_HOME or ~/.local/share]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// Store, as sqlite:PATH [default: gastank.db in the data directory]
+    /// Store, as sqlite:PATH or scylla://host:port,host:port/keyspace [default: gastank.db in the data directory]
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// Address of the public HTTP listener [default: 127.0.0.1:7080]
@@ -95,6 +95,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// Writing of what heartbeats said to the store.
     pub checkpoint: Checkpoint,
+    /// The CQL cluster of the store, if it is one.
+    pub scylla: Scylla,
     /// Tokens.
     pub token: Token,
     /// An identity provider.
@@ -244,6 +246,9 @@ impl Config {
             warnings
                 .push("http.public_url is not https: tokens travel in the clear unless something in front encrypts");
         }
+        if self.scylla.username.is_some() && self.scylla.tls_ca_file.is_none() {
+            warnings.push("scylla.tls_ca_file is not set: the password travels in the clear");
+        }
         if self.identity.issuer.is_none() && self.identity != Identity::default() {
             warnings
                 .push("identity.issuer is not set: nobody can sign in with tokens, and the rest of [identity] is idle");
@@ -289,6 +294,7 @@ impl Config {
             admin: file.admin,
             heartbeat: file.heartbeat,
             checkpoint: file.checkpoint,
+            scylla: file.scylla,
             token: file.token,
             identity: file.identity,
             identity_provider: file.identity_provider,

@@ -18,6 +18,7 @@ use crate::accounts::{EventSettings, ProviderSettings};
 use crate::control::keys::Algorithm;
 use crate::engine::{Credit, ListSize};
 use crate::ingest::quic::{Origins, Room, SessionLimits};
+use crate::store::Consistency;
 use crate::telemetry::LogFormat;
 use crate::tls::Source;
 use crate::wire::Millis;
@@ -104,7 +105,8 @@ file! {
         /// Directory of the data: secrets, keys and, by default, the store. Made with mode 0700 when it is missing.
         /// Default: `gastank-data` in `$XDG_DATA_HOME`, else in `~/.local/share`, else in the working directory.
         data_dir: PathBuf;
-        /// The store: `sqlite:PATH`. A relative path is relative to the working directory.
+        /// The store: `sqlite:PATH`, or `scylla://host:port,host:port/keyspace`. A relative path is relative to the working
+        /// directory.
         /// Default: `gastank.db` in the data directory.
         store: StoreUrl;
     }
@@ -118,6 +120,7 @@ file! {
         admin: Admin,
         heartbeat: Heartbeat,
         checkpoint: Checkpoint,
+        scylla: Scylla,
         token: Token,
         identity: Identity,
         status_list: StatusList,
@@ -258,6 +261,33 @@ section! {
     Checkpoint {
         /// Milliseconds between two checkpoints of a session: the most of its last heartbeats that a crash may lose.
         interval_ms: u64 = 30_000;
+    }
+}
+
+section! {
+    /// The CQL cluster of a store `scylla://…`.
+    Scylla {
+        /// User to sign in as.
+        /// Default: none, for a cluster that does not ask.
+        username: Option<String> = None;
+        /// File with that user's password. Nobody but its owner may read it.
+        /// Default: none.
+        password_file: Option<PathBuf> = None;
+        /// File with the certificates to trust, in PEM. With it connections are encrypted, and servers must have a
+        /// certificate for the address or name they are reached by.
+        /// Default: none, and nothing is encrypted.
+        tls_ca_file: Option<PathBuf> = None;
+        /// Datacenter whose servers are asked first.
+        /// Default: none is preferred.
+        datacenter: Option<String> = None;
+        /// Whose majority has to agree: `local`, that of the datacenter, or `global`, that of all of them.
+        consistency: Consistency = Consistency::Local;
+        /// Servers that have each row, in a keyspace that is made; 0 is as many as are named or known, up to three.
+        replication_factor: u32 = 0;
+        /// Milliseconds an answer may take. More than the cluster's own timeouts.
+        request_timeout_ms: u64 = 5_000;
+        /// Milliseconds a connection may take.
+        connect_timeout_ms: u64 = 5_000;
     }
 }
 

@@ -104,21 +104,39 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
         let value = match (overlay::default_of(&defaults, section.name, key.name), key.name) {
             (Some(toml::Value::Integer(default)), _) => default.to_string(),
             (Some(toml::Value::String(default)), _) => default.clone(),
-            (None, "data_dir" | "secrets_file" | "cert_file" | "key_file") => "/x".to_owned(),
+            (None, "data_dir" | "secrets_file" | "cert_file" | "key_file" | "password_file" | "tls_ca_file") => {
+                "/x".to_owned()
+            }
             (None, "store") => "sqlite:/x".to_owned(),
             (None, "public_url" | "issuer" | "event_issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
             (None, "event_client_id") => "5882386c6d801776".to_owned(),
+            (None, "username" | "datacenter") => "tank".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
             (None, "idle_timeout_ms") => "60000".to_owned(),
             other => panic!("{name} has a default of another type: {other:?}"),
         };
-        // A key without a certificate is of no use.
-        let beside = if key.name == "key_file" { "[tls]\ncert_file = \"/x\"\n" } else { "" };
+        // A key without a certificate is of no use, nor is a user without a password.
+        let beside = match key.name {
+            "key_file" => "[tls]\ncert_file = \"/x\"\n",
+            "username" => "[scylla]\npassword_file = \"/x\"\n",
+            "password_file" => "[scylla]\nusername = \"tank\"\n",
+            _ => "",
+        };
         load(beside, &[(&name, &value)], &[]).unwrap_or_else(|error| panic!("{error}"));
-        let anything =
-            ["data_dir", "audience", "client_id", "event_client_id", "scope", "secrets_file", "cert_file", "key_file"]
-                .contains(&key.name);
+        let anything = [
+            "data_dir",
+            "audience",
+            "client_id",
+            "event_client_id",
+            "scope",
+            "secrets_file",
+            "cert_file",
+            "key_file",
+            "tls_ca_file",
+            "datacenter",
+        ]
+        .contains(&key.name);
         if !anything {
             let error = refusal(load("", &[(&name, "!=")], &[]));
             assert!(error.contains(&name) || error.contains(&format!("{}.{}", section.name, key.name)), "{error}");
@@ -192,7 +210,9 @@ fn values_that_cannot_work_are_refused_by_name() {
         ("[quic]\nidle_timeout_ms = 30000", "quic.idle_timeout_ms"),
         ("[webtransport]\npublic_url = \"http://a\"", "webtransport.public_url"),
         ("[admin]\naddr = \"127.0.0.1:7080\"", "admin.addr"),
-        ("store = \"scylla://a:9042/tank\"", "store"),
+        ("[scylla]\nusername = \"tank\"", "scylla.username"),
+        ("[scylla]\npassword_file = \"pw\"", "scylla.password_file"),
+        ("[scylla]\nrequest_timeout_ms = 0", "scylla.request_timeout_ms"),
         ("data_dir = \"\"", "data_dir"),
     ] {
         let error = refusal(Config::from_toml(text));

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::iter;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
-use super::{Config, ConfigError, OptionalListenAddr, StoreUrl};
+use super::{Config, ConfigError, OptionalListenAddr};
 use crate::accounts::RequiredScopes;
 use crate::engine::ListSize;
 use crate::telemetry;
@@ -40,12 +41,20 @@ impl Config {
         if self.data_dir.as_os_str().is_empty() {
             return invalid("data_dir", "\"\"", "name a directory, or leave it out for the default");
         }
-        match &self.store {
-            StoreUrl::Sqlite(_) => Ok(()),
-            StoreUrl::Scylla(_) => {
-                invalid("store", &self.store, "this version cannot use a CQL store yet; use `sqlite:PATH`")
-            }
-        }
+        self.validate_cluster()
+    }
+
+    fn validate_cluster(&self) -> Result<(), ConfigError> {
+        let scylla = &self.scylla;
+        within("scylla.request_timeout_ms", scylla.request_timeout_ms, 100..=60_000)?;
+        within("scylla.connect_timeout_ms", scylla.connect_timeout_ms, 100..=60_000)?;
+        within("scylla.replication_factor", scylla.replication_factor.into(), 0..=32)?;
+        let why = "a user has a password: set scylla.password_file too";
+        let username = scylla.username.as_deref().unwrap_or("(none)");
+        ensure(scylla.username.is_none() || scylla.password_file.is_some(), "scylla.username", username, why)?;
+        let why = "a password is some user's: set scylla.username too";
+        let path = scylla.password_file.as_deref().unwrap_or(Path::new("")).display();
+        ensure(scylla.password_file.is_none() || scylla.username.is_some(), "scylla.password_file", path, why)
     }
 
     fn validate_listeners(&self) -> Result<(), ConfigError> {

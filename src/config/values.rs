@@ -119,7 +119,7 @@ impl fmt::Display for OptionalListenAddr {
 pub enum StoreUrl {
     /// A SQLite file.
     Sqlite(PathBuf),
-    /// A CQL cluster. Refused by validation: this version cannot use one yet.
+    /// A keyspace of a CQL cluster.
     Scylla(ScyllaUrl),
 }
 

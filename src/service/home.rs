@@ -149,18 +149,29 @@ fn parse_secret(line: &str) -> Option<(SecretId, ClusterSecret)> {
 
 /// Reads a secret file. Makes it if it is not there: written whole, then put in its place.
 fn read_or_make(path: &Path, make: impl FnOnce() -> Zeroizing<String>) -> Result<Zeroizing<String>, HomeError> {
-    match fs::metadata(path) {
-        Ok(found) if found.mode() & 0o077 != 0 => return Err(HomeError::Exposed { path: path.to_owned() }),
-        Ok(found) if found.len() > MAX_FILE => {
-            return Err(HomeError::Malformed { path: path.to_owned(), what: "it is far too long" });
-        }
-        Ok(_) => return fs::read_to_string(path).map(Zeroizing::new).map_err(at(path)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(at(path)(error)),
+    if let Some(text) = read_secret(path)? {
+        return Ok(text);
     }
     let text = make();
     write_whole(path, &text).map_err(at(path))?;
     Ok(text)
+}
+
+/// Reads a secret file, if it is there.
+///
+/// # Errors
+///
+/// [`HomeError`].
+pub(super) fn read_secret(path: &Path) -> Result<Option<Zeroizing<String>>, HomeError> {
+    match fs::metadata(path) {
+        Ok(found) if found.mode() & 0o077 != 0 => Err(HomeError::Exposed { path: path.to_owned() }),
+        Ok(found) if found.len() > MAX_FILE => {
+            Err(HomeError::Malformed { path: path.to_owned(), what: "it is far too long" })
+        }
+        Ok(_) => fs::read_to_string(path).map(Zeroizing::new).map(Some).map_err(at(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
 }
 
 /// Writes a secret file whole, for its owner alone, then puts it in its place.

@@ -6,6 +6,7 @@
 
 mod home;
 mod instruments;
+mod store;
 mod surfaces;
 pub mod upkeep;
 pub mod warm;
@@ -24,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     accounts::{ProviderError, Providers},
     clock::{Clock, MeterClock},
-    config::{Config, HostPort, StoreUrl},
+    config::{Config, HostPort},
     control::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
@@ -42,12 +43,13 @@ use crate::{
         quic::{self, QuicLimits},
         udp,
     },
-    store::{Observed, SqliteOptions, SqliteStore, Store, StoreError},
+    store::StoreError,
     telemetry::{Health, HttpListener, Phase, Telemetry, UdpListener},
     tls::{Certificates, PairError},
 };
 use home::{Home, HomeError};
 use instruments::Counting;
+pub use store::{StoreCommandError, migrate};
 use upkeep::Upkeep;
 
 /// Ended sessions that are remembered so that their clients are told why: about 20 MB when full.
@@ -96,9 +98,9 @@ pub enum ServiceError {
     /// An identity provider cannot be used as it is configured.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// The configuration asks for what this version does not have.
-    #[error("{0}")]
-    Unsupported(&'static str),
+    /// Another process works on the store now.
+    #[error("another process has taken over the store: this one stops, so that no token is vouched for twice")]
+    Displaced,
 }
 
 /// Where a running service listens.
@@ -140,6 +142,7 @@ pub struct Service {
     threads: Threads,
     tasks: TaskTracker,
     upkeep: Upkeep,
+    displaced: CancellationToken,
 }
 
 impl Service {
@@ -155,7 +158,7 @@ impl Service {
         let wall = MeterClock::resume(None).wall();
         let telemetry = Telemetry::new(wall, Health::new());
 
-        let store = open_store(&config, &telemetry).await?;
+        let (store, displaced) = store::open(&config, &telemetry).await?;
         telemetry.health().store_reachable(true);
         if first_start && !store.signing_keys().await?.is_empty() {
             return Err(ServiceError::SecretLost(home.secret_path()));
@@ -346,6 +349,7 @@ impl Service {
             threads,
             tasks,
             upkeep,
+            displaced,
         })
     }
 
@@ -388,15 +392,6 @@ impl Service {
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-async fn open_store(config: &Config, telemetry: &Telemetry) -> Result<Arc<dyn Store>, ServiceError> {
-    let StoreUrl::Sqlite(path) = config.store.clone() else {
-        return Err(ServiceError::Unsupported("this version has no distributed store yet; use sqlite:PATH"));
-    };
-    let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, &SqliteOptions::default()));
-    let store = opening.await.expect("opening the store does not panic")?;
-    Ok(Arc::new(Observed::new(store, Counting(telemetry.clone()))))
 }
 
 async fn listen(
@@ -486,9 +481,15 @@ pub async fn run(config: Config, welcome: impl FnOnce(&Listening, bool)) -> Resu
     };
     welcome(service.listening(), service.is_first_start());
     say_ready(service.listening())?;
+    let displaced = service.displaced.clone();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = displaced.cancelled() => {
+            // There is nothing left to write to.
+            drop(service.stop().await);
+            return Err(ServiceError::Displaced);
+        }
     }
     Ok(service.stop().await?)
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
@@ -170,19 +171,20 @@ impl Upkeep {
         }
     }
 
-    /// Writes checkpoints, a bucket at a time.
+    /// Writes the checkpoints of a slice, each bucket by itself, all buckets at once: a store that can writes them together.
     async fn checkpoint(&self, mut rows: Vec<Checkpoint>) -> Result<(), StoreError> {
         rows.sort_unstable_by_key(|row| (bucket(&row.session), row.session));
-        for batch in rows.chunk_by(|a, b| bucket(&a.session) == bucket(&b.session)) {
-            let written = self.store.checkpoint(bucket(&batch[0].session), batch).await;
-            if let Err(error) = written {
-                self.telemetry.checkpoint_failures().increment(1);
-                return Err(error);
-            }
+        let batches = rows.chunk_by(|a, b| bucket(&a.session) == bucket(&b.session));
+        let writing = batches.map(|batch| async move {
+            self.store.checkpoint(bucket(&batch[0].session), batch).await?;
             self.engine.checkpointed(batch);
             self.telemetry.checkpoint_written(batch.len());
-        }
-        Ok(())
+            Ok(())
+        });
+        let written = join_all(writing).await;
+        let failed = written.iter().filter(|written| written.is_err()).count();
+        self.telemetry.checkpoint_failures().increment(failed as u64);
+        written.into_iter().collect()
     }
 
     async fn do_chores(self, mut queue: ChoreQueue) {

@@ -18,8 +18,11 @@
 
 mod audit;
 mod facts;
+mod facts_json;
+mod fits;
 mod nodes;
 mod observed;
+pub mod scylla;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -33,6 +36,7 @@ pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Sur
 pub use facts::{Capability, ProviderFacts, SeenEvent};
 pub use nodes::{CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, NodeId, NodeLease, change_slot};
 pub use observed::{Observed, Operation, StoreObserver};
+pub use scylla::{Consistency, Credentials, ScyllaOptions, ScyllaStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 /// Why the store did not do as asked.
@@ -228,8 +232,8 @@ pub trait Store: Send + Sync + 'static {
     /// What is remembered of a session.
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>>;
 
-    /// Raises the checkpoints of open sessions. All rows are of one bucket. Write-behind: a crash of the process does
-    /// not undo what was answered, a power cut may.
+    /// Raises the checkpoints of open sessions. All rows are of one bucket, and none is of a session that is yet to open.
+    /// Write-behind: a crash of the process does not undo what was answered, a power cut may.
     async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()>;
 
     /// All accounts with an open session whose checkpoint is in `bucket`.

@@ -98,7 +98,9 @@ fn env_filter(filter: &str) -> Result<EnvFilter, LogError> {
 
 fn libraries_do_not_debug(event: &Metadata<'_>) -> bool {
     let ours = event.target() == "gastank" || event.target().starts_with("gastank::");
-    ours || *event.level() <= LevelFilter::INFO
+    // The CQL driver tells of every connection.
+    let most = if event.target().starts_with("scylla") { LevelFilter::WARN } else { LevelFilter::INFO };
+    ours || *event.level() <= most
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ pub(crate) async fn agree(store: &Subject, steps: &[Step]) -> Model {
                 for of in 0..4 {
                     let rows: Vec<_> = rows
                         .iter()
-                        .map(|(n, at)| row(numbered(*n), *at))
+                        .map(|(n, at)| row(known_or_never(*n, sessions), *at))
                         .filter(|row| bucket(&row.session) == of)
                         .collect();
                     store.checkpoint(of, &rows).await.expect("works");
@@ -215,6 +215,11 @@ impl Model {
     fn account(&self, n: u8) -> Option<&Account> {
         self.accounts.get(&account_id(n)).map(|owned| &owned.account)
     }
+}
+
+/// Session number `n`, if it has been opened; else one that never is. No node has heard of a session that is yet to open.
+fn known_or_never(n: u8, opened: u8) -> SessionId {
+    numbered(if n < opened { n } else { 200 + n })
 }
 
 fn numbered(n: u8) -> SessionId {

@@ -6,7 +6,7 @@ use crate::{
     engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, Session, Source, UnixMs, bucket},
     store::{
         AccountKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey,
-        StatusLease, StoreError,
+        StatusLease, StoreError, fits::fits,
     },
     wire::{MeterTime, SessionId},
 };
@@ -50,7 +50,7 @@ pub(super) fn commit(conn: &Connection, act: &Act, audit: Option<&AuditRecord>) 
             return Ok(Commit::Repeated(known));
         }
     }
-    fits(&before, act)?;
+    fits(&before, act).map_err(broken)?;
     let after = before.after(act);
     put_account(conn, &after)?;
     if let Some((session, end)) = &act.closes {
@@ -223,28 +223,6 @@ pub(super) fn retire_status_list(conn: &Connection, list: &ListId, at: UnixMs) -
 
 pub(super) fn remove_status_list(conn: &Connection, list: &ListId) -> Result<bool> {
     Ok(conn.prepare_cached("DELETE FROM status_lists WHERE id = ?1")?.execute([list.as_bytes()])? > 0)
-}
-
-/// An act is decided by pure functions on the very account it is committed on, so one that does not fit is a defect
-/// of the program, and the ledger is not to pay for it.
-fn fits(account: &Account, act: &Act) -> Result<()> {
-    let open = account.open().map(|session| session.id);
-    let closes = act.closes.map(|(session, _)| session);
-    let stays_open = open.filter(|_| closes.is_none());
-    if closes.is_some() && closes != open {
-        return Err(broken("an act that closes a session which is not open"));
-    }
-    if (act.opens.is_some() || act.deletes) && stays_open.is_some() {
-        return Err(broken("an act that leaves a session behind"));
-    }
-    if act.renews.is_some() && stays_open.is_none() {
-        return Err(broken("an act that renews where nothing is open"));
-    }
-    let numbers = account.entries + 1..=account.entries + act.entries.len() as u64;
-    if !act.entries.iter().map(|entry| entry.number).eq(numbers) {
-        return Err(broken("an act whose entries do not follow the ledger"));
-    }
-    Ok(())
 }
 
 fn put_account(conn: &Connection, account: &Account) -> Result<()> {

@@ -1,0 +1,223 @@
+//! The keyspace and its tables: made and brought up to date, by any number of nodes that start at once.
+//!
+//! Two coordinators that make the same table at the same time can leave a cluster at odds with itself. So all nodes send what
+//! changes the schema to the same server, the one with the least id, which does one thing after the other; and one node
+//! at a time does it, by a lease in the table that also has the version. Each statement can be repeated.
+
+use std::{sync::Arc, time::Duration};
+
+use scylla::{
+    client::session::Session,
+    policies::load_balancing::{LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy},
+    response::query_result::QueryResult,
+    statement::Statement,
+};
+
+use crate::{
+    entropy::{Entropy, draw},
+    store::{Result, StoreError},
+};
+
+use super::{ScyllaOptions, rows::there};
+
+/// How long the whole of it may take, and the servers may take to agree.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+/// How long one statement may take.
+const STATEMENT: Duration = Duration::from_secs(30);
+/// How often a node looks whether another is done.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often a node that was let down by the cluster tries.
+const TRIES: u32 = 20;
+/// How long a node that migrates has the right to itself, in seconds, before others think it is dead.
+const LEASE: i32 = 60;
+
+/// What leads from each version to the next.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.cql")];
+
+/// Servers a new keyspace has its rows on, where there are as many and nothing else is configured.
+const REPLICAS: usize = 3;
+
+const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (one tinyint PRIMARY KEY, version int, holder blob)";
+
+/// Makes the keyspace if it is missing, and brings it up to date.
+pub(super) async fn bring_up_to_date(session: &Session, options: &ScyllaOptions, entropy: &dyn Entropy) -> Result<()> {
+    let work = Work { session, options, holder: draw(entropy), leader: leader(session)? };
+    let ready = async {
+        let mut tries = 1;
+        loop {
+            match work.run().await {
+                // Servers may tell of a keyspace or a table before they let anybody use it.
+                Err(StoreError::Unavailable(_)) if tries < TRIES => tries += 1,
+                done => return done,
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, ready).await {
+        Ok(done) => done,
+        Err(_) => Err(StoreError::Unavailable(format!("the schema was not ready in {} s", PATIENCE.as_secs()))),
+    }
+}
+
+struct Work<'a> {
+    session: &'a Session,
+    options: &'a ScyllaOptions,
+    holder: [u8; 16],
+    leader: Arc<dyn LoadBalancingPolicy>,
+}
+
+impl Work<'_> {
+    async fn run(&self) -> Result<()> {
+        self.make_keyspace().await?;
+        self.session.use_keyspace(&self.options.keyspace, true).await?;
+        if !self
+            .is_there(
+                "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'schema_version'",
+            )
+            .await?
+        {
+            self.change(VERSIONS).await?;
+            self.session.await_schema_agreement().await?;
+        }
+        loop {
+            let version = self.version().await?;
+            match MIGRATIONS.len().checked_sub(version) {
+                None => {
+                    return Err(StoreError::Refused(format!(
+                        "a newer version of this program wrote the keyspace (version {version}); this one knows {}",
+                        MIGRATIONS.len()
+                    )));
+                }
+                Some(0) => return Ok(()),
+                Some(_) if self.take_lease().await? => {
+                    // Another may have been here before us.
+                    let done = if self.version().await? == version { self.migrate(version).await } else { Ok(()) };
+                    self.drop_lease().await?;
+                    done?;
+                }
+                Some(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    async fn make_keyspace(&self) -> Result<()> {
+        let keyspace = &self.options.keyspace;
+        if self.is_there("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?").await? {
+            return Ok(());
+        }
+        // Servers that have just started may not know each other yet; whoever runs them does.
+        self.session.refresh_metadata().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let known = self.session.get_cluster_state().get_nodes_info().len();
+        let servers = known.max(self.options.nodes.len()).min(REPLICAS);
+        let replicas = self.options.replication.map_or(servers, |replicas| replicas as usize);
+        let make = format!(
+            "CREATE KEYSPACE IF NOT EXISTS \"{keyspace}\" WITH replication = \
+             {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replicas}}}"
+        );
+        // ScyllaDB knows tablets, and decisions do not go with them on all of its versions.
+        let is_scylla = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'system_schema' \
+                         AND table_name = 'scylla_keyspaces'";
+        let scylla = !self.ask(Statement::new(is_scylla), ()).await?.into_rows_result()?.rows_num().eq(&0);
+        if !scylla || self.change(&format!("{make} AND tablets = {{'enabled': false}}")).await.is_err() {
+            self.change(&make).await?;
+        }
+        self.session.await_schema_agreement().await?;
+        // So that the driver knows who has which rows.
+        self.session.refresh_metadata().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        tracing::info!(keyspace, replicas, "the keyspace was made");
+        if replicas < REPLICAS {
+            tracing::warn!(replicas, "with fewer than three replicas, nothing works while one server is away");
+        }
+        Ok(())
+    }
+
+    async fn migrate(&self, from: usize) -> Result<()> {
+        for (version, migration) in (1_i32..).zip(MIGRATIONS).skip(from) {
+            for statement in statements(migration) {
+                self.change(&statement).await?;
+            }
+            self.session.await_schema_agreement().await?;
+            let set = "UPDATE schema_version SET version = ? WHERE one = 1 IF holder = ?";
+            if !self.decided(set, (version, self.holder)).await? {
+                return Err(StoreError::Unavailable("migrating took too long, and another node goes on".to_owned()));
+            }
+            tracing::info!(version, "the keyspace was brought up to date");
+        }
+        Ok(())
+    }
+
+    async fn version(&self) -> Result<usize> {
+        let mut read = Statement::new("SELECT version FROM schema_version WHERE one = 1");
+        read.set_consistency(self.options.consistency.serial_read());
+        let rows = self.ask(read, ()).await?.into_rows_result()?;
+        let version = rows.rows::<(Option<i32>,)>()?.next().transpose()?.and_then(|(version,)| version);
+        Ok(usize::try_from(version.unwrap_or(0)).unwrap_or(usize::MAX))
+    }
+
+    async fn take_lease(&self) -> Result<bool> {
+        let take = format!("UPDATE schema_version USING TTL {LEASE} SET holder = ? WHERE one = 1 IF holder = null");
+        self.decided(&take, (self.holder,)).await
+    }
+
+    async fn drop_lease(&self) -> Result<()> {
+        let give_back = "UPDATE schema_version SET holder = null WHERE one = 1 IF holder = ?";
+        self.decided(give_back, (self.holder,)).await?;
+        Ok(())
+    }
+
+    async fn decided(&self, cql: &str, values: impl scylla::serialize::row::SerializeRow) -> Result<bool> {
+        let rows = self.ask(Statement::new(cql), values).await?.into_rows_result()?;
+        super::cluster::is_applied(&rows)
+    }
+
+    async fn is_there(&self, cql: &str) -> Result<bool> {
+        let found = self.ask(Statement::new(cql), (self.options.keyspace.as_str(),)).await?;
+        Ok(found.into_rows_result()?.rows_num() > 0)
+    }
+
+    async fn ask(
+        &self,
+        statement: Statement,
+        values: impl scylla::serialize::row::SerializeRow,
+    ) -> Result<QueryResult> {
+        Ok(self.session.query_unpaged(statement, values).await?)
+    }
+
+    /// Changes the schema, by the one server that all nodes change it by.
+    async fn change(&self, cql: &str) -> Result<()> {
+        let mut statement = Statement::new(cql);
+        statement.set_load_balancing_policy(Some(Arc::clone(&self.leader)));
+        statement.set_request_timeout(Some(STATEMENT));
+        statement.set_is_idempotent(true);
+        self.session.query_unpaged(statement, ()).await?;
+        Ok(())
+    }
+}
+
+/// The server that schema changes go to.
+fn leader(session: &Session) -> Result<Arc<dyn LoadBalancingPolicy>> {
+    let state = session.get_cluster_state();
+    let nodes = state.get_nodes_info();
+    let up = nodes.iter().filter(|node| node.is_connected()).map(|node| node.host_id).min();
+    let least = there(up.or_else(|| nodes.iter().map(|node| node.host_id).min()))?;
+    Ok(SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(least), None))
+}
+
+/// The statements of a file, without its comments.
+fn statements(file: &str) -> Vec<String> {
+    let lines: Vec<_> = file.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+    let statements = lines.join("\n") + "\n";
+    statements.split(";\n").map(str::trim).filter(|text| !text.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_cut_into_statements_that_can_be_repeated() {
+        let statements = statements(MIGRATIONS[0]);
+        assert_eq!(statements.len(), MIGRATIONS[0].matches("CREATE TABLE").count());
+        assert!(statements.iter().all(|text| text.starts_with("CREATE TABLE IF NOT EXISTS ") && !text.contains("--")));
+    }
+}

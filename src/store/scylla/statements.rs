@@ -1,0 +1,205 @@
+//! Every statement there is, prepared once.
+
+use std::sync::Arc;
+
+use scylla::{
+    client::session::Session,
+    policies::retry::FallthroughRetryPolicy,
+    statement::{Statement, prepared::PreparedStatement},
+};
+
+use crate::store::Result;
+
+use super::{ScyllaOptions, rows::account_columns};
+
+/// What a statement may do, and so how it is treated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Reads what was decided and answered.
+    Read,
+    /// Reads, after decisions under way have been finished.
+    SerialRead,
+    /// Writes without conditions, and the same again if repeated.
+    Write,
+    /// Decides, or is part of a decision.
+    Decide,
+}
+
+macro_rules! statements {
+    ($($name:ident: $kind:ident = $cql:expr;)+) => {
+        /// The statements of the store.
+        pub(super) struct Statements {
+            $(pub(super) $name: PreparedStatement,)+
+        }
+
+        impl Statements {
+            /// Prepares all of them.
+            pub(super) async fn prepare(session: &Session, options: &ScyllaOptions) -> Result<Self> {
+                Ok(Self { $($name: prepare(session, options, Kind::$kind, $cql).await?,)+ })
+            }
+        }
+    };
+}
+
+statements! {
+    account: Read = concat!("SELECT DISTINCT id, ", account_columns!(), " FROM accounts WHERE id = ?");
+    account_serially: SerialRead = "SELECT DISTINCT id, version, act FROM accounts WHERE id = ?";
+    make_account: Decide = "UPDATE accounts SET version = 0, act = :act, balance = 0, debt = 0, entry_count = 0, \
+        deleted = false, created_at = :created_at, issuer = :issuer, subject = :subject WHERE id = :id \
+        IF version = null";
+    put_account: Decide = "UPDATE accounts SET version = :version, act = :act, balance = :balance, debt = :debt, \
+        entry_count = :entry_count, deleted = :deleted, session = :session, started = :started, \
+        started_at = :started_at, audience = :audience, token_now = :token_now, token_before = :token_before, \
+        token_expires_at = :token_expires_at, status_list = :status_list, status_idx = :status_idx, \
+        end_reason = :end_reason, end_at = :end_at, end_at_wall = :end_at_wall, end_last_seen = :end_last_seen \
+        WHERE id = :id IF version = :expects AND deleted = false";
+    forget_owner: Decide = "UPDATE accounts SET issuer = null, subject = null WHERE id = ?";
+    fence: Decide = "UPDATE accounts SET version = :version, act = :act WHERE id = :id IF version = :expects";
+
+    name_entry: Decide =
+        "INSERT INTO accounts (id, kind, number, name, entry) VALUES (?, 2, 0, ?, ?) IF NOT EXISTS";
+    add_entry: Decide = "INSERT INTO accounts (id, kind, number, name, entry_kind, amount, owed, source, external_id, \
+        reason, at) VALUES (?, 1, ?, 0x, ?, ?, ?, ?, ?, ?, ?)";
+    entry_named: Read =
+        "SELECT deleted, entry FROM accounts WHERE id = ? AND kind = 2 AND number = 0 AND name = ?";
+    entry: Read = "SELECT deleted, number, entry_kind, amount, owed, source, external_id, reason, at FROM accounts \
+        WHERE id = ? AND kind = 1 AND number = ? AND name = 0x";
+    entries: Read = "SELECT deleted, number, entry_kind, amount, owed, source, external_id, reason, at FROM accounts \
+        WHERE id = ? AND kind = 1 AND number > ? LIMIT ?";
+
+    open_session: Decide = "INSERT INTO accounts (id, kind, number, name, opened_at) VALUES (?, 3, ?, ?, ?)";
+    close_session: Decide = "UPDATE accounts SET ended_reason = ?, ended_at = ?, ended_at_wall = ?, \
+        ended_last_seen = ? WHERE id = ? AND kind = 3 AND number = ? AND name = ?";
+    session: Read = "SELECT ended_reason, ended_at, ended_at_wall, ended_last_seen FROM accounts \
+        WHERE id = ? AND kind = 3 AND number = ? AND name = ?";
+    point_to_session: Write = "INSERT INTO sessions (id, account, started) VALUES (?, ?, ?)";
+    session_pointer: Read = "SELECT account, started FROM sessions WHERE id = ?";
+
+    identity: Read = "SELECT issuer, subject, account, created_at FROM identities WHERE name = ?";
+    identity_serially: SerialRead = "SELECT issuer, subject, account, created_at FROM identities WHERE name = ?";
+    take_identity: Decide = "INSERT INTO identities (name, issuer, subject, account, created_at) \
+        VALUES (:name, :issuer, :subject, :account, :created_at) IF NOT EXISTS";
+    retake_identity: Decide = "UPDATE identities SET account = :account, created_at = :created_at \
+        WHERE name = :name IF account = :was";
+    free_identity: Decide = "DELETE FROM identities WHERE name = ? IF account = ?";
+    list_account: Write = "INSERT INTO directory (shard, id) VALUES (?, ?)";
+    unlist_account: Write = "DELETE FROM directory WHERE shard = ? AND id = ?";
+    directory: Read = "SELECT id FROM directory WHERE shard = ? AND id > ? LIMIT ?";
+
+    facts: Read = "SELECT revision, gone_at, password_changed_at, capabilities, events FROM provider_facts \
+        WHERE identity = ?";
+    facts_serially: SerialRead = "SELECT revision, gone_at, password_changed_at, capabilities, events \
+        FROM provider_facts WHERE identity = ?";
+    add_facts: Decide = "INSERT INTO provider_facts (identity, revision, gone_at, password_changed_at, capabilities, \
+        events) VALUES (:identity, :revision, :gone_at, :password_changed_at, :capabilities, :events) IF NOT EXISTS";
+    change_facts: Decide = "UPDATE provider_facts SET revision = :revision, gone_at = :gone_at, \
+        password_changed_at = :password_changed_at, capabilities = :capabilities, events = :events \
+        WHERE identity = :identity IF revision = :was";
+    forget_facts: Decide = "DELETE FROM provider_facts WHERE identity = ? IF gone_at = null";
+
+    audit: Write = "INSERT INTO audit (hour, at, id, act, actor, actor_name, surface, account, target, detail) \
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?";
+    audit_of_account: Write = "INSERT INTO audit_of_accounts (account, at, id, act, actor, actor_name, surface, \
+        target, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?";
+    audited: Read = "SELECT at, id, act, actor, actor_name, surface, account, target, detail FROM audit \
+        WHERE hour = ? AND at = ? AND id = ?";
+    audit_in_hour: Read = "SELECT at, id, act, actor, actor_name, surface, account, target, detail FROM audit \
+        WHERE hour = ? AND (at, id) > (?, ?) LIMIT ?";
+    audit_in_account: Read = "SELECT at, id, act, actor, actor_name, surface, account, target, detail \
+        FROM audit_of_accounts WHERE account = ? AND (at, id) > (?, ?) LIMIT ?";
+
+    begin_erasure: Write = "INSERT INTO erasures (one, account, identity, held_until) VALUES (1, ?, ?, ?)";
+    end_erasure: Write = "DELETE FROM erasures WHERE one = 1 AND account = ?";
+    erasures: Read = "SELECT account, identity, held_until FROM erasures WHERE one = 1";
+    erasable: Read = "SELECT kind, number, name, hash FROM accounts WHERE id = ? AND kind IN (1, 2, 4) LIMIT ?";
+    is_deleted: Decide = "UPDATE accounts SET deleted = true WHERE id = ? IF deleted = true";
+    erase_row: Decide = "DELETE FROM accounts WHERE id = ? AND kind = ? AND number = ? AND name = ?";
+
+    is_alive: Decide = "UPDATE accounts SET deleted = false WHERE id = ? IF deleted = false";
+    put_key: Decide = "INSERT INTO accounts (id, kind, number, name, key_id, hash, key_created_at) \
+        VALUES (?, 4, 0, ?, ?, ?, ?)";
+    drop_key: Decide = "DELETE FROM accounts WHERE id = ? AND kind = 4 AND number = 0 AND name = ? IF EXISTS";
+    key: Read = "SELECT deleted, key_id, hash, key_created_at FROM accounts WHERE id = ? AND kind = 4 AND number = 0 AND name = ?";
+    keys: Read = "SELECT deleted, key_id, hash, key_created_at FROM accounts WHERE id = ? AND kind = 4";
+    point_to_key: Write = "INSERT INTO account_keys (hash, account, name) VALUES (?, ?, ?)";
+    unpoint_key: Write = "DELETE FROM account_keys WHERE hash = ?";
+    key_pointer: Read = "SELECT account, name FROM account_keys WHERE hash = ?";
+
+    point_to_checkpoint: Write = "INSERT INTO checkpoints (shard, bucket, session, account, last_seen) \
+        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    checkpoint: Write = "UPDATE checkpoints USING TIMESTAMP ? SET last_seen = ? \
+        WHERE shard = ? AND bucket = ? AND session = ?";
+    drop_checkpoint: Write = "DELETE FROM checkpoints WHERE shard = ? AND bucket = ? AND session = ?";
+    checkpoints: Read = "SELECT session, account, last_seen FROM checkpoints WHERE shard = ? AND bucket = ?";
+    keep_clock: Write = "INSERT INTO clock (one, last_alive, wall) VALUES (1, ?, ?) USING TIMESTAMP ?";
+    clock: Read = "SELECT last_alive, wall FROM clock WHERE one = 1";
+
+    add_edge: Decide = "INSERT INTO edges (one, name_hash, client_id, name, audience, secret_hashes, created_at) \
+        VALUES (1, :name_hash, :client_id, :name, :audience, :secret_hashes, :created_at) IF NOT EXISTS";
+    change_edge: Decide = "UPDATE edges SET client_id = :client_id, name = :name, audience = :audience, \
+        secret_hashes = :secret_hashes, created_at = :created_at WHERE one = 1 AND name_hash = :name_hash IF EXISTS";
+    edges: Read = "SELECT client_id, name, audience, secret_hashes, created_at FROM edges WHERE one = 1";
+    drop_edge: Decide = "DELETE FROM edges WHERE one = 1 AND name_hash = ? IF EXISTS";
+
+    add_signing_key: Decide = "INSERT INTO signing_keys (one, kid, algorithm, sealed, created_at, signs_from, \
+        retires_at) VALUES (1, :kid, :algorithm, :sealed, :created_at, :signs_from, :retires_at) IF NOT EXISTS";
+    change_signing_key: Decide = "UPDATE signing_keys SET sealed = :sealed, signs_from = :signs_from, \
+        retires_at = :retires_at WHERE one = 1 AND kid = :kid IF EXISTS";
+    signing_keys: Read =
+        "SELECT kid, algorithm, sealed, created_at, signs_from, retires_at FROM signing_keys WHERE one = 1";
+    drop_signing_key: Decide = "DELETE FROM signing_keys WHERE one = 1 AND kid = ? IF EXISTS";
+
+    lease_list: Decide = "INSERT INTO status_lists (one, id, size, seed, granted, leased_at, retires_at) \
+        VALUES (1, ?, ?, ?, ?, ?, ?) IF NOT EXISTS";
+    list_serially: SerialRead = "SELECT seed FROM status_lists WHERE one = 1 AND id = ?";
+    grant_status: Decide = "UPDATE status_lists SET granted = :to_ WHERE one = 1 AND id = :id \
+        IF granted = :from_ AND retires_at = null";
+    retire_list: Decide = "UPDATE status_lists SET retires_at = ? WHERE one = 1 AND id = ? IF EXISTS";
+    lists: Read = "SELECT id, size, seed, granted, leased_at, retires_at FROM status_lists WHERE one = 1";
+    drop_list: Decide = "DELETE FROM status_lists WHERE one = 1 AND id = ? IF EXISTS";
+
+    held_count: Read = "SELECT DISTINCT identity, held FROM held_credit WHERE identity = ?";
+    count_held: Decide = "UPDATE held_credit SET held = :held WHERE identity = :identity IF held = :was";
+    hold: Decide = "INSERT INTO held_credit (identity, name, kind, amount, source, external_id, reason, at) \
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS";
+    held: Read = "SELECT kind, amount, source, external_id, reason, at FROM held_credit WHERE identity = ?";
+    held_named: Read = "SELECT kind, amount, source, external_id, reason, at FROM held_credit \
+        WHERE identity = ? AND name = ?";
+    held_serially: SerialRead = "SELECT kind, amount, source, external_id, reason, at FROM held_credit \
+        WHERE identity = ? AND name = ?";
+    release: Decide = "DELETE FROM held_credit WHERE identity = ? AND name = ? IF EXISTS";
+
+    put_node: Write = "INSERT INTO nodes (one, node, name, era, renewals, meter, told_until, wall) \
+        VALUES (1, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL 3600";
+    node: Read = "SELECT node FROM nodes WHERE one = 1 AND node = ?";
+    nodes: Read = "SELECT node, name, era, renewals, meter, told_until, wall FROM nodes WHERE one = 1";
+    drop_node: Write = "DELETE FROM nodes WHERE one = 1 AND node = ?";
+    era: SerialRead = "SELECT number, began, node FROM eras WHERE one = 1";
+    first_era: Decide = "INSERT INTO eras (one, number, began, node) VALUES (1, ?, ?, ?) IF NOT EXISTS";
+    next_era: Decide = "UPDATE eras SET number = ?, began = ?, node = ? WHERE one = 1 IF number = ?";
+    announce: Write = "INSERT INTO changes (slot, at, account, version, node, open) VALUES (?, ?, ?, ?, ?, ?) \
+        USING TTL 7200";
+    changes: Read = "SELECT at, account, version, node, open FROM changes WHERE slot = ? AND at >= ?";
+    heard: Read = "SELECT session, account, last_seen FROM checkpoints \
+        WHERE shard = ? AND bucket = ? AND session IN ?";
+
+    claim: Decide = "INSERT INTO leases (name, holder, label, beat) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?";
+    renew_claim: Decide = "UPDATE leases USING TTL :ttl SET holder = :holder, label = :label, beat = :beat \
+        WHERE name = :name IF holder = :was";
+    claimed: SerialRead = "SELECT holder, label, beat FROM leases WHERE name = ?";
+    drop_claim: Decide = "DELETE FROM leases WHERE name = ? IF holder = ?";
+}
+
+async fn prepare(session: &Session, options: &ScyllaOptions, kind: Kind, cql: &str) -> Result<PreparedStatement> {
+    let mut prepared = session.prepare(Statement::new(cql)).await?;
+    prepared.set_is_idempotent(kind != Kind::Decide);
+    match kind {
+        Kind::Read | Kind::Write => {}
+        Kind::SerialRead => prepared.set_consistency(options.consistency.serial_read()),
+        Kind::Decide => {
+            prepared.set_serial_consistency(Some(options.consistency.serial()));
+            prepared.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy)));
+        }
+    }
+    Ok(prepared)
+}

@@ -1,0 +1,239 @@
+//! What a crash between two partitions leaves, and what several processes do to each other.
+
+use std::{sync::Arc, time::Duration};
+
+use gastank::{
+    engine::{Act, EntryKind},
+    entropy::OsEntropy,
+    store::{AccountKey, Commit, Held, Identity, ScyllaOptions, ScyllaStore, Store, StoreError},
+    wire::EndReason,
+};
+use scylla::client::session::Session;
+
+use super::{
+    keyspaces::{self, Lent},
+    store::*,
+};
+
+async fn cql(session: &Session, text: &str, values: impl scylla::serialize::row::SerializeRow) {
+    session.query_unpaged(text, values).await.expect("the statement is right");
+}
+
+async fn count(session: &Session, table: &str) -> usize {
+    let rows = session.query_unpaged(format!("SELECT * FROM {table}"), ()).await.expect("works");
+    rows.into_rows_result().expect("rows").rows_num()
+}
+
+#[tokio::test]
+async fn an_identity_that_points_to_nothing_is_nobodys_until_its_account_is_made() {
+    let keyspace = Lent::empty().await;
+    let (store, session) = (keyspace.open().await, keyspace.session().await);
+    let Identity { issuer, subject } = identity(1);
+    let row = (identity(1).digest().to_vec(), issuer, subject, account_id(7).as_bytes().to_vec(), 5_i64);
+    cql(&session, "INSERT INTO identities (name, issuer, subject, account, created_at) VALUES (?, ?, ?, ?, ?)", row)
+        .await;
+
+    assert_eq!(store.account_of(&identity(1)).await.expect("works"), None);
+    let (owned, new) = store.create_account(account_id(1), &identity(1), wall(9)).await.expect("works");
+    assert!(new, "whoever finishes it has made it");
+    assert_eq!(owned.account.id, account_id(7));
+    assert_eq!(store.account_of(&identity(1)).await.expect("works"), Some(account_id(7)));
+    assert_eq!(store.accounts(None, 10).await.expect("works").len(), 1);
+    let (_, new) = store.create_account(account_id(1), &identity(1), wall(9)).await.expect("works");
+    assert!(!new);
+}
+
+#[tokio::test]
+async fn an_identity_of_a_deleted_account_is_free_before_it_is_erased() {
+    let keyspace = Lent::empty().await;
+    let session = keyspace.session().await;
+    let store: Subject = Arc::new(keyspace.open().await);
+    let account = made(&store, 1).await;
+    done(&store, &account, &Act { deletes: true, ..act(&account) }).await;
+    // As if the process had died before.
+    let Identity { issuer, subject } = identity(1);
+    let row = (identity(1).digest().to_vec(), issuer, subject, account.id.as_bytes().to_vec(), 5_i64);
+    cql(&session, "INSERT INTO identities (name, issuer, subject, account, created_at) VALUES (?, ?, ?, ?, ?)", row)
+        .await;
+
+    assert_eq!(store.account_of(&identity(1)).await.expect("works"), None);
+    let (fresh, new) = store.create_account(account_id(2), &identity(1), wall(0)).await.expect("works");
+    assert!(new);
+    assert_eq!(fresh.account.id, account_id(2));
+    assert_eq!(store.account_of(&identity(1)).await.expect("works"), Some(account_id(2)));
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_deleted_person_is_erased_by_the_next_start() {
+    let keyspace = Lent::empty().await;
+    let session = keyspace.session().await;
+    let store: Subject = Arc::new(keyspace.open().await);
+    let mut account = made(&store, 1).await;
+    for n in 0..120 {
+        let name = format!("n{n}");
+        let act = granting(&account, 5, &name);
+        account = match store.commit(&act, None).await.expect("works") {
+            Commit::Done(after) => after,
+            other => panic!("{other:?}"),
+        };
+    }
+    let key = AccountKey { key_id: "k".to_owned(), account: account.id, hash: [7; 32], created_at: wall(0) };
+    assert!(store.add_account_key(&key).await.expect("works"));
+    assert_eq!(store.hold_credit(&identity(1), &held(5, "before", 7), 10).await.expect("works"), Held::Kept);
+    // As a process does that dies after the act.
+    let id = account.id.as_bytes().to_vec();
+    let pending = (id.clone(), identity(1).digest().to_vec(), i64::try_from(wall(7).as_ms()).expect("small"));
+    cql(&session, "INSERT INTO erasures (one, account, identity, held_until) VALUES (1, ?, ?, ?)", pending).await;
+    let gone = "UPDATE accounts SET deleted = true, issuer = null, subject = null, version = 121 WHERE id = ? IF version = 120";
+    cql(&session, gone, (id.clone(),)).await;
+    assert_eq!(store.hold_credit(&identity(1), &held(5, "after", 8), 10).await.expect("works"), Held::Kept);
+    assert_eq!(store.entries(&account.id, 0, 10).await.expect("works"), [], "it is not shown even now");
+    assert_eq!(store.account_by_key(&[7; 32]).await.expect("works"), None);
+
+    let store = keyspace.open().await;
+    let rows = session.query_unpaged("SELECT kind FROM accounts WHERE id = ?", (id,)).await.expect("works");
+    let left = rows.into_rows_result().expect("rows");
+    let left: Vec<_> = left.rows::<(Option<i8>,)>().expect("a number").map(Result::unwrap).collect();
+    assert!(left.iter().all(|(kind,)| kind.is_none()), "{left:?}");
+    for table in ["account_keys", "identities", "directory", "erasures"] {
+        assert_eq!(count(&session, table).await, 0, "{table}");
+    }
+    assert_eq!(store.held_credit(&identity(1), 10).await.expect("works"), [held(5, "after", 8)]);
+}
+
+#[tokio::test]
+async fn an_erasure_that_did_not_come_to_pass_erases_nothing() {
+    let keyspace = Lent::empty().await;
+    let session = keyspace.session().await;
+    let store: Subject = Arc::new(keyspace.open().await);
+    let account = made(&store, 1).await;
+    let account = done(&store, &account, &granting(&account, 5, "fuel")).await;
+    let pending = (account.id.as_bytes().to_vec(), identity(1).digest().to_vec());
+    cql(&session, "INSERT INTO erasures (one, account, identity) VALUES (1, ?, ?)", pending).await;
+    let store: Subject = Arc::new(keyspace.open().await);
+    assert_eq!(now(&store, &account.id).await, account);
+    assert_eq!(store.entries(&account.id, 0, 10).await.expect("works").len(), 1);
+    assert_eq!(count(&session, "erasures").await, 0);
+}
+
+#[tokio::test]
+async fn recovery_clears_away_what_closed_sessions_left() {
+    let keyspace = Lent::empty().await;
+    let session = keyspace.session().await;
+    let store: Subject = Arc::new(keyspace.open().await);
+    let account = made(&store, 1).await;
+    let account = done(&store, &account, &opening(&account, super::store::session(session_id(1, 3), 1_000))).await;
+    let account = done(&store, &account, &closing(&account, EndReason::Deactivated, 2_000)).await;
+    assert_eq!(count(&session, "checkpoints").await, 0);
+    // A process that died before it could delete one row, and one that died before it could open another session.
+    for n in [1, 2] {
+        let row = (session_id(n, 3).as_bytes().to_vec(), account.id.as_bytes().to_vec());
+        cql(
+            &session,
+            "INSERT INTO checkpoints (shard, bucket, session, account, last_seen) VALUES (0, 3, ?, ?, 1000)",
+            row,
+        )
+        .await;
+    }
+    assert_eq!(recovered(&store, 3).await, []);
+    assert_eq!(count(&session, "checkpoints").await, 1, "a session that nobody knows may be about to open");
+}
+
+#[tokio::test]
+async fn the_clock_is_found_by_the_checkpoints_when_it_was_not_kept() {
+    let keyspace = Lent::empty().await;
+    let session = keyspace.session().await;
+    let store: Subject = Arc::new(keyspace.open().await);
+    let account = made(&store, 1).await;
+    done(&store, &account, &opening(&account, super::store::session(session_id(1, 3), 1_000))).await;
+    cql(&session, "TRUNCATE clock", ()).await;
+    let fact = store.clock().await.expect("works").expect("a session is open");
+    assert_eq!((fact.last_alive.as_ms(), fact.wall), (1_000, wall(1_000)));
+    store.checkpoint(3, &[row(session_id(1, 3), 4_000)]).await.expect("works");
+    let fact = store.clock().await.expect("works").expect("a session is open");
+    assert_eq!((fact.last_alive.as_ms(), fact.wall), (4_000, wall(4_000)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_at_once_make_one_keyspace() {
+    let options = ScyllaOptions::new(vec![keyspaces::server().addr().to_string()], "at_once".to_owned());
+    let starts: Vec<_> = (0..4)
+        .map(|_| {
+            let options = options.clone();
+            tokio::spawn(async move { ScyllaStore::open(&options, Arc::new(OsEntropy)).await })
+        })
+        .collect();
+    let mut stores: Vec<Subject> = Vec::new();
+    for start in starts {
+        stores.push(Arc::new(start.await.expect("no panic").expect("the store opens")));
+    }
+    let account = made(&stores[0], 1).await;
+    for store in &stores {
+        assert_eq!(now(store, &account.id).await, account);
+    }
+}
+
+#[tokio::test]
+async fn a_keyspace_of_a_newer_version_is_refused() {
+    let keyspace = Lent::empty().await;
+    let (_, session) = (keyspace.open().await, keyspace.session().await);
+    cql(&session, "UPDATE schema_version SET version = 99 WHERE one = 1 IF version > 0", ()).await;
+    let refused = ScyllaStore::open(&keyspace.options(), Arc::new(OsEntropy)).await;
+    cql(&session, "UPDATE schema_version SET version = 1 WHERE one = 1 IF version = 99", ()).await;
+    match refused.err() {
+        Some(StoreError::Refused(why)) => assert!(why.contains("99"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_is_refused_while_the_first_is_there_and_let_in_when_it_has_died() {
+    let keyspace = Lent::empty().await;
+    let labelled = |label: &str| ScyllaOptions { label: Some(label.to_owned()), ..keyspace.options() };
+    let open = |options: ScyllaOptions| async move { ScyllaStore::open(&options, Arc::new(OsEntropy)).await };
+    let first = open(labelled("the first")).await.expect("nobody is there");
+    match open(labelled("the second")).await.err() {
+        Some(StoreError::Refused(why)) => assert!(why.contains("the first"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    first.close().await.expect("closes");
+    let third = open(labelled("the third")).await.expect("the lease was given back");
+    // As a process does that is killed.
+    drop(third);
+    let fourth = open(labelled("the fourth")).await.expect("the lease has run out");
+    // As a process finds it that was cut off for long.
+    let session = keyspace.session().await;
+    cql(&session, "UPDATE leases SET holder = 0x01, label = 'another' WHERE name = 'node' IF EXISTS", ()).await;
+    tokio::time::timeout(Duration::from_secs(10), fourth.displaced().cancelled()).await.expect("it notices");
+    assert!(matches!(fourth.edges().await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_acts_of_two_processes_each_happen_once() {
+    let keyspace = Lent::empty().await;
+    let stores: [Subject; 2] = [Arc::new(keyspace.open().await), Arc::new(keyspace.open().await)];
+    let account = made(&stores[0], 1).await;
+    let racers: Vec<_> = (0..20)
+        .map(|n| {
+            let (store, id) = (Arc::clone(&stores[n % 2]), account.id);
+            tokio::spawn(async move {
+                loop {
+                    let seen = now(&store, &id).await;
+                    match store.commit(&granting(&seen, 1, &format!("racer-{n}")), None).await {
+                        Ok(Commit::Done(_)) => break,
+                        // Not answered in time, and then settled: asked again, it is repeated if it was written.
+                        Ok(Commit::Conflict) | Err(StoreError::Unavailable(_)) => {}
+                        Ok(Commit::Repeated(_)) => break,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for racer in racers {
+        racer.await.expect("no panic");
+    }
+    let ledger = stores[0].entries(&account.id, 0, 100).await.expect("works");
+    assert_eq!(ledger.iter().filter(|entry| entry.kind == EntryKind::Grant).count(), 20);
+    assert_eq!(now(&stores[1], &account.id).await.balance.as_ms(), 20);
+}

@@ -1,0 +1,333 @@
+//! A real CQL server: Apache Cassandra, on free ports of loopback addresses, gone with who started it.
+//!
+//! `tests/setup.sh` fetches it. Each server is a child of a shell that waits for the end of its own standard input, which
+//! is ours: whatever becomes of this process, the server is ended by its id.
+
+#![expect(clippy::disallowed_methods, reason = "a server starts by the real clock, and so does who waits for it")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A server that is alone is ready in 7 s on an idle machine; three, in 17 s.
+const READY_TIMEOUT: Duration = Duration::from_secs(300);
+const READY: &str = "Starting listening for CQL clients";
+
+const EXPORTS: [&str; 7] = [
+    "java.base/jdk.internal.misc",
+    "java.base/jdk.internal.ref",
+    "java.base/sun.nio.ch",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.sql/java.sql",
+];
+
+const OPENS: [&str; 15] = [
+    "java.base/java.lang",
+    "java.base/java.lang.module",
+    "java.base/java.io",
+    "java.base/java.nio",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/jdk.internal.loader",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
+    "java.base/jdk.internal.math",
+    "java.base/jdk.internal.module",
+    "java.base/jdk.internal.util.jar",
+    "java.base/sun.nio.ch",
+    "jdk.management/com.sun.management.internal",
+];
+
+/// What a server asks of its clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// Nothing.
+    #[default]
+    Open,
+    /// TLS, and the password of the user `cassandra`, which is `cassandra`.
+    TlsAndPassword,
+}
+
+/// Servers that know each other, each with all rows of its neighbours if a keyspace wants that.
+pub(crate) struct Cluster {
+    servers: Vec<Server>,
+}
+
+impl Cluster {
+    /// Starts this many servers on 127.0.0.1 and the addresses after it, and waits until they are ready.
+    pub(crate) fn start(count: u8) -> Self {
+        let ports = Ports::free(count);
+        let mut servers: Vec<Server> = Vec::new();
+        for n in 0..count {
+            let token = (i128::from(i64::MIN) + i128::from(n) * (1_i128 << 64) / i128::from(count)).to_string();
+            let server = Server::launch(n, &ports, &token, Guard::Open);
+            // The others learn from the first.
+            if n == 0 {
+                server.wait();
+            }
+            servers.push(server);
+        }
+        servers.iter().for_each(Server::wait);
+        Self { servers }
+    }
+
+    /// The servers, the first first.
+    pub(crate) fn servers(&mut self) -> &mut [Server] {
+        &mut self.servers
+    }
+
+    /// Where their clients go.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        self.servers.iter().map(|server| server.addr().to_string()).collect()
+    }
+}
+
+/// A running server. Ended when dropped.
+pub(crate) struct Server {
+    home: TempDir,
+    addr: SocketAddr,
+    command: Vec<String>,
+    running: Option<Running>,
+}
+
+struct Running {
+    shell: Child,
+    lifeline: Option<ChildStdin>,
+    pid: u32,
+}
+
+impl Server {
+    /// Starts a server of its own, and waits until it is ready.
+    pub(crate) fn start() -> Self {
+        Self::start_with(Guard::Open)
+    }
+
+    /// The same, with a guard.
+    pub(crate) fn start_with(guard: Guard) -> Self {
+        let server = Self::launch(0, &Ports::free(1), &i64::MIN.to_string(), guard);
+        server.wait();
+        server
+    }
+
+    /// Where its clients go.
+    pub(crate) const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The certificate of a server that is guarded, in PEM.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.home.path().join("server.pem")
+    }
+
+    /// What it said.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
+    }
+
+    /// Stops its processes where they are, as a machine that hangs does.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Kills it, as a crash would. What it has answered for may still be in memory: it syncs once a second.
+    pub(crate) fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Starts it again on what it left behind, and waits until it is ready.
+    pub(crate) fn restart(&mut self) {
+        self.running = None;
+        fs::remove_file(self.home.path().join("log")).expect("it has a log");
+        self.running = Some(run(self.home.path(), &self.command));
+        self.wait();
+    }
+
+    fn launch(n: u8, ports: &Ports, token: &str, guard: Guard) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory can be made");
+        let addr = address(n);
+        let dir = home.path();
+        fs::write(dir.join("cassandra.yaml"), settings(dir, addr, ports, token, guard)).expect("it can be written");
+        fs::write(dir.join("logback.xml"), include_str!("logback.xml")).expect("it can be written");
+        if guard == Guard::TlsAndPassword {
+            make_certificate(dir, addr);
+        }
+        let command = java(dir, ports.jmx[usize::from(n)]);
+        let running = Some(run(dir, &command));
+        Self { addr: SocketAddr::new(addr, ports.cql), home, command, running }
+    }
+
+    fn wait(&self) {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while !self.log().contains(READY) || TcpStream::connect(self.addr).is_err() {
+            assert!(self.is_running(), "the CQL server ended:\n{}", self.last_words());
+            assert!(Instant::now() < deadline, "no CQL server in {READY_TIMEOUT:?}:\n{}", self.last_words());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The end of what it said; some of its lines are very long.
+    fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<String> = log.lines().rev().take(20).map(|line| line.chars().take(200).collect()).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    fn is_running(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| Path::new(&format!("/proc/{}/exe", running.pid)).exists())
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.running.as_ref().expect("it is running").pid.to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill can be run").success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.lifeline = None;
+        let _ = self.shell.wait();
+    }
+}
+
+/// Ports that are free on the addresses of some servers.
+struct Ports {
+    cql: u16,
+    storage: u16,
+    jmx: Vec<u16>,
+}
+
+impl Ports {
+    fn free(count: u8) -> Self {
+        let mut held = Vec::new();
+        let mut on_all = || loop {
+            let first = TcpListener::bind((address(0), 0)).expect("there is a free port");
+            let port = first.local_addr().expect("it is bound").port();
+            let others: Vec<_> = (1..count).filter_map(|n| TcpListener::bind((address(n), port)).ok()).collect();
+            if others.len() + 1 == usize::from(count) {
+                held.push(first);
+                held.extend(others);
+                return port;
+            }
+        };
+        Self { cql: on_all(), storage: on_all(), jmx: (0..count).map(|_| on_all()).collect() }
+    }
+}
+
+const fn address(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + n))
+}
+
+fn settings(dir: &Path, addr: IpAddr, ports: &Ports, token: &str, guard: Guard) -> String {
+    let dir = dir.display();
+    let Ports { cql, storage, .. } = ports;
+    let seed = address(0);
+    let guard = match guard {
+        Guard::Open => String::new(),
+        Guard::TlsAndPassword => format!(
+            "authenticator: PasswordAuthenticator\n\
+             client_encryption_options:\n  enabled: true\n  optional: false\n  keystore: {dir}/keystore\n  \
+             keystore_password: changeit\n"
+        ),
+    };
+    format!(
+        "cluster_name: gastank tests\n\
+         num_tokens: 1\n\
+         initial_token: \"{token}\"\n\
+         auto_bootstrap: false\n\
+         partitioner: org.apache.cassandra.dht.Murmur3Partitioner\n\
+         endpoint_snitch: SimpleSnitch\n\
+         seed_provider:\n  - class_name: org.apache.cassandra.locator.SimpleSeedProvider\n    \
+         parameters:\n      - seeds: \"{seed}:{storage}\"\n\
+         listen_address: {addr}\n\
+         rpc_address: {addr}\n\
+         storage_port: {storage}\n\
+         native_transport_port: {cql}\n\
+         data_file_directories: [{dir}/data]\n\
+         commitlog_directory: {dir}/commitlog\n\
+         saved_caches_directory: {dir}/saved_caches\n\
+         hints_directory: {dir}/hints\n\
+         cdc_raw_directory: {dir}/cdc_raw\n\
+         commitlog_sync: periodic\n\
+         commitlog_sync_period: 1000ms\n\
+         hinted_handoff_enabled: false\n\
+         auto_snapshot: false\n\
+         memtable_heap_space: 128MiB\n\
+         memtable_offheap_space: 128MiB\n\
+         {guard}"
+    )
+}
+
+/// A certificate of its own, for its address.
+pub(crate) fn make_certificate(dir: &Path, addr: IpAddr) {
+    let keytool = |arguments: &[&str]| {
+        let made = Command::new("keytool").args(arguments).current_dir(dir).output().expect("keytool comes with Java");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    };
+    let store = ["-keystore", "keystore", "-storepass", "changeit", "-alias", "server"];
+    let san = format!("san=ip:{addr}");
+    let mut make = vec!["-genkeypair", "-keyalg", "EC", "-dname", "CN=server", "-validity", "30", "-ext", &san];
+    make.extend(["-ext", "bc:critical=ca:false"]);
+    make.extend(store);
+    keytool(&make);
+    let mut export = vec!["-exportcert", "-rfc", "-file", "server.pem"];
+    export.extend(store);
+    keytool(&export);
+}
+
+fn java(dir: &Path, jmx: u16) -> Vec<String> {
+    let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/cassandra");
+    assert!(jars.join("complete").exists(), "there is no CQL server in {}: run tests/setup.sh", jars.display());
+    let dir = dir.display();
+    let mut command: Vec<String> = ["java", "-Xms512m", "-Xmx512m", "-XX:+UseSerialGC"].map(str::to_owned).into();
+    for (option, modules) in [("--add-exports", &EXPORTS[..]), ("--add-opens", &OPENS[..])] {
+        command.extend(modules.iter().flat_map(|module| [option.to_owned(), format!("{module}=ALL-UNNAMED")]));
+    }
+    command.extend([
+        "-Dcassandra-foreground=yes".to_owned(),
+        format!("-Dcassandra.config=file://{dir}/cassandra.yaml"),
+        format!("-Dcassandra.storagedir={dir}"),
+        format!("-Dcassandra.logdir={dir}"),
+        format!("-Dlogback.configurationFile=file://{dir}/logback.xml"),
+        format!("-Dcassandra.jmx.local.port={jmx}"),
+        "-Dcassandra.skip_wait_for_gossip_to_settle=0".to_owned(),
+        "-Dcassandra.ring_delay_ms=0".to_owned(),
+        "-Dcassandra.superuser_setup_delay_ms=0".to_owned(),
+        "-cp".to_owned(),
+        format!("{dir}:{}/*", jars.display()),
+        "org.apache.cassandra.service.CassandraDaemon".to_owned(),
+    ]);
+    command
+}
+
+fn run(dir: &Path, command: &[String]) -> Running {
+    const SCRIPT: &str = "\"$@\" </dev/null >log 2>&1 & echo $!; cat >/dev/null; kill -KILL $!; wait";
+    let mut shell = Command::new("sh")
+        .args(["-c", SCRIPT, "server"])
+        .args(command)
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell can be run");
+    let lifeline = shell.stdin.take();
+    let mut line = String::new();
+    BufReader::new(shell.stdout.take().expect("it is piped")).read_line(&mut line).expect("the shell tells the id");
+    Running { shell, lifeline, pid: line.trim().parse().expect("an id is a number") }
+}
