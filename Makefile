@@ -19,18 +19,19 @@ define step
 	@$(2) || { printf '\nFAILED: %s\n' '$(1)' >&2; exit 1; }
 endef
 
-.PHONY: help test check unit setup fmt vectors no-std bench bench-smoke bench-micro fuzz
+.PHONY: help test check unit browsers setup fmt vectors no-std bench bench-smoke bench-micro fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: ## everything: setup, check, no-std, vectors, fuzz, and the tests last
+test: ## everything: setup, check, no-std, vectors, fuzz, the tests, and browsers last
 	@$(MAKE) setup
 	@$(MAKE) check
 	@$(MAKE) no-std
 	@$(MAKE) vectors
 	@$(MAKE) fuzz
 	@$(MAKE) unit
+	@$(MAKE) browsers
 
 check: ## formatting, lints, dependencies, documentation
 	$(call step,formatting,cargo fmt --all --check)
@@ -40,6 +41,10 @@ check: ## formatting, lints, dependencies, documentation
 
 unit: ## the tests of the workspace, those of the built binary too
 	$(call step,tests,cargo test --locked --workspace)
+
+browsers: ## Chromium and Firefox against the release build
+	$(call step,release build,cargo build --locked --release --bin gastank)
+	$(call step,browsers,GASTANK_TEST_PROGRAM=$(CURDIR)/target/release/gastank cargo test --locked --test browsers)
 
 setup: ## install what the tests need and is not there
 	$(call step,setup,tests/setup.sh)

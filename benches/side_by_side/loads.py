@@ -14,6 +14,8 @@ class Sample:
     cost: float
     operations: int
     lost: int = 0
+    # Answers that came after they had been given up.
+    late: int = 0
     # Of the server when the load was over, in bytes.
     rss: int = 0
     # How long answers took from when they were due, at the 99th percentile.
@@ -59,7 +61,8 @@ def generated(lab, server, whom, transport, sessions, rate, seconds):
     if not done or beats["bad"]:
         raise Failed(f"loadtest: {done} good answers, bad ones: {beats['bad_by_kind']}")
     lost = beats["lost"] + beats["unsent"]
-    return Sample(process["cpu_s"] * 1e6 / done, done, lost, process["last_rss"], beats["latency_us"]["p99"] / 1000)
+    cost, p99_ms = process["cpu_s"] * 1e6 / done, beats["latency_us"]["p99"] / 1000
+    return Sample(cost, done, lost, beats["late"], process["last_rss"], p99_ms)
 
 
 def exchanges(lab, server, request, expect, seconds, connections=16):
@@ -85,4 +88,4 @@ def priced(server, command):
     spent = server.cpu_s() - before
     if not report["operations"]:
         raise Failed(f"{command[1]}: no answers")
-    return Sample(spent * 1e6 / report["operations"], report["operations"], report.get("lost", 0), server.rss())
+    return Sample(spent * 1e6 / report["operations"], report["operations"], report.get("lost", 0), rss=server.rss())

@@ -11,7 +11,8 @@ class Result:
 
     name: str
     what: str
-    goal: float
+    # None where the row only explains another.
+    goal: float | None
     unit: str
     ours_us: float
     anchor: str | None = None
@@ -23,7 +24,7 @@ class Result:
 
     @property
     def held(self):
-        return (self.ours_us if self.ratio is None else self.ratio) <= self.goal
+        return self.goal is None or (self.ours_us if self.ratio is None else self.ratio) <= self.goal
 
 
 def ratio(name, what, goal, anchor, pairs, unit="µs"):
@@ -58,8 +59,9 @@ def table(results):
         against = ("", "", "")
         if one.ratio is not None:
             against = (one.anchor, f"{short(one.anchor_us)} {one.unit}", short(one.ratio))
-        verdict = ", ".join(filter(None, ["held" if one.held else "**missed**", one.notes]))
-        goal = f"{one.goal:g}" if one.ratio is not None else f"{one.goal:g} {one.unit}"
+        verdict = "" if one.goal is None else "held" if one.held else "**missed**"
+        verdict = ", ".join(filter(None, [verdict, one.notes]))
+        goal = "" if one.goal is None else f"{one.goal:g}" if one.ratio is not None else f"{one.goal:g} {one.unit}"
         rows.append((one.what, f"{short(one.ours_us)} {one.unit}", *against, f"{low} to {high}", goal, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]

@@ -8,7 +8,13 @@ from results import figure, ratio
 # Operations a second: what the load generator and both servers of a row can do on two processors without loss.
 UDP_RATE = 50_000
 RADIUS_RATE = 10_000
+# How the rate is looked for that half is taken of: in such steps, up to so many, until the 99th percentile is later than this.
+STEP = 20_000
+UDP_MOST = 400_000
+PROMPT_MS = 20
 QUIC_RATE = 10_000
+# What our own threads rest at most, so that one wake-up takes several beats.
+REST = ("--rest-us", "150")
 CONNECTIONS = 1_000
 
 
@@ -77,6 +83,7 @@ def rows():
     quinn = "bare quinn, 1 k connections, 10 k a second"
     return [
         Row("udp_beat", "UDP beat, 100 k sessions", 1.25, beats(100_000), loop, floor_beats(100_000)),
+        Row("udp_rested", "the same", None, beats(100_000), loop + ", and rests", floor_beats(100_000, flags=REST)),
         Row("udp_radius", "the same, 10 k a second", 0.5, beats(100_000, RADIUS_RATE), "FreeRADIUS accounting", radius),
         Row("udp_forged", "UDP, forged frame of a session", 1.1, forged(True), deaf, floor_forged(True)),
         Row("udp_stranger", "UDP, forged frame of no session", 1.1, forged(False), deaf, floor_forged(False)),
@@ -113,9 +120,9 @@ def beats(sessions, rate=UDP_RATE, transport="udp", connections=4, **tank):
     return start
 
 
-def floor_beats(sessions, rate=UDP_RATE, transport="udp", connections=4, kind=None):
+def floor_beats(sessions, rate=UDP_RATE, transport="udp", connections=4, flags=()):
     def start(lab):
-        floor, crowd = lab.floor(kind or transport), lab.crowd(sessions)
+        floor, crowd = lab.floor(transport, *flags), lab.crowd(sessions)
         more = ["--connections", lab.crowd(connections)]
         return lambda seconds: loads.floor_beats(lab, floor, transport, crowd, rate, seconds, *more)
 
@@ -201,14 +208,19 @@ def memory_of_a_session(lab):
 
 
 def latency(lab):
-    """Half of the rate that it answers when asked for far more: with the load generator on the same machine."""
+    """At half of the highest rate that is answered whole and in time, with the load generator on the same machine."""
     tank, sessions = lab.tank(100_000), lab.crowd(100_000)
-    most = loads.beats(lab, tank, "udp", sessions, 400_000, 2)
-    half = round(most.operations / 2 / 2, -3)
+    most = STEP
+    while most < UDP_MOST:
+        taken = loads.beats(lab, tank, "udp", sessions, most + STEP, 1)
+        if taken.lost or taken.late or taken.p99_ms > PROMPT_MS:
+            break
+        most += STEP
+    half = most // 2
 
     def sample(seconds):
         taken = loads.beats(lab, tank, "udp", sessions, half, seconds)
-        return taken.p99_ms, f"{half:.0f} a second, {taken.lost} of {taken.operations + taken.lost} lost"
+        return taken.p99_ms, f"{half} a second, {taken.lost} of {taken.operations + taken.lost} lost"
 
     return sample
 

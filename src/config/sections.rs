@@ -137,7 +137,7 @@ section! {
     Http {
         /// Address and port it binds; port 0 picks a free one.
         addr: ListenAddr = ListenAddr::loopback(7080);
-        /// Threads that serve everybody, and as many again that serve edges; 0 is one for each processor.
+        /// Threads that serve everybody, and as many again that serve edges; 0 is one for every two processors.
         threads: u32 = 0;
         /// Connections that may be open at once; further ones are closed at once.
         max_connections: u32 = 16_384;

@@ -22,9 +22,11 @@ use tempfile::TempDir;
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A command of the built program, with none of the caller's settings.
+/// A command of the built program, with none of the caller's settings. What is built with the tests, unless
+/// `GASTANK_TEST_PROGRAM` names another.
 pub(crate) fn gastank() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gastank"));
+    let program = std::env::var_os("GASTANK_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_gastank").into());
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GASTANK_") {
             command.env_remove(name);

@@ -40,6 +40,9 @@ enum Command {
         /// Verifies and answers nothing: what is sent is not signed with the key.
         #[arg(long)]
         no_send: bool,
+        /// Microseconds that a thread sleeps after each batch that is not full, so that the next one is larger.
+        #[arg(long, default_value_t = 0)]
+        rest_us: u64,
     },
     /// Answers every POST with 48 bytes, over HTTP/1.1: hyper alone.
     Http1 {
@@ -128,7 +131,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Udp { addr, threads, no_send } => udp::serve(addr, threads, !no_send),
+        Command::Udp { addr, threads, no_send, rest_us } => {
+            udp::serve(addr, threads, !no_send, Duration::from_micros(rest_us))
+        }
         Command::Http1 { addr } => http::serve(addr, http::Version::Http1),
         Command::Http2 { addr } => http::serve(addr, http::Version::Http2),
         Command::Quic { addr } => quic::serve(addr, quic::Over::Datagrams),

@@ -8,6 +8,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd,
     thread,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -27,7 +28,7 @@ const LEAST_ROOM: usize = 8;
 const BUFFER: usize = 8 << 20;
 
 /// Answers until the process is ended.
-pub(crate) fn serve(addr: SocketAddr, threads: Option<usize>, answers: bool) -> anyhow::Result<()> {
+pub(crate) fn serve(addr: SocketAddr, threads: Option<usize>, answers: bool, rest: Duration) -> anyhow::Result<()> {
     let first = bind(addr).with_context(|| format!("cannot bind {addr}"))?;
     let bound = first.local_addr()?;
     let mut sockets = vec![first];
@@ -35,7 +36,8 @@ pub(crate) fn serve(addr: SocketAddr, threads: Option<usize>, answers: bool) -> 
         sockets.push(bind(bound)?);
     }
     ready::announce(bound)?;
-    let loops: Vec<_> = sockets.into_iter().map(|socket| thread::spawn(move || exchange(&socket, answers))).collect();
+    let work = |socket: UdpSocket| thread::spawn(move || exchange(&socket, answers, rest));
+    let loops: Vec<_> = sockets.into_iter().map(work).collect();
     for each in loops {
         each.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
     }
@@ -51,7 +53,7 @@ fn bind(addr: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn exchange(socket: &UdpSocket, answers: bool) -> nix::Result<()> {
+fn exchange(socket: &UdpSocket, answers: bool, rest: Duration) -> nix::Result<()> {
     let mac = SessionKey::from_bytes(KEY).body_mac();
     let mut incoming = MultiHeaders::preallocate(BATCH, None);
     let mut outgoing = MultiHeaders::preallocate(BATCH, None);
@@ -70,6 +72,7 @@ fn exchange(socket: &UdpSocket, answers: bool) -> nix::Result<()> {
             count += 1;
         }
         room = (2 * count).clamp(LEAST_ROOM, BATCH);
+        let full = count == BATCH;
         let mut good = 0;
         for (frame, (length, sender)) in frames.iter().zip(&received[..count]) {
             if *length == FRAME_LEN
@@ -80,13 +83,15 @@ fn exchange(socket: &UdpSocket, answers: bool) -> nix::Result<()> {
                 good += 1;
             }
         }
-        if !answers || good == 0 {
-            continue;
+        if answers && good > 0 {
+            let slices = acks.each_ref().map(|ack| [IoSlice::new(ack)]);
+            let (slices, to) = (&slices[..good], &senders[..good]);
+            // Acks that find no room are dropped, as ours are.
+            drop(sendmmsg(socket.as_raw_fd(), &mut outgoing, slices, to, [], MsgFlags::MSG_DONTWAIT));
         }
-        let slices = acks.each_ref().map(|ack| [IoSlice::new(ack)]);
-        let (slices, to) = (&slices[..good], &senders[..good]);
-        // Acks that find no room are dropped, as ours are.
-        drop(sendmmsg(socket.as_raw_fd(), &mut outgoing, slices, to, [], MsgFlags::MSG_DONTWAIT));
+        if !full && !rest.is_zero() {
+            thread::sleep(rest);
+        }
     }
 }
 

@@ -149,6 +149,10 @@ impl Protocol for Http3 {
         // H3_NO_ERROR (RFC 9114, 8.1).
         line.connection.close(quinn::VarInt::from_u32(0x100), b"");
     }
+
+    async fn farewell(&self) {
+        self.dialler.farewell().await;
+    }
 }
 
 async fn answer(

@@ -33,6 +33,11 @@ pub(super) trait Protocol: Send + Sync + 'static {
 
     /// Drops a connection as a client does that has gone away.
     fn close(&self, line: Self::Line);
+
+    /// Tells the server that nobody comes any more, where the system does not do so by itself.
+    fn farewell(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Ends when the connection breaks.
@@ -77,6 +82,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONG_PATIENCE: Duration = Duration::from_secs(120);
 /// How long after a failure a connection is opened again.
 const REST: Duration = Duration::from_millis(100);
+/// How long saying that all is over may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 impl<P: Protocol> Links<P> {
     /// Opens `count` connections. `make` makes the protocol, inside the runtime.
@@ -179,6 +186,15 @@ impl<P: Protocol> Transport for Links<P> {
     fn tally(&self) -> Tally {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Tally { dropped: 0, connects: load(&self.shared.connects), broken: load(&self.shared.broken) }
+    }
+}
+
+/// A server that is not told holds a QUIC connection until it has been idle for long, and the next run may find no room.
+impl<P: Protocol> Drop for Links<P> {
+    fn drop(&mut self) {
+        let farewell = self.shared.protocol.farewell();
+        // Who does not hear it will find out.
+        drop(self.driver.until(async { tokio::time::timeout(FAREWELL, farewell).await }));
     }
 }
 

@@ -64,6 +64,14 @@ impl Dialler {
         let endpoint = &self.endpoints[turn % self.endpoints.len()];
         Ok(endpoint.connect_with(self.config.clone(), self.server, &self.name)?.await?)
     }
+
+    /// Closes all connections, and waits until the server has been told.
+    pub(super) async fn farewell(&self) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.close(VarInt::from_u32(0), b""));
+        for endpoint in &self.endpoints {
+            endpoint.wait_idle().await;
+        }
+    }
 }
 
 fn endpoint(server: SocketAddr) -> anyhow::Result<Endpoint> {
@@ -145,6 +153,10 @@ impl Protocol for Datagrams {
 
     fn close(&self, line: DatagramLine) {
         line.connection.close(VarInt::from_u32(0), b"");
+    }
+
+    async fn farewell(&self) {
+        self.dialler.farewell().await;
     }
 }
 

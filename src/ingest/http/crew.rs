@@ -91,14 +91,16 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts so many threads for each crew; for 0, as many as there are processors.
+    /// Starts so many threads for each crew; for 0, half as many as there are processors, so that neither crew can take more
+    /// than its half from the other.
     ///
     /// # Errors
     ///
     /// Those of the system.
     pub fn start(each: usize) -> io::Result<Self> {
         let (stop, mut running) = (CancellationToken::new(), Vec::new());
-        let each = if each == 0 { thread::available_parallelism().map_or(1, usize::from) } else { each };
+        let each =
+            if each == 0 { thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2)) } else { each };
         let mut crew = |name: &str| -> io::Result<Arc<Crew>> {
             let hands = (0..each).map(|number| {
                 let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -2,11 +2,12 @@
 //!
 //! A few threads of their own do nothing else. Each has a socket; the sockets share the port, and the kernel deals
 //! clients out among them. A thread sleeps in the kernel until a datagram is there, takes all that are waiting, up to
-//! [`BATCH`], answers them together and sends the acks together. It never waits for anything but its socket: what takes
-//! longer, committing a stop, is the runtime's.
+//! [`BATCH`], answers them together and sends the acks together. Where datagrams come thick it rests a moment between
+//! batches, see [`pace`]. It waits for nothing else: what takes longer, committing a stop, is the runtime's.
 
 mod batch;
 mod fullness;
+mod pace;
 mod settling;
 mod socket;
 mod worker;

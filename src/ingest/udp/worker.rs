@@ -1,5 +1,7 @@
 //! What one thread does: take a batch, answer it, send the acks.
 
+#![expect(clippy::disallowed_methods, reason = "how thick datagrams come is told by the system's clock")]
+
 use std::{
     io::ErrorKind,
     sync::{
@@ -7,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use socket2::Socket;
@@ -18,6 +20,7 @@ use super::{
     super::{Handler, Reply},
     batch::{Address, BATCH, Inbox, Outbox},
     fullness::Level,
+    pace::Pace,
     settling::Settling,
 };
 
@@ -37,6 +40,7 @@ impl Worker {
     /// Answers datagrams until told to stop.
     pub(super) fn run<A: Address>(mut self) {
         let (mut inbox, mut outbox) = (Inbox::<A>::new(), Outbox::<A>::new());
+        let (start, mut pace) = (Instant::now(), Pace::new(Duration::ZERO));
         loop {
             let received = inbox.receive(&self.socket);
             // What a socket that was shut down receives is no datagram.
@@ -44,9 +48,12 @@ impl Worker {
                 return;
             }
             match received {
-                Ok(_) => {
+                Ok(count) => {
                     self.answer(&inbox, &mut outbox);
                     self.level.batch(inbox.is_full());
+                    if pace.batch(count, start.elapsed()) {
+                        Pace::rest();
+                    }
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => self.level.idle(),
