@@ -10,6 +10,9 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.ca
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
+# How long the soak is.
+SOAK ?= 30m
+
 # Flags of the benchmark.
 BENCH ?=
 
@@ -19,18 +22,20 @@ define step
 	@$(2) || { printf '\nFAILED: %s\n' '$(1)' >&2; exit 1; }
 endef
 
-.PHONY: help test check unit browsers setup fmt vectors no-std bench bench-smoke bench-micro fuzz
+.PHONY: help test check unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: ## everything: setup, check, no-std, vectors, fuzz, the tests, and browsers last
+test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soak, whether the benchmark works, browsers last
 	@$(MAKE) setup
 	@$(MAKE) check
 	@$(MAKE) no-std
 	@$(MAKE) vectors
 	@$(MAKE) fuzz
 	@$(MAKE) unit
+	@$(MAKE) soak-short
+	@$(MAKE) bench-smoke
 	@$(MAKE) browsers
 
 check: ## formatting, lints, dependencies, documentation
@@ -67,6 +72,15 @@ bench: ## what operations cost beside floors and other servers; BENCH='--only ud
 bench-smoke: ## whether `make bench` works
 	$(call step,bench: build,cargo build --locked --package gastank --package loadtest --package floors --bins)
 	$(call step,bench: smoke,python3 benches/side_by_side --quick --built target/debug)
+
+soak: ## everything at once for SOAK (30m): nothing is lost, and memory stays flat
+	$(call step,soak: build,cargo build --locked --release --package gastank --package loadtest --bins)
+	$(call step,soak of $(SOAK),loadtest/soak.sh target/release $(SOAK))
+
+# With what the tests have built. A minute, ramp included.
+soak-short:
+	$(call step,soak: build,cargo build --locked --package gastank --package loadtest --bins)
+	$(call step,short soak,loadtest/soak.sh target/debug 50s)
 
 bench-micro: ## the pieces by themselves, in process
 	$(call step,benches,cargo bench --locked --workspace --bench '*')
