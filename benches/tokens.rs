@@ -29,7 +29,7 @@ fn main() {
     for (algorithm, batch) in [(Algorithm::ES256, 1_000), (Algorithm::EdDSA, 1_000), (Algorithm::RS256, 50)] {
         let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([1; 32]));
         let store = SqliteStore::open_in_memory().expect("a store in memory");
-        let policy = KeyPolicy { algorithm, max_ttl: TTL };
+        let policy = KeyPolicy::new(algorithm, TTL);
         let keyring = runtime.block_on(Keyring::open(&store, &secrets, policy, NOW)).expect("a fresh keyring");
         let issuer = Issuer::new(URL.into(), "gastank".into(), URL, Arc::new(keyring));
         let key = issuer.keyring().signing(NOW);

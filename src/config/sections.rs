@@ -15,7 +15,7 @@ use super::values::{
 };
 use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::accounts::{EventSettings, ProviderSettings};
-use crate::control::keys::Algorithm;
+use crate::control::{keyring::KeyPolicy, keys::Algorithm};
 use crate::engine::{Credit, ListSize};
 use crate::ingest::quic::{Origins, Room, SessionLimits};
 use crate::store::Consistency;
@@ -305,6 +305,9 @@ section! {
         algorithm: Algorithm = Algorithm::ES256;
         /// Days after which a new signing key takes over by itself; 0 turns that off.
         rotate_keys_days: u32 = 90;
+        /// Seconds that verifiers may keep the published keys: a new one waits for as long before it signs. After lowering it,
+        /// let the old time pass before keys rotate.
+        keys_max_age_s: u64 = 300;
         /// Seconds a token lives at most.
         max_ttl_s: u64 = 86_400;
         /// Seconds before its end from which on acks tell the client to renew.
@@ -465,6 +468,12 @@ impl Token {
     /// The longest that a token lives.
     pub const fn max_ttl(&self) -> Millis {
         Millis::from_secs(self.max_ttl_s)
+    }
+
+    /// How the signing keys are made and kept.
+    pub const fn keys(&self) -> KeyPolicy {
+        let usual = KeyPolicy::new(self.algorithm, self.max_ttl());
+        KeyPolicy { lifetime: Millis::from_secs(self.keys_max_age_s), ..usual }
     }
 
     /// How old a signing key gets before another one takes over, if that happens by itself.

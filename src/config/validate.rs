@@ -171,6 +171,7 @@ impl Config {
             ensure(fits, key, name, "use 1 to 255 visible ASCII characters without spaces")?;
         }
         within("token.rotate_keys_days", token.rotate_keys_days.into(), 0..=36_500)?;
+        within("token.keys_max_age_s", token.keys_max_age_s, 1..=24 * 3600)?;
         within("token.max_ttl_s", token.max_ttl_s, 1..=31 * 24 * 3600)?;
         let why =
             format!("every token would have to be renewed at once; stay below token.max_ttl_s ({})", token.max_ttl_s);

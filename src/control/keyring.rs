@@ -26,8 +26,10 @@ use super::{
     seal::{self, CannotOpen},
 };
 
-/// How long verifiers may cache the published keys, and so how long a new one waits before it signs.
+/// How long verifiers usually may cache the published keys, and so how long a new one waits before it signs.
 pub const JWKS_LIFETIME: Millis = Millis::from_secs(5 * 60);
+/// How much longer it waits: who fetched the keys while it was being written has a set without it.
+const WRITING: Millis = Millis::from_secs(1);
 
 /// Signing keys that may be published at the same time.
 const MAX_KEYS: usize = 16;
@@ -92,6 +94,20 @@ pub struct KeyPolicy {
     pub algorithm: Algorithm,
     /// The longest a token lives: how long a key is published after it signed last.
     pub max_ttl: Millis,
+    /// How long verifiers may cache the published keys.
+    pub lifetime: Millis,
+}
+
+impl KeyPolicy {
+    /// Keys that verifiers may cache for the usual time.
+    pub const fn new(algorithm: Algorithm, max_ttl: Millis) -> Self {
+        Self { algorithm, max_ttl, lifetime: JWKS_LIFETIME }
+    }
+
+    /// How long a new key is published before it signs.
+    const fn wait(&self) -> Millis {
+        self.lifetime.plus(WRITING)
+    }
 }
 
 /// The signing keys of a service.
@@ -164,7 +180,7 @@ impl Keyring {
         match youngest {
             None => keyring.add(store, secrets, now, now).await?,
             Some(algorithm) if algorithm != policy.algorithm && count < MAX_KEYS => {
-                keyring.add(store, secrets, now, now.plus(JWKS_LIFETIME)).await?;
+                keyring.add(store, secrets, now, now.plus(policy.wait())).await?;
             }
             Some(_) => {}
         }
@@ -184,6 +200,11 @@ impl Keyring {
     /// The key that subjects are derived by. It never changes.
     pub fn pairwise(&self) -> ClusterSecret {
         ClusterSecret::from_bytes(*self.pairwise)
+    }
+
+    /// How long verifiers may cache what is published.
+    pub const fn lifetime(&self) -> Millis {
+        self.policy.lifetime
     }
 
     /// What is published, and the one JSON document of it (RFC 7517).
@@ -227,7 +248,7 @@ impl Keyring {
         if self.keys.read().len() >= MAX_KEYS {
             return Err(KeyringError::Full);
         }
-        self.add(store, secrets, now, now.plus(JWKS_LIFETIME)).await?;
+        self.add(store, secrets, now, now.plus(self.policy.wait())).await?;
         self.retire_superseded(store).await
     }
 
@@ -319,7 +340,7 @@ impl Keyring {
             };
             keys.iter()
                 .filter_map(|held| {
-                    let retires_at = superseded_at(&held.record)?.plus(self.policy.max_ttl).plus(JWKS_LIFETIME);
+                    let retires_at = superseded_at(&held.record)?.plus(self.policy.max_ttl).plus(self.policy.lifetime);
                     // Tokens may be meant to live longer than when this was decided.
                     let decided = held.record.retires_at.is_some_and(|at| at >= retires_at);
                     (!decided).then(|| SealedKey { retires_at: Some(retires_at), ..held.record.clone() })

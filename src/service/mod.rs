@@ -29,7 +29,7 @@ use crate::{
     control::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
-        keyring::{KeyPolicy, Keyring, KeyringError},
+        keyring::{Keyring, KeyringError},
         secrets::Secrets,
         status::{StatusKeeper, StatusPolicy},
         status_token::StatusTokens,
@@ -167,7 +167,7 @@ impl Service {
         let admin_token = home.admin_token(&*entropy)?;
         let meter = Arc::new(MeterClock::resume(store.clock().await?));
         let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
-        let key_policy = KeyPolicy { algorithm: config.token.algorithm, max_ttl: config.token.max_ttl() };
+        let key_policy = config.token.keys();
         let keyring = Arc::new(Keyring::open(&*store, &secrets, key_policy, clock.wall()).await?);
 
         let certificates = Certificates::open(config.tls.source(&config.data_dir), telemetry.clone(), clock.wall())?;

@@ -272,7 +272,7 @@ fn secret() -> ClusterSecret {
 async fn issuer() -> Arc<Issuer> {
     static ISSUER: OnceCell<Arc<Issuer>> = OnceCell::const_new();
     let make = || async {
-        let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Policy::default().max_ttl };
+        let policy = KeyPolicy::new(Algorithm::ES256, Policy::default().max_ttl);
         let keyring = Keyring::open(&MemoryStore::default(), &secrets(), policy, WALL).await.unwrap();
         Arc::new(Issuer::new(URL.into(), "client".into(), URL, Arc::new(keyring)))
     };

@@ -23,7 +23,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::control::{keyring::JWKS_LIFETIME, keys::PublicKey, tokens::STATUS_LISTS};
+use crate::control::{keys::PublicKey, tokens::STATUS_LISTS};
 
 use super::{
     Shared, SharedState, admin, clients, edge, events, hooks,
@@ -116,8 +116,9 @@ struct KeySet {
     responses((status = 200, description = "The keys. May be cached as long as it says.", body = KeySet)),
 )]
 async fn jwks(State(shared): SharedState) -> impl IntoResponse {
-    let cache = format!("public, max-age={}", JWKS_LIFETIME.as_secs());
-    ([(CACHE_CONTROL, cache)], Answer(KeySet { keys: shared.issuer.keyring().published() }))
+    let keyring = shared.issuer.keyring();
+    let cache = format!("public, max-age={}", keyring.lifetime().as_secs());
+    ([(CACHE_CONTROL, cache)], Answer(KeySet { keys: keyring.published() }))
 }
 
 /// What this service does as an authorization server (RFC 8414).

@@ -69,7 +69,7 @@ fn two_secrets() -> SecretRing {
 }
 
 async fn open(store: &Fused, algorithm: Algorithm, now: UnixMs) -> Keyring {
-    Keyring::open(store, &two_secrets(), KeyPolicy { algorithm, max_ttl: TTL }, now).await.unwrap()
+    Keyring::open(store, &two_secrets(), KeyPolicy::new(algorithm, TTL), now).await.unwrap()
 }
 
 fn issue(keyring: Arc<Keyring>, now: UnixMs) -> String {
@@ -108,7 +108,7 @@ async fn the_first_key_signs_at_once_and_every_other_one_waits_until_it_is_known
     let keyring = open(&store, Algorithm::ES256, START).await;
     let first = keyring.signing(START).kid().to_owned();
     keyring.rotate(&store, &two_secrets(), START).await.unwrap();
-    let known = START.plus(JWKS_LIFETIME);
+    let known = START.plus(JWKS_LIFETIME).plus(WRITING);
     assert_eq!(keyring.published().len(), 2);
     assert_eq!(keyring.signing(UnixMs::from_ms(known.as_ms() - 1)).kid(), first);
     assert_ne!(keyring.signing(known).kid(), first);
@@ -130,7 +130,7 @@ async fn another_algorithm_takes_over_as_any_new_key_does() {
         let keyring = open(&store, algorithm, now).await;
         assert_eq!(keyring.signing(now).algorithm(), before, "nobody knows the new key yet");
         assert_eq!(open(&store, algorithm, now).await.published().len(), keyring.published().len(), "it is made once");
-        now = now.plus(JWKS_LIFETIME);
+        now = now.plus(JWKS_LIFETIME).plus(WRITING);
         let keyring = Arc::new(open(&store, algorithm, now).await);
         assert_eq!(keyring.signing(now).algorithm(), algorithm);
         let token = issue(keyring.clone(), now);
@@ -202,7 +202,7 @@ async fn a_kill_after_any_write_of_a_rotation_leaves_tokens_that_verify_and_keys
 #[tokio::test]
 async fn what_is_sealed_moves_to_the_current_secret_even_if_it_takes_several_attempts() {
     let store = Fused::new();
-    let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: TTL };
+    let policy = KeyPolicy::new(Algorithm::ES256, TTL);
     let keyring = Keyring::open(&store, &ring(), policy, START).await.unwrap();
     keyring.rotate(&store, &ring(), START).await.unwrap();
     let subject = keyring.pairwise().expose_bytes().to_owned();

@@ -75,7 +75,7 @@ impl Process {
         let entropy = Arc::new(SeededEntropy::new(seed));
         let clock = Arc::new(FakeClock::new(MeterTime::from_ms(5_000), WALL));
         let ring = file.read();
-        let policy = KeyPolicy { algorithm: Algorithm::EdDSA, max_ttl: Millis::from_secs(86_400) };
+        let policy = KeyPolicy::new(Algorithm::EdDSA, Millis::from_secs(86_400));
         let keyring = Arc::new(Keyring::open(&**store, &ring, policy, WALL).await.unwrap());
         let engine = Arc::new(Engine::new(Policy::default(), ring, 100));
         let url = "https://tank.test";

@@ -194,7 +194,7 @@ impl World {
 
 /// The issuer of a run. Of its own: runs that share anything disturb each other.
 async fn issuer() -> (Arc<Issuer>, Arc<Keyring>) {
-    let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Policy::default().max_ttl };
+    let policy = KeyPolicy::new(Algorithm::ES256, Policy::default().max_ttl);
     let store = LinkedStore(Link::new(Server::near(Chance::new(0))));
     let ring = secrets();
     let opening = Keyring::open(&store, &ring, policy, UnixMs::from_ms(1_700_000_000_000));

@@ -270,7 +270,7 @@ impl Rig {
         let entropy = Arc::new(SeededEntropy::new(7));
         let secret = ClusterSecret::from_bytes([9; 32]);
         let ring = || SecretRing::new(SecretId::default(), secret.clone());
-        let policy = KeyPolicy { algorithm: Algorithm::ES256, max_ttl: Millis::from_secs(86_400) };
+        let policy = KeyPolicy::new(Algorithm::ES256, Millis::from_secs(86_400));
         let keyring = Arc::new(Keyring::open(&*store, &ring(), policy, START).await.unwrap());
         let issuer = Arc::new(Issuer::new(issuer.into(), "gastank".into(), "https://tank.test", keyring));
         let engine = Arc::new(Engine::new(Policy::default(), ring(), 1000));
