@@ -10,6 +10,8 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "crash/ledger.rs"]
 mod ledger;
 #[path = "crash/players.rs"]
@@ -50,7 +52,7 @@ async fn killed_at_random_points_it_keeps_what_it_acknowledged_and_charges_what_
     let kills = variable("KILLS").unwrap_or(30);
     let seed = variable("SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("SEED={seed} KILLS={kills}");
-    let mut dice = players::Dice::new(seed);
+    let mut dice = dice::Dice::new(seed);
 
     let home = Home::new();
     let spawned = Instant::now();

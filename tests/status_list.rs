@@ -1,10 +1,23 @@
-//! Token status lists of the running program, read by an edge in Python that knows the standards and the public keys.
+//! Token status lists of the running program: read by an edge in Python that knows the standards and the public keys, and
+//! held against introspection over a random life of many accounts.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the program under test runs by the real clock, and so does who measures it"
+)]
 #![expect(clippy::unwrap_used, reason = "what cannot be done here fails the test")]
 
+#[path = "status_list/agreement.rs"]
+mod agreement;
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/dice.rs"]
+mod dice;
+#[path = "status_list/people.rs"]
+mod people;
 mod support;
+#[path = "status_list/watcher.rs"]
+mod watcher;
 
 use std::{
     io::Write,

@@ -16,6 +16,7 @@ use tokio::net::UdpSocket;
 
 use crate::{
     client::{Answer, Api, EdgeSecret, Owner, Session, text},
+    dice::Dice,
     ledger::Books,
 };
 
@@ -358,24 +359,4 @@ async fn beat(world: &World, player: Player, session: &mut Session, socket: &Udp
 fn overlap(a: (Instant, Instant), b: (Instant, Instant)) -> u64 {
     let span = a.1.min(b.1).saturating_duration_since(a.0.max(b.0));
     u64::try_from(span.as_millis()).unwrap()
-}
-
-/// Chance that can be repeated.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-
-    pub(crate) fn fork(&mut self) -> Self {
-        Self::new(self.below(u64::MAX))
-    }
 }
