@@ -15,28 +15,32 @@ use super::{
     support::Home,
 };
 
-const PATH: &str = "/hooks/account-events";
+pub(crate) const PATH: &str = "/hooks/account-events";
 const CLIENT: &str = "5882386c6d801776";
 const NAMESPACE: &str = "https://schemas.accounts.firefox.com/event/";
 
 /// A service that takes its provider's events, under the provider's name with a slash.
-async fn stage(variables: &[(&str, &str)]) -> Stage {
+pub(crate) async fn stage(variables: &[(&str, &str)]) -> Stage {
     let key = key(Algorithm::ES256);
     let provider = Handmade::start(&[&key]).await;
     let home = Home::new();
     let (issuer, slashed) = (provider.issuer(), format!("{}/", provider.issuer()));
-    let ours = [
-        ("GASTANK_IDENTITY_ISSUER", issuer.as_str()),
+    let service = start(&home, &[&settings(&issuer, &slashed), variables].concat());
+    Stage { provider, key, home, service }
+}
+
+/// The variables of a service that takes this provider's events.
+pub(crate) fn settings<'a>(issuer: &'a str, slashed: &'a str) -> [(&'a str, &'a str); 7] {
+    [
+        ("GASTANK_IDENTITY_ISSUER", issuer),
         ("GASTANK_IDENTITY_SCOPE", "tank"),
         // Nobody beats here: a session is to end by an event, however busy the machine is.
         ("GASTANK_HEARTBEAT_TIMEOUT_MS", "600000"),
-        ("GASTANK_IDENTITY_EVENT_ISSUER", &slashed),
+        ("GASTANK_IDENTITY_EVENT_ISSUER", slashed),
         ("GASTANK_IDENTITY_EVENT_CLIENT_ID", CLIENT),
         ("GASTANK_IDENTITY_STARTING_CREDIT_S", "600"),
         ("GASTANK_IDENTITY_CAPABILITY_CREDIT", "pro=3600/30"),
-    ];
-    let service = start(&home, &[&ours, variables].concat());
-    Stage { provider, key, home, service }
+    ]
 }
 
 fn head(key: &SigningKey) -> Value {
@@ -44,17 +48,22 @@ fn head(key: &SigningKey) -> Value {
 }
 
 fn claims(stage: &Stage, event: &str, said: &Value) -> Value {
+    claims_about(stage, event, "ada", said)
+}
+
+fn claims_about(stage: &Stage, event: &str, subject: &str, said: &Value) -> Value {
     json!({
-        "iss": format!("{}/", stage.provider.issuer()), "sub": "ada", "aud": CLIENT, "iat": now_s(),
+        "iss": format!("{}/", stage.provider.issuer()), "sub": subject, "aud": CLIENT, "iat": now_s(),
         "jti": format!("{}", now_s()), "events": {format!("{NAMESPACE}{event}"): said},
     })
 }
 
-fn set(stage: &Stage, event: &str, said: &Value) -> String {
-    sign(&stage.key, &head(&stage.key), &claims(stage, event, said))
+/// A good event token.
+pub(crate) fn set(stage: &Stage, event: &str, subject: &str, said: &Value) -> String {
+    sign(&stage.key, &head(&stage.key), &claims_about(stage, event, subject, said))
 }
 
-fn ms(seconds: f64) -> u64 {
+pub(crate) fn ms(seconds: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an instant of this century")]
     let ms = (seconds * 1000.0) as u64;
     ms
@@ -97,6 +106,16 @@ async fn events_that_are_not_the_providers_are_refused_in_both_forms_and_change_
         ("another algorithm", "invalid_key", sign(&stage.key, &json!({"alg": "RS256", "kid": kid}), &good)),
         ("another's key", "authentication_failed", sign(&thief, &json!({"alg": "ES256", "kid": kid}), &good)),
         ("jku", "invalid_key", sign(&thief, &foreign, &good)),
+        ("jku under the provider's name", "authentication_failed", {
+            sign(&thief, &json!({"alg": "ES256", "kid": kid, "jku": lair.at(KEYS)}), &good)
+        }),
+        ("x5u", "invalid_key", {
+            sign(&thief, &json!({"alg": "ES256", "kid": thief.kid(), "x5u": lair.at("/cert")}), &good)
+        }),
+        ("jwk", "invalid_key", {
+            sign(&thief, &json!({"alg": "ES256", "kid": thief.kid(), "jwk": thief.public()}), &good)
+        }),
+        ("no kid and another's key", "authentication_failed", sign(&thief, &json!({"alg": "ES256"}), &good)),
         ("unknown kid", "invalid_key", sign(&thief, &head(&thief), &good)),
         (
             "an access token",
@@ -171,7 +190,12 @@ async fn what_a_provider_tells_takes_effect_once_in_whatever_order_and_across_cr
     let owner = stage.token("ada");
     let begin = now_s();
     let subscribed = |stage: &Stage, active: bool, at: u64| {
-        set(stage, "subscription-state-change", &json!({"capabilities": ["pro"], "isActive": active, "changeTime": at}))
+        set(
+            stage,
+            "subscription-state-change",
+            "ada",
+            &json!({"capabilities": ["pro"], "isActive": active, "changeTime": at}),
+        )
     };
     // Told before she was ever seen, and again after each crash.
     assert_eq!(push(&stage, subscribed(&stage, true, ms(begin))).await.status, 202);
@@ -186,7 +210,7 @@ async fn what_a_provider_tells_takes_effect_once_in_whatever_order_and_across_cr
     ask(&stage.service, Method::POST, "/v1/activate", &owner).await.ok();
     tokio::time::sleep(Duration::from_millis(20)).await;
     let changed = ms(now_s());
-    assert_eq!(tell(&stage, &set(&stage, "password-change", &json!({"changeTime": changed}))).await, 200);
+    assert_eq!(tell(&stage, &set(&stage, "password-change", "ada", &json!({"changeTime": changed}))).await, 200);
     let late = sign(&stage.key, &super::handmade::header(&stage.key), &{
         let mut claims = stage.provider.claims("ada");
         claims["iat"] = json!(now_s() + 5.0);
@@ -195,12 +219,12 @@ async fn what_a_provider_tells_takes_effect_once_in_whatever_order_and_across_cr
     assert_eq!(stage.see(&late).await.ok()["session"]["end_reason"], "logged_out");
 
     for other in ["profile-change", "metrics-opt-out", "never-heard-of"] {
-        assert_eq!(tell(&stage, &set(&stage, other, &json!({}))).await, 200, "{other}");
+        assert_eq!(tell(&stage, &set(&stage, other, "ada", &json!({}))).await, 200, "{other}");
     }
-    assert_eq!(tell(&stage, &set(&stage, "delete-user", &json!({}))).await, 200);
+    assert_eq!(tell(&stage, &set(&stage, "delete-user", "ada", &json!({}))).await, 200);
     stage.see(&late).await.refused("she is gone");
     assert_eq!(accounts(&stage.home, &stage.service).await, 0);
-    assert_eq!(push(&stage, set(&stage, "delete-user", &json!({}))).await.status, 202);
+    assert_eq!(push(&stage, set(&stage, "delete-user", "ada", &json!({}))).await.status, 202);
     assert_eq!(tell(&stage, &subscribed(&stage, true, ms(now_s()))).await, 200, "nothing comes of it");
     assert_eq!(accounts(&stage.home, &stage.service).await, 0);
     assert_eq!(figure(&stage.service, "gastank_account_events_total{outcome=\"gone\"}").await, 1.0);
@@ -211,18 +235,5 @@ fn start_again(stage: &Stage, issuer: &str, slashed: &str) -> super::support::Se
     let killed = std::process::Command::new("kill").args(["-9", &stage.service.id().to_string()]).status();
     assert!(killed.expect("kill can be run").success());
     std::thread::sleep(Duration::from_millis(200));
-    start(
-        &stage.home,
-        &[
-            ("GASTANK_IDENTITY_ISSUER", issuer),
-            ("GASTANK_IDENTITY_SCOPE", "tank"),
-            ("GASTANK_HEARTBEAT_TIMEOUT_MS", "600000"),
-            // Nobody beats here: a session is to end by an event, however busy the machine is.
-            ("GASTANK_HEARTBEAT_TIMEOUT_MS", "600000"),
-            ("GASTANK_IDENTITY_EVENT_ISSUER", slashed),
-            ("GASTANK_IDENTITY_EVENT_CLIENT_ID", CLIENT),
-            ("GASTANK_IDENTITY_STARTING_CREDIT_S", "600"),
-            ("GASTANK_IDENTITY_CAPABILITY_CREDIT", "pro=3600/30"),
-        ],
-    )
+    start(&stage.home, &settings(issuer, slashed))
 }

@@ -2,10 +2,13 @@
 //!
 //! `real` asks a real OpenID provider, `oidc-provider` from npm; the other files a provider made by hand.
 
+#[path = "../support/dying.rs"]
+mod dying;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bad_tokens;
+mod crashes;
 mod events;
 mod first_sight;
 mod handmade;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Api, text},
+    dying::Dying,
     sender::{Delivery, SECRET, Sender, granted, granted_to, refunded, write_secrets},
     support::{Home, Service},
 };
@@ -132,6 +133,62 @@ async fn an_acknowledgment_that_nobody_heard_is_given_again_after_a_crash() {
         assert_eq!(api.metric("gastank_webhooks_total", "\"repeated\"").await, 1.0);
     }
     assert_eq!(api.account(&owner).await["remaining_s"], 181);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_between_recording_and_acknowledging_a_message_is_entered_once() {
+    let home = Home::new();
+    write_secrets(&home, &[SECRET]);
+    let dying = Dying::new();
+    let mut service = Service::start_at(&home, &[ADDRESS; 3].map(str::to_owned), &dying.variables());
+    let addresses = service.addresses();
+    let api = Api::new(&service, &home);
+    let mut sender = Sender::start(&service);
+    for kind in ["purchase", "refund", "held"] {
+        let mut deaths = 0;
+        for step in 1..10 {
+            let owner = api.owner(100).await.account;
+            let subject = format!("{kind} {step}");
+            let (id, message) = match kind {
+                "purchase" => (format!("buy_{step}"), granted(&owner, 60)),
+                "refund" => (format!("refund_{step}"), refunded(&owner, 160)),
+                _ => (format!("held_{step}"), granted_to(&subject, 60)),
+            };
+            dying.after(step);
+            let first = sender.send(&id, &message);
+            dying.not();
+            if first == 0 {
+                deaths += 1;
+                service.kill();
+                service = Service::start_at(&home, &addresses, &dying.variables());
+                // It was recorded, or the sender was told nothing for another reason.
+                assert_eq!((sender.send(&id, &message), sender.send(&id, &message)), (204, 204));
+                assert_eq!(api.metric("gastank_webhooks_total", "\"repeated\"").await, 2.0, "{kind} {step}");
+            }
+            let account = if kind == "held" {
+                let who = json!({"issuer": "https://id.example", "subject": subject});
+                let made = api.admin(Method::POST, "/admin/accounts", &[], &who).await.unwrap().must_be(201).json();
+                text(&made["account"])
+            } else {
+                owner
+            };
+            let shown = api.account(&account).await;
+            let (remaining, debt) = match kind {
+                "purchase" => (160, 0),
+                "refund" => (0, 60),
+                _ => (60, 0),
+            };
+            assert_eq!((&shown["remaining_s"], &shown["debt_s"]), (&json!(remaining), &json!(debt)), "{kind} {step}");
+            let entered = api.ledger(&account).await.iter().filter(|entry| entry["external_id"] == *id).count();
+            assert_eq!(entered, 1, "{kind} {step}");
+            if first != 0 {
+                assert_eq!(first, 204);
+                break;
+            }
+        }
+        println!("{kind}: killed {deaths} times");
+        assert!((1..9).contains(&deaths), "{kind}: {deaths}");
+    }
 }
 
 /// Sends a message and closes the connection without waiting for the answer.

@@ -9,6 +9,8 @@
 #[path = "../support/client.rs"]
 mod client;
 mod crashes;
+#[path = "../support/dying.rs"]
+mod dying;
 mod sender;
 #[path = "../support/mod.rs"]
 mod support;
