@@ -4,9 +4,14 @@
 //
 // People sign in under any name, as in `oidc-provider`'s development screens. Access tokens are JWTs for the resource
 // `urn:gastank`, signed with one of several keys.
+//
+// `oidc-provider` sends no account events. `POST /tell` beside it has one signed with the provider's own key and sent, in
+// either form of delivery: {"alg", "form": "bearer" | "push", "to", "claims"}. Only the keys are the provider's then, and
+// where they are found.
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 
+import { SignJWT, importJWK } from 'jose';
 import Provider from 'oidc-provider';
 
 const RESOURCE = 'urn:gastank';
@@ -65,7 +70,28 @@ const configuration = {
   },
 };
 
-const server = createServer((request, response) => answer(request, response));
+const sign = async (claims, alg) => {
+  const key = keys.find((one) => one.alg === alg);
+  return new SignJWT(claims).setProtectedHeader({ alg, kid: key.kid }).sign(await importJWK(key, alg));
+};
+
+const tell = async ({ alg, form, to, claims }) => {
+  const token = await sign(claims, alg);
+  // Firefox Accounts sends no body at all (not even the type of one); RFC 8935 has the token as the body.
+  const how =
+    form === 'bearer'
+      ? { headers: { authorization: `Bearer ${token}` } }
+      : { headers: { 'content-type': 'application/secevent+jwt', accept: 'application/json' }, body: token };
+  const answered = await fetch(to, { method: 'POST', ...how });
+  return { status: answered.status, body: await answered.text() };
+};
+
+const server = createServer(async (request, response) => {
+  if (request.url !== '/tell') return answer(request, response);
+  let asked = '';
+  for await (const chunk of request) asked += chunk;
+  response.end(JSON.stringify(await tell(JSON.parse(asked))));
+});
 let answer;
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;

@@ -9,7 +9,12 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ask, body, client, see, start, support::Home};
+use super::{
+    accounts, ask, body, client, figure,
+    handmade::now_s,
+    see, start,
+    support::{Home, Service},
+};
 
 /// The provider's process. It ends when its standard input does.
 struct Real {
@@ -49,6 +54,16 @@ impl Real {
             .body(form);
         let answer: Value = serde_json::from_str(&body(request.send().await.expect("an answer")).await).expect("JSON");
         answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Has an event about somebody signed by the provider's own key and sent to a service; answers what it was answered.
+    async fn tells(&self, service: &Service, form: &str, alg: &str, claims: &Value) -> (u64, Value) {
+        let to = format!("{}/hooks/account-events", service.http());
+        let told = json!({"alg": alg, "form": form, "to": to, "claims": claims}).to_string();
+        let request = client().post(format!("{}/tell", self.issuer)).body(told);
+        let answer: Value = serde_json::from_str(&body(request.send().await.expect("an answer")).await).expect("JSON");
+        let said = answer["body"].as_str().expect("a text");
+        (answer["status"].as_u64().expect("a status"), serde_json::from_str(said).unwrap_or_default())
     }
 
     /// Signs a person in, as their browser would.
@@ -112,4 +127,51 @@ async fn a_real_providers_tokens_for_others_are_refused() {
     let service = start(&home, &only);
     see(&service, &real.machine("RS256", "tank").await).await.refused("an algorithm that is not allowed");
     see(&service, &real.machine("ES256", "tank").await).await.ok();
+}
+
+/// What is real here: the provider, its keys, where they are found, and the person's sign-in. `oidc-provider` does not send
+/// events like these, so they are made beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn events_signed_by_a_real_providers_keys_count_in_both_forms() {
+    let real = Real::start();
+    let home = Home::new();
+    let service = start(
+        &home,
+        &[
+            ("GASTANK_IDENTITY_ISSUER", real.issuer.as_str()),
+            ("GASTANK_IDENTITY_SCOPE", "tank"),
+            ("GASTANK_IDENTITY_EVENT_CLIENT_ID", "browser"),
+            ("GASTANK_IDENTITY_CAPABILITY_CREDIT", "pro=3600/30"),
+            // Nobody beats here.
+            ("GASTANK_HEARTBEAT_TIMEOUT_MS", "600000"),
+        ],
+    );
+    let ada = real.person("ada");
+    assert_eq!(see(&service, &ada).await.ok()["remaining_s"], 0);
+    let event = |name: &str, said: Value| {
+        json!({
+            "iss": real.issuer, "sub": "ada", "aud": "browser", "iat": now_s(), "jti": format!("{}", now_s()),
+            "events": {format!("https://schemas.accounts.firefox.com/event/{name}"): said},
+        })
+    };
+    let subscribed = json!({"capabilities": ["pro"], "isActive": true, "changeTime": 1_565_721_242_227_u64});
+    for algorithm in ["RS256", "PS256", "ES256", "EdDSA"] {
+        let claims = event("subscription-state-change", subscribed.clone());
+        assert_eq!(real.tells(&service, "bearer", algorithm, &claims).await, (200, Value::Null), "{algorithm}");
+        assert_eq!(real.tells(&service, "push", algorithm, &claims).await, (202, Value::Null), "{algorithm}");
+        assert_eq!(see(&service, &ada).await.ok()["remaining_s"], 3600, "once, whoever signed it: {algorithm}");
+    }
+    assert_eq!(figure(&service, "gastank_account_events_total{outcome=\"repeated\"}").await, 7.0);
+
+    let mut for_others = event("delete-user", json!({}));
+    for_others["aud"] = json!("machine-RS256");
+    let (status, said) = real.tells(&service, "push", "RS256", &for_others).await;
+    assert_eq!((status, &said["err"]), (400, &json!("invalid_audience")));
+    assert_eq!(real.tells(&service, "bearer", "RS256", &for_others).await.0, 401);
+
+    ask(&service, Method::POST, "/v1/activate", &ada).await.ok();
+    assert_eq!(real.tells(&service, "push", "RS256", &event("delete-user", json!({}))).await.0, 202);
+    see(&service, &ada).await.refused("she is gone");
+    see(&service, &real.person("ada")).await.refused("and does not come back by signing in again");
+    assert_eq!(accounts(&home, &service).await, 0);
 }
