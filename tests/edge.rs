@@ -4,6 +4,9 @@
 mod support;
 
 use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
@@ -14,6 +17,7 @@ use serde_json::{Value, json};
 use support::{Home, Service, stdout_of};
 
 const OPENAPI_SECONDS: &str = "12";
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[test]
 fn authlib_verifies_introspects_and_revokes_tokens_of_every_algorithm() {
@@ -59,9 +63,16 @@ fn the_worker_runs_under_node_with_nothing_but_webcrypto_and_fetch() {
 fn schemathesis_finds_nothing_between_the_description_and_the_service() {
     let home = Home::new();
     // What is tested is the interface, not how it slows down a caller that asks thousands of times.
-    let unlimited =
-        [("GASTANK_LIMITS_ACTS_PER_ACCOUNT_PER_S", "0"), ("GASTANK_LIMITS_ACTS_PER_ADDRESS_PER_S", "0"), NO_HURRY];
-    let service = Service::start_with(&home, &unlimited);
+    let settings = [
+        ("GASTANK_LIMITS_ACTS_PER_ACCOUNT_PER_S", "0"),
+        ("GASTANK_LIMITS_ACTS_PER_ADDRESS_PER_S", "0"),
+        // A provider that nobody asks anything: what is generated is no token at all, or names no key.
+        ("GASTANK_IDENTITY_ISSUER", "http://127.0.0.1:9"),
+        ("GASTANK_IDENTITY_EVENT_CLIENT_ID", "gastank"),
+        NO_HURRY,
+    ];
+    write_webhook_secret(&home);
+    let service = Service::start_with(&home, &settings);
     let edge = Edge::of(&service);
     let operator = format!("Authorization: Bearer {}", home.admin_token());
     let client = format!("Authorization: Bearer {}", edge.key);
@@ -70,6 +81,7 @@ fn schemathesis_finds_nothing_between_the_description_and_the_service() {
     for (tag, base, who) in [
         ("edge", service.http(), ["--auth", &credentials]),
         ("clients", service.http(), ["--header", &client]),
+        ("hooks", service.http(), ["--header", "X-Nobody: signs in here"]),
         ("admin", service.admin(), ["--header", &operator]),
     ] {
         let output = tool("schemathesis")
@@ -79,11 +91,20 @@ fn schemathesis_finds_nothing_between_the_description_and_the_service() {
             .args(who)
             .args(["--max-examples", "20", "--seed", "1", "--max-time", OPENAPI_SECONDS])
             .args(["--warnings", "off", "--no-color"])
+            .env("SCHEMATHESIS_HOOKS", repository().join("tests/clients/python/signing.py"))
+            .env("WEBHOOK_SECRET", WEBHOOK_SECRET)
             .current_dir(home.data_dir())
             .output()
             .expect("schemathesis can be run");
-        assert!(output.status.success(), "{tag}: {}", String::from_utf8_lossy(&output.stdout));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{tag}: {said}");
+        println!("{tag}: {said}");
     }
+    // A message that nobody signed well is never held for anybody.
+    let figures = text_of(http().get(format!("{}/metrics", service.admin())));
+    let held = figures.lines().find_map(|line| line.strip_prefix("gastank_webhooks_total{outcome=\"held\"} "));
+    println!("{held:?} generated messages were held");
+    assert!(held.is_some_and(|held| held.parse::<f64>().expect("a number") > 0.0));
 }
 
 #[test]
@@ -117,6 +138,14 @@ fn rotations_that_are_killed_leave_sessions_that_go_on_and_keys_that_fit() {
     assert_eq!(edge.introspect(&service, &token)["active"], true);
     assert_ne!(edge.token(&service), token);
     assert_eq!(edge.introspect(&service, &token)["active"], false, "superseded");
+}
+
+/// Writes the file of webhook secrets, for its owner alone.
+fn write_webhook_secret(home: &Home) {
+    fs::DirBuilder::new().mode(0o700).create(home.data_dir()).expect("the directory can be made");
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(home.data_dir().join("hooks.secrets"));
+    file.and_then(|mut file| file.write_all(WEBHOOK_SECRET.as_bytes())).expect("it can be written");
 }
 
 /// Sessions that live through restarts and slow tests without a beat.
@@ -167,6 +196,18 @@ fn ask(request: reqwest::RequestBuilder) -> Value {
         assert!(response.status().is_success(), "{}", response.status());
         let body = response.chunk().await.expect("a body").expect("it is not empty");
         serde_json::from_slice(&body).expect("it is JSON")
+    })
+}
+
+fn text_of(request: reqwest::RequestBuilder) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut response = request.send().await.expect("an answer");
+        let mut text = Vec::new();
+        while let Some(chunk) = response.chunk().await.expect("a body") {
+            text.extend_from_slice(&chunk);
+        }
+        String::from_utf8(text).expect("it is UTF-8")
     })
 }
 
