@@ -92,6 +92,29 @@ fn who_did_what_is_shown_and_followed() {
 }
 
 #[test]
+fn rows_of_the_audit_log_are_dropped_when_their_time_is_over() {
+    let home = Home::new();
+    let a_day = [("GASTANK_AUDIT_RETENTION_DAYS", "1")];
+    let service = Service::start_with(&home, &a_day);
+    for _ in 0..3 {
+        json(&service, &["account", "create"]);
+    }
+    assert!(service.stop().success());
+    // Time passes: two of them are older than a day, the third is not quite.
+    let rows = "SELECT at, id FROM audit ORDER BY at, id LIMIT 2";
+    let file = || rusqlite::Connection::open(home.data_dir().join("gastank.db")).expect("the data file");
+    let passed = format!("UPDATE audit SET at = at - CASE WHEN (at, id) IN ({rows}) THEN 86400001 ELSE 86000000 END");
+    assert_eq!(file().execute(&passed, []).expect("it can be written"), 3);
+
+    let service = Service::start_with(&home, &a_day);
+    let log = json(&service, &["audit", "--since", "30d"]);
+    assert_eq!(log["rows"].as_array().map(Vec::len), Some(1), "{log}");
+    assert!(service.stop().success());
+    let left: i64 = file().query_row("SELECT count(*) FROM audit", [], |row| row.get(0)).expect("a number");
+    assert_eq!(left, 1, "they are gone from the file too");
+}
+
+#[test]
 fn lists_of_accounts_are_read_page_by_page() {
     let home = Home::new();
     let service = Service::start(&home);

@@ -199,3 +199,80 @@ async fn the_keys_and_the_metadata_are_published() {
         assert_eq!(methods, &json!(["client_secret_basic", "client_secret_post"]));
     }
 }
+
+/// Lets the engine vouch for more sessions.
+fn crowd(rig: &Rig, numbers: std::ops::Range<u32>) {
+    use crate::engine::{
+        Account, AccountId, Entry, EntryKind, ListId, Moment, Session, Source, StatusIndex, TokenHash, Tokens,
+    };
+    let moment = Moment { now: Clock::now(&*rig.clock), wall: Clock::wall(&*rig.clock), sighting: None };
+    for n in numbers {
+        let mut id = [7; 16];
+        id[..4].copy_from_slice(&n.to_le_bytes());
+        let account = Account::new(AccountId::from_bytes(id));
+        let status = StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 };
+        let expires_at = moment.wall.plus(Millis::from_secs(600));
+        let tokens = Tokens { current: TokenHash::of(&id), previous: None, expires_at, status };
+        let session = Session {
+            id: crate::wire::SessionId::new(SecretId::default(), id),
+            started: moment.now,
+            started_at: moment.wall,
+            audience: String::new(),
+            tokens,
+            end: None,
+        };
+        let grant = Entry {
+            number: 1,
+            kind: EntryKind::Grant,
+            amount: Credit::from_secs(600),
+            owed: Credit::ZERO,
+            source: Source::Admin,
+            external_id: n.to_string(),
+            reason: None,
+            at: moment.wall,
+        };
+        let act = Act {
+            account: account.id,
+            expects: 0,
+            closes: None,
+            opens: Some(session),
+            renews: None,
+            entries: vec![grant],
+            deletes: false,
+        };
+        rig.engine.apply(&account.after(&act), &act, &moment);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_allocates_the_same_however_many_sessions_there_are() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    let (_, key) = rig.account(600).await;
+    let token = rig.activate(&key).await.ok().text("token");
+    let known = basic(&edge.id, &edge.secret);
+    let good = format!("token={token}");
+    let bad = format!("token={token}x");
+    let mut measured = Vec::new();
+    for (from, to) in [(0, 0), (0, 1_000), (1_000, 30_000)] {
+        crowd(&rig, from..to);
+        let (mut caller, mut body) = (Caller::default(), Vec::with_capacity(1024));
+        for (form, active) in [(&good, true), (&bad, false)] {
+            let mut ask = || {
+                body.clear();
+                let (kind, known) = (Some(FORM.as_bytes()), Some(known.as_bytes()));
+                assert!(rig.surface.introspect_at_once(&mut caller, kind, known, form.as_bytes(), &mut body));
+                assert_eq!(body.starts_with(br#"{"active":true"#), active);
+            };
+            ask();
+            // What is told is counted by the tests in a list, which grows now and then.
+            let least = (0..8).map(|_| allocation_counter::measure(&mut ask)).min_by_key(|info| info.bytes_total);
+            let least = least.expect("it was asked");
+            measured.push((active, least.count_total, least.bytes_total));
+        }
+    }
+    println!("{measured:?}");
+    for later in measured.chunks(2) {
+        assert_eq!(later, &measured[..2], "{measured:?}");
+    }
+}
