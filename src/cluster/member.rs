@@ -123,7 +123,7 @@ impl Member {
             wall: meter.wall(),
         };
         let mut others = Others::default();
-        let (mut warm, mut warmed_at) = (Some(warm), None);
+        let (mut warm, mut warmed_at, mut waits) = (Some(warm), None, false);
         let era = loop {
             let latest = store.era().await?;
             let number = latest.map_or(0, |era| era.number);
@@ -151,6 +151,12 @@ impl Member {
                     break era;
                 }
             }
+            if !std::mem::replace(&mut waits, true) {
+                tracing::info!(
+                    leases = others.0.len(),
+                    "waiting for the leases of other nodes to change or to run out"
+                );
+            }
             tokio::time::sleep(settings.tail_every / 4).await;
         };
         let warmed_at = warmed_at.unwrap_or_else(|| meter.now());
@@ -172,6 +178,11 @@ impl Member {
     /// The era it lives in.
     pub const fn era(&self) -> u64 {
         self.era.number
+    }
+
+    /// Whether this node began the era it lives in: all that other nodes had going is over.
+    pub fn has_begun_its_era(&self) -> bool {
+        self.era.by == self.id
     }
 
     /// What its meter showed before it began to read what the store holds: from then on it is to follow the changes.

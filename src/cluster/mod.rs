@@ -11,6 +11,7 @@
 
 mod feed;
 mod hearing;
+mod joining;
 mod member;
 mod meter;
 mod node;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use feed::Feed;
 pub use hearing::Hearing;
+pub use joining::Joining;
 pub use member::Member;
 pub use meter::{ClusterMeter, MonotonicTicks, Ticks};
 pub use node::Node;

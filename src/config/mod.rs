@@ -16,8 +16,8 @@ use std::{env, fs, io, iter};
 use serde::Deserialize;
 
 pub use sections::{
-    ActRate, Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Quic, SECTIONS,
-    Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
+    ActRate, Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node, Quic,
+    SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{
     CapabilityCredits, HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl,
@@ -97,6 +97,8 @@ pub struct Config {
     pub checkpoint: Checkpoint,
     /// The CQL cluster of the store, if it is one.
     pub scylla: Scylla,
+    /// This node among others.
+    pub node: Node,
     /// Tokens.
     pub token: Token,
     /// An identity provider.
@@ -295,6 +297,7 @@ impl Config {
             heartbeat: file.heartbeat,
             checkpoint: file.checkpoint,
             scylla: file.scylla,
+            node: file.node,
             token: file.token,
             identity: file.identity,
             identity_provider: file.identity_provider,

@@ -121,6 +121,7 @@ file! {
         heartbeat: Heartbeat,
         checkpoint: Checkpoint,
         scylla: Scylla,
+        node: Node,
         token: Token,
         identity: Identity,
         status_list: StatusList,
@@ -288,6 +289,15 @@ section! {
         request_timeout_ms: u64 = 5_000;
         /// Milliseconds a connection may take.
         connect_timeout_ms: u64 = 5_000;
+    }
+}
+
+section! {
+    /// This node among others that share a store `scylla://…`.
+    Node {
+        /// What people call it, in the list of nodes. At most 64 characters.
+        /// Default: the address that `http.addr` is bound to.
+        name: Option<String> = None;
     }
 }
 

@@ -110,7 +110,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             (None, "store") => "sqlite:/x".to_owned(),
             (None, "public_url" | "issuer" | "event_issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
             (None, "event_client_id") => "5882386c6d801776".to_owned(),
-            (None, "username" | "datacenter") => "tank".to_owned(),
+            (None, "username" | "datacenter" | "name") => "tank".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
             (None, "idle_timeout_ms") => "60000".to_owned(),
@@ -135,6 +135,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             "key_file",
             "tls_ca_file",
             "datacenter",
+            "name",
         ]
         .contains(&key.name);
         if !anything {

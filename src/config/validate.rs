@@ -46,6 +46,9 @@ impl Config {
 
     fn validate_cluster(&self) -> Result<(), ConfigError> {
         let scylla = &self.scylla;
+        let name = self.node.name.as_deref().unwrap_or("(none)");
+        let fits = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+        ensure(fits, "node.name", name, "it must have 1 to 64 characters, none of them a control character")?;
         within("scylla.request_timeout_ms", scylla.request_timeout_ms, 100..=60_000)?;
         within("scylla.connect_timeout_ms", scylla.connect_timeout_ms, 100..=60_000)?;
         within("scylla.replication_factor", scylla.replication_factor.into(), 0..=32)?;

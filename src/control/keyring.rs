@@ -33,6 +33,8 @@ const WRITING: Millis = Millis::from_secs(1);
 
 /// Signing keys that may be published at the same time.
 const MAX_KEYS: usize = 16;
+/// The "algorithm" of a cluster secret that nodes tell each other of, and what its name begins with.
+pub(super) const CLUSTER_SECRET: &str = "cluster-secret";
 /// The name and the "algorithm" of the key that subjects are derived by.
 const PAIRWISE: &str = "pairwise";
 const PAIRWISE_LABEL: &[u8] = b"gastank/pairwise/v1";
@@ -159,14 +161,16 @@ impl Keyring {
         let mut keys = Vec::new();
         let mut pairwise = None;
         for record in store.sealed_keys().await? {
-            let plain = Zeroizing::new(unsealed(secrets, &record)?);
-            let malformed = || KeyError::Malformed(record.kid.clone());
-            if record.algorithm == PAIRWISE {
-                pairwise = Some(Zeroizing::new(plain.as_slice().try_into().map_err(|_| malformed())?));
+            if record.algorithm == CLUSTER_SECRET {
                 continue;
             }
-            let algorithm = Algorithm::parse(&record.algorithm).ok_or_else(malformed)?;
-            keys.push(Held { signing: Arc::new(SigningKey::from_pkcs8(algorithm, &plain)?), record });
+            if record.algorithm == PAIRWISE {
+                let plain = Zeroizing::new(unsealed(secrets, &record)?);
+                let malformed = |_| KeyError::Malformed(record.kid.clone());
+                pairwise = Some(Zeroizing::new(plain.as_slice().try_into().map_err(malformed)?));
+                continue;
+            }
+            keys.push(Held { signing: signing_key(secrets, &record)?, record });
         }
         let pairwise = match pairwise {
             Some(pairwise) => pairwise,
@@ -273,6 +277,27 @@ impl Keyring {
         Ok(())
     }
 
+    /// Takes over what other nodes have made of the keys.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError`]; the keys are as they were.
+    pub async fn learn(&self, store: &(impl KeyStore + ?Sized), secrets: &SecretRing) -> Result<(), KeyringError> {
+        let _change = self.changes.lock().await;
+        let mut learnt = Vec::new();
+        for record in store.sealed_keys().await?.into_iter().filter(signs) {
+            let known = self.keys.read().iter().find(|held| held.record.kid == record.kid).map(Held::key);
+            let signing = known.map_or_else(|| signing_key(secrets, &record), Ok)?;
+            learnt.push(Held { signing, record });
+        }
+        learnt.sort_by(|a, b| a.age().cmp(&b.age()));
+        // Others drop keys, but never all of them.
+        if !learnt.is_empty() {
+            *self.keys.write() = learnt;
+        }
+        Ok(())
+    }
+
     /// Whether the youngest key has been there for `every`, so that it is time for another one.
     pub fn is_due(&self, every: Millis, now: UnixMs) -> bool {
         youngest(&self.keys.read()).is_some_and(|held| held.record.created_at.plus(every) <= now)
@@ -287,7 +312,7 @@ impl Keyring {
         let _change = self.changes.lock().await;
         let (id, secret) = secrets.current();
         for record in store.sealed_keys().await? {
-            if seal::sealed_under(&record.sealed) == Some(id) {
+            if record.algorithm == CLUSTER_SECRET || seal::sealed_under(&record.sealed) == Some(id) {
                 continue;
             }
             let plain = Zeroizing::new(unsealed(secrets, &record)?);
@@ -362,14 +387,28 @@ impl Keyring {
 }
 
 impl Held {
+    fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.signing)
+    }
+
     /// What keys are in order of: when they begin to sign.
     fn age(&self) -> (UnixMs, &str) {
         (self.record.signs_from, &self.record.kid)
     }
 }
 
+fn signs(record: &SealedKey) -> bool {
+    record.algorithm != PAIRWISE && record.algorithm != CLUSTER_SECRET
+}
+
 fn youngest(keys: &[Held]) -> Option<&Held> {
     keys.iter().max_by_key(|held| held.age())
+}
+
+fn signing_key(secrets: &SecretRing, record: &SealedKey) -> Result<Arc<SigningKey>, KeyringError> {
+    let plain = Zeroizing::new(unsealed(secrets, record)?);
+    let algorithm = Algorithm::parse(&record.algorithm).ok_or_else(|| KeyError::Malformed(record.kid.clone()))?;
+    Ok(Arc::new(SigningKey::from_pkcs8(algorithm, &plain)?))
 }
 
 fn unsealed(secrets: &SecretRing, record: &SealedKey) -> Result<Vec<u8>, KeyringError> {

@@ -33,3 +33,14 @@ pub trait Peers: Send + Sync + 'static {
     /// [`StoreError`].
     async fn hear(&self, account: &Account) -> Result<Option<MeterTime>, StoreError>;
 }
+
+/// The other nodes, as what is published sees them.
+#[async_trait]
+pub trait Others: Send + Sync + 'static {
+    /// Returns once all that any node had answered for before is known to this one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when that cannot be known now.
+    async fn catch_up(&self) -> Result<(), StoreError>;
+}

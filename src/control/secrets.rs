@@ -5,6 +5,8 @@
 //! it. The file is always ahead of what depends on it: a secret is in it before anything uses it, and leaves it after
 //! everything has ceased to. So a crash at any point leaves at worst a secret too many, which goes the next time.
 
+mod told;
+
 use std::{io, sync::Arc};
 
 use serde::Serialize;
@@ -12,6 +14,7 @@ use tokio::sync::Mutex as Gate;
 use zeroize::Zeroizing;
 
 use crate::{
+    clock::Clock,
     engine::{Engine, SecretRing},
     entropy::{Entropy, draw},
     store::{Store, StoreError},
@@ -19,6 +22,9 @@ use crate::{
 };
 
 use super::keyring::{Keyring, KeyringError};
+use told::Told;
+
+pub use told::learn;
 
 /// Where the cluster secrets are kept.
 pub trait SecretFile: Send + Sync + 'static {
@@ -33,6 +39,9 @@ pub trait SecretFile: Send + Sync + 'static {
 /// Why the cluster secrets stay as they are.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
+    /// Another node makes one.
+    #[error("another node is making a cluster secret, or began to; try again in a while")]
+    Taken,
     /// Every id is taken.
     #[error(
         "{} cluster secrets are live, and there may be no more; the oldest go with their last session",
@@ -69,6 +78,8 @@ pub struct Secrets {
     file: Arc<dyn SecretFile>,
     /// Held while the secrets change. Which of them nothing depended on, the last time.
     idle: Gate<[bool; SecretId::COUNT]>,
+    /// Where other nodes share the store: the time, and what they are told.
+    others: Option<(Arc<dyn Clock>, Gate<Told>)>,
 }
 
 impl Secrets {
@@ -80,7 +91,33 @@ impl Secrets {
         entropy: Arc<dyn Entropy>,
         file: Arc<dyn SecretFile>,
     ) -> Self {
-        Self { engine, keyring, store, entropy, file, idle: Gate::default() }
+        Self { engine, keyring, store, entropy, file, idle: Gate::default(), others: None }
+    }
+
+    /// The same where other nodes share the store: they tell each other of new secrets.
+    #[must_use]
+    pub fn among(self, clock: Arc<dyn Clock>) -> Self {
+        Self { others: Some((clock, Gate::default())), ..self }
+    }
+
+    /// Takes over the secrets that other nodes have made.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretsError`]; the secrets are as they were.
+    pub async fn learn(&self) -> Result<(), SecretsError> {
+        let mut idle = self.idle.lock().await;
+        self.catch_up(&mut idle).await
+    }
+
+    async fn catch_up(&self, idle: &mut [bool; SecretId::COUNT]) -> Result<(), SecretsError> {
+        if let Some(ring) = learn(&*self.store, &self.engine.secrets()).await? {
+            self.keep(&ring).await?;
+            *idle = [false; SecretId::COUNT];
+            tracing::info!(id = ring.current().0.get(), "another node has made a cluster secret; new sessions use it");
+            self.engine.replace_secrets(ring);
+        }
+        Ok(())
     }
 
     /// The live secrets, the current one last.
@@ -98,9 +135,17 @@ impl Secrets {
     /// [`SecretsError::Full`] and [`SecretsError::File`]; nothing has changed then.
     pub async fn rotate(&self) -> Result<(), SecretsError> {
         let mut idle = self.idle.lock().await;
+        if self.others.is_some() {
+            self.catch_up(&mut idle).await?;
+        }
         let ring = self.engine.secrets();
         let id = ring.free().ok_or(SecretsError::Full)?;
         let secret = ClusterSecret::from_bytes(*Zeroizing::new(draw::<32>(&*self.entropy)));
+        if let Some((clock, _)) = &self.others
+            && !told::tell(&*self.store, &ring, id, &secret, draw(&*self.entropy), clock.wall()).await?
+        {
+            return Err(SecretsError::Taken);
+        }
         let ring = SecretRing::clone(&ring).with_current(id, secret);
         self.keep(&ring).await?;
         *idle = [false; SecretId::COUNT];
@@ -122,7 +167,11 @@ impl Secrets {
         let mut idle = self.idle.lock().await;
         let ring = self.engine.secrets();
         self.keyring.reseal(&*self.store, &ring).await?;
-        let sealed = self.keyring.sealed_under(&*self.store).await?;
+        let mut sealed = self.keyring.sealed_under(&*self.store).await?;
+        if let Some((clock, told)) = &self.others {
+            // What is told of must stay, or it would be learnt again.
+            sealed.extend(told.lock().await.tidy(&*self.store, clock.now()).await?);
+        }
         let used = self.engine.secrets_in_use();
         let (current, _) = ring.current();
         let mut kept = SecretRing::clone(&ring);

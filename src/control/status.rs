@@ -134,19 +134,69 @@ impl StatusKeeper {
         Ok(Self { engine, store, clock, entropy, policy, current, leased, retiring, gate: Gate::default() })
     }
 
-    /// Lets in the lists that other nodes have leased since. All that is not known of them is INVALID.
+    /// Lets in the lists that other nodes have leased since, and lets go of those that they have forgotten. All that is
+    /// not known of them is INVALID.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub async fn learn(&self) -> Result<(), StoreError> {
-        for lease in self.store.status_lists().await? {
-            if self.engine.lists().find(&lease.id).is_none() {
+        let before: BTreeSet<ListId> = self.engine.lists().all().iter().map(|list| list.id()).collect();
+        let leases = self.store.status_lists().await?;
+        for lease in &leases {
+            let known = self.engine.lists().find(&lease.id);
+            let list = known.unwrap_or_else(|| {
                 let list = Arc::new(StatusList::new(lease.id, lease.size, &lease.seed, lease.granted));
-                self.engine.lists().insert(list);
-                self.retiring.lock().extend(lease.retires_at.map(|at| (lease.id, at)));
+                self.engine.lists().insert(Arc::clone(&list));
+                list
+            });
+            if let Some(at) = lease.retires_at {
+                list.close();
+                self.retiring.lock().insert(lease.id, at);
             }
         }
+        let there: BTreeSet<ListId> = leases.iter().map(|lease| lease.id).collect();
+        for gone in before.difference(&there).filter(|gone| !self.fills(gone)) {
+            self.engine.lists().remove(gone);
+            self.retiring.lock().remove(gone);
+        }
+        Ok(())
+    }
+
+    /// Whether this node alone gives out the indices of a list.
+    pub fn fills(&self, list: &ListId) -> bool {
+        !self.policy.shared || self.leased.lock().contains(list)
+    }
+
+    /// Closes the list that this node fills: nobody will when it is gone. To be called when no token is issued any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; it is closed when all nodes have been down.
+    pub async fn retire_own(&self) -> Result<(), StoreError> {
+        let current = Arc::clone(&self.current.lock());
+        self.retire(&current).await
+    }
+
+    /// Closes the lists that nobody fills any more: all but this node's, when no other lives.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; what is left to do is done the next time.
+    pub async fn retire_abandoned(&self) -> Result<(), StoreError> {
+        for list in self.engine.lists().all() {
+            if !self.leased.lock().contains(&list.id()) && !self.retiring.lock().contains_key(&list.id()) {
+                self.retire(&list).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn retire(&self, list: &StatusList) -> Result<(), StoreError> {
+        list.close();
+        let at = self.clock.wall().plus(self.policy.max_ttl).plus(SLACK);
+        self.store.retire_status_list(&list.id(), at).await?;
+        self.retiring.lock().insert(list.id(), at);
         Ok(())
     }
 
@@ -194,12 +244,7 @@ impl StatusKeeper {
                 Some(_) => {}
                 None if list.id() == self.current.lock().id() => {}
                 None if self.policy.shared && !self.leased.lock().contains(&list.id()) => {}
-                None => {
-                    list.close();
-                    let at = now.plus(self.policy.max_ttl).plus(SLACK);
-                    self.store.retire_status_list(&list.id(), at).await?;
-                    self.retiring.lock().insert(list.id(), at);
-                }
+                None => self.retire(&list).await?,
             }
         }
         Ok(())
@@ -376,6 +421,39 @@ mod tests {
         node.keeper.tidy().await.unwrap();
         assert!(node.engine.lists().find(&first).is_none());
         assert_eq!(node.store.status_lists().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_node_lets_go_of_what_others_have_forgotten_and_closes_what_nobody_fills() {
+        let store = Arc::new(SqliteStore::open_in_memory().unwrap());
+        let clock = Arc::new(FakeClock::new(MeterTime::ZERO, UnixMs::from_ms(1_700_000_000_000)));
+        let shared = async |seed| {
+            let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([9; 32]));
+            let engine = Arc::new(Engine::new(Policy::default(), secrets, 16));
+            let (kept, now, entropy) = (store.clone(), clock.clone(), Arc::new(SeededEntropy::new(seed)));
+            let policy = StatusPolicy { size: ListSize::new(64).unwrap(), shared: true, ..StatusPolicy::new(DAY) };
+            StatusKeeper::open(engine, kept, now, entropy, policy).await.unwrap()
+        };
+        let (a, b) = (shared(1).await, shared(2).await);
+        let [of_a, of_b] = [&a, &b].map(|keeper| keeper.current.lock().id());
+        a.learn().await.unwrap();
+        assert!(a.fills(&of_a) && !a.fills(&of_b) && a.listed().contains(&of_b));
+        a.tidy().await.unwrap();
+        assert_eq!(store.status_lists().await.unwrap().iter().filter(|list| list.retires_at.is_some()).count(), 0);
+
+        // One leaves and the other is killed; who comes next is alone.
+        a.retire_own().await.unwrap();
+        let c = shared(3).await;
+        c.retire_abandoned().await.unwrap();
+        let open: Vec<_> =
+            store.status_lists().await.unwrap().into_iter().filter(|list| list.retires_at.is_none()).collect();
+        assert_eq!(open.iter().map(|list| list.id).collect::<Vec<_>>(), [c.current.lock().id()]);
+        let d = shared(4).await;
+        clock.advance(DAY.plus(SLACK));
+        c.tidy().await.unwrap();
+        assert!(d.engine.lists().find(&of_a).is_some());
+        d.learn().await.unwrap();
+        assert!(d.engine.lists().find(&of_a).is_none() && d.engine.lists().find(&of_b).is_none());
     }
 
     #[tokio::test]

@@ -21,11 +21,13 @@ use tokio::sync::Mutex as Gate;
 use crate::{
     clock::Clock,
     engine::{Engine, ListId, StatusList, UnixMs},
+    store::StoreError,
     wire::{MeterTime, Millis},
 };
 
 use super::{
     keys::{KeyError, SigningKey},
+    peers::Others,
     status::StatusKeeper,
     tokens::{Issuer, sign},
 };
@@ -34,6 +36,19 @@ use super::{
 const GOOD_FOR: u64 = 5;
 /// How many `ttl` a signature is served for: who fetches it then has it for a while.
 const SERVED_FOR: u64 = 3;
+/// How long lists that nobody knows are not asked for again.
+const LEARN_AGAIN: Millis = Millis::from_secs(1);
+
+/// Why a list cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum PublicationError {
+    /// It cannot be signed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// What other nodes have made of it cannot be known now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// A signed status list.
 #[derive(Clone, Debug)]
@@ -131,6 +146,9 @@ pub struct StatusTokens {
     keeper: Arc<StatusKeeper>,
     ttl: Millis,
     slots: Mutex<BTreeMap<ListId, Arc<Slot>>>,
+    others: Option<Arc<dyn Others>>,
+    /// When lists of others were last looked for because nobody knew one.
+    learned: Mutex<Option<MeterTime>>,
 }
 
 #[derive(Default)]
@@ -148,7 +166,14 @@ impl StatusTokens {
         keeper: Arc<StatusKeeper>,
         ttl: Millis,
     ) -> Self {
-        Self { engine, clock, issuer, keeper, ttl, slots: Mutex::default() }
+        let (slots, learned) = (Mutex::default(), Mutex::default());
+        Self { engine, clock, issuer, keeper, ttl, slots, others: None, learned }
+    }
+
+    /// The same where other nodes fill lists too.
+    #[must_use]
+    pub fn among(self, others: Arc<dyn Others>) -> Self {
+        Self { others: Some(others), ..self }
     }
 
     /// For how long a list may be kept.
@@ -163,10 +188,16 @@ impl StatusTokens {
 
     /// A list as it is served now. `None` where there is none of this id.
     ///
+    /// A token that another node has issued is bad in a list until this one has heard of it. So a list that others fill is
+    /// made only after all that they have done is known.
+    ///
     /// # Errors
     ///
-    /// [`KeyError::Refused`].
-    pub async fn publication(&self, id: &ListId) -> Result<Option<Arc<Publication>>, KeyError> {
+    /// [`PublicationError`].
+    pub async fn publication(&self, id: &ListId) -> Result<Option<Arc<Publication>>, PublicationError> {
+        if self.engine.lists().find(id).is_none() {
+            self.learn().await?;
+        }
         let Some(list) = self.engine.lists().find(id) else {
             self.slots.lock().remove(id);
             return Ok(None);
@@ -178,6 +209,9 @@ impl StatusTokens {
         let _building = slot.building.lock().await;
         if let Some(found) = self.served(&slot) {
             return Ok(Some(found));
+        }
+        if let Some(others) = self.others.as_ref().filter(|_| !self.keeper.fills(id)) {
+            others.catch_up().await?;
         }
         let before = slot.latest.lock().clone();
         self.slots.lock().retain(|id, _| self.engine.lists().find(id).is_some());
@@ -197,6 +231,21 @@ impl StatusTokens {
         let built = Arc::new(built);
         *slot.latest.lock() = Some(Arc::clone(&built));
         Ok(Some(built))
+    }
+
+    /// Looks for lists of others, if that is worth it.
+    async fn learn(&self) -> Result<(), StoreError> {
+        if self.others.is_none() {
+            return Ok(());
+        }
+        {
+            let (now, mut learned) = (self.clock.now(), self.learned.lock());
+            if learned.is_some_and(|learned| now.since(learned) < LEARN_AGAIN) {
+                return Err(StoreError::Unavailable("lists of other nodes were looked for a moment ago".to_owned()));
+            }
+            *learned = Some(now);
+        }
+        self.keeper.learn().await
     }
 
     fn served(&self, slot: &Slot) -> Option<Arc<Publication>> {

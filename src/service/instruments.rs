@@ -41,6 +41,15 @@ impl Instruments for Dashboard {
         self.telemetry.health().report().store_reachable
     }
 
+    fn warmed(&self) -> (u64, u64) {
+        let report = self.telemetry.health().report();
+        (report.warmed, report.to_warm)
+    }
+
+    fn nodes(&self) -> Option<u64> {
+        self.telemetry.health().report().nodes
+    }
+
     fn exposition(&self, under_way: &[(Budget, usize)]) -> String {
         for (budget, requests) in under_way {
             self.telemetry.in_flight(surface(*budget)).set(*requests as f64);
@@ -194,6 +203,12 @@ impl StoreObserver for Counting {
             | Operation::RemoveStatusList
             | Operation::PruneAudit
             | Operation::Close => StoreOperation::Settings,
+            Operation::PutNode | Operation::Nodes | Operation::RemoveNode | Operation::Era | Operation::BeginEra => {
+                StoreOperation::Membership
+            }
+            Operation::Announce => StoreOperation::AnnounceChange,
+            Operation::Changes => StoreOperation::ReadChanges,
+            Operation::Heard => StoreOperation::ReadCheckpoints,
         };
         let outcome = if ok { StoreOutcome::Ok } else { StoreOutcome::Error };
         self.0.store_operation(operation, outcome, took);

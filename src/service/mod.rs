@@ -6,6 +6,8 @@
 
 mod home;
 mod instruments;
+mod listeners;
+mod nodes;
 mod store;
 mod surfaces;
 pub mod upkeep;
@@ -25,12 +27,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     accounts::{ProviderError, Providers},
     clock::{Clock, MeterClock},
+    cluster::{ClusterError, Joining},
     config::{Config, HostPort},
     control::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
         keyring::{Keyring, KeyringError},
-        secrets::Secrets,
+        secrets::{self, SecretFile, Secrets},
         status::{StatusKeeper, StatusPolicy},
         status_token::StatusTokens,
         tokens::Issuer,
@@ -40,15 +43,16 @@ use crate::{
     ingest::{
         Handler,
         http::{self, Crew, Crews, HttpLimits, Site, Threads, Tls},
-        quic::{self, QuicLimits},
-        udp,
+        quic, udp,
     },
     store::StoreError,
-    telemetry::{Health, HttpListener, Phase, Telemetry, UdpListener},
+    telemetry::{Health, HttpListener, Phase, Telemetry},
     tls::{Certificates, PairError},
 };
 use home::{Home, HomeError};
 use instruments::Counting;
+use listeners::{listen, listen_quic, listen_udp};
+use nodes::{Joined, Meter, Shared};
 pub use store::{StoreCommandError, migrate};
 use upkeep::Upkeep;
 
@@ -74,8 +78,8 @@ pub enum ServiceError {
     Keys(#[from] KeyringError),
     /// The cluster secret is gone, but what it sealed is there.
     #[error(
-        "the store has signing keys, but {} is missing: restore it from a backup; without it no session and no key of \
-         this store can be used",
+        "the store has signing keys, but {} is missing: restore it from a backup, or copy it from another node of this \
+         store; without it no session and no key can be used",
         .0.display()
     )]
     SecretLost(PathBuf),
@@ -98,9 +102,9 @@ pub enum ServiceError {
     /// An identity provider cannot be used as it is configured.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// Another process works on the store now.
-    #[error("another process has taken over the store: this one stops, so that no token is vouched for twice")]
-    Displaced,
+    /// It cannot be, or go on as, one of the nodes that share the store.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
 }
 
 /// Where a running service listens.
@@ -133,7 +137,7 @@ impl Listening {
 pub struct Service {
     listening: Listening,
     first_start: bool,
-    meter: Arc<MeterClock>,
+    meter: Meter,
     grace: Duration,
     stop_listening: CancellationToken,
     stop_rest: CancellationToken,
@@ -142,7 +146,7 @@ pub struct Service {
     threads: Threads,
     tasks: TaskTracker,
     upkeep: Upkeep,
-    displaced: CancellationToken,
+    joined: Option<Joined>,
 }
 
 impl Service {
@@ -158,15 +162,25 @@ impl Service {
         let wall = MeterClock::resume(None).wall();
         let telemetry = Telemetry::new(wall, Health::new());
 
-        let (store, displaced) = store::open(&config, &telemetry).await?;
+        let store::Opened { store, shared } = store::open(&config, &telemetry).await?;
+        let shared = shared.map(Shared::new);
         telemetry.health().store_reachable(true);
         if first_start && !store.signing_keys().await?.is_empty() {
             return Err(ServiceError::SecretLost(home.secret_path()));
         }
-        let secrets = home.secrets(&*entropy)?;
+        let mut secrets = home.secrets(&*entropy)?;
+        if shared.is_some()
+            && let Some(learnt) = secrets::learn(&*store, &secrets).await?
+        {
+            home.secret_lines().keep(&learnt)?;
+            secrets = learnt;
+        }
         let admin_token = home.admin_token(&*entropy)?;
-        let meter = Arc::new(MeterClock::resume(store.clock().await?));
-        let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
+        let meter = match &shared {
+            Some(shared) => shared.meter(),
+            None => Meter::Alone(Arc::new(MeterClock::resume(store.clock().await?))),
+        };
+        let clock = meter.clock();
         let key_policy = config.token.keys();
         let keyring = Arc::new(Keyring::open(&*store, &secrets, key_policy, clock.wall()).await?);
 
@@ -216,8 +230,13 @@ impl Service {
             config.token.issuer.as_ref().map_or_else(|| public_url.clone(), |url| url.as_str().to_owned());
         let issuer =
             Arc::new(Issuer::new(issuer_name, config.token.client_id.clone(), &public_url, Arc::clone(&keyring)));
-        let engine = Arc::new(Engine::new(config.policy(), secrets, REMEMBERED));
-        let lists = StatusPolicy { size: config.status_list.size(), ..StatusPolicy::new(config.token.max_ttl()) };
+        let engine = Engine::new(config.policy(), secrets, REMEMBERED);
+        let engine = Arc::new(if shared.is_some() { engine.among_others() } else { engine });
+        let lists = StatusPolicy {
+            size: config.status_list.size(),
+            shared: shared.is_some(),
+            ..StatusPolicy::new(config.token.max_ttl())
+        };
         let keeper = StatusKeeper::open(
             Arc::clone(&engine),
             Arc::clone(&store),
@@ -226,21 +245,22 @@ impl Service {
             lists,
         );
         let keeper = Arc::new(keeper.await?);
-        let statuses = Arc::new(StatusTokens::new(
+        let statuses = StatusTokens::new(
             Arc::clone(&engine),
             Arc::clone(&clock),
             Arc::clone(&issuer),
             Arc::clone(&keeper),
             config.status_list.ttl(),
-        ));
-        let secrets = Arc::new(Secrets::new(
+        );
+        let secrets = Secrets::new(
             Arc::clone(&engine),
             Arc::clone(&keyring),
             Arc::clone(&store),
             Arc::clone(&entropy),
             Arc::new(home.secret_lines()),
-        ));
-        let acts = Arc::new(Acts::new(
+        );
+        let secrets = Arc::new(if shared.is_some() { secrets.among(Arc::clone(&clock)) } else { secrets });
+        let acts = Acts::new(
             Arc::clone(&engine),
             Arc::clone(&store),
             Arc::clone(&clock),
@@ -248,7 +268,14 @@ impl Service {
             Arc::clone(&issuer),
             Arc::clone(&keeper),
             Arc::new(Counting(telemetry.clone())),
-        ));
+        );
+        let (acts, statuses) = match &shared {
+            Some(Shared { joining, .. }) => {
+                (acts.among(Arc::<Joining>::clone(joining)), statuses.among(Arc::<Joining>::clone(joining)))
+            }
+            None => (acts, statuses),
+        };
+        let (acts, statuses) = (Arc::new(acts), Arc::new(statuses));
         let hooks = Arc::new(HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), clock.wall())?);
         let (chores, queue) = upkeep::chores(Arc::clone(&acts));
         let handler = Arc::new(Handler::new(
@@ -296,14 +323,6 @@ impl Service {
         operators.spawn(admin.run(Arc::new(admin_site), here, stop_rest.clone()));
 
         telemetry.health().enter(Phase::WarmingUp);
-        let sessions = match warm::warm(&engine, &store, &clock, &telemetry).await {
-            Ok(sessions) => sessions,
-            Err(error) => {
-                stop_listening.cancel();
-                stop_rest.cancel();
-                return Err(error.into());
-            }
-        };
         let upkeep = Upkeep {
             engine,
             store,
@@ -317,8 +336,34 @@ impl Service {
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
         };
-        meter.start();
+        let warm = warm::warm(&upkeep.engine, &upkeep.store, &upkeep.clock, &telemetry);
+        let ready = async {
+            let Some(shared) = &shared else {
+                warm.await?;
+                return Ok(None);
+            };
+            let name = config.node.name.clone().unwrap_or_else(|| listening.http.to_string());
+            let warm = async { warm.await.map(drop) };
+            shared.join(name, &upkeep, &*entropy, warm).await.map(Some)
+        };
+        let joined = match ready.await {
+            Ok(joined) => joined,
+            Err(error) => {
+                stop_listening.cancel();
+                stop_rest.cancel();
+                return Err(match error {
+                    ClusterError::Store(error) => error.into(),
+                    why => why.into(),
+                });
+            }
+        };
+        if let Meter::Alone(meter) = &meter {
+            meter.start();
+        }
         let tasks = upkeep.start(chores, queue, &stop_rest);
+        if let Some(joined) = &joined {
+            joined.start(surfaces.surface, &tasks, &stop_rest);
+        }
         providers.start(&tasks, &stop_rest);
         tasks.spawn(certificates.watch(Arc::clone(&upkeep.clock), stop_rest.clone()));
         if let Some(quic) = quic {
@@ -335,7 +380,7 @@ impl Service {
             }
         }
         telemetry.health().enter(Phase::Ready);
-        tracing::info!(sessions, meter = %upkeep.clock.now(), "ready");
+        tracing::info!(sessions = upkeep.engine.live(), meter = %upkeep.clock.now(), "ready");
         let grace = config.shutdown.grace();
         Ok(Self {
             listening,
@@ -349,7 +394,7 @@ impl Service {
             threads,
             tasks,
             upkeep,
-            displaced,
+            joined,
         })
     }
 
@@ -383,6 +428,12 @@ impl Service {
         self.operators.close();
         self.tasks.wait().await;
         let flushed = tokio::time::timeout(CLOSING, self.upkeep.flush()).await;
+        // Only who has told all that it heard may go without the others' waiting for it.
+        if let (Ok(Ok(())), Some(joined)) = (&flushed, &self.joined)
+            && !matches!(tokio::time::timeout(CLOSING, joined.leave()).await, Ok(Ok(())))
+        {
+            tracing::warn!("the other nodes could not be told that this one leaves; they will find out");
+        }
         let closed = self.upkeep.store.close().await;
         match flushed {
             Ok(flushed) => flushed?,
@@ -392,73 +443,14 @@ impl Service {
         tracing::info!("stopped");
         Ok(())
     }
-}
 
-async fn listen(
-    listener: HttpListener,
-    name: &'static str,
-    addr: SocketAddr,
-    limits: HttpLimits,
-    telemetry: &Telemetry,
-) -> Result<http::Listener, ServiceError> {
-    http::Listener::bind(addr, listener, limits, telemetry.clone()).await.map_err(|source| ServiceError::Bind {
-        name,
-        addr,
-        source,
-    })
-}
-
-fn listen_udp(addr: SocketAddr, config: &Config, telemetry: &Telemetry) -> Result<udp::Listener, ServiceError> {
-    let buffers =
-        udp::Buffers { receive: config.udp.receive_buffer_bytes as usize, send: config.udp.send_buffer_bytes as usize };
-    let options = udp::Options { threads: config.udp.threads as usize, buffers };
-    let listener =
-        udp::Listener::bind(addr, options).map_err(|source| ServiceError::Bind { name: "udp", addr, source })?;
-    let (threads, granted) = (listener.threads(), listener.granted());
-    telemetry.watch_udp(UdpListener::Udp, listener.local_addr().port());
-    telemetry.udp_sockets(UdpListener::Udp, threads, granted.receive, granted.send);
-    let udp::Granted { receive, send } = granted;
-    tracing::info!(threads, receive_buffer = receive, send_buffer = send, "each UDP socket was granted these buffers");
-    // Linux doubles what it is asked for.
-    for (which, wanted, granted, limit) in
-        [("receive", buffers.receive, receive, "net.core.rmem_max"), ("send", buffers.send, send, "net.core.wmem_max")]
-    {
-        if granted < wanted {
-            tracing::warn!(
-                wanted,
-                granted,
-                "the kernel grants a smaller UDP {which} buffer; raise {limit} to lose less in bursts"
-            );
-        }
+    /// Ends at once, and writes nothing: others have gone on without this node, and what it knows is void.
+    async fn abandon(self) {
+        self.stop_listening.cancel();
+        self.stop_rest.cancel();
+        self.threads.end().await;
+        drop(self.upkeep.store.close().await);
     }
-    Ok(listener)
-}
-
-fn listen_quic(
-    addr: SocketAddr,
-    config: &Config,
-    certificates: &Arc<Certificates>,
-    telemetry: &Telemetry,
-) -> Result<quic::Listener, ServiceError> {
-    let wanted = config.quic.buffer_bytes as usize;
-    let limits = QuicLimits {
-        room: config.quic.room(),
-        idle: config.quic.idle_timeout(config.heartbeat.interval()),
-        head: config.http.header_timeout(),
-        http_idle: config.http.idle_timeout(),
-        max_body_bytes: config.http.max_body_bytes as usize,
-        buffer_bytes: wanted,
-        sessions: config.webtransport.limits(),
-    };
-    let listener = quic::Listener::bind(addr, limits, certificates, telemetry.clone())
-        .map_err(|source| ServiceError::Bind { name: "quic", addr, source })?;
-    telemetry.watch_udp(UdpListener::Quic, listener.local_addr()?.port());
-    let buffers = listener.buffers();
-    tracing::info!(wanted, receive = buffers.receive, send = buffers.send, "buffers of the QUIC socket");
-    if buffers.receive.min(buffers.send) < wanted {
-        tracing::warn!("the kernel grants smaller QUIC buffers; raise net.core.rmem_max and net.core.wmem_max");
-    }
-    Ok(listener)
 }
 
 /// Runs a service until it is told to stop by SIGTERM or SIGINT.
@@ -481,14 +473,19 @@ pub async fn run(config: Config, welcome: impl FnOnce(&Listening, bool)) -> Resu
     };
     welcome(service.listening(), service.is_first_start());
     say_ready(service.listening())?;
-    let displaced = service.displaced.clone();
+    let joined = service.joined.clone();
+    let lost = async {
+        match &joined {
+            Some(joined) => joined.lost().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = displaced.cancelled() => {
-            // There is nothing left to write to.
-            drop(service.stop().await);
-            return Err(ServiceError::Displaced);
+        why = lost => {
+            service.abandon().await;
+            return Err(why.into());
         }
     }
     Ok(service.stop().await?)

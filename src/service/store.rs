@@ -1,14 +1,15 @@
 //! Which store it is, opened as the configuration says.
 
-use std::{process, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
     config::{Config, ScyllaUrl, StoreUrl},
     entropy::OsEntropy,
-    store::{Credentials, Observed, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, Store, StoreError},
+    store::{
+        ClusterStore, Credentials, Observed, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, Store, StoreError,
+    },
     telemetry::Telemetry,
 };
 
@@ -29,23 +30,27 @@ pub enum StoreCommandError {
     Store(#[from] StoreError),
 }
 
-/// Opens the store of the service. What comes with it is cancelled when another process has taken the store.
-pub(super) async fn open(
-    config: &Config,
-    telemetry: &Telemetry,
-) -> Result<(Arc<dyn Store>, CancellationToken), ServiceError> {
+/// The store of the service.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn Store>,
+    /// The same, if other nodes may share it.
+    pub(super) shared: Option<Arc<dyn ClusterStore>>,
+}
+
+/// Opens the store of the service.
+pub(super) async fn open(config: &Config, telemetry: &Telemetry) -> Result<Opened, ServiceError> {
     let counting = Counting(telemetry.clone());
     match &config.store {
         StoreUrl::Sqlite(path) => {
             let path = path.clone();
             let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, &SqliteOptions::default()));
             let store = opening.await.expect("opening the store does not panic")?;
-            Ok((Arc::new(Observed::new(store, counting)), CancellationToken::new()))
+            Ok(Opened { store: Arc::new(Observed::new(store, counting)), shared: None })
         }
         StoreUrl::Scylla(url) => {
             let store = Box::pin(ScyllaStore::open(&options(config, url)?, Arc::new(OsEntropy))).await?;
-            let displaced = store.displaced();
-            Ok((Arc::new(Observed::new(store, counting)), displaced))
+            let shared: Arc<dyn ClusterStore> = Arc::new(Observed::new(store, counting));
+            Ok(Opened { store: Arc::<dyn ClusterStore>::clone(&shared), shared: Some(shared) })
         }
     }
 }
@@ -58,10 +63,9 @@ pub(super) async fn open(
 pub async fn migrate(config: &Config) -> Result<(), StoreCommandError> {
     match &config.store {
         StoreUrl::Sqlite(path) => SqliteStore::open(path, &SqliteOptions::default())?.close().await?,
-        // The service may be running: it is told by the tables alone.
+        // The service may be running, and others may be migrating.
         StoreUrl::Scylla(url) => {
-            let options = ScyllaOptions { label: None, ..options(config, url)? };
-            Box::pin(ScyllaStore::open(&options, Arc::new(OsEntropy))).await?.close().await?;
+            Box::pin(ScyllaStore::open(&options(config, url)?, Arc::new(OsEntropy))).await?.close().await?;
         }
     }
     Ok(())
@@ -87,8 +91,6 @@ fn options(config: &Config, url: &ScyllaUrl) -> Result<ScyllaOptions, HomeError>
         request_timeout: Duration::from_millis(scylla.request_timeout_ms),
         connect_timeout: Duration::from_millis(scylla.connect_timeout_ms),
         audit_ttl: Duration::from_millis(config.audit.retention().get()),
-        // Enough to find it by.
-        label: Some(format!("process {} with http.addr {}", process::id(), config.http.addr)),
         ..ScyllaOptions::new(url.nodes.iter().map(ToString::to_string).collect(), url.keyspace.clone())
     })
 }

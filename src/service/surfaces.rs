@@ -58,6 +58,8 @@ pub(super) struct Parts<'a> {
 pub(super) struct Surfaces {
     pub(super) public: Public,
     pub(super) admin: Admin,
+    /// What both are of.
+    pub(super) surface: Arc<Surface>,
 }
 
 /// Answers what comes to the public listener. Acts are done in the service's own runtime: they take their time, and go on
@@ -126,7 +128,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
     .await?;
     let surface = Arc::new(surface);
     let public = Public { surface: Arc::clone(&surface), runtime: Handle::current() };
-    Ok(Surfaces { public, admin: Admin(surface) })
+    Ok(Surfaces { public, admin: Admin(Arc::clone(&surface)), surface })
 }
 
 /// Where browsers are told to open WebTransport sessions.

@@ -1,5 +1,7 @@
 //! A store that tells how its calls went.
 
+mod nodes;
+
 use std::{
     future::Future,
     time::{Duration, Instant},
@@ -32,7 +34,7 @@ where
     }
 }
 
-/// A method of [`Store`].
+/// A method of [`Store`] or [`ClusterStore`](super::ClusterStore).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each is the method of the same name")]
 pub enum Operation {
@@ -73,11 +75,19 @@ pub enum Operation {
     StatusLists,
     RemoveStatusList,
     Close,
+    PutNode,
+    Nodes,
+    RemoveNode,
+    Era,
+    BeginEra,
+    Announce,
+    Changes,
+    Heard,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 45] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -115,6 +125,14 @@ impl Operation {
         Self::StatusLists,
         Self::RemoveStatusList,
         Self::Close,
+        Self::PutNode,
+        Self::Nodes,
+        Self::RemoveNode,
+        Self::Era,
+        Self::BeginEra,
+        Self::Announce,
+        Self::Changes,
+        Self::Heard,
     ];
 
     /// The method's name.
@@ -157,6 +175,14 @@ impl Operation {
             Self::StatusLists => "status_lists",
             Self::RemoveStatusList => "remove_status_list",
             Self::Close => "close",
+            Self::PutNode => "put_node",
+            Self::Nodes => "nodes",
+            Self::RemoveNode => "remove_node",
+            Self::Era => "era",
+            Self::BeginEra => "begin_era",
+            Self::Announce => "announce",
+            Self::Changes => "changes",
+            Self::Heard => "heard",
         }
     }
 }

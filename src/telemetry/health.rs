@@ -31,6 +31,9 @@ pub struct HealthReport {
     pub to_warm: u64,
     /// Whether the store can be reached.
     pub store_reachable: bool,
+    /// Nodes that live and share the store, this one counted, once it has joined them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u64>,
 }
 
 /// The shared state of the service's health. Clones are the same state; every call is a few atomics.
@@ -43,6 +46,8 @@ struct State {
     warmed: AtomicU64,
     to_warm: AtomicU64,
     store_reachable: AtomicBool,
+    /// 0 where the store is not shared.
+    nodes: AtomicU64,
 }
 
 impl Default for Health {
@@ -59,6 +64,7 @@ impl Health {
             warmed: AtomicU64::new(0),
             to_warm: AtomicU64::new(0),
             store_reachable: AtomicBool::new(false),
+            nodes: AtomicU64::new(0),
         }))
     }
 
@@ -76,6 +82,11 @@ impl Health {
     /// Tells whether the store can be reached. True when it changed, so that the caller can log it once.
     pub fn store_reachable(&self, reachable: bool) -> bool {
         self.0.store_reachable.swap(reachable, Ordering::AcqRel) != reachable
+    }
+
+    /// Tells how many nodes share the store, this one counted.
+    pub fn nodes(&self, living: u64) {
+        self.0.nodes.store(living, Ordering::Relaxed);
     }
 
     /// Where the service is in its life.
@@ -108,6 +119,7 @@ impl Health {
             warmed: self.0.warmed.load(Ordering::Relaxed),
             to_warm: self.0.to_warm.load(Ordering::Relaxed),
             store_reachable: self.0.store_reachable.load(Ordering::Acquire),
+            nodes: Some(self.0.nodes.load(Ordering::Relaxed)).filter(|nodes| *nodes > 0),
         }
     }
 }

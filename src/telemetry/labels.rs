@@ -108,6 +108,14 @@ labels! {
         WriteMeter = "write_meter",
         /// Read or write keys, edges and other small rows.
         Settings = "settings",
+        /// Renew this node's lease, or read those of the others.
+        Membership = "membership",
+        /// Tell other nodes that an account is about to change.
+        AnnounceChange = "announce_change",
+        /// Read what other nodes are about to change.
+        ReadChanges = "read_changes",
+        /// Read when other nodes heard of sessions.
+        ReadCheckpoints = "read_checkpoints",
     }
 
     /// How an operation of the store went.

@@ -158,6 +158,12 @@ metrics! {
         "Time an operation of the store took, waiting included.";
     StoreUp: Kind::Gauge, Count, "gastank_store_up", [],
         "1 while the store can be reached.";
+    Nodes: Kind::Gauge, Count, "gastank_nodes", [],
+        "Nodes that live and share the store, as far as this one knows, itself counted.";
+    Era: Kind::Gauge, Count, "gastank_era", [],
+        "How often the meter has been taken up again after all nodes were down; 0 where the store is not shared.";
+    ChangesLag: Kind::Gauge, Seconds, "gastank_changes_lag_seconds", [],
+        "How long ago all that other nodes were about to change was known; 0 where the store is not shared.";
     HttpRequests: Kind::Counter, Count, "gastank_http_requests_total", [Route, StatusClass],
         "HTTP requests answered.";
     HttpLatency: Kind::Histogram(LATENCY), Seconds, "gastank_http_request_seconds", [Route],

@@ -67,6 +67,9 @@ struct Inner {
     checkpoint_failures: Counter,
     store_operations: ByTwo<Latency, StoreOperation, StoreOutcome>,
     store_up: Gauge,
+    nodes: Gauge,
+    era: Gauge,
+    changes_lag: Gauge,
     http_requests: ByTwo<Counter, Route, StatusClass>,
     http_latency: ByOne<Latency, Route>,
     http_connections: ByOne<Gauge, HttpListener>,
@@ -103,6 +106,8 @@ impl Telemetry {
         registry.gauges_by(Metric::BuildInfo).of(Version).set(1.0);
         registry.gauge(Metric::ProcessStart).set(started.as_ms() as f64 / 1000.0);
         let heartbeats = Arc::new(registry.counters_by_two(Metric::Heartbeats));
+        let nodes = registry.gauge(Metric::Nodes);
+        nodes.set(1.0);
         Self(Arc::new(Inner {
             health,
             heartbeats: std::array::from_fn(|at| BeatCounters {
@@ -131,6 +136,9 @@ impl Telemetry {
             checkpoint_failures: registry.counter(Metric::CheckpointFailures),
             store_operations: registry.latencies_by_two(Metric::StoreOperations),
             store_up: registry.gauge(Metric::StoreUp),
+            nodes,
+            era: registry.gauge(Metric::Era),
+            changes_lag: registry.gauge(Metric::ChangesLag),
             http_requests: registry.counters_by_two(Metric::HttpRequests),
             http_latency: registry.latencies_by(Metric::HttpLatency),
             http_connections: registry.gauges_by(Metric::HttpConnections),
@@ -373,6 +381,16 @@ impl Telemetry {
     /// Tells how hard the service is pressed, from 0 to 1.
     pub fn pressure(&self, ratio: f64) {
         self.0.pressure.set(ratio);
+    }
+
+    /// Tells how this node does among others: the era it lives in, how many others live, and how long ago all that they
+    /// were about to change was known.
+    pub fn node(&self, era: u64, others: usize, lag: Millis) {
+        let nodes = others as u64 + 1;
+        self.0.health.nodes(nodes);
+        self.0.nodes.set(nodes as f64);
+        self.0.era.set(era as f64);
+        self.0.changes_lag.set(lag.get() as f64 / 1000.0);
     }
 
     /// Tells what meter time it is.

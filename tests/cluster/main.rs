@@ -1,4 +1,4 @@
-//! The whole service on a CQL cluster: it starts, survives its own death and the cluster's silence, and is alone.
+//! The whole service on a CQL cluster: it survives its own death and the cluster's silence, and is one of many.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be done here fails the test")]
 #![expect(clippy::disallowed_methods, reason = "the program under test runs by the real clock")]
@@ -13,11 +13,11 @@ mod outage;
 mod support;
 
 mod guarded;
+mod nodes;
 mod three;
 
 use std::{
     collections::BTreeMap,
-    fs,
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -37,10 +37,16 @@ static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
 /// Who makes the server hang has it alone.
 static HANGS: RwLock<()> = RwLock::const_new(());
 
-/// The store's URL, on the server of these tests, which is started if it is not running.
+/// The store's URL, on the server of these tests, which is started if it is not running. Its tables are there: making
+/// them takes a server that has much else to do longer than a service may take to start.
 async fn store(keyspace: &str) -> String {
-    let addr = tokio::task::spawn_blocking(|| SERVER.addr()).await.expect("the server starts");
-    format!("scylla://{addr}/{keyspace}")
+    let keyspace = keyspace.to_owned();
+    let made = tokio::task::spawn_blocking(move || {
+        let store = format!("scylla://{}/{keyspace}", SERVER.addr());
+        stdout_of(&support::gastank().args(["store", "migrate", "--store", &store]).output().unwrap());
+        store
+    });
+    made.await.expect("the server starts")
 }
 
 fn settings(store: &str) -> [(&str, &str); 5] {
@@ -123,11 +129,11 @@ async fn a_killed_service_has_lost_nothing_that_it_acknowledged() {
     assert_eq!(ack.verdict, WireVerdict::Invalid(EndReason::Deactivated));
     assert!(service.stop().success());
 
-    // A stop that is asked for gives the keyspace back, so that the next start does not wait for it.
+    // Who is told to stop leaves, and the next start does not wait until it is taken for dead.
     let began = Instant::now();
     let service = Service::start_at(&home, &addresses, &settings(&store));
-    assert!(!fs::read_to_string(home.log()).unwrap().lines().last().unwrap().contains("waiting"));
     println!("started in {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10));
     assert!(!api.is_active(&edge, &token).await);
     assert!(service.stop().success());
 }
@@ -145,25 +151,5 @@ async fn while_the_cluster_hangs_beats_and_verdicts_go_on_and_acts_are_put_off()
     bench.suffers().await;
     SERVER.resume();
     bench.heals().await;
-    assert!(service.stop().success());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_node_is_refused_and_told_why() {
-    let _calm = HANGS.read().await;
-    let (home, other, store) = (Home::new(), Home::new(), store("second").await);
-    let migrated = support::gastank().args(["store", "migrate", "--store", &store]).output().unwrap();
-    stdout_of(&migrated);
-    let service = Service::start_with(&home, &settings(&store));
-    // With the same secrets, as a second node would have.
-    fs::create_dir_all(other.data_dir()).unwrap();
-    fs::copy(home.data_dir().join("cluster.secret"), other.data_dir().join("cluster.secret")).unwrap();
-    let addresses = ["127.0.0.1:0"; 3].map(str::to_owned);
-    let refused = Service::command(&other, &addresses, &settings(&store)).status().unwrap();
-    assert_eq!(refused.code(), Some(1));
-    let log = fs::read_to_string(other.log()).unwrap();
-    assert!(log.contains("another process works on this keyspace"), "{log}");
-    // Migrating disturbs nobody.
-    stdout_of(&support::gastank().args(["store", "migrate", "--store", &store]).output().unwrap());
     assert!(service.stop().success());
 }

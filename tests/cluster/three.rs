@@ -1,4 +1,4 @@
-//! Three servers with every row on each of them, and one that is lost.
+//! Three servers with every row on each of them, two nodes, and one of each that is lost.
 
 use std::{
     fs,
@@ -11,6 +11,7 @@ use crate::{
     HANGS,
     cassandra::Cluster,
     client::{Api, Owner, Session},
+    nodes::another,
     settings,
     support::{self, Home, Service, stdout_of},
 };
@@ -19,7 +20,7 @@ use crate::{
 const NEEDED_KB: u64 = 4_500_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_server_of_three_is_lost_and_acts_and_beats_go_on() {
+async fn a_server_of_three_and_a_node_of_two_are_lost_and_acts_and_beats_go_on() {
     if available_kb() < NEEDED_KB {
         println!("skipped: three servers need {NEEDED_KB} KB of free memory");
         return;
@@ -30,24 +31,29 @@ async fn one_server_of_three_is_lost_and_acts_and_beats_go_on() {
     // Three servers make tables slowly.
     stdout_of(&support::gastank().args(["store", "migrate", "--store", &store]).output().unwrap());
     let home = Home::new();
-    let service = Service::start_with(&home, &settings(&store));
-    let api = Api::new(&service, &home);
-    let (edge, owner) = (api.edge().await, api.owner(1000).await);
-    let mut session = api.open(&owner).await;
-    let socket = api.socket().await;
+    let first = Service::start_with(&home, &settings(&store));
+    let other = another(&home);
+    let second = Service::start_with(&other, &settings(&store));
+    let (a, b) = (Api::new(&first, &home), Api::new(&second, &other));
+    let (edge, owner) = (b.edge().await, a.owner(1000).await);
+    let mut session = a.open(&owner).await;
+    let sockets = [a.socket().await, b.socket().await];
     let mut bought = 0;
-    buy(&api, &owner.account, &mut bought).await;
+    buy(&a, &owner.account, &mut bought).await;
 
     cluster.servers()[2].kill();
-    for _ in 0..20 {
-        let ack = session.datagram(&socket, HeartbeatKind::Beat).await.expect("beats go on");
+    for n in 0..20 {
+        let ack = session.datagram(&sockets[n % 2], HeartbeatKind::Beat).await.expect("beats go on");
         assert_eq!(ack.verdict, WireVerdict::Valid);
-        buy(&api, &owner.account, &mut bought).await;
+        buy([&a, &b][n % 2], &owner.account, &mut bought).await;
     }
-    // The person of a session that was opened while all servers were there deals with two.
-    let renewed = reopen(&api, &owner).await;
-    assert!(!api.is_active(&edge, &session.token).await);
-    assert!(api.is_active(&edge, &renewed.token).await);
+    first.kill();
+    // The person of a session that was opened while all were there deals with one node and two servers.
+    let mut renewed = reopen(&b, &owner).await;
+    assert!(!b.is_active(&edge, &session.token).await);
+    assert!(b.is_active(&edge, &renewed.token).await);
+    let ack = renewed.datagram(&sockets[1], HeartbeatKind::Beat).await.expect("beats go on");
+    assert_eq!(ack.verdict, WireVerdict::Valid);
 
     let mut cluster = tokio::task::spawn_blocking(move || {
         cluster.servers()[2].restart();
@@ -57,11 +63,11 @@ async fn one_server_of_three_is_lost_and_acts_and_beats_go_on() {
     .await
     .unwrap();
     // What the third has missed is on the first: a majority knows everything.
-    buy(&api, &owner.account, &mut bought).await;
-    let ledger = api.ledger(&owner.account).await;
+    buy(&b, &owner.account, &mut bought).await;
+    let ledger = b.ledger(&owner.account).await;
     let entered = ledger.iter().filter(|entry| entry["amount_ms"] == 10_000).count();
     assert_eq!(entered, bought, "each purchase once");
-    assert!(service.stop().success());
+    assert!(second.stop().success());
     cluster.servers()[0].kill();
 }
 

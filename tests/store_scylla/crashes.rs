@@ -1,6 +1,6 @@
 //! What a crash between two partitions leaves, and what several processes do to each other.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use gastank::{
     engine::{Act, EntryKind},
@@ -184,28 +184,6 @@ async fn a_keyspace_of_a_newer_version_is_refused() {
         Some(StoreError::Refused(why)) => assert!(why.contains("99"), "{why}"),
         other => panic!("{other:?}"),
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_is_refused_while_the_first_is_there_and_let_in_when_it_has_died() {
-    let keyspace = Lent::empty().await;
-    let labelled = |label: &str| ScyllaOptions { label: Some(label.to_owned()), ..keyspace.options() };
-    let open = |options: ScyllaOptions| async move { ScyllaStore::open(&options, Arc::new(OsEntropy)).await };
-    let first = open(labelled("the first")).await.expect("nobody is there");
-    match open(labelled("the second")).await.err() {
-        Some(StoreError::Refused(why)) => assert!(why.contains("the first"), "{why}"),
-        other => panic!("{other:?}"),
-    }
-    first.close().await.expect("closes");
-    let third = open(labelled("the third")).await.expect("the lease was given back");
-    // As a process does that is killed.
-    drop(third);
-    let fourth = open(labelled("the fourth")).await.expect("the lease has run out");
-    // As a process finds it that was cut off for long.
-    let session = keyspace.session().await;
-    cql(&session, "UPDATE leases SET holder = 0x01, label = 'another' WHERE name = 'node' IF EXISTS", ()).await;
-    tokio::time::timeout(Duration::from_secs(10), fourth.displaced().cancelled()).await.expect("it notices");
-    assert!(matches!(fourth.edges().await, Err(StoreError::Unavailable(_))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -147,9 +147,14 @@ impl Service {
     }
 
     /// Asks the service to stop, as an operator does, and waits until it has.
-    pub(crate) fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(self) -> ExitStatus {
         let told = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill can be run");
         assert!(told.success());
+        self.wait()
+    }
+
+    /// Waits until the service has ended.
+    pub(crate) fn wait(mut self) -> ExitStatus {
         let deadline = Instant::now() + STOP_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {

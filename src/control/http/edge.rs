@@ -66,9 +66,20 @@ pub(super) struct Edges {
 
 impl Edges {
     pub(super) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let edges = store.edges().await?;
-        let known = edges.into_iter().map(|edge| (edge.client_id.clone(), edge)).collect();
+        let known = read(store).await?;
         Ok(Self { known: RwLock::new(known), changed: AtomicU64::new(0), changes: Gate::default() })
+    }
+
+    /// Takes over what other nodes have made of the edges.
+    pub(super) async fn learn(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let _change = self.changes.lock().await;
+        let now = read(store).await?;
+        let mut known = self.known.write();
+        if *known != now {
+            *known = now;
+            self.changed.fetch_add(1, Ordering::Release);
+        }
+        Ok(())
     }
 
     pub(super) fn put(&self, edge: Edge) {
@@ -117,6 +128,10 @@ impl Edges {
         let edge = edges.get(client_id)?;
         presented.is_any_of(&edge.secret_hashes).then(|| edge.audience.as_str().into())
     }
+}
+
+async fn read(store: &dyn Store) -> Result<HashMap<String, Edge>, StoreError> {
+    Ok(store.edges().await?.into_iter().map(|edge| (edge.client_id.clone(), edge)).collect())
 }
 
 /// What is asked of a token. With `client_secret_post`, `client_id` and `client_secret` are parameters beside it.

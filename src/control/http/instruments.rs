@@ -88,6 +88,12 @@ pub trait Instruments: Send + Sync + 'static {
     /// Whether the store can be reached.
     fn store_reachable(&self) -> bool;
 
+    /// How many parts of the open sessions have been read while warming up, and of how many.
+    fn warmed(&self) -> (u64, u64);
+
+    /// How many nodes live and share the store, this one counted; `None` where it is not shared.
+    fn nodes(&self) -> Option<u64>;
+
     /// Every figure in the Prometheus text format. `under_way` is how many requests are.
     fn exposition(&self, under_way: &[(Budget, usize)]) -> String;
 

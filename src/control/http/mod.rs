@@ -220,6 +220,15 @@ impl Surface {
         Ok(Self { public: finish(public), admin: finish(admin), shared })
     }
 
+    /// Takes over which edges other nodes have registered, changed and removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; the edges are as they were.
+    pub async fn learn(&self) -> Result<(), StoreError> {
+        self.shared.edges.learn(&*self.shared.store).await
+    }
+
     /// Answers a request that came to the public listener, whoever it is from.
     ///
     /// The listener puts a [`Peer`](crate::peer::Peer) into the request's extensions.

@@ -10,7 +10,9 @@ use hyper::{
 };
 
 use crate::{
-    control::{acts::ActError, keyring::KeyringError, keys::KeyError, secrets::SecretsError},
+    control::{
+        acts::ActError, keyring::KeyringError, keys::KeyError, secrets::SecretsError, status_token::PublicationError,
+    },
     engine::Refusal,
     problem::PROBLEM_JSON,
     store::StoreError,
@@ -122,6 +124,15 @@ impl From<KeyError> for Problem {
     }
 }
 
+impl From<PublicationError> for Problem {
+    fn from(error: PublicationError) -> Self {
+        match error {
+            PublicationError::Key(error) => error.into(),
+            PublicationError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<KeyringError> for Problem {
     fn from(error: KeyringError) -> Self {
         match error {
@@ -136,6 +147,7 @@ impl From<SecretsError> for Problem {
     fn from(error: SecretsError) -> Self {
         match error {
             SecretsError::Full => Self::because(ErrorCode::LimitReached, error.to_string()),
+            SecretsError::Taken => Self::because(ErrorCode::Overloaded, error.to_string()),
             SecretsError::Store(error) => error.into(),
             SecretsError::Keys(error) => error.into(),
             SecretsError::File(_) => internal(&error),

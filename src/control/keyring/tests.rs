@@ -238,3 +238,30 @@ async fn nothing_private_is_published() {
         assert!(keys[0].as_object().unwrap().keys().all(|member| allowed.contains(&member.as_str())), "{published}");
     }
 }
+
+#[tokio::test]
+async fn what_one_node_makes_of_the_keys_the_other_takes_over() {
+    let (store, secrets) = (Fused::new(), ring());
+    let policy = KeyPolicy::new(Algorithm::EdDSA, TTL);
+    let a = Keyring::open(&store, &secrets, policy, START).await.unwrap();
+    let b = Keyring::open(&store, &secrets, policy, START).await.unwrap();
+    assert_eq!(a.pairwise().expose_bytes(), b.pairwise().expose_bytes());
+
+    a.rotate(&store, &secrets, START).await.unwrap();
+    assert_eq!(b.published().len(), 1);
+    b.learn(&store, &secrets).await.unwrap();
+    assert_eq!(b.status(START), a.status(START));
+    let later = START.plus(JWKS_LIFETIME).plus(WRITING);
+    assert_eq!(b.signing(later).kid(), a.signing(later).kid());
+
+    let dead = later.plus(TTL).plus(JWKS_LIFETIME);
+    a.tidy(&store, dead).await.unwrap();
+    b.learn(&store, &secrets).await.unwrap();
+    assert_eq!(b.status(dead), a.status(dead));
+    assert_eq!(b.published().len(), 1);
+
+    // Nothing is learnt of a store that cannot be read as a whole.
+    a.rotate(&store, &two_secrets(), dead).await.unwrap();
+    assert!(b.learn(&store, &secrets).await.is_err());
+    assert_eq!(b.published().len(), 1);
+}

@@ -238,3 +238,69 @@ async fn sixteen_secrets_are_live_at_most_and_a_rotation_too_many_is_refused() {
     assert_eq!(process.engine.secrets().current().0.get(), 3);
     assert!(!process.beats(&sessions[3]));
 }
+
+/// Two processes that share a store, each with a file of its own.
+async fn two_nodes() -> (Arc<SqliteStore>, [Arc<Paper>; 2], [Process; 2]) {
+    let store = Arc::new(SqliteStore::open_in_memory().unwrap());
+    let papers: [Arc<Paper>; 2] = std::array::from_fn(|_| {
+        let paper = Paper::default();
+        paper.lines.lock().push((SecretId::default(), [9; 32]));
+        Arc::new(paper)
+    });
+    let node = async |n: usize, seed| {
+        let mut process = Process::start(&store, &papers[n], seed).await;
+        let clock: Arc<dyn Clock> = Arc::<FakeClock>::clone(&process.clock);
+        process.secrets = process.secrets.among(clock);
+        process
+    };
+    let nodes = [node(0, 1).await, node(1, 2).await];
+    (store, papers, nodes)
+}
+
+#[tokio::test]
+async fn a_secret_that_one_node_makes_is_the_others_too() {
+    let (store, papers, [a, b]) = two_nodes().await;
+    a.secrets.rotate().await.unwrap();
+    b.secrets.learn().await.unwrap();
+    assert_eq!(papers[0].ids(), papers[1].ids());
+    assert_eq!(papers[0].read().current().1.expose_bytes(), papers[1].read().current().1.expose_bytes());
+    assert_eq!(b.secrets.status(), a.secrets.status());
+
+    // What is sealed is sealed under the new one; it is told of for a while, and kept for as long.
+    for minute in 0..20 {
+        for node in [&a, &b] {
+            node.secrets.learn().await.unwrap();
+            node.secrets.tend().await.unwrap();
+            node.clock.advance(Millis::from_secs(60));
+        }
+        if minute < 9 {
+            assert_eq!(papers[0].ids(), [0, 1], "minute {minute}");
+        }
+    }
+    assert_eq!((papers[0].ids(), papers[1].ids()), (vec![1], vec![1]));
+    assert!(store.signing_keys().await.unwrap().iter().all(|key| key.algorithm != "cluster-secret"));
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_make_a_secret_at_once_no_two_use_different_ones() {
+    let (_, papers, [a, b]) = two_nodes().await;
+    let (one, other) = tokio::join!(a.secrets.rotate(), b.secrets.rotate());
+    assert!(one.is_ok() || matches!(one, Err(SecretsError::Taken)), "{one:?}");
+    assert!(other.is_ok() || matches!(other, Err(SecretsError::Taken)), "{other:?}");
+    for node in [&a, &b] {
+        node.secrets.learn().await.unwrap();
+    }
+    let bytes = |paper: &Paper| paper.lines.lock().clone();
+    assert_eq!(bytes(&papers[0]), bytes(&papers[1]));
+}
+
+#[tokio::test]
+async fn a_node_that_starts_learns_before_it_reads_the_keys() {
+    let (store, papers, [a, _]) = two_nodes().await;
+    a.secrets.rotate().await.unwrap();
+    let ring = learn(&*store, &papers[1].read()).await.unwrap().expect("there is one more");
+    papers[1].keep(&ring).unwrap();
+    let started = Process::start(&store, &papers[1], 7).await;
+    assert_eq!(started.keyring.published().len(), 1);
+    assert!(learn(&*store, &ring).await.unwrap().is_none());
+}

@@ -20,7 +20,6 @@ mod error;
 mod facts;
 mod held;
 mod keys;
-mod lease;
 mod ledger;
 mod nodes;
 mod registry;
@@ -33,7 +32,6 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -49,7 +47,6 @@ use super::{
 use acts::Doubt;
 use batcher::Batcher;
 use cluster::Cluster;
-use lease::Lease;
 
 /// The longest that CQL lets a row live by itself, in seconds: twenty years.
 const MAX_TTL: i32 = 20 * 365 * 86_400;
@@ -77,8 +74,6 @@ pub struct ScyllaOptions {
     pub connect_timeout: Duration,
     /// How long rows of the audit log stay.
     pub audit_ttl: Duration,
-    /// What others are told who has the keyspace. `None` takes no lease on it: two processes may then work on it at once.
-    pub label: Option<String>,
 }
 
 /// A user of the cluster.
@@ -121,7 +116,6 @@ impl ScyllaOptions {
             request_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             audit_ttl: Duration::from_secs(365 * 86_400),
-            label: None,
         }
     }
 }
@@ -135,16 +129,15 @@ pub struct ScyllaStore {
     /// Acts whose outcome is not known yet: at most one for each account, as who commits waits for it.
     doubts: Mutex<HashMap<AccountId, Doubt>>,
     batcher: Batcher,
-    lease: Option<Lease>,
 }
 
 impl ScyllaStore {
-    /// Connects to a cluster, makes or migrates the keyspace, and takes the lease on it.
+    /// Connects to a cluster, and makes or migrates the keyspace. Any number of processes may.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] if another process has the keyspace, or a newer version of this program wrote it;
-    /// [`StoreError::Unavailable`] if the cluster cannot be reached or does not answer in time.
+    /// [`StoreError::Refused`] if a newer version of this program wrote the keyspace; [`StoreError::Unavailable`] if the
+    /// cluster cannot be reached or does not answer in time.
     ///
     /// [`StoreError::Refused`]: super::StoreError::Refused
     /// [`StoreError::Unavailable`]: super::StoreError::Unavailable
@@ -152,12 +145,8 @@ impl ScyllaStore {
         let session = cluster::connect(options).await?;
         Box::pin(schema::bring_up_to_date(&session, options, &*entropy)).await?;
         let cluster = Arc::new(Box::pin(Cluster::new(session, options)).await?);
-        let lease = match &options.label {
-            Some(label) => Some(Lease::take(&cluster, label, &*entropy).await?),
-            None => None,
-        };
         let audit_ttl = i32::try_from(options.audit_ttl.as_secs()).unwrap_or(MAX_TTL).clamp(1, MAX_TTL);
-        let store = Self { cluster, entropy, audit_ttl, doubts: Mutex::default(), batcher: Batcher::default(), lease };
+        let store = Self { cluster, entropy, audit_ttl, doubts: Mutex::default(), batcher: Batcher::default() };
         store.finish_erasures().await?;
         Ok(store)
     }
@@ -165,11 +154,6 @@ impl ScyllaStore {
     /// How many batches of checkpoints have been sent to the cluster.
     pub fn checkpoint_batches(&self) -> u64 {
         self.batcher.batches()
-    }
-
-    /// Is cancelled when another process has taken the keyspace: this one must stop.
-    pub fn displaced(&self) -> CancellationToken {
-        self.lease.as_ref().map(Lease::lost).unwrap_or_default()
     }
 }
 
@@ -325,9 +309,6 @@ impl Store for ScyllaStore {
     }
 
     async fn close(&self) -> Result<()> {
-        if let Some(lease) = &self.lease {
-            lease.give_back(&self.cluster).await;
-        }
         self.cluster.close();
         Ok(())
     }

@@ -182,12 +182,6 @@ statements! {
     changes: Read = "SELECT at, account, version, node, open FROM changes WHERE slot = ? AND at >= ?";
     heard: Read = "SELECT session, account, last_seen FROM checkpoints \
         WHERE shard = ? AND bucket = ? AND session IN ?";
-
-    claim: Decide = "INSERT INTO leases (name, holder, label, beat) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?";
-    renew_claim: Decide = "UPDATE leases USING TTL :ttl SET holder = :holder, label = :label, beat = :beat \
-        WHERE name = :name IF holder = :was";
-    claimed: SerialRead = "SELECT holder, label, beat FROM leases WHERE name = ?";
-    drop_claim: Decide = "DELETE FROM leases WHERE name = ? IF holder = ?";
 }
 
 async fn prepare(session: &Session, options: &ScyllaOptions, kind: Kind, cql: &str) -> Result<PreparedStatement> {

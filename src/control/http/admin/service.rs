@@ -32,6 +32,9 @@ pub(super) struct Health {
     /// `warming_up`, `ready` or `draining`.
     #[schema(value_type = String, example = "ready")]
     phase: &'static str,
+    /// Nodes that live and share the store, this one counted. Not there where the store is not shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<u64>,
 }
 
 /// The process is alive.
@@ -40,7 +43,7 @@ pub(super) struct Health {
     responses((status = 200, description = "It is.", body = Health)),
 )]
 pub(super) async fn live(State(shared): SharedState) -> Answer<Health> {
-    Answer(Health { phase: shared.instruments.phase().name() })
+    Answer(Health { phase: shared.instruments.phase().name(), nodes: shared.instruments.nodes() })
 }
 
 /// Whether traffic may come.
@@ -51,8 +54,15 @@ pub(super) async fn live(State(shared): SharedState) -> Answer<Health> {
 pub(super) async fn ready(State(shared): SharedState) -> Result<Answer<Health>, Problem> {
     let phase = shared.instruments.phase();
     match phase {
-        Phase::Ready => Ok(Answer(Health { phase: phase.name() })),
-        Phase::WarmingUp => Err(Problem::because(ErrorCode::WarmingUp, "not every session is known yet")),
+        Phase::Ready => Ok(Answer(Health { phase: phase.name(), nodes: shared.instruments.nodes() })),
+        Phase::WarmingUp => {
+            let (read, of) = shared.instruments.warmed();
+            let detail = match of {
+                0 => "open sessions are not read yet".to_owned(),
+                _ => format!("{read} of {of} parts of the open sessions have been read"),
+            };
+            Err(Problem::because(ErrorCode::WarmingUp, detail))
+        }
         Phase::Draining => Err(Problem::because(ErrorCode::ShuttingDown, "nothing new is taken")),
     }
 }

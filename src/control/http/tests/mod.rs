@@ -84,6 +84,14 @@ impl Instruments for Stub {
         true
     }
 
+    fn warmed(&self) -> (u64, u64) {
+        (3, 256)
+    }
+
+    fn nodes(&self) -> Option<u64> {
+        None
+    }
+
     fn exposition(&self, _under_way: &[(Budget, usize)]) -> String {
         "gastank_up 1\n".to_owned()
     }

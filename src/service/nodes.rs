@@ -1,0 +1,189 @@
+//! The service among others that share its store: it joins them, follows what they change, and leaves them.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::{Clock, MeterClock},
+    cluster::{ClusterError, ClusterMeter, ClusterSettings, Feed, Hearing, Joining, Member, MonotonicTicks, Node},
+    control::http::Surface,
+    entropy::Entropy,
+    store::{ClusterStore, StoreError},
+};
+
+use super::upkeep::Upkeep;
+
+/// How often keys, edges and status lists of others are looked for.
+const LEARN_EVERY: Duration = Duration::from_secs(2);
+
+/// The meter of the service.
+pub(super) enum Meter {
+    /// It has the store for itself.
+    Alone(Arc<MeterClock>),
+    /// Others have it too.
+    Among(Arc<ClusterMeter>),
+}
+
+impl Meter {
+    /// The same, as everybody else sees it.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        match self {
+            Self::Alone(meter) => Arc::<MeterClock>::clone(meter),
+            Self::Among(meter) => Arc::<ClusterMeter>::clone(meter),
+        }
+    }
+
+    /// Stops it for good.
+    pub(super) fn stop(&self) {
+        match self {
+            Self::Alone(meter) => meter.stop(),
+            Self::Among(meter) => meter.stop(),
+        }
+    }
+}
+
+/// What a service that shares its store has besides, before it has joined.
+#[derive(Clone)]
+pub(super) struct Shared {
+    store: Arc<dyn ClusterStore>,
+    meter: Arc<ClusterMeter>,
+    settings: ClusterSettings,
+    /// What acts and status lists ask of the others.
+    pub(super) joining: Arc<Joining>,
+}
+
+impl Shared {
+    pub(super) fn new(store: Arc<dyn ClusterStore>) -> Self {
+        let meter = Arc::new(ClusterMeter::new(Arc::new(MonotonicTicks::start())));
+        Self { store, meter, settings: ClusterSettings::default(), joining: Arc::default() }
+    }
+
+    pub(super) fn meter(&self) -> Meter {
+        Meter::Among(Arc::clone(&self.meter))
+    }
+
+    /// Joins the others; `warm` reads what the store holds.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError`].
+    pub(super) async fn join(
+        &self,
+        name: String,
+        upkeep: &Upkeep,
+        entropy: &dyn Entropy,
+        warm: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<Joined, ClusterError> {
+        let Self { store, meter, settings, joining } = self.clone();
+        let joined = Member::join(name, Arc::clone(&store), Arc::clone(&meter), entropy, settings, warm).await?;
+        let member = Arc::new(joined);
+        let hearing = Arc::new(Hearing::new(
+            Arc::clone(&member),
+            Arc::clone(&upkeep.engine),
+            Arc::clone(&store),
+            Arc::clone(&meter),
+            settings,
+        ));
+        let feed =
+            Arc::new(Feed::new(member.id(), Arc::clone(&upkeep.acts), store, meter, settings, member.warmed_at()));
+        joining.joined(Arc::clone(&hearing), Arc::clone(&feed));
+        let node = Node { member, feed, hearing, settings };
+        let joined = Joined { node, upkeep: upkeep.clone(), lost: CancellationToken::new(), why: Arc::default() };
+        if joined.node.member.has_begun_its_era() {
+            upkeep.keeper.retire_abandoned().await?;
+        }
+        joined.tell().await;
+        Ok(joined)
+    }
+}
+
+/// A node among the others.
+#[derive(Clone)]
+pub(super) struct Joined {
+    node: Node,
+    upkeep: Upkeep,
+    lost: CancellationToken,
+    why: Arc<OnceLock<ClusterError>>,
+}
+
+impl Joined {
+    /// Does its part until `stop`.
+    pub(super) fn start(&self, surface: Arc<Surface>, tasks: &TaskTracker, stop: &CancellationToken) {
+        let (this, stopped) = (self.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => {}
+                why = this.node.run() => {
+                    tracing::error!(error = %why, "this node cannot go on");
+                    this.why.get_or_init(|| why);
+                    this.lost.cancel();
+                }
+            }
+        });
+        let (this, stopped) = (self.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => {}
+                () = this.learn_for_ever(&surface) => {}
+            }
+        });
+    }
+
+    /// Waits until this node cannot go on; answers why.
+    pub(super) async fn lost(&self) -> ClusterError {
+        self.lost.cancelled().await;
+        self.why.get().expect("it is set before").clone()
+    }
+
+    /// Leaves the others, who need not wait for this node then. All that it has heard must be in the store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; they find out by themselves.
+    pub(super) async fn leave(&self) -> Result<(), StoreError> {
+        self.upkeep.keeper.retire_own().await?;
+        self.node.member.leave().await
+    }
+
+    /// Takes over what others have made of keys, edges and status lists.
+    async fn learn_for_ever(&self, surface: &Surface) {
+        let mut ticks = interval(LEARN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            ticks.tick().await;
+            self.tell().await;
+            match self.learn(surface).await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(
+                            error,
+                            "what other nodes have changed of keys and edges cannot be read; trying again"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    async fn learn(&self, surface: &Surface) -> Result<(), String> {
+        let Upkeep { engine, store, keyring, keeper, secrets, .. } = &self.upkeep;
+        secrets.learn().await.map_err(|error| error.to_string())?;
+        keyring.learn(&**store, &engine.secrets()).await.map_err(|error| error.to_string())?;
+        surface.learn().await.map_err(|error| error.to_string())?;
+        keeper.learn().await.map_err(|error| error.to_string())
+    }
+
+    async fn tell(&self) {
+        let lag = self.node.feed.lag().await;
+        self.upkeep.telemetry.node(self.node.member.era(), self.node.member.others(), lag);
+    }
+}

@@ -1,0 +1,46 @@
+//! The same for what many nodes ask of the store that they share.
+
+use async_trait::async_trait;
+
+use crate::{
+    engine::Checkpoint,
+    store::{Change, ClusterStore, Era, NodeId, NodeLease, Result},
+    wire::{MeterTime, SessionId},
+};
+
+use super::{Observed, Operation, StoreObserver};
+
+#[async_trait]
+impl<S: ClusterStore, O: StoreObserver> ClusterStore for Observed<S, O> {
+    async fn put_node(&self, lease: &NodeLease) -> Result<()> {
+        self.timed(Operation::PutNode, self.store.put_node(lease)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeLease>> {
+        self.timed(Operation::Nodes, self.store.nodes()).await
+    }
+
+    async fn remove_node(&self, node: &NodeId) -> Result<bool> {
+        self.timed(Operation::RemoveNode, self.store.remove_node(node)).await
+    }
+
+    async fn era(&self) -> Result<Option<Era>> {
+        self.timed(Operation::Era, self.store.era()).await
+    }
+
+    async fn begin_era(&self, era: &Era) -> Result<bool> {
+        self.timed(Operation::BeginEra, self.store.begin_era(era)).await
+    }
+
+    async fn announce(&self, change: &Change) -> Result<()> {
+        self.timed(Operation::Announce, self.store.announce(change)).await
+    }
+
+    async fn changes(&self, slot: u64, from: MeterTime) -> Result<Vec<Change>> {
+        self.timed(Operation::Changes, self.store.changes(slot, from)).await
+    }
+
+    async fn heard(&self, bucket: u8, sessions: &[SessionId]) -> Result<Vec<Checkpoint>> {
+        self.timed(Operation::Heard, self.store.heard(bucket, sessions)).await
+    }
+}
