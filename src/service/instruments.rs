@@ -1,6 +1,12 @@
 //! What happens in the parts, told to telemetry.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::{
     accounts::Providers,
@@ -26,6 +32,7 @@ pub(super) struct Dashboard {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) providers: Arc<Providers>,
     pub(super) crews: Crews,
+    pub(super) statements: Option<Arc<AtomicU64>>,
 }
 
 impl Instruments for Dashboard {
@@ -61,6 +68,9 @@ impl Instruments for Dashboard {
         self.telemetry.pressure(self.engine.pressure().ratio());
         let keys = self.providers.key_ages();
         self.telemetry.identity_keys(keys.oldest, keys.missing);
+        if let Some(statements) = &self.statements {
+            self.telemetry.checkpoint_statements(statements.load(Ordering::Relaxed));
+        }
         self.telemetry.render()
     }
 

@@ -162,7 +162,7 @@ impl Service {
         let wall = MeterClock::resume(None).wall();
         let telemetry = Telemetry::new(wall, Health::new());
 
-        let store::Opened { store, shared } = store::open(&config, &telemetry).await?;
+        let store::Opened { store, shared, statements } = store::open(&config, &telemetry).await?;
         let shared = shared.map(Shared::new);
         telemetry.health().store_reachable(true);
         if first_start && !store.signing_keys().await?.is_empty() {
@@ -305,6 +305,7 @@ impl Service {
             certificates: Arc::clone(&certificates),
             telemetry: telemetry.clone(),
             crews: crews.clone(),
+            statements,
         })
         .await?;
 

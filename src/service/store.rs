@@ -1,6 +1,9 @@
 //! Which store it is, opened as the configuration says.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use zeroize::Zeroizing;
 
@@ -35,6 +38,8 @@ pub(super) struct Opened {
     pub(super) store: Arc<dyn Store>,
     /// The same, if other nodes may share it.
     pub(super) shared: Option<Arc<dyn ClusterStore>>,
+    /// How many statements it has written checkpoints by, if it is a cluster.
+    pub(super) statements: Option<Arc<AtomicU64>>,
 }
 
 /// Opens the store of the service.
@@ -45,12 +50,13 @@ pub(super) async fn open(config: &Config, telemetry: &Telemetry) -> Result<Opene
             let path = path.clone();
             let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, &SqliteOptions::default()));
             let store = opening.await.expect("opening the store does not panic")?;
-            Ok(Opened { store: Arc::new(Observed::new(store, counting)), shared: None })
+            Ok(Opened { store: Arc::new(Observed::new(store, counting)), shared: None, statements: None })
         }
         StoreUrl::Scylla(url) => {
             let store = Box::pin(ScyllaStore::open(&options(config, url)?, Arc::new(OsEntropy))).await?;
+            let statements = Some(store.checkpoint_batch_counter());
             let shared: Arc<dyn ClusterStore> = Arc::new(Observed::new(store, counting));
-            Ok(Opened { store: Arc::<dyn ClusterStore>::clone(&shared), shared: Some(shared) })
+            Ok(Opened { store: Arc::<dyn ClusterStore>::clone(&shared), shared: Some(shared), statements })
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The HTTP surfaces of control, made ready for the listeners of ingest.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use async_trait::async_trait;
 use hyper::{Request, Response};
@@ -52,6 +55,7 @@ pub(super) struct Parts<'a> {
     pub(super) certificates: Arc<Certificates>,
     pub(super) telemetry: Telemetry,
     pub(super) crews: Crews,
+    pub(super) statements: Option<Arc<AtomicU64>>,
 }
 
 /// What answers at the two listeners.
@@ -121,6 +125,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
             clock: parts.clock,
             providers: parts.providers,
             crews: parts.crews,
+            statements: parts.statements,
         }),
         secrets: parts.secrets,
         settings,

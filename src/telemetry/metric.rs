@@ -153,6 +153,8 @@ metrics! {
         "Rows of one checkpoint batch.";
     CheckpointFailures: Kind::Counter, Count, "gastank_checkpoint_failures_total", [],
         "Checkpoint batches that the store refused; their rows are written again.";
+    CheckpointStatements: Kind::Counter, Count, "gastank_checkpoint_statements_total", [],
+        "Statements that checkpoints were written to a CQL cluster by; 0 where the store is a file.";
     StoreOperations: Kind::Histogram(LATENCY), Seconds, "gastank_store_operation_seconds",
         [StoreOperation, StoreOutcome],
         "Time an operation of the store took, waiting included.";

@@ -65,6 +65,7 @@ struct Inner {
     checkpoint_rows: Counter,
     checkpoint_batch_rows: Histogram,
     checkpoint_failures: Counter,
+    checkpoint_statements: Counter,
     store_operations: ByTwo<Latency, StoreOperation, StoreOutcome>,
     store_up: Gauge,
     nodes: Gauge,
@@ -134,6 +135,7 @@ impl Telemetry {
             checkpoint_rows: registry.counter(Metric::CheckpointRows),
             checkpoint_batch_rows: registry.histogram(Metric::CheckpointBatchRows),
             checkpoint_failures: registry.counter(Metric::CheckpointFailures),
+            checkpoint_statements: registry.counter(Metric::CheckpointStatements),
             store_operations: registry.latencies_by_two(Metric::StoreOperations),
             store_up: registry.gauge(Metric::StoreUp),
             nodes,
@@ -381,6 +383,11 @@ impl Telemetry {
     /// Tells how hard the service is pressed, from 0 to 1.
     pub fn pressure(&self, ratio: f64) {
         self.0.pressure.set(ratio);
+    }
+
+    /// Tells how many statements checkpoints were written to a CQL cluster by, since the start.
+    pub fn checkpoint_statements(&self, all: u64) {
+        self.0.checkpoint_statements.absolute(all);
     }
 
     /// Tells how this node does among others: the era it lives in, how many others live, and how long ago all that they

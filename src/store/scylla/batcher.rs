@@ -4,7 +4,10 @@
 //! has the partition's turn writes what all of them have brought, in batches of one partition, and each is told.
 //! Nothing is kept here beyond a call: what is dirty stays so in the hot table until it has been written.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
@@ -60,7 +63,7 @@ struct Shard {
 #[derive(Default)]
 pub(super) struct Batcher {
     shards: [Shard; SHARDS],
-    batches: AtomicU64,
+    batches: Arc<AtomicU64>,
 }
 
 impl Row {
@@ -76,9 +79,9 @@ impl From<Row> for Values {
 }
 
 impl Batcher {
-    /// How many batches have been sent.
-    pub(super) fn batches(&self) -> u64 {
-        self.batches.load(Ordering::Relaxed)
+    /// How many batches have been sent: a counter that goes on counting.
+    pub(super) fn batches(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.batches)
     }
 
     /// Writes rows of one partition, together with what others have brought for it.

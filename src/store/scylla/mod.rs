@@ -27,7 +27,15 @@ mod rows;
 mod schema;
 mod statements;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -153,6 +161,11 @@ impl ScyllaStore {
 
     /// How many batches of checkpoints have been sent to the cluster.
     pub fn checkpoint_batches(&self) -> u64 {
+        self.batcher.batches().load(Ordering::Relaxed)
+    }
+
+    /// What counts them, for who shows it.
+    pub fn checkpoint_batch_counter(&self) -> Arc<AtomicU64> {
         self.batcher.batches()
     }
 }
