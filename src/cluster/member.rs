@@ -89,8 +89,11 @@ impl Others {
         self.0.values().map(|seen| seen.lease.meter).max().unwrap_or(MeterTime::ZERO)
     }
 
-    fn are_all_dead(&self, ticks: Millis, dead_after: Millis) -> bool {
-        self.0.values().all(|seen| ticks.minus(seen.since) >= dead_after)
+    /// Whether no node may live, as far as this one can tell, where `era` is the latest. Who began it had waited until all
+    /// of those before were dead.
+    fn are_all_dead(&self, era: u64, ticks: Millis, dead_after: Millis) -> bool {
+        let mut doubtful = self.0.values().filter(|seen| seen.lease.era >= era);
+        doubtful.all(|seen| ticks.minus(seen.since) >= dead_after)
     }
 }
 
@@ -133,7 +136,7 @@ impl Member {
                 meter.start();
                 break latest;
             }
-            if others.are_all_dead(meter.ticks().elapsed(), settings.dead_after) {
+            if others.are_all_dead(number, meter.ticks().elapsed(), settings.dead_after) {
                 let kept = store.clock().await?.map_or(MeterTime::ZERO, |fact| fact.last_alive);
                 meter.reach(others.furthest().max(kept));
                 if let Some(warm) = warm.take() {
