@@ -80,6 +80,7 @@ pub(super) fn listen_quic(
         .map_err(|source| ServiceError::Bind { name: "quic", addr, source })?;
     telemetry.watch_udp(UdpListener::Quic, listener.local_addr()?.port());
     let buffers = listener.buffers();
+    telemetry.udp_sockets(UdpListener::Quic, 1, buffers.receive, buffers.send);
     tracing::info!(wanted, receive = buffers.receive, send = buffers.send, "buffers of the QUIC socket");
     if buffers.receive.min(buffers.send) < wanted {
         tracing::warn!("the kernel grants smaller QUIC buffers; raise net.core.rmem_max and net.core.wmem_max");

@@ -201,7 +201,7 @@ metrics! {
     UdpDrops: Kind::Counter, Count, "gastank_udp_kernel_drops_total", [UdpListener],
         "Datagrams the kernel dropped because the listener's receive buffer was full.";
     UdpThreads: Kind::Gauge, Count, "gastank_udp_threads", [UdpListener],
-        "Threads that answer datagrams, each with a socket of its own.";
+        "Sockets that datagrams come by; each of the UDP listener has a thread of its own.";
     UdpBuffer: Kind::Gauge, Bytes, "gastank_udp_socket_buffer_bytes", [UdpListener, UdpBuffer],
         "Buffer that the kernel granted each socket, its own overhead counted in.";
     Pressure: Kind::Gauge, Count, "gastank_pressure_ratio", [],

@@ -27,6 +27,11 @@ async fn beats_are_acked_and_a_stop_is_settled_before_its_ack() {
     for _ in 0..3 {
         assert_eq!(beat(&connection, &mut session, HeartbeatKind::Beat).await.verdict, WireVerdict::Valid);
     }
+    assert_eq!(api.metric("gastank_udp_threads", "listener=\"quic\"").await, 1.0, "it has one socket");
+    for buffer in ["receive", "send"] {
+        let labels = format!("listener=\"quic\",buffer=\"{buffer}\"");
+        assert!(api.metric("gastank_udp_socket_buffer_bytes", &labels).await >= 4096.0);
+    }
     let ack = beat(&connection, &mut session, HeartbeatKind::Stop).await;
     assert_eq!(ack.verdict, WireVerdict::Invalid(EndReason::Deactivated));
     // Killed now, it has the end all the same.
@@ -95,9 +100,9 @@ async fn a_client_that_moves_to_another_network_goes_on_beating() {
     let endpoint = endpoint();
     let connection = told.connect(&endpoint, FRAMES).await;
     beat(&connection, &mut session, HeartbeatKind::Beat).await;
-    for _ in 0..3 {
+    for to in ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"] {
         let before = endpoint.local_addr().unwrap();
-        endpoint.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        endpoint.rebind(std::net::UdpSocket::bind(to).unwrap()).unwrap();
         assert_ne!(endpoint.local_addr().unwrap(), before);
         let ack = beat(&connection, &mut session, HeartbeatKind::Beat).await;
         assert_eq!(ack.verdict, WireVerdict::Valid);

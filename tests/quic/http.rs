@@ -102,6 +102,25 @@ async fn requests_and_sessions_share_a_connection() {
 }
 
 #[tokio::test]
+async fn a_session_goes_on_when_its_browser_moves_to_another_network() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let api = Api::new(&service, &home);
+    let (mut session, told) = open(&api, &api.owner(100).await).await;
+    let endpoint = endpoint();
+    let connection = told.connect(&endpoint, H3).await;
+    let mut http = speak(&connection).await;
+    let (status, number, _stream) = session_at(&mut http, None).await;
+    assert_eq!(status, 200);
+    assert_eq!(beat_in(&connection, number, &mut session).await, Some(WireVerdict::Valid));
+    endpoint.rebind(std::net::UdpSocket::bind("127.0.0.2:0").unwrap()).unwrap();
+    assert_eq!(beat_in(&connection, number, &mut session).await, Some(WireVerdict::Valid));
+    let (status, _) = send(&mut http, request(Method::GET, "/.well-known/jwks.json"), b"").await;
+    assert_eq!(status, 200);
+    assert_eq!(api.metric("gastank_quic_connections_open", "").await, 1.0, "it is the same connection");
+}
+
+#[tokio::test]
 async fn a_service_that_stops_closes_its_sessions_in_order() {
     let home = Home::new();
     let service = Service::start(&home);
@@ -232,4 +251,8 @@ async fn datagrams_without_a_session_are_not_answered_and_do_not_pile_up() {
     let mut http = speak(&connection).await;
     let (status, _) = send(&mut http, request(Method::GET, "/.well-known/jwks.json"), b"").await;
     assert_eq!(status, 200);
+    connection.close(0_u32.into(), b"");
+    let unread = async || api.metric("gastank_quic_datagrams_dropped_total", "unread").await;
+    peer::until("they are counted", async || unread().await > 1000.0).await;
+    assert!(unread().await <= 2000.0);
 }

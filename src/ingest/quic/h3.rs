@@ -50,8 +50,14 @@ pub(super) type Exchange = RequestStream<Stream<h3_quinn::BidiStream<Bytes>>, By
 
 /// Serves a connection to its end.
 pub(super) async fn serve<F: Fallback>(connection: Connection, hall: Arc<Hall<F>>) {
+    let visit = Arc::new(Visit { connection, sessions: Sessions::default() });
+    converse(&visit, &hall).await;
+    visit.sessions.tell_unread(&visit.connection, &hall.desk.telemetry);
+}
+
+async fn converse<F: Fallback>(visit: &Arc<Visit>, hall: &Arc<Hall<F>>) {
     let each = MAX_HEAD as usize + hall.limits.max_body_bytes + SLACK;
-    let bounded = Bounded::new(connection.clone(), each);
+    let bounded = Bounded::new(visit.connection.clone(), each);
     let sessions = &hall.limits.sessions;
     let mut builder = h3::server::builder();
     builder
@@ -62,7 +68,6 @@ pub(super) async fn serve<F: Fallback>(connection: Connection, hall: Arc<Hall<F>
         .enable_datagram(sessions.are_on())
         .max_webtransport_sessions(sessions.of_connection as u64);
     let Ok(Ok(mut server)) = tokio::time::timeout(hall.limits.head, builder.build(bounded)).await else { return };
-    let guest = Arc::new(Visit { connection, sessions: Sessions::default() });
     let mut requests = JoinSet::new();
     let mut failed = 0;
     let mut stopped = pin!(hall.stop.cancelled());
@@ -70,7 +75,7 @@ pub(super) async fn serve<F: Fallback>(connection: Connection, hall: Arc<Hall<F>
         tokio::select! {
             stream = next_stream(&mut server) => match stream {
                 Ok(Some(resolver)) => {
-                    requests.spawn(request(resolver, Arc::clone(&guest), Arc::clone(&hall)));
+                    requests.spawn(request(resolver, Arc::clone(visit), Arc::clone(hall)));
                 }
                 Ok(None) | Err(()) => return,
             },
@@ -78,7 +83,7 @@ pub(super) async fn serve<F: Fallback>(connection: Connection, hall: Arc<Hall<F>
                 failed += u32::from(!matches!(done, Ok(true)));
                 if failed > MAX_FAILED {
                     let code = quinn::VarInt::from_u64(Code::H3_EXCESSIVE_LOAD.value());
-                    guest.connection.close(code.unwrap_or_default(), b"too many streams came to nothing");
+                    visit.connection.close(code.unwrap_or_default(), b"too many streams came to nothing");
                     return;
                 }
             }

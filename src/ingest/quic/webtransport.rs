@@ -21,7 +21,7 @@ use quinn::Connection;
 use crate::{
     ingest::http::Fallback,
     problem::{Code as ProblemCode, Problem},
-    telemetry::{DatagramDrop, Transport, WebTransportOutcome},
+    telemetry::{DatagramDrop, Telemetry, Transport, WebTransportOutcome},
 };
 
 use super::{
@@ -62,6 +62,15 @@ pub(super) struct Sessions {
     open: Mutex<Vec<u64>>,
     /// Whether somebody reads the connection's datagrams.
     read: AtomicBool,
+}
+
+impl Sessions {
+    /// At the end of a connection that never had a session: counts the datagrams it took, which nobody read.
+    pub(super) fn tell_unread(&self, connection: &Connection, telemetry: &Telemetry) {
+        if !self.read.swap(true, Ordering::AcqRel) {
+            Tally::default().tell(connection, telemetry);
+        }
+    }
 }
 
 /// Whether a request is for a session.
