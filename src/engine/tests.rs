@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::{account::lapse, *};
-use crate::wire::FRAME_LEN;
+use crate::wire::{FRAME_LEN, StateBits};
 
 const POLICY: Policy = Policy {
     interval: Millis::from_secs(30),
@@ -169,7 +169,7 @@ proptest! {
         let mut now = at(5);
         for (wait, clock) in beats {
             now = now.plus(Millis::new(wait));
-            let state = crate::wire::StateBits::default();
+            let state = StateBits::default();
             let kind = HeartbeatKind::Beat;
             engine.beat(&Heartbeat { kind, state, seq: 0, session: ID, clock: at(clock) }.sign(&mac), now);
         }
@@ -195,7 +195,7 @@ proptest! {
         let act = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
         engine.apply(&account.clone().after(&act), &act, &moment(at(0), None));
         let mac = engine.secrets().session_key(&ID).unwrap().body_mac();
-        let state = crate::wire::StateBits::default();
+        let state = StateBits::default();
         let stop = Heartbeat { kind: HeartbeatKind::Stop, state, seq: 0, session: ID, clock: at(50) };
         let mut flipped = stop.sign(&mac);
         flipped[flip / 8] ^= 1 << (flip % 8);
@@ -223,7 +223,7 @@ proptest! {
         let frames: Vec<Vec<u8>> = picks.into_iter().map(|(n, what, seq)| {
             let session = SessionId::from_bytes([n; 16]);
             let kind = if what == 0 { HeartbeatKind::Stop } else { HeartbeatKind::Beat };
-            let state = crate::wire::StateBits::default();
+            let state = StateBits::default();
             let mac = together.secrets().session_key(&session).map(|key| key.body_mac());
             let mac = mac.unwrap_or_else(|| SessionKey::from_bytes([1; 32]).body_mac());
             let mut frame = Heartbeat { kind, state, seq, session, clock: at(seq.into()) }.sign(&mac).to_vec();
@@ -277,6 +277,32 @@ proptest! {
             }
         }
         prop_assert_eq!(saw.live(), missed.live());
+    }
+}
+
+#[test]
+fn under_pressure_acks_ask_for_later_beats_and_never_later_than_a_third_of_the_time_out() {
+    let policy = Policy { interval: Millis::from_secs(10), longest_interval: Millis::from_secs(30), ..POLICY };
+    let secret = ClusterSecret::from_bytes([9; 32]);
+    let mac = secret.session_key(&ID).body_mac();
+    let engine = Engine::new(policy, SecretRing::new(SecretId::default(), secret), 100);
+    let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000_000, "c");
+    let act = account.activate(&moment(at(0), None), &policy, session(ID, at(0)));
+    engine.apply(&account.after(&act), &act, &moment(at(0), None));
+    let next_beat_ms = || {
+        let (kind, state) = (HeartbeatKind::Beat, StateBits::default());
+        let frame = Heartbeat { kind, state, seq: 1, session: ID, clock: at(5) }.sign(&mac);
+        let Beat::Answer { ack, .. } = engine.beat(&frame, at(5)) else { panic!("a good frame is answered") };
+        u64::from(Ack::verify(ack.as_bytes(), &mac).unwrap().next_beat_100ms) * 100
+    };
+    let (calm, third) = (next_beat_ms(), policy.timeout.get() / 3);
+    assert!(calm <= 10_000, "{calm}");
+    for by in [PressedBy::Udp, PressedBy::Http] {
+        engine.set_pressure(by, Pressure::FULL);
+        let pressed = next_beat_ms();
+        assert!(pressed > 10_000 && pressed <= third, "{by:?}: {pressed}");
+        engine.set_pressure(by, Pressure::NONE);
+        assert_eq!(next_beat_ms(), calm);
     }
 }
 

@@ -24,11 +24,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::{
+    engine::{PressedBy, Pressure},
+    ingest::Handler,
+};
+
 /// How often a thread looks how late it is.
 const LOOK: Duration = Duration::from_millis(100);
 /// A thread that is so late refuses, at once, what it would otherwise answer later than anybody waits. All connections that
 /// there may be, each with a request, make it late by a tenth of that.
 const TOO_LATE: Duration = Duration::from_secs(1);
+/// Lateness is told as pressure in this many steps: a little of it comes and goes.
+const STEPS: u32 = 8;
 
 thread_local! {
     static LATE: Cell<bool> = const { Cell::new(false) };
@@ -71,6 +78,20 @@ impl Crew {
     pub fn late(&self) -> Duration {
         let latest = self.0.iter().map(|hand| hand.late_ms.load(Ordering::Relaxed)).max();
         Duration::from_millis(latest.unwrap_or(0).into())
+    }
+
+    /// How hard it is pressed: as much as it can bear once one of its threads is so late that it refuses.
+    pub(super) fn pressure(&self) -> Pressure {
+        let steps = self.late().as_millis() * u128::from(STEPS) / TOO_LATE.as_millis();
+        Pressure::of(u32::try_from(steps).unwrap_or(STEPS), STEPS)
+    }
+
+    /// Tells how hard it is pressed, for ever, as often as its threads look how late they are.
+    pub(super) async fn tell(self: Arc<Self>, handler: Arc<Handler>) {
+        loop {
+            handler.pressed(PressedBy::Http, self.pressure());
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 

@@ -13,6 +13,8 @@ mod plain;
 mod reply;
 mod serve;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod watch;
 
@@ -223,11 +225,15 @@ impl Listener {
         let connections = TaskTracker::new();
         let open = Arc::<Open>::default();
         let looking = tokio::spawn(Arc::clone(&open).look(self.limits));
+        let telling = site.heartbeats.clone().map(|handler| tokio::spawn(Arc::clone(&crews.clients).tell(handler)));
         self.accept(&site, &crews, &connections, &open, &stop).await;
         open.stop();
         connections.close();
         connections.wait().await;
         looking.abort();
+        if let Some(telling) = telling {
+            telling.abort();
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "how long an address is remembered is told by the runtime's clock")]

@@ -30,7 +30,7 @@ use crate::{
 };
 
 use super::{
-    BoxError, Crews, Fallback, Guest, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site, beat, crew,
+    BoxError, Crews, Express, Fallback, Guest, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site, beat, crew,
     lane::Lane,
     socket::{Rewound, Socket, Stream},
     tls::Shaking,
@@ -215,6 +215,15 @@ impl<F: Fallback> Site<F> {
             let started = Instant::now();
             let response = self.heartbeat(handler, request).await.unwrap_or_else(|problem| problem.response());
             handler.telemetry.http_request(Route::Heartbeat, response.status().as_u16(), started.elapsed());
+            return response.map(Either::Left);
+        }
+        if let Some(Handler { telemetry, .. }) = self.heartbeats.as_deref()
+            && request.uri().path() == Express::Introspect.path()
+            && crew::is_late()
+        {
+            telemetry.shed(Surface::Verdicts).increment(1);
+            let response = Problem::new(Code::Overloaded).for_oauth().response();
+            telemetry.http_request(Route::Introspect, response.status().as_u16(), Duration::ZERO);
             return response.map(Either::Left);
         }
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());

@@ -1,0 +1,138 @@
+//! Threads that have too much to do.
+
+use std::{net::SocketAddr, thread};
+
+use tokio::io::AsyncReadExt;
+
+use super::*;
+use crate::{
+    clock::{FakeClock, MeterTime},
+    engine::{AccountId, Engine, Policy, Pressure, SecretRing},
+    ingest::Followup,
+    telemetry::{Health, Phase},
+    wire::{ClusterSecret, SecretId, SessionId},
+};
+
+/// Says yes to everything.
+struct Yes;
+
+#[async_trait]
+impl Fallback for Yes {
+    type Body = Full<Bytes>;
+    type Memory = ();
+
+    async fn answer(&self, _request: Request<RequestBody>) -> Response<Full<Bytes>> {
+        Response::new(Full::from("{}"))
+    }
+
+    fn introspect(&self, (): &mut (), _question: &Question<'_>, body: &mut Vec<u8>) -> bool {
+        body.extend_from_slice(b"{}");
+        true
+    }
+}
+
+struct Nobody;
+
+#[async_trait]
+impl Followup for Nobody {
+    async fn settle(&self, _account: AccountId) -> bool {
+        false
+    }
+
+    fn look_up(&self, _session: SessionId) {}
+}
+
+/// A request that the lane answers, or with a query one that hyper reads.
+fn request(target: &str) -> String {
+    format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\na=b")
+}
+
+async fn connect(addr: SocketAddr) -> TcpStream {
+    TcpStream::connect(addr).await.unwrap()
+}
+
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut buffer = [0; 4096];
+    let length = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+#[tokio::test]
+async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patience() {
+    let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([9; 32]));
+    let engine = Arc::new(Engine::new(Policy::default(), secrets, 100));
+    let clock = Arc::new(FakeClock::new(MeterTime::ZERO, UnixMs::from_ms(0)));
+    let telemetry = Telemetry::new(UnixMs::from_ms(0), Health::new());
+    telemetry.health().enter(Phase::Ready);
+    let handler = Arc::new(Handler::new(Arc::clone(&engine), clock, Arc::new(Nobody), telemetry.clone()));
+    let patience = Duration::from_secs(30);
+    let limits = HttpLimits { connections: 100, each: None, head: patience, body: patience, idle: patience };
+    let here = "127.0.0.1:0".parse().unwrap();
+    let listener = Listener::bind(here, HttpListener::Public, limits, telemetry.clone()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let threads = Threads::start(1).unwrap();
+    let crews = Crews { clients: Arc::clone(&threads.clients), edges: None };
+    let site = Arc::new(Site { heartbeats: Some(handler), fallback: Yes, body: patience, h3_port: None });
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(listener.run(site, crews, stop.clone()));
+
+    let targets = ["/v1/heartbeat", "/v1/heartbeat?", "/oauth/introspect", "/oauth/introspect?", "/v1/activate"];
+    let mut streams = Vec::new();
+    for target in targets {
+        let mut stream = connect(addr).await;
+        stream.write_all(request(target).as_bytes()).await.unwrap();
+        let status = if target.contains("heartbeat") { "HTTP/1.1 400" } else { "HTTP/1.1 200" };
+        assert!(answer(&mut stream).await.starts_with(status), "{target}");
+        streams.push(stream);
+    }
+    assert_eq!(engine.pressure(), Pressure::NONE);
+
+    // What comes while the thread is busy finds it late.
+    let busy = |time| drop(threads.clients.hand().0.runtime.spawn(async move { thread::sleep(time) }));
+    busy(Duration::from_millis(1200));
+    for (target, stream) in targets.into_iter().zip(&mut streams) {
+        stream.write_all(request(target).as_bytes()).await.unwrap();
+    }
+    for (target, stream) in targets.into_iter().zip(&mut streams) {
+        let said = answer(stream).await.to_lowercase();
+        if target == "/v1/activate" {
+            assert!(said.starts_with("http/1.1 200"), "acts have a budget of their own: {said}");
+        } else {
+            assert!(said.starts_with("http/1.1 503") && said.contains("retry-after"), "{target}: {said}");
+        }
+    }
+    let page = telemetry.render();
+    for surface in ["beats", "verdicts"] {
+        let shed = format!("gastank_http_requests_shed_total{{surface=\"{surface}\"}} 2");
+        assert!(page.contains(&shed), "{surface}");
+    }
+
+    // It is looked at now and then: again until it is seen.
+    let mut pressed = Pressure::NONE;
+    for _ in 0..5 {
+        busy(Duration::from_millis(1200));
+        for _ in 0..150 {
+            pressed = pressed.max(engine.pressure());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if pressed == Pressure::FULL {
+            break;
+        }
+    }
+    assert_eq!(pressed, Pressure::FULL);
+    for _ in 0..100 {
+        if engine.pressure() == Pressure::NONE {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(engine.pressure(), Pressure::NONE, "it has caught up");
+    let mut stream = connect(addr).await;
+    stream.write_all(request("/oauth/introspect").as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+
+    drop((stream, streams));
+    stop.cancel();
+    running.await.unwrap();
+    threads.end().await;
+}
