@@ -21,10 +21,13 @@ class Result:
     # From the lowest round's ratio to the highest one's; of a row without an anchor, of ours.
     spread: tuple[float, float] = (0, 0)
     notes: str = ""
+    # What ours did not answer, over all rounds: work that was not done costs nothing.
+    lost: int = 0
 
     @property
     def held(self):
-        return self.goal is None or (self.ours_us if self.ratio is None else self.ratio) <= self.goal
+        figure = self.ours_us if self.ratio is None else self.ratio
+        return self.goal is None or (figure <= self.goal and self.lost == 0)
 
 
 def ratio(name, what, goal, anchor, pairs, unit="µs"):
@@ -43,12 +46,14 @@ def ratio(name, what, goal, anchor, pairs, unit="µs"):
         ratio=median(ratios),
         spread=(min(ratios), max(ratios)),
         notes=f"lost: {lost[0]} of ours, {lost[1]} of the other's" if any(lost) else "",
+        lost=lost[0],
     )
 
 
-def figure(name, what, goal, unit, values, notes=""):
+def figure(name, what, goal, unit, values, notes="", lost=0):
     """Of values of ours alone."""
-    return Result(name, what, goal, unit, ours_us=median(values), spread=(min(values), max(values)), notes=notes)
+    spread = min(values), max(values)
+    return Result(name, what, goal, unit, ours_us=median(values), spread=spread, notes=notes, lost=lost)
 
 
 def table(results):

@@ -42,7 +42,8 @@ class Row:
 
 
 class Figure:
-    """Something of ours alone. `sample`: from a lab to what takes a value and a note. `once`: it takes long, and repeats well."""
+    """Something of ours alone. `sample`: from a lab to what takes a value, a note and what was lost. `once`: it takes long, and
+    repeats well."""
 
     def __init__(self, name, what, goal, unit, sample, once=False):
         self.name, self.what, self.goal, self.unit = name, what, goal, unit
@@ -50,10 +51,10 @@ class Figure:
 
     def measure(self, lab, rounds, seconds, tell):
         sample = self.sample(lab)
-        values, notes = zip(*(sample(seconds) for _ in range(1 if self.once else rounds)))
+        values, notes, lost = zip(*(sample(seconds) for _ in range(1 if self.once else rounds)))
         for value, note in zip(values, notes):
             tell(f"{value:.2f} {self.unit} {note}")
-        return figure(self.name, self.what, self.goal, self.unit, values, notes[-1])
+        return figure(self.name, self.what, self.goal, self.unit, values, notes[-1], sum(lost))
 
 
 class Micro:
@@ -89,7 +90,7 @@ def rows():
         Row("udp_stranger", "UDP, forged frame of no session", 1.1, forged(False), deaf, floor_forged(False)),
         Row("udp_million", "UDP beat, 1 M sessions", 1.3, beats(1_000_000), "1 k sessions", beats(1_000)),
         Figure("udp_rss", "memory of a session, 1 M sessions", 256, "B", memory_of_a_session, once=True),
-        Figure("udp_latency", "UDP ack at half of what it can do, p99", 2, "ms", latency),
+        Figure("udp_latency", "UDP ack at half of what it can do, p99, none lost", 2, "ms", latency),
         Figure("burst", "one beat of each of 20 k UDP and 2 k QUIC clients at once, lost", 0, "beats", burst, once=True),
         Row("quic_beat", "QUIC datagram beat", 1.15, quic_beats("quic"), quinn, quic_floor("quic")),
         Row("webtransport_beat", "WebTransport beat", 1.3, quic_beats("webtransport"), quinn, quic_floor("quic")),
@@ -202,7 +203,7 @@ def memory_of_a_session(lab):
         note = f"{full.rss() >> 20} MiB in all"
         lab.end(empty)
         lab.end(full)
-        return each, note
+        return each, note, 0
 
     return sample
 
@@ -220,7 +221,7 @@ def latency(lab):
 
     def sample(seconds):
         taken = loads.beats(lab, tank, "udp", sessions, half, seconds)
-        return taken.p99_ms, f"{half} a second, {taken.lost} of {taken.operations + taken.lost} lost"
+        return taken.p99_ms, f"{half} a second, {taken.lost} of {taken.operations + taken.lost} lost", taken.lost
 
     return sample
 
@@ -230,7 +231,7 @@ def burst(lab):
 
     def sample(_seconds):
         taken = loads.scenario(lab, tank, "burst")
-        return taken.lost, f"of {taken.operations + taken.lost}"
+        return taken.lost, f"of {taken.operations + taken.lost}", taken.lost
 
     return sample
 

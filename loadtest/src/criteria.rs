@@ -163,3 +163,162 @@ fn growth(server: &ProcessReport) -> Option<f64> {
     let early = server.samples.get(server.samples.len() / 5)?.rss as f64;
     Some(server.last_rss as f64 / early - 1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{gauge::Sample, record::Quantiles};
+
+    fn operation(kind: Kind, lost: u64, ms: f64) -> Operation {
+        let us = 1000.0 * ms;
+        Operation {
+            fleet: kind.name().to_owned(),
+            kind,
+            transport: "udp",
+            sessions: 1,
+            connections: 1,
+            threads: 1,
+            rate: 100.0,
+            timeout_s: 1.0,
+            sent: 1000,
+            unsent: 0,
+            on_time: 1000 - lost,
+            late: 0,
+            bad: 0,
+            lost,
+            loss: lost as f64 / 1000.0,
+            bad_by_kind: [].into(),
+            refused_by_status: [].into(),
+            failed: 0,
+            duplicates: 0,
+            strays: 0,
+            sent_per_s: 100.0,
+            answered_per_s: 100.0,
+            latency_us: Quantiles { mean: us, p50: us / 4.0, p90: us / 2.0, p99: us, p999: 2.0 * us, max: 3.0 * us },
+            service_time_us: Quantiles::default(),
+            send_lag_us: Quantiles::default(),
+            series: Vec::new(),
+        }
+    }
+
+    const TOTAL: Total = Total { sent: 1000, unsent: 0, answered: 1000, late: 0, bad: 0, lost: 0, sent_per_s: 100.0 };
+
+    fn server(rss: &[u64]) -> ProcessReport {
+        let sample = |(second, rss): (usize, &u64)| Sample { t_s: second as f64, cores: 0.5, rss: *rss };
+        ProcessReport {
+            pid: 1,
+            cpu_s: 1.0,
+            cores: 0.5,
+            cpu_per_op_us: 1.0,
+            first_rss: *rss.first().unwrap_or(&1),
+            last_rss: *rss.last().unwrap_or(&1),
+            max_rss: rss.iter().copied().max().unwrap_or(1),
+            udp_drops: None,
+            samples: rss.iter().enumerate().map(sample).collect(),
+        }
+    }
+
+    /// Whether the criterion of this name is met; `None` where nobody asked.
+    fn met(judged: &[Criterion], name: &str) -> Option<bool> {
+        judged.iter().find(|criterion| criterion.name == name).map(|criterion| criterion.met)
+    }
+
+    #[test]
+    fn a_figure_is_met_up_to_its_limit_and_not_beyond() {
+        let operations = [operation(Kind::Beats, 10, 8.0), operation(Kind::Verdicts, 0, 3.0)];
+        let total = Total { late: 5, bad: 2, unsent: 3, answered: 500, ..TOTAL };
+        let cases: [(&str, f64, fn(f64) -> Criteria); 9] = [
+            ("loss", 0.01, |limit| Criteria { loss: Some(limit), ..Criteria::default() }),
+            ("bad", 2.0, |limit| Criteria { bad: limit as u64, ..Criteria::default() }),
+            ("unsent", 3.0, |limit| Criteria { unsent: limit as u64, ..Criteria::default() }),
+            ("late", 5.0, |limit| Criteria { late: Some(limit as u64), ..Criteria::default() }),
+            ("p50_ms", 2.0, |limit| Criteria { p50_ms: Some(limit), ..Criteria::default() }),
+            ("p99_ms", 8.0, |limit| Criteria { p99_ms: Some(limit), ..Criteria::default() }),
+            ("p999_ms", 16.0, |limit| Criteria { p999_ms: Some(limit), ..Criteria::default() }),
+            ("verdict_p99_ms", 3.0, |limit| Criteria { verdict_p99_ms: Some(limit), ..Criteria::default() }),
+            // Half of a hundred a second; here less is worse.
+            ("answered_per_s", -50.0, |limit| Criteria { answered_per_s: Some(-limit), ..Criteria::default() }),
+        ];
+        for (name, figure, criteria) in cases {
+            let judge = |limit| met(&criteria(limit).judge(&operations, &total), name);
+            let step = if figure.fract() == 0.0 { 1.0 } else { 0.001 };
+            assert_eq!((judge(figure + step), judge(figure)), (Some(true), Some(true)), "{name}");
+            assert_eq!(judge(figure - step), Some(false), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_not_judged_but_bad_answers_and_what_was_not_sent_always_are() {
+        let judged = Criteria::default().judge(&[operation(Kind::Beats, 1000, 1e6)], &TOTAL);
+        let names: Vec<_> = judged.iter().map(|criterion| criterion.name).collect();
+        assert_eq!(names, ["bad", "unsent"]);
+        assert!(judged.iter().all(|criterion| criterion.met));
+        assert!(Criteria::default().judge_server(None).is_empty());
+        let judged = Criteria::default().judge(&[], &Total { bad: 1, unsent: 1, ..TOTAL });
+        assert_eq!((met(&judged, "bad"), met(&judged, "unsent")), (Some(false), Some(false)));
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_is_not_met() {
+        let all = Criteria {
+            p50_ms: Some(1e9),
+            p99_ms: Some(1e9),
+            p999_ms: Some(1e9),
+            verdict_p99_ms: Some(1e9),
+            answered_per_s: Some(1.0),
+            loss: Some(1.0),
+            server_cores: Some(1e9),
+            server_rss_mb: Some(1e9),
+            server_rss_growth: Some(1e9),
+            ..Criteria::default()
+        };
+        let judged = all.judge(&[], &Total::default());
+        for name in ["loss", "p50_ms", "p99_ms", "p999_ms", "verdict_p99_ms", "answered_per_s"] {
+            assert_eq!(met(&judged, name), Some(false), "{name}");
+        }
+        let judged = all.judge_server(None);
+        for name in ["server_cores", "server_rss_mb", "server_rss_growth"] {
+            assert_eq!(met(&judged, name), Some(false), "{name}");
+        }
+        assert_eq!(met(&all.judge_server(Some(&server(&[]))), "server_rss_growth"), Some(false), "without samples");
+    }
+
+    #[test]
+    fn the_operation_that_fares_worst_decides_and_forged_frames_are_not_lost() {
+        let limit = Criteria { loss: Some(0.01), p99_ms: Some(5.0), ..Criteria::default() };
+        let good = operation(Kind::Beats, 0, 1.0);
+        let judge = |other: Operation| {
+            let judged = limit.judge(&[good.clone(), other], &TOTAL);
+            (met(&judged, "loss").unwrap(), met(&judged, "p99_ms").unwrap())
+        };
+        assert_eq!(judge(operation(Kind::Beats, 11, 6.0)), (false, false));
+        assert_eq!(judge(operation(Kind::Verdicts, 11, 6.0)), (false, true));
+        assert_eq!(judge(operation(Kind::Forged, 1000, 6.0)), (true, true));
+    }
+
+    #[test]
+    fn a_service_is_judged_by_what_it_used_and_by_how_it_grew_after_a_fifth_of_the_way() {
+        // What it takes while it warms up is not growth.
+        let grown = server(&[
+            10_000_000,
+            50_000_000,
+            100_000_000,
+            104_000_000,
+            104_000_000,
+            105_000_000,
+            106_000_000,
+            107_000_000,
+            108_000_000,
+            110_000_000,
+        ]);
+        assert!((growth(&grown).unwrap() - 0.1).abs() < 1e-9);
+        let judge = |cores, rss_mb, growth| {
+            let (server_cores, server_rss_mb, server_rss_growth) = (Some(cores), Some(rss_mb), Some(growth));
+            let criteria = Criteria { server_cores, server_rss_mb, server_rss_growth, ..Criteria::default() };
+            criteria.judge_server(Some(&grown)).iter().map(|criterion| criterion.met).collect::<Vec<_>>()
+        };
+        assert_eq!(judge(0.5, 110.0, 0.11), [true, true, true]);
+        assert_eq!(judge(0.49, 109.0, 0.09), [false, false, false]);
+        assert!((growth(&server(&[100, 90])).unwrap() + 0.1).abs() < 1e-9, "it may shrink");
+    }
+}

@@ -5,6 +5,7 @@
 use std::{
     env,
     io::{BufRead, BufReader},
+    iter,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -12,6 +13,7 @@ use std::{
 use clap::Parser;
 use loadtest::{
     cli::Args,
+    profile::PhaseKind,
     record::Kind,
     report::Report,
     run::{Failure, run},
@@ -48,10 +50,15 @@ impl Gastank {
     }
 
     fn load(&self, command: &str) -> Result<Report, Failure> {
+        let line = iter::once("loadtest".to_owned()).chain(self.arguments(command));
+        run(&Args::parse_from(line)).map(Option::unwrap)
+    }
+
+    /// A command against this service.
+    fn arguments(&self, command: &str) -> Vec<String> {
         let token = self.dir.path().join("admin.token");
         let whom = ["--http", &self.http, "--admin-url", &self.admin, "--admin-token-file", token.to_str().unwrap()];
-        let line = ["loadtest"].into_iter().chain(command.split_ascii_whitespace()).chain(whom);
-        run(&Args::parse_from(line)).map(Option::unwrap)
+        command.split_ascii_whitespace().chain(whom).map(str::to_owned).collect()
     }
 }
 
@@ -82,7 +89,9 @@ fn everything_that_a_client_and_an_edge_may_ask_is_answered_well() {
         assert!(operation.sent > 0 && operation.on_time + operation.late == operation.sent, "{kind:?}: {report}");
     }
     assert!(report.operation(Kind::Forged).is_some_and(|forged| forged.sent > 10 && forged.bad == 0), "{report}");
-    assert_eq!(report.server.unwrap().pid, service.child.id());
+    let server = report.server.unwrap();
+    assert_eq!(server.pid, service.child.id());
+    assert!(server.cpu_s > 0.0 && server.cores > 0.0 && server.max_rss > 0, "{server:?}");
 }
 
 #[test]
@@ -127,3 +136,78 @@ fn what_is_too_fast_or_too_long_is_refused_before_anything_is_opened() {
         assert!(matches!(&failure, Failure::Usage(text) if text.contains(why)), "{plan}: {failure:?}");
     }
 }
+
+#[test]
+fn the_exit_code_says_whether_the_criteria_held() {
+    let service = Gastank::start();
+    let plan = "run smoke --set phase.ramp.for=100ms --set phase.steady.for=400ms";
+    for (command, code) in [
+        (vec!["list".to_owned()], 0),
+        (service.arguments(plan), 0),
+        (service.arguments(&format!("{plan} --set accept.p99_ms=0")), 1),
+        (service.arguments("run no-such-scenario"), 2),
+        (service.arguments("--no-such-flag"), 2),
+        // Nobody is there.
+        (["--http", "http://127.0.0.1:1", "--admin-token-file", "/nowhere"].map(str::to_owned).into(), 1),
+    ] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+        let output = program.args(&command).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{command:?}: {said} {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_spike_a_storm_and_a_burst_are_gone_through_without_loss() {
+    let service = Gastank::start();
+    let scenario = service.dir.path().join("weather.toml");
+    std::fs::write(&scenario, WEATHER).unwrap();
+    let report = service.load(&format!("run {}", scenario.display())).unwrap();
+    assert!(report.passed, "{report}");
+    let kinds: Vec<_> = report.phases.iter().map(|phase| phase.kind).collect();
+    assert_eq!(kinds, [PhaseKind::Steady, PhaseKind::Spike, PhaseKind::Storm, PhaseKind::Burst]);
+    for fleet in ["udp", "quic"] {
+        let beats = report.operations.iter().find(|operation| operation.fleet == fleet).unwrap();
+        let (sessions, rate) = (u64::from(beats.sessions), 20);
+        // Steady and storm at the rate, the spike at ten times that, and in the burst each once.
+        assert_eq!(beats.sent, rate + 10 * rate + rate + sessions, "{fleet}: {report}");
+        assert_eq!((beats.lost, beats.bad, beats.unsent), (0, 0, 0), "{fleet}: {report}");
+    }
+    let links = &report.links["quic"];
+    assert_eq!((links.connects, links.broken), (40, 0), "in the storm every connection is opened again");
+}
+
+const WEATHER: &str = r#"
+about = "What comes over a service in bad weather."
+[[phase]]
+kind = "steady"
+for = "1s"
+[[phase]]
+kind = "spike"
+for = "1s"
+from = 10.0
+[[phase]]
+kind = "storm"
+for = "1s"
+[[phase]]
+kind = "burst"
+for = "1s"
+[[fleet]]
+name = "udp"
+kind = "beats"
+transport = "udp"
+sessions = 100
+rate = 20
+connections = 4
+timeout = "10s"
+[[fleet]]
+name = "quic"
+kind = "beats"
+transport = "quic"
+sessions = 20
+rate = 20
+connections = 20
+timeout = "10s"
+[accept]
+loss = 0.0
+"#;

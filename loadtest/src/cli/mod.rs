@@ -421,6 +421,20 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_asked_of_a_service_elsewhere_is_less_unless_it_is_said() {
+        let near = |line: &str| parse(line).unwrap().plain.target.bounds(true);
+        let far = |line: &str| parse(line).unwrap().plain.target.bounds(false);
+        let scenario = |line: &str| parse(line).unwrap().plain.scenario();
+        assert!(scenario("--rate 1000").check(&far("")).is_ok());
+        assert!(scenario("--rate 1001").check(&far("")).is_err(), "by mistake, a service of others would be flooded");
+        assert!(scenario("--rate 1001").check(&near("")).is_ok());
+        assert!(scenario("--rate 1001").check(&far("--max-rate 1001")).is_ok());
+        assert!(scenario("--duration 11m").check(&far("")).is_err());
+        assert!(scenario("--duration 11m").check(&near("")).is_ok());
+        assert!(scenario("--duration 11m").check(&far("--max-time 11m")).is_ok());
+    }
+
+    #[test]
     fn keeping_needs_a_file_to_keep_in() {
         let args = parse("--admin-token-file t --keep").unwrap();
         assert_eq!(args.plain.crew.check(), Err(ArgsError::Keep));
