@@ -28,6 +28,10 @@ fn drops_in(table: &str, port: u16) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        engine::UnixMs,
+        telemetry::{Health, Telemetry, UdpListener},
+    };
 
     const TABLE: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops            
   356: 0100007F:1BA8 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 31337 2 0000000000000000 12         
@@ -67,5 +71,32 @@ mod tests {
         let port = socket.local_addr().expect("is bound").port();
         // Some sandboxes keep an empty table: both answers are right, a crash or a wrong count is not.
         assert!(matches!(udp_drops(port), None | Some(0)));
+    }
+
+    #[test]
+    fn what_a_full_socket_drops_is_counted_and_shown() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let (addr, sender) = (socket.local_addr().expect("is bound"), std::net::UdpSocket::bind("127.0.0.1:0"));
+        let sender = sender.expect("binds");
+        if udp_drops(addr.port()).is_none() {
+            println!("skipped: the kernel does not tell");
+            return;
+        }
+        let telemetry = Telemetry::new(UnixMs::from_ms(0), Health::new());
+        telemetry.watch_udp(UdpListener::Quic, addr.port());
+        let shown = |drops| {
+            let row = format!("gastank_udp_kernel_drops_total{{listener=\"quic\"}} {drops}\n");
+            telemetry.render().contains(&row)
+        };
+        assert!(shown(0));
+        // Nobody reads; some buffers are large.
+        let datagram = [0; 1400];
+        let full = (0..100_000).any(|n| {
+            drop(sender.send_to(&datagram, addr));
+            n % 1000 == 0 && udp_drops(addr.port()) > Some(0)
+        });
+        assert!(full, "a hundred thousand datagrams fit into it");
+        let drops = udp_drops(addr.port()).expect("it is told");
+        assert!(drops > 0 && shown(drops));
     }
 }

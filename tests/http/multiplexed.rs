@@ -130,6 +130,45 @@ async fn streams_that_are_opened_and_reset_without_end_end_the_connection() {
 }
 
 #[tokio::test]
+async fn a_service_that_stops_says_so_and_finishes_what_it_was_asked() {
+    let (_home, service, api) = started().await;
+    let mut session = api.open(&api.owner(1000).await).await;
+    let mut peer = Peer::connect(service.listener("http")).await;
+    peer.0.write_all(&frame(HEADERS, END_HEADERS, 1, &block("POST", "/v1/heartbeat"))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let stopping = tokio::task::spawn_blocking(move || service.stop());
+    let (mut all, mut seen, mut asked) = (Vec::new(), 0, false);
+    let mut buffer = [0; 4096];
+    loop {
+        let length = timeout(Duration::from_secs(5), peer.0.read(&mut buffer)).await.expect("it ends").unwrap();
+        if length == 0 {
+            break;
+        }
+        all.extend_from_slice(&buffer[..length]);
+        for (kind, flags, _, payload) in frames(&all).drain(..).skip(seen) {
+            seen += 1;
+            if kind == PING && flags == 0 {
+                peer.0.write_all(&frame(PING, 1, 0, &payload)).await.unwrap();
+            }
+            if kind == GOAWAY && !std::mem::replace(&mut asked, true) {
+                // What was begun before is said to its end only now.
+                let beat = session.frame(HeartbeatKind::Beat);
+                peer.0.write_all(&frame(DATA, END_STREAM, 1, &beat)).await.unwrap();
+            }
+        }
+    }
+    let said = frames(&all);
+    let goaways: Vec<_> = said.iter().filter(|(kind, ..)| *kind == GOAWAY).map(|(.., payload)| payload).collect();
+    assert!(!goaways.is_empty() && goaways.iter().all(|payload| payload[4..8] == [0; 4]), "no error: {said:?}");
+    assert_eq!(goaways.last().unwrap()[..4], [0, 0, 0, 1], "the last stream that is answered");
+    let of = |wanted| said.iter().find(|(kind, _, stream, _)| (*kind, *stream) == (wanted, 1)).unwrap();
+    // The first entry of HPACK's table that has a status: 200.
+    assert_eq!(of(HEADERS).3[0], 0x88);
+    assert_eq!(session.ack(&of(DATA).3).verdict, WireVerdict::Valid);
+    assert!(stopping.await.unwrap().success());
+}
+
+#[tokio::test]
 async fn a_head_that_is_continued_without_end_ends_the_connection() {
     let (_home, service, api) = started().await;
     let before = api.metric("gastank_process_resident_memory_bytes", "").await;
