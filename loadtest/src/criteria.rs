@@ -227,21 +227,24 @@ mod tests {
     fn a_figure_is_met_up_to_its_limit_and_not_beyond() {
         let operations = [operation(Kind::Beats, 10, 8.0), operation(Kind::Verdicts, 0, 3.0)];
         let total = Total { late: 5, bad: 2, unsent: 3, answered: 500, ..TOTAL };
-        let cases: [(&str, f64, fn(f64) -> Criteria); 9] = [
-            ("loss", 0.01, |limit| Criteria { loss: Some(limit), ..Criteria::default() }),
-            ("bad", 2.0, |limit| Criteria { bad: limit as u64, ..Criteria::default() }),
-            ("unsent", 3.0, |limit| Criteria { unsent: limit as u64, ..Criteria::default() }),
-            ("late", 5.0, |limit| Criteria { late: Some(limit as u64), ..Criteria::default() }),
-            ("p50_ms", 2.0, |limit| Criteria { p50_ms: Some(limit), ..Criteria::default() }),
-            ("p99_ms", 8.0, |limit| Criteria { p99_ms: Some(limit), ..Criteria::default() }),
-            ("p999_ms", 16.0, |limit| Criteria { p999_ms: Some(limit), ..Criteria::default() }),
-            ("verdict_p99_ms", 3.0, |limit| Criteria { verdict_p99_ms: Some(limit), ..Criteria::default() }),
-            // Half of a hundred a second; here less is worse.
-            ("answered_per_s", -50.0, |limit| Criteria { answered_per_s: Some(-limit), ..Criteria::default() }),
-        ];
-        for (name, figure, criteria) in cases {
-            let judge = |limit| met(&criteria(limit).judge(&operations, &total), name);
-            let step = if figure.fract() == 0.0 { 1.0 } else { 0.001 };
+        // Of `answered_per_s` less is worse.
+        for (name, figure, better) in [
+            ("loss", 0.01, 1.0),
+            ("bad", 2.0, 1.0),
+            ("unsent", 3.0, 1.0),
+            ("late", 5.0, 1.0),
+            ("p50_ms", 2.0, 1.0),
+            ("p99_ms", 8.0, 1.0),
+            ("p999_ms", 16.0, 1.0),
+            ("verdict_p99_ms", 3.0, 1.0),
+            ("answered_per_s", 50.0, -1.0),
+        ] {
+            let judge = |limit: f64| {
+                let open = "bad = 9\nunsent = 9\n".lines().filter(|line| !line.starts_with(name));
+                let text = open.chain([&*format!("{name} = {limit}")]).collect::<Vec<_>>().join("\n");
+                met(&toml::from_str::<Criteria>(&text).unwrap().judge(&operations, &total), name)
+            };
+            let step = better * if name == "loss" { 0.001 } else { 1.0 };
             assert_eq!((judge(figure + step), judge(figure)), (Some(true), Some(true)), "{name}");
             assert_eq!(judge(figure - step), Some(false), "{name}");
         }
