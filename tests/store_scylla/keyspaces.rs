@@ -35,6 +35,9 @@ impl Lent {
         }));
         if free.is_some() {
             lent.wipe().await;
+        } else {
+            // Whoever borrows it may look at its tables first.
+            drop(lent.open().await);
         }
         lent
     }
