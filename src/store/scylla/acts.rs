@@ -177,8 +177,8 @@ impl ScyllaStore {
     /// What follows from a committed act elsewhere. It is done as far as the cluster can be reached; see the module's text.
     async fn follow_up(&self, act: &Act, before: &Owned) {
         let drop_checkpoint = async {
-            if let Some((session, _)) = &act.closes {
-                self.drop_checkpoint(session).await?;
+            if let Some((session, end)) = &act.closes {
+                self.drop_checkpoint(session, end).await?;
             }
             Ok(())
         };

@@ -6,8 +6,8 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
-    engine::{Checkpoint, UnixMs, bucket},
-    store::{ClockFact, OpenAccount, Result},
+    engine::{Checkpoint, End, UnixMs, bucket},
+    store::{ClockFact, ClusterStore, OpenAccount, Result},
     wire::{MeterTime, SessionId},
 };
 
@@ -33,8 +33,14 @@ impl ScyllaStore {
         self.batcher.write(shard(bucket), rows, &self.cluster).await
     }
 
-    pub(super) async fn drop_checkpoint(&self, session: &SessionId) -> Result<()> {
+    /// Takes away the checkpoint of a session that is over. The clock may not fall behind it: another node's meter may have
+    /// been ahead of the one that the end is by.
+    pub(super) async fn drop_checkpoint(&self, session: &SessionId, end: &End) -> Result<()> {
         let bucket = bucket(session);
+        let kept = self.heard(bucket, &[*session]).await?;
+        if let Some(ahead) = kept.first().map(|row| row.last_seen.since(end.at)).filter(|ahead| ahead.get() > 0) {
+            self.raise_clock(end.at.plus(ahead), end.at_wall.plus(ahead)).await?;
+        }
         let values = (shard(bucket), i16::from(bucket), session.as_bytes().as_slice());
         self.cluster.write(&self.cluster.statements.drop_checkpoint, values).await
     }
@@ -104,8 +110,8 @@ impl ScyllaStore {
             return Ok(Some(OpenAccount { account, last_seen }));
         }
         // A session that nobody knows may be about to open.
-        if self.read_session(&found.session).await?.is_some_and(|record| record.end.is_some()) {
-            self.drop_checkpoint(&found.session).await?;
+        if let Some(end) = self.read_session(&found.session).await?.and_then(|record| record.end) {
+            self.drop_checkpoint(&found.session, &end).await?;
         }
         Ok(None)
     }
