@@ -270,8 +270,16 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().expect(IN_MEMORY)
 }
 
+/// The window is as large as the text: with the usual one of 4 MiB each build would take 8 MiB for a moment, which the
+/// system's allocator keeps for every thread that has ever built a list.
 fn brotli(text: &[u8]) -> Vec<u8> {
-    let params = BrotliEncoderParams { quality: 3, size_hint: text.len(), ..BrotliEncoderParams::default() };
+    let lgwin = text.len().ilog2().clamp(15, 21) + 1;
+    let params = BrotliEncoderParams {
+        quality: 3,
+        size_hint: text.len(),
+        lgwin: lgwin.cast_signed(),
+        ..BrotliEncoderParams::default()
+    };
     let mut compressed = Vec::with_capacity(text.len());
     brotli::BrotliCompress(&mut &*text, &mut compressed, &params).expect(IN_MEMORY);
     compressed
