@@ -87,14 +87,23 @@ async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patie
     }
     assert_eq!(engine.pressure(), Pressure::NONE);
 
-    // What comes while the thread is busy finds it late.
+    // What comes while the thread is busy finds it late. On a machine that is busy itself it may come after that: once more.
     let busy = |time| drop(threads.clients.hand().0.runtime.spawn(async move { thread::sleep(time) }));
-    busy(Duration::from_millis(1200));
-    for (target, stream) in targets.into_iter().zip(&mut streams) {
-        stream.write_all(request(target).as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        busy(Duration::from_millis(1200));
+        for (target, stream) in targets.into_iter().zip(&mut streams) {
+            stream.write_all(request(target).as_bytes()).await.unwrap();
+        }
+        said.clear();
+        for stream in &mut streams {
+            said.push(answer(stream).await.to_lowercase());
+        }
+        if said[..4].iter().all(|said| said.starts_with("http/1.1 503")) {
+            break;
+        }
     }
-    for (target, stream) in targets.into_iter().zip(&mut streams) {
-        let said = answer(stream).await.to_lowercase();
+    for (target, said) in targets.into_iter().zip(&said) {
         if target == "/v1/activate" {
             assert!(said.starts_with("http/1.1 200"), "acts have a budget of their own: {said}");
         } else {
@@ -103,8 +112,9 @@ async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patie
     }
     let page = telemetry.render();
     for surface in ["beats", "verdicts"] {
-        let shed = format!("gastank_http_requests_shed_total{{surface=\"{surface}\"}} 2");
-        assert!(page.contains(&shed), "{surface}");
+        let name = format!("gastank_http_requests_shed_total{{surface=\"{surface}\"}} ");
+        let shed = page.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u32>().ok());
+        assert!(shed.is_some_and(|shed| shed >= 2), "{surface}: {shed:?}");
     }
 
     // It is looked at now and then: again until it is seen.
