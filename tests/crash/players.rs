@@ -153,7 +153,9 @@ impl World {
             let window = (seen.opened.1, asked);
             let least: u64 =
                 lives.iter().filter_map(|life| Some(overlap((life.ready?, life.killed.unwrap().0), window))).sum();
-            let crashes = lives.iter().filter(|life| life.killed.is_some_and(|(at, _)| window.0 < at && at < window.1));
+            // One that came between a question and its answer may have set the meter back before the end that it delayed.
+            let crashes =
+                lives.iter().filter(|life| life.killed.is_some_and(|(from, to)| window.0 < to && from < acked));
             let crashes = u64::try_from(crashes.count()).unwrap();
             let given = least.saturating_sub(charged);
             most_given = most_given.max(given.div_ceil(crashes.max(1)));
