@@ -125,3 +125,6 @@ pub fn fuzz_plain(bytes: &[u8]) -> Option<usize> {
 pub fn fuzz_json(text: &[u8]) -> bool {
     http::fuzz_json(text)
 }
+
+#[cfg(test)]
+mod tests;

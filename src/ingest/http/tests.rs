@@ -1,16 +1,20 @@
-//! Threads that have too much to do.
+//! Threads that have too much to do, and what the lane may not cost.
 
-use std::{net::SocketAddr, thread};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll, Waker},
+    thread,
+};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::*;
+use super::{lane::Lane, *};
 use crate::{
-    clock::{FakeClock, MeterTime},
-    engine::{AccountId, Engine, Policy, Pressure, SecretRing},
-    ingest::Followup,
-    telemetry::{Health, Phase},
-    wire::{ClusterSecret, SecretId, SessionId},
+    engine::Pressure,
+    ingest::tests::{beat_of_a_new_session, handler},
 };
 
 /// Says yes to everything.
@@ -31,17 +35,6 @@ impl Fallback for Yes {
     }
 }
 
-struct Nobody;
-
-#[async_trait]
-impl Followup for Nobody {
-    async fn settle(&self, _account: AccountId) -> bool {
-        false
-    }
-
-    fn look_up(&self, _session: SessionId) {}
-}
-
 /// A request that the lane answers, or with a query one that hyper reads.
 fn request(target: &str) -> String {
     format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\na=b")
@@ -59,12 +52,7 @@ async fn answer(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patience() {
-    let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([9; 32]));
-    let engine = Arc::new(Engine::new(Policy::default(), secrets, 100));
-    let clock = Arc::new(FakeClock::new(MeterTime::ZERO, UnixMs::from_ms(0)));
-    let telemetry = Telemetry::new(UnixMs::from_ms(0), Health::new());
-    telemetry.health().enter(Phase::Ready);
-    let handler = Arc::new(Handler::new(Arc::clone(&engine), clock, Arc::new(Nobody), telemetry.clone()));
+    let (engine, handler, telemetry) = handler();
     let patience = Duration::from_secs(30);
     let limits = HttpLimits { connections: 100, each: None, head: patience, body: patience, idle: patience };
     let here = "127.0.0.1:0".parse().unwrap();
@@ -145,4 +133,67 @@ async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patie
     stop.cancel();
     running.await.unwrap();
     threads.end().await;
+}
+
+/// A line on which a peer says the same again as often as it is told to, and takes every answer.
+struct Line {
+    request: Vec<u8>,
+    turns: Arc<AtomicUsize>,
+    answers: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Line {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let more = |turns: usize| turns.checked_sub(1);
+        if self.turns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            return Poll::Pending;
+        }
+        buffer.put_slice(&self.request);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        assert!(bytes.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(bytes));
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_request_in_the_lane_allocates_nothing() {
+    let (engine, handler, _telemetry) = handler();
+    let beat = beat_of_a_new_session(&engine, 1);
+    let patience = Duration::from_secs(30);
+    let site = Arc::new(Site { heartbeats: Some(handler), fallback: Yes, body: patience, h3_port: None });
+    for (path, body) in [("/v1/heartbeat", &beat[..]), ("/oauth/introspect", b"token=x")] {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let (turns, answers) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let request = [head.as_bytes(), body].concat();
+        let line = Line { request, turns: Arc::clone(&turns), answers: Arc::clone(&answers) };
+        let watch = Watch::new(Patience { head: patience, body: patience, idle: patience });
+        let from = Peer(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let mut lane = Lane::new(line, Arc::clone(&site), from, watch);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut turn = || {
+            turns.store(1, Ordering::Relaxed);
+            assert!(Pin::new(&mut lane).poll(&mut cx).is_pending());
+        };
+        // The thread's buffers are made once.
+        turn();
+        for _ in 0..10 {
+            let info = allocation_counter::measure(&mut turn);
+            assert_eq!((info.count_total, info.bytes_total), (0, 0), "{path}");
+        }
+        assert_eq!(answers.load(Ordering::Relaxed), 11, "{path}");
+    }
 }
