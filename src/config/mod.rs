@@ -4,6 +4,7 @@
 //! unknown variable in that namespace or a value that cannot work is an error that names it: a service that starts
 //! with a setting it did not understand is worse than one that does not start.
 
+mod meaning;
 mod overlay;
 mod sections;
 mod validate;
@@ -15,9 +16,10 @@ use std::{env, fs, io, iter};
 
 use serde::Deserialize;
 
+pub use meaning::ActRate;
 pub use sections::{
-    ActRate, Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node, Quic,
-    SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
+    Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node, Quic, SECTIONS,
+    Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{
     CapabilityCredits, HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl,

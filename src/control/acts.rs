@@ -3,7 +3,9 @@
 //! Every act goes the same way: read the account, decide by a pure rule, commit on the condition that nobody was faster,
 //! and only then tell the engine. A lost race is decided anew. What a caller is told has been durable before.
 
+mod credit;
 mod others;
+mod people;
 
 use std::{
     sync::{
@@ -14,14 +16,10 @@ use std::{
 };
 
 use crate::{
-    accounts::SignedIn,
     clock::Clock,
-    engine::{
-        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, Moment, NewEntry, Policy, Refusal, Session, Source,
-        TokenHash, Tokens, UnixMs,
-    },
+    engine::{Account, AccountId, Act, Engine, Entry, Moment, Refusal, Session, TokenHash, Tokens, UnixMs},
     entropy::{Entropy, draw},
-    store::{Actor, AuditAct, AuditKey, Commit, Identity, Owned, Store, StoreError},
+    store::{Actor, AuditKey, Commit, Owned, Store, StoreError},
     wire::{EndReason, FrameError, MeterTime, Millis, SessionId, SessionKey},
 };
 
@@ -40,9 +38,6 @@ const ATTEMPTS: usize = 8;
 
 /// How often it is asked whether other nodes have told what they heard of a session that has lapsed, and how many times.
 const ASK_AGAIN: (Duration, usize) = (Duration::from_millis(100), 40);
-
-/// The name of the credit that an account begins with.
-const CREATION: &str = "gastank:creation";
 
 /// Why an act was not done. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -378,150 +373,6 @@ impl Acts {
     pub async fn settle(&self, account: &AccountId) -> Result<(), ActError> {
         let policy = *self.engine.policy();
         self.act(account, |account, moment| Ok(account.settle(moment, &policy).into())).await?;
-        Ok(())
-    }
-
-    /// Enters credit, once: the same entry again changes nothing and is answered the same.
-    ///
-    /// # Errors
-    ///
-    /// [`ActError::IdReused`], [`ActError::Refused`], [`ActError::NotFound`], [`ActError::Store`].
-    pub async fn credit(&self, account: &AccountId, new: NewEntry) -> Result<Credited, ActError> {
-        let asked = new.amount;
-        // A debit may have taken less than asked.
-        let same = |entry: &Entry| entry.amount == asked || (asked..=Credit::ZERO).contains(&entry.amount);
-        self.enter(account, new, Account::credit, same).await
-    }
-
-    /// Takes credit back, once; what the tank does not have becomes debt, which later credit pays first.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Self::credit`].
-    pub async fn refund(&self, account: &AccountId, new: NewEntry) -> Result<Credited, ActError> {
-        let asked = new.amount;
-        self.enter(account, new, Account::refund, |entry| entry.amount.plus(entry.owed.negated()) == asked).await
-    }
-
-    /// Enters what `rule` makes of `new`. A repeated entry must be of the same kind, and of the `same` amount.
-    async fn enter(
-        &self,
-        account: &AccountId,
-        new: NewEntry,
-        rule: impl Fn(&Account, &Moment, &Policy, NewEntry) -> Result<Act, Refusal>,
-        same: impl Fn(&Entry) -> bool,
-    ) -> Result<Credited, ActError> {
-        let policy = *self.engine.policy();
-        let named = |entry: &&Entry| (entry.source, &entry.external_id) == (new.source, &new.external_id);
-        let outcome = self
-            .act(account, |account, moment| {
-                let act = rule(account, moment, &policy, new.clone())?;
-                let entry = act.entries.iter().find(named).cloned();
-                Ok(Decision::Write(act, entry))
-            })
-            .await?;
-        let remaining = outcome.account.remaining(&outcome.moment, policy.timeout);
-        if let Some(entry) = outcome.repeated {
-            return if entry.kind == new.kind && same(&entry) {
-                Ok(Credited { entry, remaining, repeated: true })
-            } else {
-                Err(ActError::IdReused)
-            };
-        }
-        let entry = outcome.answer.expect("both rules enter what they are given");
-        Ok(Credited { entry, remaining, repeated: false })
-    }
-
-    /// The account of somebody who has proved who they are. Made at first sight, with `starting` credit in its tank and
-    /// what was held for its owner.
-    ///
-    /// The starting credit is the one that an account may be created with: entered once, whoever asks and however often.
-    /// It is given until an account is activated for the first time, so that a crash after the account was made does not
-    /// cost anybody theirs. The owner of an account that an operator deleted is not remembered, and somebody new when they
-    /// return; who is gone by their provider's word does not return.
-    ///
-    /// # Errors
-    ///
-    /// [`ActError::BadCredentials`] of who is gone or shows a token from before they changed their password,
-    /// [`ActError::Store`], and those of [`Self::credit`].
-    pub async fn first_sight(&self, somebody: &SignedIn) -> Result<AccountId, ActError> {
-        let (identity, starting) = (&somebody.identity, somebody.starting_credit);
-        let facts = self.admit(somebody).await?;
-        let account = match self.store.account_of(identity).await? {
-            Some(known) => known,
-            None => {
-                let id = AccountId::from_bytes(draw(&*self.entropy));
-                let (account, made) = self.create(id, identity).await?;
-                // Whoever was told meanwhile that the person is gone may have looked for an account before there was one.
-                if made && let Err(error) = self.admit(somebody).await {
-                    self.delete(&account).await?;
-                    return Err(error);
-                }
-                account
-            }
-        };
-        if starting > Credit::ZERO && self.may_begin(&account).await? {
-            match self.begin_with(&account, starting).await {
-                // An operator was faster, with another amount.
-                Ok(_) | Err(ActError::IdReused) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.welcome(&account, identity).await?;
-        self.give_what_is_due(&account, &facts, &somebody.gives).await?;
-        Ok(account)
-    }
-
-    /// Makes an account for `identity`, or answers the one it has. `true` if it was made now.
-    ///
-    /// # Errors
-    ///
-    /// [`ActError::Gone`] and [`ActError::Store`].
-    pub async fn create(&self, id: AccountId, identity: &Identity) -> Result<(AccountId, bool), ActError> {
-        if self.store.facts(identity).await?.gone_at.is_some() {
-            return Err(ActError::Gone);
-        }
-        let (owned, made) = self.store.create_account(id, identity, self.clock.wall()).await?;
-        let account = owned.account.id;
-        if made {
-            self.write_down(Deed::new(AuditAct::AccountCreated).on(account)).await?;
-        }
-        Ok((account, made))
-    }
-
-    /// Whether an account has neither been activated nor begun with credit.
-    async fn may_begin(&self, account: &AccountId) -> Result<bool, ActError> {
-        let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;
-        if owned.account.session.is_some() {
-            return Ok(false);
-        }
-        Ok(self.store.entry(account, Source::Admin, CREATION).await?.is_none())
-    }
-
-    /// Enters the credit that an account begins with, once.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Self::credit`]; [`ActError::IdReused`] when it began with another amount.
-    pub async fn begin_with(&self, account: &AccountId, amount: Credit) -> Result<Credited, ActError> {
-        let new = NewEntry {
-            kind: EntryKind::Grant,
-            amount,
-            source: Source::Admin,
-            external_id: CREATION.to_owned(),
-            reason: None,
-        };
-        self.credit(account, new).await
-    }
-
-    /// Deletes an account for good.
-    ///
-    /// # Errors
-    ///
-    /// [`ActError::NotFound`] and [`ActError::Store`].
-    pub async fn delete(&self, account: &AccountId) -> Result<(), ActError> {
-        let policy = *self.engine.policy();
-        self.act(account, |account, moment| Ok(account.delete(moment, &policy).into())).await?;
         Ok(())
     }
 

@@ -1,7 +1,11 @@
 //! What every store is held to. A store's own test file includes this module and runs [`conformance`] and [`model`].
 
+pub(crate) mod accounts;
+pub(crate) mod belongings;
 #[macro_use]
 pub(crate) mod conformance;
+pub(crate) mod limits;
+pub(crate) mod liveness;
 pub(crate) mod model;
 pub(crate) mod records;
 

@@ -1,0 +1,210 @@
+//! What the keys of the configuration mean to the rest of the program: the same figures in its own types.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sections::{
+    Audit, Checkpoint, Heartbeat, Hooks, Http, Identity, Limits, Quic, Shutdown, StatusList, Tls, Token, Webtransport,
+};
+use super::values::ProviderUrl;
+use crate::accounts::{EventSettings, ProviderSettings};
+use crate::control::keyring::KeyPolicy;
+use crate::engine::{Credit, ListSize};
+use crate::ingest::quic::{Room, SessionLimits};
+use crate::tls::Source;
+use crate::wire::Millis;
+
+impl Http {
+    /// Connections that may be open at once from one address, if that is limited.
+    pub const fn per_address(&self) -> Option<usize> {
+        match self.max_connections_per_address {
+            0 => None,
+            most => Some(most as usize),
+        }
+    }
+
+    /// How long a client may take to send a request's head.
+    pub const fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// How long a client may take to send a request's body.
+    pub const fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// How long a connection may stay open without a request.
+    pub const fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+}
+
+impl Heartbeat {
+    /// The time between two heartbeats of a client.
+    pub const fn interval(&self) -> Millis {
+        Millis::new(self.interval_ms)
+    }
+
+    /// The time after its last heartbeat at which a session has timed out.
+    pub const fn timeout(&self) -> Millis {
+        Millis::new(self.timeout_ms)
+    }
+
+    /// The credit below which acks carry the low-credit flag.
+    pub const fn low_credit(&self) -> Millis {
+        Millis::from_secs(self.low_credit_s as u64)
+    }
+}
+
+impl Checkpoint {
+    /// The time between two checkpoints of a session.
+    pub const fn interval(&self) -> Millis {
+        Millis::new(self.interval_ms)
+    }
+}
+
+impl Token {
+    /// The longest that a token lives.
+    pub const fn max_ttl(&self) -> Millis {
+        Millis::from_secs(self.max_ttl_s)
+    }
+
+    /// How the signing keys are made and kept.
+    pub const fn keys(&self) -> KeyPolicy {
+        let usual = KeyPolicy::new(self.algorithm, self.max_ttl());
+        KeyPolicy { lifetime: Millis::from_secs(self.keys_max_age_s), ..usual }
+    }
+
+    /// How old a signing key gets before another one takes over, if that happens by itself.
+    pub fn rotate_keys(&self) -> Option<Millis> {
+        (self.rotate_keys_days > 0).then(|| Millis::from_secs(u64::from(self.rotate_keys_days) * 86_400))
+    }
+
+    /// How long before a token's end its client is told to renew.
+    pub fn renew_before(&self) -> Millis {
+        Millis::from_secs(self.renew_before_s.unwrap_or_else(|| (self.max_ttl_s / 4).min(900)))
+    }
+}
+
+impl StatusList {
+    /// How long an edge may keep a list.
+    pub const fn ttl(&self) -> Millis {
+        Millis::from_secs(self.ttl_s)
+    }
+
+    /// How many entries a new list has. The usual number if it cannot have what is configured, which is refused anyway.
+    pub const fn size(&self) -> ListSize {
+        match ListSize::new(self.entries) {
+            Some(size) => size,
+            None => ListSize::DEFAULT,
+        }
+    }
+}
+
+/// A limit on acts: so many a second on average, so many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActRate {
+    /// Acts a second.
+    pub per_s: NonZeroU32,
+    /// Acts at once.
+    pub burst: NonZeroU32,
+}
+
+impl Limits {
+    /// The limit on one account's acts, if there is one.
+    pub fn per_account(&self) -> Option<ActRate> {
+        rate(self.acts_per_account_per_s, self.acts_per_account_burst)
+    }
+
+    /// The limit on acts from one address, if there is one.
+    pub fn per_address(&self) -> Option<ActRate> {
+        rate(self.acts_per_address_per_s, self.acts_per_address_burst)
+    }
+}
+
+impl Identity {
+    /// The provider, if there is one.
+    pub fn provider(&self) -> Option<ProviderSettings> {
+        let url = |url: &ProviderUrl| url.as_str().to_owned();
+        Some(ProviderSettings {
+            issuer: self.issuer.as_ref().map(url)?,
+            audience: self.audience.clone(),
+            scope: self.scope.clone(),
+            algorithms: self.algorithms.as_slice().to_vec(),
+            types: self.token_types.as_slice().to_vec(),
+            jwks_uri: self.jwks_uri.as_ref().map(url),
+            verify_url: self.verify_url.as_ref().map(url),
+            leeway: Millis::from_secs(self.clock_leeway_s),
+            events: self.event_client_id.as_ref().map(|client_id| EventSettings {
+                issuer: self.event_issuer.as_ref().or(self.issuer.as_ref()).map(url).unwrap_or_default(),
+                audience: client_id.clone(),
+            }),
+            gives: self.capability_credit.as_slice().to_vec(),
+            starting_credit: Credit::from_secs(i64::try_from(self.starting_credit_s).unwrap_or(i64::MAX)),
+        })
+    }
+}
+
+impl Hooks {
+    /// How far from now the time that a webhook says it was sent at may be.
+    pub const fn tolerance(&self) -> Millis {
+        Millis::from_secs(self.tolerance_s)
+    }
+}
+
+impl Tls {
+    /// Where the certificate comes from; `data_dir` is where one of our own is kept.
+    pub fn source(&self, data_dir: &Path) -> Source {
+        match &self.cert_file {
+            Some(chain) => Source::Files { chain: chain.clone(), key: self.key_file.as_ref().unwrap_or(chain).clone() },
+            None => Source::Development { dir: data_dir.to_owned() },
+        }
+    }
+}
+
+impl Quic {
+    /// How long a connection may be silent, where clients beat in this interval.
+    pub fn idle_timeout(&self, interval: Millis) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms.unwrap_or_else(|| (2 * interval.get()).max(120_000)))
+    }
+
+    /// What there is room for.
+    pub const fn room(&self) -> Room {
+        Room {
+            connections: self.max_connections as usize,
+            from_one_address: self.max_connections_per_address as usize,
+            handshakes: self.max_handshakes as usize,
+        }
+    }
+}
+
+impl Webtransport {
+    /// Who may open sessions, and how many.
+    pub fn limits(&self) -> SessionLimits {
+        SessionLimits {
+            origins: Arc::new(self.origins.clone()),
+            of_connection: self.max_sessions_per_connection as usize,
+            in_all: self.max_sessions as usize,
+        }
+    }
+}
+
+impl Audit {
+    /// How long rows are kept.
+    pub fn retention(&self) -> Millis {
+        Millis::from_secs(u64::from(self.retention_days) * 86_400)
+    }
+}
+
+impl Shutdown {
+    /// How long requests under way have to finish.
+    pub const fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+fn rate(per_s: u32, burst: u32) -> Option<ActRate> {
+    Some(ActRate { per_s: NonZeroU32::new(per_s)?, burst: NonZeroU32::new(burst)? })
+}

@@ -1,0 +1,108 @@
+//! Accounts come and go: at the first sight of a person, by an operator, and for good.
+
+use crate::{
+    accounts::SignedIn,
+    engine::{AccountId, Credit, EntryKind, NewEntry, Source},
+    entropy::draw,
+    store::{AuditAct, Identity},
+};
+
+use super::{ActError, Acts, Credited, Deed};
+
+/// The name of the credit that an account begins with.
+const CREATION: &str = "gastank:creation";
+
+impl Acts {
+    /// The account of somebody who has proved who they are. Made at first sight, with `starting` credit in its tank and
+    /// what was held for its owner.
+    ///
+    /// The starting credit is the one that an account may be created with: entered once, whoever asks and however often.
+    /// It is given until an account is activated for the first time, so that a crash after the account was made does not
+    /// cost anybody theirs. The owner of an account that an operator deleted is not remembered, and somebody new when they
+    /// return; who is gone by their provider's word does not return.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::BadCredentials`] of who is gone or shows a token from before they changed their password,
+    /// [`ActError::Store`], and those of [`Self::credit`].
+    pub async fn first_sight(&self, somebody: &SignedIn) -> Result<AccountId, ActError> {
+        let (identity, starting) = (&somebody.identity, somebody.starting_credit);
+        let facts = self.admit(somebody).await?;
+        let account = match self.store.account_of(identity).await? {
+            Some(known) => known,
+            None => {
+                let id = AccountId::from_bytes(draw(&*self.entropy));
+                let (account, made) = self.create(id, identity).await?;
+                // Whoever was told meanwhile that the person is gone may have looked for an account before there was one.
+                if made && let Err(error) = self.admit(somebody).await {
+                    self.delete(&account).await?;
+                    return Err(error);
+                }
+                account
+            }
+        };
+        if starting > Credit::ZERO && self.may_begin(&account).await? {
+            match self.begin_with(&account, starting).await {
+                // An operator was faster, with another amount.
+                Ok(_) | Err(ActError::IdReused) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.welcome(&account, identity).await?;
+        self.give_what_is_due(&account, &facts, &somebody.gives).await?;
+        Ok(account)
+    }
+
+    /// Makes an account for `identity`, or answers the one it has. `true` if it was made now.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Gone`] and [`ActError::Store`].
+    pub async fn create(&self, id: AccountId, identity: &Identity) -> Result<(AccountId, bool), ActError> {
+        if self.store.facts(identity).await?.gone_at.is_some() {
+            return Err(ActError::Gone);
+        }
+        let (owned, made) = self.store.create_account(id, identity, self.clock.wall()).await?;
+        let account = owned.account.id;
+        if made {
+            self.write_down(Deed::new(AuditAct::AccountCreated).on(account)).await?;
+        }
+        Ok((account, made))
+    }
+
+    /// Whether an account has neither been activated nor begun with credit.
+    async fn may_begin(&self, account: &AccountId) -> Result<bool, ActError> {
+        let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;
+        if owned.account.session.is_some() {
+            return Ok(false);
+        }
+        Ok(self.store.entry(account, Source::Admin, CREATION).await?.is_none())
+    }
+
+    /// Enters the credit that an account begins with, once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::credit`]; [`ActError::IdReused`] when it began with another amount.
+    pub async fn begin_with(&self, account: &AccountId, amount: Credit) -> Result<Credited, ActError> {
+        let new = NewEntry {
+            kind: EntryKind::Grant,
+            amount,
+            source: Source::Admin,
+            external_id: CREATION.to_owned(),
+            reason: None,
+        };
+        self.credit(account, new).await
+    }
+
+    /// Deletes an account for good.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::NotFound`] and [`ActError::Store`].
+    pub async fn delete(&self, account: &AccountId) -> Result<(), ActError> {
+        let policy = *self.engine.policy();
+        self.act(account, |account, moment| Ok(account.delete(moment, &policy).into())).await?;
+        Ok(())
+    }
+}
