@@ -21,7 +21,9 @@ use crate::{
 use super::{ScyllaOptions, rows::there};
 
 /// How long the whole of it may take, and the servers may take to agree.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+/// How often a node looks for servers that the store's URL names and the cluster does not know: 20 s.
+const ACQUAINTANCE: u32 = 100;
 /// How long one statement may take.
 const STATEMENT: Duration = Duration::from_secs(30);
 /// How often a node looks whether another is done.
@@ -105,9 +107,7 @@ impl Work<'_> {
         if self.is_there("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?").await? {
             return Ok(());
         }
-        // Servers that have just started may not know each other yet; whoever runs them does.
-        self.session.refresh_metadata().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let known = self.session.get_cluster_state().get_nodes_info().len();
+        let known = self.known_servers().await?;
         let servers = known.max(self.options.nodes.len()).min(REPLICAS);
         let replicas = self.options.replication.map_or(servers, |replicas| replicas as usize);
         let make = format!(
@@ -129,6 +129,25 @@ impl Work<'_> {
             tracing::warn!(replicas, "with fewer than three replicas, nothing works while one server is away");
         }
         Ok(())
+    }
+
+    /// How many servers know each other. Those that have just started may not yet; whoever runs them named them. A table
+    /// that is made before is not told to who is met later: that server asks for it, a minute later.
+    async fn known_servers(&self) -> Result<usize> {
+        let mut looks = 0;
+        loop {
+            self.session.refresh_metadata().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            let known = self.session.get_cluster_state().get_nodes_info().len();
+            let named = self.options.nodes.len();
+            if known >= named || looks >= ACQUAINTANCE {
+                if known < named {
+                    tracing::warn!(known, named, "the cluster has fewer servers than the store's URL names");
+                }
+                return Ok(known);
+            }
+            looks += 1;
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn migrate(&self, from: usize) -> Result<()> {

@@ -79,6 +79,10 @@ impl Cluster {
             servers.push(server);
         }
         servers.iter().for_each(Server::wait);
+        // One that does not know another yet tells it of no table, and it asks only after a minute.
+        for server in &servers {
+            server.wait_for(&servers);
+        }
         Self { servers }
     }
 
@@ -178,6 +182,18 @@ impl Server {
             assert!(self.is_running(), "the CQL server ended:\n{}", self.last_words());
             assert!(Instant::now() < deadline, "no CQL server in {READY_TIMEOUT:?}:\n{}", self.last_words());
             thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until it knows that the others are there.
+    fn wait_for(&self, all: &[Self]) {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        for other in all.iter().filter(|other| other.addr != self.addr) {
+            let is_up = format!("InetAddress /{}", other.addr.ip());
+            while !self.log().lines().any(|line| line.contains(&is_up) && line.contains("is now UP")) {
+                assert!(Instant::now() < deadline, "{} never met {}:\n{}", self.addr, other.addr, self.last_words());
+                thread::sleep(Duration::from_millis(100));
+            }
         }
     }
 
@@ -291,8 +307,11 @@ pub(crate) fn make_certificate(dir: &Path, addr: IpAddr) {
 }
 
 fn java(dir: &Path, jmx: u16) -> Vec<String> {
-    let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/cassandra");
-    assert!(jars.join("complete").exists(), "there is no CQL server in {}: run tests/setup.sh", jars.display());
+    // The package that this is compiled into may be further down in the repository.
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut places = package.ancestors().map(|place| place.join("target/tools/cassandra"));
+    let jars = places.find(|jars| jars.join("complete").exists());
+    let jars = jars.expect("there is no CQL server in target/tools/cassandra: run tests/setup.sh");
     let dir = dir.display();
     let mut command: Vec<String> = ["java", "-Xms512m", "-Xmx512m", "-XX:+UseSerialGC"].map(str::to_owned).into();
     for (option, modules) in [("--add-exports", &EXPORTS[..]), ("--add-opens", &OPENS[..])] {
