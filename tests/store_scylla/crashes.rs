@@ -25,6 +25,23 @@ async fn count(session: &Session, table: &str) -> usize {
 }
 
 #[tokio::test]
+async fn an_act_is_one_conditional_round_trip() {
+    let keyspace = Lent::empty().await;
+    let store = Arc::new(keyspace.open().await);
+    let subject: Subject = Arc::<ScyllaStore>::clone(&store);
+    let account = made(&subject, 1).await;
+    let before = store.decisions();
+    let account = done(&subject, &account, &granting(&account, 60_000, "bought")).await;
+    assert_eq!(store.decisions() - before, 1, "credit");
+    let account = done(&subject, &account, &opening(&account, session(session_id(1, 0), 5))).await;
+    assert_eq!(store.decisions() - before, 2, "an activation");
+    let mut superseding = closing(&account, EndReason::Superseded, 9);
+    superseding.opens = opening(&account, session(session_id(2, 0), 9)).opens;
+    done(&subject, &account, &superseding).await;
+    assert_eq!(store.decisions() - before, 3, "an activation in place of another");
+}
+
+#[tokio::test]
 async fn an_identity_that_points_to_nothing_is_nobodys_until_its_account_is_made() {
     let keyspace = Lent::empty().await;
     let (store, session) = (keyspace.open().await, keyspace.session().await);

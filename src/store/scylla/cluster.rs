@@ -9,7 +9,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -50,6 +50,7 @@ pub(super) struct Cluster {
     serial: SerialConsistency,
     turns: Vec<Gate<()>>,
     stripe: RandomState,
+    decisions: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -58,7 +59,13 @@ impl Cluster {
         let statements = Box::pin(Statements::prepare(&session, options)).await?;
         let turns = std::iter::repeat_with(Gate::default).take(STRIPES).collect();
         let serial = options.consistency.serial();
-        Ok(Self { session, statements, serial, turns, stripe: RandomState::new(), closed: AtomicBool::new(false) })
+        let (decisions, closed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { session, statements, serial, turns, stripe: RandomState::new(), decisions, closed })
+    }
+
+    /// How many decisions were asked for.
+    pub(super) fn decisions(&self) -> u64 {
+        self.decisions.load(Ordering::Relaxed)
     }
 
     /// Further calls are answered with [`StoreError::Unavailable`].
@@ -137,6 +144,7 @@ impl Cluster {
         values: impl SerializeRow,
     ) -> std::result::Result<bool, Unanswered> {
         self.open()?;
+        self.decisions.fetch_add(1, Ordering::Relaxed);
         applied(self.session.execute_unpaged(statement, values).await?)
     }
 
@@ -146,6 +154,7 @@ impl Cluster {
         statements: Vec<(&PreparedStatement, Values<'_>)>,
     ) -> std::result::Result<bool, Unanswered> {
         self.open()?;
+        self.decisions.fetch_add(1, Ordering::Relaxed);
         let mut batch = Batch::new(BatchType::Unlogged);
         batch.set_serial_consistency(Some(self.serial));
         batch.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy)));

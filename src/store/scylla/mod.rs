@@ -164,7 +164,12 @@ impl ScyllaStore {
         self.batcher.batches().load(Ordering::Relaxed)
     }
 
-    /// What counts them, for who shows it.
+    /// How many conditional round trips the cluster was asked for: what costs most there.
+    pub fn decisions(&self) -> u64 {
+        self.cluster.decisions()
+    }
+
+    /// What counts the batches of checkpoints, for who shows it.
     pub fn checkpoint_batch_counter(&self) -> Arc<AtomicU64> {
         self.batcher.batches()
     }
