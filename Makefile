@@ -10,8 +10,9 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.ca
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
-# How long the soak is.
+# How long the soak is, and how long a million sessions beat.
 SOAK ?= 30m
+MILLION ?= 10m
 
 # Flags of the benchmark.
 BENCH ?=
@@ -22,7 +23,7 @@ define step
 	@$(2) || { printf '\nFAILED: %s\n' '$(1)' >&2; exit 1; }
 endef
 
-.PHONY: help test check unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short fuzz
+.PHONY: help test check unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short million fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +77,10 @@ bench-smoke: ## whether `make bench` works
 soak: ## everything at once for SOAK (30m): nothing is lost, and memory stays flat
 	$(call step,soak: build,cargo build --locked --release --package gastank --package loadtest --bins)
 	$(call step,soak of $(SOAK),loadtest/soak.sh target/release $(SOAK))
+
+million: ## a million sessions for MILLION (10m): no beat is lost, nobody times out, a quarter of a core
+	$(call step,million: build,cargo build --locked --release --package gastank --package loadtest --package floors --bins)
+	$(call step,a million sessions for $(MILLION),loadtest/million.sh target/release $(MILLION))
 
 # With what the tests have built. A minute, ramp included.
 soak-short:

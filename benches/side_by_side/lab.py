@@ -115,6 +115,25 @@ class Lab:
         running = (server for server in self.servers if getattr(server, "data", None) == data)
         return next(running, None) or self.keep(self.start_tank(data, settings))
 
+    def cql(self):
+        """A CQL server, the one that the tests have."""
+        if not (ROOT / "target/tools/cassandra/complete").exists():
+            raise Missing("there is no CQL server: tests/setup.sh fetches one")
+        process = spawn([self.built / "floors", "cql"])
+        return self.keep(Server(process, words(ready(process))["addr"]))
+
+    def tank_on(self, cql, sessions):
+        """gastank with a store in a CQL server, and how to start the same once more."""
+        sessions, store = self.crowd(sessions), f"scylla://{cql.addr}/bench{sessions}"
+        data, settings = self.directory() / "data", {"GASTANK_STORE": store}
+        run([self.built / "gastank", "store", "migrate", "--store", store])
+        self.start_tank(data, settings).stop()
+        file = data / "sessions.jsonl"
+        tell(f"    opening {sessions} sessions")
+        whom = ["--data-dir", data, "--store", store, "--sessions-file", file]
+        run([self.built / "floors", "fill", *whom, "--sessions", sessions])
+        return lambda: self.keep(self.start_tank(data, settings))
+
     def crowd(self, sessions):
         """How many sessions a row has that asks for so many."""
         return min(sessions, A_FEW) if self.quick else sessions

@@ -1,4 +1,4 @@
-//! Fills a data directory with open sessions, much faster than activating them one by one would.
+//! Fills a store with open sessions, much faster than activating them one by one would.
 //!
 //! It goes through the store as the service does, and leaves what the service would have left: accounts with credit, open
 //! sessions, places in status lists. What it does not leave are tokens that anybody holds, and keys of the accounts.
@@ -14,19 +14,23 @@ use std::{
 use anyhow::{Context, ensure};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gastank::{
+    config::StoreUrl,
     engine::{
         AccountId, Act, Credit, Entry, EntryKind, ListId, ListSeed, ListSize, Session, Source, StatusIndex, StatusList,
         TokenHash, Tokens, UnixMs, session_text,
     },
-    store::{Commit, Identity, SqliteOptions, SqliteStore, StatusLease, Store},
+    entropy::OsEntropy,
+    store::{Commit, Identity, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, StatusLease, Store},
     wire::{ClusterSecret, MeterTime, SecretId, SessionId},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-/// How many calls are under way at once: as many acts share a sync.
+/// How many calls are under way at once: as many acts share a sync of the data file.
 const CALLERS: u32 = 1024;
+/// The same of a cluster, where more would wait for longer than they may.
+const CALLERS_OF_A_CLUSTER: u32 = 64;
 /// What everybody has: ten years.
 const CREDIT_S: i64 = 10 * 365 * 86_400;
 /// How often progress is told.
@@ -34,21 +38,20 @@ const TELL_EVERY: u32 = 100_000;
 /// When tokens expire on the wall clock: no time soon.
 const EXPIRES_AT: UnixMs = UnixMs::from_ms(4_000_000_000_000);
 
-/// Fills `data_dir`, and writes the sessions to `sessions_file`.
-pub(crate) fn fill(data_dir: &Path, sessions: u32, sessions_file: &Path) -> anyhow::Result<()> {
+/// Fills the store of the service that has its home in `data_dir`, and writes the sessions to `sessions_file`.
+pub(crate) fn fill(data_dir: &Path, url: Option<StoreUrl>, sessions: u32, sessions_file: &Path) -> anyhow::Result<()> {
     let (secret_id, secret) = cluster_secret(data_dir)?;
+    let url = url.unwrap_or_else(|| StoreUrl::in_data_dir(data_dir));
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let options =
-            SqliteOptions { queue: 4 * CALLERS as usize, group: 4 * CALLERS as usize, ..SqliteOptions::default() };
-        let store = Arc::new(SqliteStore::open(&data_dir.join("gastank.db"), &options)?);
+        let (store, callers) = open_store(&url).await?;
         let started = store.clock().await?.context("start the service on this directory once")?.last_alive;
         let places = Arc::new(places(&*store, sessions).await?);
-        let mut callers = JoinSet::new();
-        for caller in 0..CALLERS {
+        let mut calling = JoinSet::new();
+        for caller in 0..callers {
             let (store, places) = (Arc::clone(&store), Arc::clone(&places));
-            callers.spawn(async move {
-                for n in (caller..sessions).step_by(CALLERS as usize) {
+            calling.spawn(async move {
+                for n in (caller..sessions).step_by(callers as usize) {
                     open(&*store, n, session_id(secret_id, n), places[n as usize], started).await?;
                     if n % TELL_EVERY == TELL_EVERY - 1 {
                         eprintln!("{} of {sessions} sessions", n + 1);
@@ -57,13 +60,30 @@ pub(crate) fn fill(data_dir: &Path, sessions: u32, sessions_file: &Path) -> anyh
                 anyhow::Ok(())
             });
         }
-        while let Some(done) = callers.join_next().await {
+        while let Some(done) = calling.join_next().await {
             done??;
         }
         store.close().await?;
         anyhow::Ok(())
     })?;
     write_sessions(sessions_file, sessions, secret_id, &secret).context("cannot write the sessions")
+}
+
+/// The store, and how many may call it at once.
+async fn open_store(url: &StoreUrl) -> anyhow::Result<(Arc<dyn Store>, u32)> {
+    match url {
+        StoreUrl::Sqlite(path) => {
+            let (queue, group) = (4 * CALLERS as usize, 4 * CALLERS as usize);
+            let options = SqliteOptions { queue, group, ..SqliteOptions::default() };
+            Ok((Arc::new(SqliteStore::open(path, &options)?), CALLERS))
+        }
+        StoreUrl::Scylla(url) => {
+            let nodes = url.nodes.iter().map(ToString::to_string).collect();
+            let options = ScyllaOptions::new(nodes, url.keyspace.clone());
+            let store = ScyllaStore::open(&options, Arc::new(OsEntropy)).await?;
+            Ok((Arc::new(store), CALLERS_OF_A_CLUSTER))
+        }
+    }
 }
 
 /// The current secret: the last line of the file, a number and 32 bytes in base64url.
@@ -88,7 +108,7 @@ async fn places(store: &dyn Store, sessions: u32) -> anyhow::Result<Vec<StatusIn
         let (id, seed) = (ListId::from_bytes(hash(number, "list")), ListSeed::from_bytes(hash(number, "seed")));
         let granted = missing.min(size.tokens());
         let lease = StatusLease { id, size, seed, granted, leased_at: UnixMs::from_ms(0), retires_at: None };
-        ensure!(store.lease_status_list(&lease).await?, "this directory has been filled before");
+        ensure!(store.lease_status_list(&lease).await?, "this store has been filled before");
         let list = StatusList::new(id, size, &seed, 0);
         list.grant(granted);
         places.extend(std::iter::from_fn(|| list.take()));
@@ -133,7 +153,7 @@ async fn open(
         }],
         deletes: false,
     };
-    ensure!(matches!(store.commit(&act, None).await?, Commit::Done(_)), "this directory has been filled before");
+    ensure!(matches!(store.commit(&act, None).await?, Commit::Done(_)), "this store has been filled before");
     Ok(())
 }
 

@@ -7,6 +7,10 @@
 
 #![forbid(unsafe_code)]
 
+#[expect(dead_code, reason = "one open server is all it needs")]
+#[path = "../../../tests/support/cassandra/mod.rs"]
+mod cassandra;
+mod cql;
 mod exchange;
 mod fill;
 mod forge;
@@ -19,6 +23,7 @@ mod udp;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+use gastank::config::StoreUrl;
 
 /// The servers that gastank is held against, and loads for foreign ones.
 #[derive(Parser)]
@@ -64,10 +69,15 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:0")]
         addr: SocketAddr,
     },
-    /// Fills the data directory of a service that has been started once and is not running: accounts with open sessions.
+    /// Runs a CQL server of its own, Apache Cassandra as the tests do, until it is told to end.
+    Cql,
+    /// Fills the store of a service that has been started once and is not running: accounts with open sessions.
     Fill {
         #[arg(long)]
         data_dir: PathBuf,
+        /// The store, as the service is told it; by default the data file in the data directory.
+        #[arg(long)]
+        store: Option<StoreUrl>,
         #[arg(long)]
         sessions: u32,
         /// Where to write the sessions, as loadtest reads them.
@@ -138,7 +148,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Http2 { addr } => http::serve(addr, http::Version::Http2),
         Command::Quic { addr } => quic::serve(addr, quic::Over::Datagrams),
         Command::Http3 { addr } => quic::serve(addr, quic::Over::Http3),
-        Command::Fill { data_dir, sessions, sessions_file } => fill::fill(&data_dir, sessions, &sessions_file),
+        Command::Cql => cql::serve(),
+        Command::Fill { data_dir, store, sessions, sessions_file } => {
+            fill::fill(&data_dir, store, sessions, &sessions_file)
+        }
         Command::Exchange { addr, request, expect, connections, duration } => {
             exchange::run(addr, &request, expect.as_bytes(), connections, Duration::try_from_secs_f64(duration)?)
         }
