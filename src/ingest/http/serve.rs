@@ -156,6 +156,7 @@ async fn with_hyper<S: Stream, F: Fallback>(
             if response.status() == StatusCode::PAYLOAD_TOO_LARGE && version < Version::HTTP_2 {
                 // The rest of the body is not read: the next request could not be told from it.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                watch.refuses_body();
             }
             if let Some(elsewhere) = elsewhere {
                 response.headers_mut().insert(ALT_SVC, elsewhere);

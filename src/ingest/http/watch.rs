@@ -49,6 +49,8 @@ struct Activity {
     multiplexed: AtomicBool,
     stopping: AtomicBool,
     cut: AtomicBool,
+    /// A body was refused that the peer may still be sending.
+    refused: AtomicBool,
     /// Who asks on this connection has proved to be an edge.
     edge: AtomicBool,
     /// How often the connection has moved from one runtime to another.
@@ -74,6 +76,7 @@ impl Watch {
             multiplexed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             cut: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             edge: AtomicBool::new(false),
             moves: AtomicU32::new(0),
             waker: Mutex::new(None),
@@ -173,6 +176,11 @@ impl Watch {
         self.0.cut.load(Ordering::Acquire)
     }
 
+    /// A body is refused that the peer may go on sending: it is to hear of it before the connection is gone.
+    pub(super) fn refuses_body(&self) {
+        self.0.refused.store(true, Ordering::Relaxed);
+    }
+
     /// Who asks on this connection has proved to be an edge.
     pub(super) fn is_of_an_edge(&self) {
         self.0.edge.store(true, Ordering::Release);
@@ -218,15 +226,40 @@ impl Drop for InFlight {
     }
 }
 
+/// Bytes of a refused body that are read and thrown away before the connection is closed.
+const MOST_UNHEARD: usize = 4 << 20;
+/// How many of them at a time.
+const UNHEARD_AT_ONCE: usize = 4 << 10;
+
 /// A connection that tells its watch of every read.
+///
+/// After a refused body it lingers: a socket that is closed while its peer sends breaks the connection, and the peer may
+/// lose the answer for that. How long is for the time that a body may take.
 pub(super) struct Watched<IO> {
     io: IO,
     watch: Watch,
+    /// Bytes that have been thrown away since our side was closed.
+    unheard: Option<usize>,
 }
 
 impl<IO> Watched<IO> {
     pub(super) const fn new(io: IO, watch: Watch) -> Self {
-        Self { io, watch }
+        Self { io, watch, unheard: None }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Watched<IO> {
+    /// Waits for the peer to close its side too.
+    fn poll_linger(&mut self, cx: &mut Context<'_>, unheard: &mut usize) -> Poll<()> {
+        let mut bytes = [0; UNHEARD_AT_ONCE];
+        while *unheard < MOST_UNHEARD {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => *unheard += buf.filled().len(),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -238,7 +271,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -248,7 +281,20 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let mut unheard = match self.unheard {
+            Some(unheard) => unheard,
+            None => {
+                ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+                if !self.watch.0.refused.load(Ordering::Relaxed) {
+                    return Poll::Ready(Ok(()));
+                }
+                self.watch.in_body(Instant::now());
+                0
+            }
+        };
+        let over = self.poll_linger(cx, &mut unheard);
+        self.unheard = Some(unheard);
+        over.map(Ok)
     }
 
     fn poll_write_vectored(
@@ -266,6 +312,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     const PATIENCE: Patience =
@@ -321,5 +369,34 @@ mod tests {
         drop(watch.request(true));
         watch.read();
         lasts(&watch, Instant::now(), 75);
+    }
+
+    /// A peer that goes on sending so many bytes and then waits; how many of them were taken when our side is closed.
+    async fn closing(watch: Watch, sends: usize) -> usize {
+        let (ours, mut theirs) = tokio::io::duplex(16 << 10);
+        let peer = async move {
+            let mut sent = 0;
+            while sent < sends && theirs.write_all(&[b' '; 1 << 10]).await.is_ok() {
+                sent += 1 << 10;
+            }
+            sent
+        };
+        let mut ours = Watched::new(ours, watch);
+        let close = async move { ours.shutdown().await.expect("it closes") };
+        tokio::join!(peer, close).0
+    }
+
+    #[tokio::test]
+    async fn a_refused_body_is_heard_out_within_bounds() {
+        let refusing = || {
+            let watch = Watch::new(PATIENCE);
+            watch.refuses_body();
+            watch
+        };
+        assert_eq!(closing(refusing(), 1 << 20).await, 1 << 20);
+        let taken = closing(refusing(), usize::MAX).await;
+        assert!((MOST_UNHEARD..MOST_UNHEARD + (64 << 10)).contains(&taken), "{taken}");
+        let taken = closing(Watch::new(PATIENCE), usize::MAX).await;
+        assert!(taken < 64 << 10, "nothing is waited for: {taken}");
     }
 }
