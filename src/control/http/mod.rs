@@ -249,6 +249,12 @@ impl Surface {
             self.shared.instruments.answered(edge::INTROSPECT, response.status().as_u16(), stopwatch.elapsed());
             return response;
         }
+        // What every edge asks for all the time takes no router either.
+        if let Some(list) = status::asked_for(&request) {
+            let response = status::fetch(&self.shared, list, request.uri(), request.headers()).await;
+            self.shared.instruments.answered(status::LIST, response.status().as_u16(), stopwatch.elapsed());
+            return response;
+        }
         self.shared.route(&self.public, request, &stopwatch).await
     }
 

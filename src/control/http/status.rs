@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::{
-    HeaderMap, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
     header::{
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE,
         ETAG, HeaderValue, IF_NONE_MATCH, VARY,
@@ -29,6 +29,9 @@ use super::{
     problem::{ErrorCode, Problem},
 };
 
+/// The route of a list, and what all of them begin with.
+pub(super) const LIST: &str = "/oauth/status/{list}";
+const LISTS: &str = "/oauth/status/";
 /// The content type of signed status lists.
 const STATUS_LIST_JWT: HeaderValue = HeaderValue::from_static("application/statuslist+jwt");
 const ANYBODY: HeaderValue = HeaderValue::from_static("*");
@@ -74,7 +77,18 @@ pub(super) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    open_to_all(find(&shared, &list, &uri, &headers).await.unwrap_or_else(IntoResponse::into_response))
+    fetch(&shared, &list, &uri, &headers).await
+}
+
+/// The list that a request asks for, if that is all there is to it: what is written in another way is for the router.
+pub(super) fn asked_for<B>(request: &Request<B>) -> Option<&str> {
+    let list = request.uri().path().strip_prefix(LISTS).filter(|_| request.method() == Method::GET)?;
+    (!list.contains(['/', '%'])).then_some(list)
+}
+
+/// One list, or why there is none.
+pub(super) async fn fetch(shared: &Arc<Shared>, list: &str, uri: &Uri, headers: &HeaderMap) -> Response {
+    open_to_all(find(shared, list, uri, headers).await.unwrap_or_else(IntoResponse::into_response))
 }
 
 async fn find(shared: &Arc<Shared>, list: &str, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
