@@ -40,7 +40,8 @@ stop
 start
 mkdir -p target
 held=0
-"$built/loadtest" run udp-1m --set "phase.steady.for=$time" --set "fleet.beats.sessions=$sessions" \
+# The load generator opens one more, to be told how to beat.
+"$built/loadtest" run udp-1m --set "phase.steady.for=$time" --set "fleet.beats.sessions=$((sessions + 1))" \
     --set "fleet.beats.rate=$((sessions / 30))" --sessions-file "$work/sessions.jsonl" --believe --http "http://$(of http)" \
     --udp "$(of udp)" --admin-url "http://$(of admin)" --admin-token-file "$work/data/admin.token" --pid "$service" \
     --max-time 24h --html target/million.html || held=$?

@@ -17,7 +17,7 @@ PROMPT_MS = 20
 QUIC_RATE = 10_000
 CQL_RATE = 10_000
 # What our own threads rest at most, so that one wake-up takes several beats.
-REST = ("--rest-us", "150")
+REST = ("--rest-us", "300")
 CONNECTIONS = 1_000
 
 

@@ -7,7 +7,7 @@
 use std::{thread, time::Duration};
 
 /// How long a rest is; the kernel makes about 50 µs more of it. What comes during a rest is answered so much later.
-const REST: Duration = Duration::from_micros(150);
+const REST: Duration = Duration::from_micros(300);
 /// A rest is worth it where so many datagrams are expected to come during one.
 const WORTH: u64 = 2 * ONE;
 /// Batches of so many are large enough without one.
