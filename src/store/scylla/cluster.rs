@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -18,7 +19,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use scylla::{
     client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
     deserialize::row::{ColumnIterator, DeserializeRow},
-    policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy},
+    policies::{
+        retry::{DefaultRetryPolicy, FallthroughRetryPolicy},
+        speculative_execution::SimpleSpeculativeExecutionPolicy,
+    },
     response::query_result::{QueryResult, QueryRowsResult},
     serialize::row::SerializeRow,
     statement::{
@@ -32,6 +36,12 @@ use tokio::sync::{Mutex as Gate, MutexGuard};
 use crate::store::{Result, StoreError};
 
 use super::{ScyllaOptions, error::Unanswered, statements::Statements};
+
+/// How often a connection that has nothing to do is tried, and how long it may take: a server that hangs is left alone
+/// when both have passed. What was asked of it by then and may not be asked of another is not answered in time.
+const ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
+/// What may be repeated is asked of another server when the first has not answered for this part of the time that it has.
+const SECOND_OPINION: u32 = 4;
 
 /// Decisions of this process on one partition wait for each other here: the cluster would make them collide.
 const STRIPES: usize = 1024;
@@ -192,12 +202,18 @@ pub(super) async fn connect(options: &ScyllaOptions) -> Result<Session> {
         .consistency(options.consistency.plain())
         .serial_consistency(Some(options.consistency.serial()))
         .request_timeout(Some(options.request_timeout))
+        .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy {
+            max_retry_count: 1,
+            retry_interval: options.request_timeout / SECOND_OPINION,
+        })))
         .retry_policy(Arc::new(DefaultRetryPolicy::new()))
         .build();
     let mut builder = SessionBuilder::new()
         .known_nodes(&options.nodes)
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(options.connect_timeout)
+        .keepalive_interval(ALIVE.0)
+        .keepalive_timeout(ALIVE.1)
         .hostname_resolution_timeout(Some(options.connect_timeout))
         .schema_agreement_timeout(super::schema::PATIENCE)
         .auto_await_schema_agreement(false)
