@@ -1,7 +1,9 @@
 //! The change feed: what others are about to change is read again here.
 //!
 //! A change is told before its act is committed, so that none goes untold, whoever dies. Who reads it reads the account,
-//! again and again for a while if the act has not been committed yet. Changes are looked for a little into the past, since
+//! again and again for a while if the act has not been committed yet. If it never is, it may still be on its way: a network
+//! that was cut delivers what was sent before. So the account is then given the version that the act was to bring, and
+//! nothing else, and the act cannot be committed any more. Changes are looked for a little into the past, since
 //! meters differ by a little and writes take their time, and now and then further.
 
 use std::{
@@ -55,7 +57,7 @@ struct Waiting {
     open: BTreeSet<SessionId>,
     next: MeterTime,
     wait: Millis,
-    /// The act is committed by then, or never will be.
+    /// Whoever decided on the act has given up by then.
     until: MeterTime,
 }
 
@@ -129,21 +131,22 @@ impl Feed {
 
     async fn read(&self, progress: &mut Progress) -> Result<(), ClusterError> {
         let now = self.meter.now();
-        let due: Vec<(AccountId, Vec<SessionId>)> = progress
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| waiting.next <= now)
-            .map(|(account, waiting)| (*account, waiting.open.iter().copied().collect()))
+        let due = progress.waiting.iter().filter(|(_, waiting)| waiting.next <= now);
+        let due: Vec<(AccountId, Vec<SessionId>, Option<u64>)> = due
+            .map(|(account, waiting)| {
+                let overdue = (now > waiting.until).then_some(waiting.version);
+                (*account, waiting.open.iter().copied().collect(), overdue)
+            })
             .collect();
         let mut due = due.into_iter();
         let mut readers = JoinSet::new();
         let mut failed = None;
         loop {
             while readers.len() < AT_ONCE
-                && let Some((account, open)) = due.next()
+                && let Some((account, open, overdue)) = due.next()
             {
                 let acts = Arc::clone(&self.acts);
-                readers.spawn(async move { (account, acts.refresh(&account, &open).await) });
+                readers.spawn(async move { (account, read_again(&acts, account, &open, overdue).await) });
             }
             let Some(read) = readers.join_next().await else { break };
             let (account, read) = read.expect("reading an account does not panic");
@@ -154,6 +157,20 @@ impl Feed {
             }
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// Reads an account. Its version; where it need not have the one that is overdue any more, that one.
+async fn read_again(
+    acts: &Acts,
+    account: AccountId,
+    open: &[SessionId],
+    overdue: Option<u64>,
+) -> Result<u64, ActError> {
+    let version = acts.refresh(&account, open).await?;
+    match overdue {
+        Some(overdue) if version < overdue && acts.forestall(&account, overdue).await? => Ok(overdue),
+        Some(_) | None => Ok(version),
     }
 }
 
@@ -176,7 +193,7 @@ impl Progress {
     /// An account has been read.
     fn have(&mut self, account: AccountId, version: u64, now: MeterTime) {
         let Some(waiting) = self.waiting.get_mut(&account) else { return };
-        if version >= waiting.version || now > waiting.until {
+        if version >= waiting.version {
             self.waiting.remove(&account);
             return;
         }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::{
     clock::Clock,
+    engine::UnixMs,
     entropy::{Entropy, draw},
     store::{ClusterStore, Era, NodeId, NodeLease, StoreError},
     wire::{MeterTime, Millis},
@@ -25,6 +26,9 @@ use super::{ClusterError, ClusterMeter, ClusterSettings};
 const MAX_BEHIND: Millis = Millis::from_secs(3);
 /// A beat that is under way when telling begins is let in within this time.
 const UNDER_WAY: Millis = Millis::new(50);
+
+/// Who joins reads leases all the time, or fails: what stands still has not been written.
+const NEVER: Millis = Millis::new(u64::MAX);
 
 /// This node among the others.
 pub struct Member {
@@ -48,7 +52,11 @@ struct State {
 
 /// The other nodes' leases.
 #[derive(Default)]
-struct Others(BTreeMap<NodeId, Seen>);
+struct Others {
+    seen: BTreeMap<NodeId, Seen>,
+    /// When they were last read, in ticks.
+    read: Millis,
+}
 
 struct Seen {
     lease: NodeLease,
@@ -59,40 +67,63 @@ struct Seen {
 }
 
 impl Others {
-    fn see(&mut self, leases: Vec<NodeLease>, me: NodeId, ticks: Millis) {
+    /// Takes note of what the store has. Where nothing was read for longer than `blind`, nobody's silence says anything:
+    /// they may have had no store to write to either, and go on to hear heartbeats.
+    fn see(&mut self, leases: Vec<NodeLease>, me: NodeId, ticks: Millis, blind: Millis) {
+        let was_blind = ticks.minus(self.read) > blind;
         let mut seen = BTreeMap::new();
         for lease in leases.into_iter().filter(|lease| lease.node != me) {
-            let (since, changes) = match self.0.get(&lease.node) {
+            let (since, changes) = match self.seen.get(&lease.node) {
+                Some(known) if known.lease.renewals == lease.renewals && was_blind => (ticks, known.changes),
                 Some(known) if known.lease.renewals == lease.renewals => (known.since, known.changes),
                 Some(_) => (ticks, true),
                 None => (ticks, false),
             };
             seen.insert(lease.node, Seen { lease, since, changes });
         }
-        self.0 = seen;
+        (self.seen, self.read) = (seen, ticks);
+    }
+
+    /// How far the wall clock of a node that shows `meter` and `wall` is ahead of those of the others of its era that
+    /// live, in milliseconds: of half of them at the least. Meters agree, so they tell what was written when.
+    fn skew(&self, era: u64, meter: MeterTime, wall: UnixMs, ticks: Millis, dead_after: Millis) -> i64 {
+        let ahead = |wall: UnixMs, meter: MeterTime| wall.as_ms().cast_signed() - meter.as_ms().cast_signed();
+        let mine = ahead(wall, meter);
+        let others = self.living(era, ticks, dead_after).map(|lease| mine - ahead(lease.wall, lease.meter));
+        let mut others: Vec<i64> = others.collect();
+        others.sort_unstable();
+        let middle = [others.len().saturating_sub(1) / 2, others.len() / 2];
+        let middle = middle.into_iter().filter_map(|at| others.get(at).copied());
+        middle.min_by_key(|skew| skew.abs()).unwrap_or(0)
     }
 
     /// The leases of an era whose nodes are not taken for dead.
     fn living(&self, era: u64, ticks: Millis, dead_after: Millis) -> impl Iterator<Item = &NodeLease> {
         let lives = move |seen: &&Seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after;
-        self.0.values().filter(lives).map(|seen| &seen.lease)
+        self.seen.values().filter(lives).map(|seen| &seen.lease)
+    }
+
+    /// Whether a node that lives is about to begin an era after this one, or has.
+    fn is_an_era_at_hand(&self, era: u64, ticks: Millis, dead_after: Millis) -> bool {
+        let mut living = self.seen.values().filter(|seen| ticks.minus(seen.since) < dead_after);
+        living.any(|seen| seen.lease.era > era)
     }
 
     /// The furthest meter of an era, of the nodes that were seen to live.
     fn furthest_living(&self, era: u64) -> Option<MeterTime> {
         let lives = |seen: &&Seen| seen.lease.era == era && seen.changes;
-        self.0.values().filter(lives).map(|seen| seen.lease.meter).max()
+        self.seen.values().filter(lives).map(|seen| seen.lease.meter).max()
     }
 
     /// The furthest meter of any.
     fn furthest(&self) -> MeterTime {
-        self.0.values().map(|seen| seen.lease.meter).max().unwrap_or(MeterTime::ZERO)
+        self.seen.values().map(|seen| seen.lease.meter).max().unwrap_or(MeterTime::ZERO)
     }
 
     /// Whether no node may live, as far as this one can tell, where `era` is the latest. Who began it had waited until all
     /// of those before were dead.
     fn are_all_dead(&self, era: u64, ticks: Millis, dead_after: Millis) -> bool {
-        let mut doubtful = self.0.values().filter(|seen| seen.lease.era >= era);
+        let mut doubtful = self.seen.values().filter(|seen| seen.lease.era >= era);
         doubtful.all(|seen| ticks.minus(seen.since) >= dead_after)
     }
 }
@@ -130,7 +161,7 @@ impl Member {
         let era = loop {
             let latest = store.era().await?;
             let number = latest.map_or(0, |era| era.number);
-            others.see(store.nodes().await?, id, meter.ticks().elapsed());
+            others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
             if let (Some(latest), Some(shown)) = (latest, others.furthest_living(number)) {
                 meter.reach(shown);
                 meter.start();
@@ -142,13 +173,19 @@ impl Member {
                 if let Some(warm) = warm.take() {
                     warmed_at = Some(meter.now());
                     warm.await?;
+                    // That took a while: somebody may be back.
+                    continue;
                 }
                 let era = Era { number: number + 1, began: meter.now(), by: id };
                 // The lease comes first: whoever sees the era sees the node that lives in it.
                 lease.renewals += 1;
                 (lease.era, lease.meter) = (era.number, era.began);
                 store.put_node(&lease).await?;
-                if store.begin_era(&era).await? {
+                // Who is back renews its lease before it looks at ours, and does not act when it sees it. So one of the
+                // two sees the other.
+                others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
+                let is_back = others.living(number, meter.ticks().elapsed(), settings.dead_after).next().is_some();
+                if !is_back && store.begin_era(&era).await? {
                     meter.start();
                     tracing::info!(era = era.number, meter = %era.began, "no node lives; this one begins an era");
                     break era;
@@ -156,7 +193,7 @@ impl Member {
             }
             if !std::mem::replace(&mut waits, true) {
                 tracing::info!(
-                    leases = others.0.len(),
+                    leases = others.seen.len(),
                     "waiting for the leases of other nodes to change or to run out"
                 );
             }
@@ -223,8 +260,11 @@ impl Member {
         let ticks = self.meter.ticks().elapsed();
         let shown = {
             let mut state = self.state.lock();
-            state.others.see(leases, self.id, ticks);
-            state.renewed = state.renewed.max(began);
+            state.others.see(leases, self.id, ticks, self.settings.lease);
+            // Somebody may be about to begin an era without this node, which is to find out before it acts.
+            if !state.others.is_an_era_at_hand(era, ticks, self.settings.dead_after) {
+                state.renewed = state.renewed.max(began);
+            }
             state.others.furthest_living(era)
         };
         shown.map_or(Ok(()), |shown| self.follow(shown))
@@ -245,6 +285,13 @@ impl Member {
         self.state.lock().others.living(self.era.number, ticks, self.settings.dead_after).count()
     }
 
+    /// How far this node's wall clock is ahead of those of the others, in milliseconds; negative where it is behind, and
+    /// 0 while there are none. With two nodes nobody can say whose is wrong; with more, most are right.
+    pub fn skew(&self) -> i64 {
+        let (ticks, meter, wall) = (self.meter.ticks().elapsed(), self.meter.now(), self.meter.wall());
+        self.state.lock().others.skew(self.era.number, meter, wall, ticks, self.settings.dead_after)
+    }
+
     /// Whether this node may act: its lease is fresh.
     pub fn may_act(&self) -> bool {
         self.meter.ticks().elapsed().minus(self.state.lock().renewed) < self.settings.lease
@@ -263,7 +310,7 @@ impl Member {
         let leases = self.store.nodes().await?;
         let ticks = self.meter.ticks().elapsed();
         let mut state = self.state.lock();
-        state.others.see(leases, self.id, ticks);
+        state.others.see(leases, self.id, ticks, self.settings.lease);
         let mut living = state.others.living(self.era.number, ticks, self.settings.dead_after);
         Ok(living.all(|lease| lease.told_until >= at))
     }
@@ -276,5 +323,77 @@ impl Member {
         }
         self.meter.reach(shown);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: NodeId = NodeId::from_bytes([0; 16]);
+    const DEAD_AFTER: Millis = Millis::from_secs(12);
+    const BLIND: Millis = Millis::from_secs(5);
+
+    fn lease(node: u8, renewals: u64, meter_ms: u64, wall_ms: u64) -> NodeLease {
+        NodeLease {
+            node: NodeId::from_bytes([node; 16]),
+            name: String::new(),
+            era: 1,
+            renewals,
+            meter: MeterTime::from_ms(meter_ms),
+            told_until: MeterTime::ZERO,
+            wall: UnixMs::from_ms(wall_ms),
+        }
+    }
+
+    fn living(others: &Others, ticks_s: u64) -> usize {
+        others.living(1, Millis::from_secs(ticks_s), DEAD_AFTER).count()
+    }
+
+    #[test]
+    fn a_node_is_dead_when_its_lease_stands_still_but_not_because_nobody_could_look() {
+        let mut others = Others::default();
+        let see = |others: &mut Others, ticks_s, renewals| {
+            others.see(vec![lease(1, renewals, 0, 0)], ME, Millis::from_secs(ticks_s), BLIND);
+        };
+        see(&mut others, 1, 7);
+        see(&mut others, 2, 8);
+        // The store is away for a minute, for all of them.
+        see(&mut others, 62, 8);
+        assert_eq!(living(&others, 62), 1, "it had nowhere to write to");
+        for ticks_s in 63..74 {
+            see(&mut others, ticks_s, 8);
+        }
+        assert_eq!((living(&others, 73), living(&others, 74)), (1, 0));
+        see(&mut others, 75, 9);
+        assert_eq!(living(&others, 75), 1);
+    }
+
+    #[test]
+    fn an_era_is_at_hand_while_whoever_means_to_begin_it_lives() {
+        let mut others = Others::default();
+        others.see(vec![NodeLease { era: 2, ..lease(1, 1, 0, 0) }], ME, Millis::from_secs(1), BLIND);
+        let at_hand = |era, ticks_s| others.is_an_era_at_hand(era, Millis::from_secs(ticks_s), DEAD_AFTER);
+        assert!(at_hand(1, 12) && !at_hand(2, 12));
+        assert!(!at_hand(1, 13), "it died, and the era never began");
+    }
+
+    #[test]
+    fn skew_is_how_far_a_wall_clock_is_from_that_of_most() {
+        let skew = |walls_s: &[u64]| {
+            let mut others = Others::default();
+            let leases = walls_s.iter().zip(1..).map(|(wall_s, node)| lease(node, 1, 500, wall_s * 1000)).collect();
+            others.see(leases, ME, Millis::from_secs(1), BLIND);
+            // This node's meter is a second further, and so is its wall clock.
+            let (meter, wall) = (MeterTime::from_ms(1500), UnixMs::from_ms(10_001_000));
+            others.skew(1, meter, wall, Millis::from_secs(2), DEAD_AFTER)
+        };
+        assert_eq!(skew(&[]), 0);
+        assert_eq!(skew(&[10_000]), 0);
+        assert_eq!(skew(&[6_400]), 3_600_000);
+        assert_eq!(skew(&[13_600]), -3_600_000);
+        assert_eq!(skew(&[10_000, 13_600]), 0, "one of two others agrees");
+        assert_eq!(skew(&[6_400, 6_410]), 3_590_000);
+        assert_eq!(skew(&[6_400, 6_400, 10_000]), 3_600_000);
     }
 }

@@ -7,7 +7,7 @@
 //! * when sessions were last heard of: their checkpoints ([`Hearing`]).
 //!
 //! No wall clock decides anything. Nodes follow the fastest meter among them, and take each other for dead when a lease
-//! has not changed for a while, by their own monotonic clocks. See decision 0016.
+//! has not changed for a while, by their own monotonic clocks. See decisions 0016 and 0019.
 
 mod feed;
 mod hearing;

@@ -467,7 +467,8 @@ impl Account {
         if self.deleted { Err(Refusal::Deleted) } else { Ok(()) }
     }
 
-    fn nothing(&self) -> Act {
+    /// An act that changes nothing. Once it is committed, none that was decided on the account as it is can be.
+    pub fn nothing(&self) -> Act {
         Act {
             account: self.id,
             expects: self.version,

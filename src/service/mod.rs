@@ -336,6 +336,7 @@ impl Service {
             rotate_keys: config.token.rotate_keys(),
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
+            skewed: Arc::default(),
         };
         let warm = warm::warm(&upkeep.engine, &upkeep.store, &upkeep.clock, &telemetry);
         let ready = async {

@@ -1,7 +1,7 @@
 //! The service among others that share its store: it joins them, follows what they change, and leaves them.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,6 +20,10 @@ use super::upkeep::Upkeep;
 
 /// How often keys, edges and status lists of others are looked for.
 const LEARN_EVERY: Duration = Duration::from_secs(2);
+
+/// How far the wall clock may be from those of other nodes, in milliseconds. Their meters, by which it is told, may differ
+/// by less than half of it.
+const MAX_SKEW: u64 = 5_000;
 
 /// The meter of the service.
 pub(super) enum Meter {
@@ -92,6 +96,8 @@ impl Shared {
         let feed =
             Arc::new(Feed::new(member.id(), Arc::clone(&upkeep.acts), store, meter, settings, member.warmed_at()));
         joining.joined(Arc::clone(&hearing), Arc::clone(&feed));
+        // What others have done while this node read what the store held, before anybody is answered.
+        feed.tail().await?;
         let node = Node { member, feed, hearing, settings };
         let joined = Joined { node, upkeep: upkeep.clone(), lost: CancellationToken::new(), why: Arc::default() };
         if joined.node.member.has_begun_its_era() {
@@ -185,5 +191,15 @@ impl Joined {
     async fn tell(&self) {
         let lag = self.node.feed.lag().await;
         self.upkeep.telemetry.node(self.node.member.era(), self.node.member.others(), lag);
+        let ahead_ms = self.node.member.skew();
+        self.upkeep.telemetry.clock_skew(ahead_ms);
+        let skewed = ahead_ms.unsigned_abs() > MAX_SKEW;
+        if self.upkeep.skewed.swap(skewed, Ordering::Relaxed) != skewed {
+            if skewed {
+                tracing::warn!(ahead_s = ahead_ms / 1000, "this node's wall clock is not that of the other nodes");
+            } else {
+                tracing::info!("this node's wall clock is that of the other nodes again");
+            }
+        }
     }
 }

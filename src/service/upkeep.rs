@@ -1,6 +1,12 @@
 //! What goes on besides answering: sweeping the hot table, settling what is over, keeping the meter.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -66,6 +72,8 @@ pub struct Upkeep {
     pub telemetry: Telemetry,
     /// How often each session that moved is written.
     pub checkpoint_interval: Millis,
+    /// The wall clock is not that of other nodes: nothing is made or thrown away by its date.
+    pub skewed: Arc<AtomicBool>,
 }
 
 /// Something to do for a session, found by a sweep or a heartbeat.
@@ -238,21 +246,28 @@ impl Upkeep {
         let mut ticks = interval(TIDY);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.rotate_when_due().await {
-                tracing::warn!(%error, "a new signing key is due and could not be made yet");
-            }
-            if let Err(error) = self.keyring.tidy(&*self.store, self.clock.wall()).await {
-                tracing::warn!(%error, "retired signing keys could not be dropped yet");
-            }
-            if let Err(error) = self.keeper.tidy().await {
-                tracing::warn!(%error, "status lists could not be closed or forgotten yet");
-            }
-            if let Err(error) = self.prune_audit().await {
-                tracing::warn!(%error, "old rows of the audit log could not be dropped yet");
+            if !self.skewed.load(Ordering::Relaxed) {
+                self.tidy_by_date().await;
             }
             if let Err(error) = self.secrets.tend().await {
                 tracing::warn!(%error, "the cluster secrets could not be looked after yet");
             }
+        }
+    }
+
+    /// Makes and throws away what the wall clock says the time has come of.
+    async fn tidy_by_date(&self) {
+        if let Err(error) = self.rotate_when_due().await {
+            tracing::warn!(%error, "a new signing key is due and could not be made yet");
+        }
+        if let Err(error) = self.keyring.tidy(&*self.store, self.clock.wall()).await {
+            tracing::warn!(%error, "retired signing keys could not be dropped yet");
+        }
+        if let Err(error) = self.keeper.tidy().await {
+            tracing::warn!(%error, "status lists could not be closed or forgotten yet");
+        }
+        if let Err(error) = self.prune_audit().await {
+            tracing::warn!(%error, "old rows of the audit log could not be dropped yet");
         }
     }
 

@@ -166,6 +166,8 @@ metrics! {
         "How often the meter has been taken up again after all nodes were down; 0 where the store is not shared.";
     ChangesLag: Kind::Gauge, Seconds, "gastank_changes_lag_seconds", [],
         "How long ago all that other nodes were about to change was known; 0 where the store is not shared.";
+    ClockSkew: Kind::Gauge, Seconds, "gastank_clock_skew_seconds", [],
+        "How far this node's wall clock is ahead of those of most others that share the store; negative where it is behind.";
     HttpRequests: Kind::Counter, Count, "gastank_http_requests_total", [Route, StatusClass],
         "HTTP requests answered.";
     HttpLatency: Kind::Histogram(LATENCY), Seconds, "gastank_http_request_seconds", [Route],

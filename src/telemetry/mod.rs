@@ -71,6 +71,7 @@ struct Inner {
     nodes: Gauge,
     era: Gauge,
     changes_lag: Gauge,
+    clock_skew: Gauge,
     http_requests: ByTwo<Counter, Route, StatusClass>,
     http_latency: ByOne<Latency, Route>,
     http_connections: ByOne<Gauge, HttpListener>,
@@ -141,6 +142,7 @@ impl Telemetry {
             nodes,
             era: registry.gauge(Metric::Era),
             changes_lag: registry.gauge(Metric::ChangesLag),
+            clock_skew: registry.gauge(Metric::ClockSkew),
             http_requests: registry.counters_by_two(Metric::HttpRequests),
             http_latency: registry.latencies_by(Metric::HttpLatency),
             http_connections: registry.gauges_by(Metric::HttpConnections),
@@ -398,6 +400,11 @@ impl Telemetry {
         self.0.nodes.set(nodes as f64);
         self.0.era.set(era as f64);
         self.0.changes_lag.set(lag.get() as f64 / 1000.0);
+    }
+
+    /// Tells by how many milliseconds this node's wall clock is ahead of the others'.
+    pub fn clock_skew(&self, ahead_ms: i64) {
+        self.0.clock_skew.set(ahead_ms as f64 / 1000.0);
     }
 
     /// Tells what meter time it is.

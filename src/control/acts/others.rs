@@ -46,6 +46,24 @@ impl Acts {
         Ok(account.version)
     }
 
+    /// Sees to it that an act of another node, which was to bring an account to `version`, has been committed or never will
+    /// be. It was sent long ago: what may still bring it would tell nobody. Answers whether that is so already; where not,
+    /// the account is to be read again.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Store`].
+    pub async fn forestall(&self, id: &AccountId, version: u64) -> Result<bool, ActError> {
+        let _turn = self.commits.turn(id).await;
+        match self.commits.read(id).await? {
+            Some(account) if account.version < version && !account.deleted => {
+                self.store.commit(&account.nothing(), None).await?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// Brings the engine in line with what others have made of an account. To be called in its turn.
     pub(super) async fn catch_up(&self, account: &Account, open: &[SessionId]) -> Result<(), ActError> {
         let Some(peers) = &self.peers else { return Ok(()) };

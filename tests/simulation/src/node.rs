@@ -201,6 +201,7 @@ impl Running {
         );
         let acts = Arc::new(acts.among(Arc::<Hearing>::clone(&hearing)));
         let feed = Feed::new(member.id(), Arc::clone(&acts), shared, Arc::clone(&meter), settings, member.warmed_at());
+        feed.tail().await?;
         let secrets = Arc::new(Secrets::new(
             Arc::clone(&engine),
             Arc::clone(&common.keyring),
@@ -223,6 +224,7 @@ impl Running {
             rotate_keys: None,
             telemetry: common.telemetry.clone(),
             checkpoint_interval: common.checkpoint,
+            skewed: Arc::default(),
         };
         let stop = CancellationToken::new();
         let tasks = upkeep.start(chores, queue, &stop);
