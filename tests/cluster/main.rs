@@ -9,12 +9,21 @@ mod cassandra;
 mod client;
 #[path = "../support/outage.rs"]
 mod outage;
+#[path = "../support/preload.rs"]
+mod preload;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apart;
+mod clocks;
 mod guarded;
+mod load;
+mod migrating;
 mod nodes;
+mod servers;
+mod spread;
 mod three;
+mod wire;
 
 use std::{
     collections::BTreeMap,

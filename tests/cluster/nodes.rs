@@ -39,7 +39,7 @@ pub(crate) fn another(home: &Home) -> Home {
 }
 
 /// Asks a node until it says so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !is_so().await {
         assert!(began.elapsed() < SOON, "not in time: {what}");
@@ -53,13 +53,13 @@ async fn is_known(api: &Api, edge: &EdgeSecret) -> bool {
 }
 
 /// Whether the edge would let the token pass, when the node knows.
-async fn verdict(api: &Api, edge: &EdgeSecret, token: &str) -> Option<bool> {
+pub(crate) async fn verdict(api: &Api, edge: &EdgeSecret, token: &str) -> Option<bool> {
     let answer = api.introspect(edge, token).await.unwrap();
     (answer.status == 200).then(|| answer.json()["active"].as_bool().unwrap())
 }
 
 /// What the payload of a JWT says.
-fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }

@@ -1,15 +1,17 @@
 //! Three servers with every row on each of them, two nodes, and one of each that is lost.
 
+#![expect(clippy::print_stdout, reason = "why a test is skipped is told")]
+
 use std::{
     fs,
     time::{Duration, Instant},
 };
 
 use gastank::wire::{HeartbeatKind, WireVerdict};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use crate::{
-    HANGS,
-    cassandra::Cluster,
+    cassandra::{Cluster, Server},
     client::{Api, Owner, Session},
     nodes::another,
     settings,
@@ -19,29 +21,66 @@ use crate::{
 /// What three servers take, and some to spare.
 const NEEDED_KB: u64 = 4_500_000;
 
+/// Three servers, for one test at a time, and what the nodes on them have in common.
+pub(crate) struct Three {
+    cluster: Cluster,
+    pub(crate) store: String,
+    pub(crate) home: Home,
+}
+
+static THREE: OnceCell<Option<Mutex<Three>>> = OnceCell::const_new();
+
+impl Three {
+    /// The servers, all of them well. `None`, and it is said, where they have no room.
+    pub(crate) async fn all_well() -> Option<MutexGuard<'static, Self>> {
+        let three = THREE.get_or_init(async || tokio::task::spawn_blocking(Self::start).await.unwrap()).await;
+        let Some(three) = three else {
+            println!("skipped: three servers need {NEEDED_KB} KB of free memory");
+            return None;
+        };
+        let mut three = three.lock().await;
+        three.heal();
+        Some(three)
+    }
+
+    fn start() -> Option<Mutex<Self>> {
+        if available_kb() < NEEDED_KB {
+            return None;
+        }
+        let began = Instant::now();
+        let cluster = Cluster::start(3);
+        println!("three servers were there after {:?}", began.elapsed());
+        let store = format!("scylla://{}/three", cluster.nodes().join(","));
+        // Three servers make tables slowly.
+        stdout_of(&support::gastank().args(["store", "migrate", "--store", &store]).output().unwrap());
+        Some(Mutex::new(Self { cluster, store, home: Home::new() }))
+    }
+
+    /// Brings back whatever hangs or has ended.
+    pub(crate) fn heal(&mut self) {
+        tokio::task::block_in_place(|| self.cluster.heal());
+    }
+
+    pub(crate) fn server(&mut self, n: usize) -> &mut Server {
+        &mut self.cluster.servers()[n]
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_of_three_and_a_node_of_two_are_lost_and_acts_and_beats_go_on() {
-    if available_kb() < NEEDED_KB {
-        println!("skipped: three servers need {NEEDED_KB} KB of free memory");
-        return;
-    }
-    let _calm = HANGS.read().await;
-    let mut cluster = tokio::task::spawn_blocking(|| Cluster::start(3)).await.unwrap();
-    let store = format!("scylla://{}/three", cluster.nodes().join(","));
-    // Three servers make tables slowly.
-    stdout_of(&support::gastank().args(["store", "migrate", "--store", &store]).output().unwrap());
-    let home = Home::new();
-    let first = Service::start_with(&home, &settings(&store));
-    let other = another(&home);
-    let second = Service::start_with(&other, &settings(&store));
-    let (a, b) = (Api::new(&first, &home), Api::new(&second, &other));
+    let Some(mut three) = Three::all_well().await else { return };
+    let first = Service::start_with(&three.home, &settings(&three.store));
+    let other = another(&three.home);
+    let second = Service::start_with(&other, &settings(&three.store));
+    let (a, b) = (Api::new(&first, &three.home), Api::new(&second, &other));
     let (edge, owner) = (b.edge().await, a.owner(1000).await);
     let mut session = a.open(&owner).await;
+    assert!(b.is_active(&edge, &session.token).await, "the other node has asked the store for it");
     let sockets = [a.socket().await, b.socket().await];
     let mut bought = 0;
     buy(&a, &owner.account, &mut bought).await;
 
-    cluster.servers()[2].kill();
+    three.server(2).kill();
     for n in 0..20 {
         let ack = session.datagram(&sockets[n % 2], HeartbeatKind::Beat).await.expect("beats go on");
         assert_eq!(ack.verdict, WireVerdict::Valid);
@@ -55,20 +94,14 @@ async fn a_server_of_three_and_a_node_of_two_are_lost_and_acts_and_beats_go_on()
     let ack = renewed.datagram(&sockets[1], HeartbeatKind::Beat).await.expect("beats go on");
     assert_eq!(ack.verdict, WireVerdict::Valid);
 
-    let mut cluster = tokio::task::spawn_blocking(move || {
-        cluster.servers()[2].restart();
-        cluster.servers()[1].kill();
-        cluster
-    })
-    .await
-    .unwrap();
+    tokio::task::block_in_place(|| three.server(2).restart());
+    three.server(1).kill();
     // What the third has missed is on the first: a majority knows everything.
     buy(&b, &owner.account, &mut bought).await;
     let ledger = b.ledger(&owner.account).await;
     let entered = ledger.iter().filter(|entry| entry["amount_ms"] == 10_000).count();
     assert_eq!(entered, bought, "each purchase once");
     assert!(second.stop().success());
-    cluster.servers()[0].kill();
 }
 
 /// Activates, however often it has to be asked for: an act that the lost server was to take part in may be put off.

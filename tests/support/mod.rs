@@ -57,6 +57,11 @@ impl Home {
     pub(crate) fn log(&self) -> PathBuf {
         self.0.path().join("stderr")
     }
+
+    /// What the service has said on standard error.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
 }
 
 /// A running service. Killed when dropped.

@@ -7,10 +7,11 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -20,6 +21,8 @@ use tempfile::TempDir;
 /// A server that is alone is ready in 7 s on an idle machine; three, in 17 s.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
 const READY: &str = "Starting listening for CQL clients";
+/// How large a small disk is: what a server has written when it is ready is a megabyte.
+const DISK_MB: u32 = 96;
 
 const EXPORTS: [&str; 7] = [
     "java.base/jdk.internal.misc",
@@ -59,19 +62,39 @@ pub(crate) enum Guard {
     TlsAndPassword,
 }
 
+/// How far what a server has answered for is on its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Syncs {
+    /// Once a second: a server that is killed forgets what came after.
+    #[default]
+    Periodic,
+    /// Before each answer.
+    Each,
+}
+
+/// What kind of server it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    guard: Guard,
+    sync: Syncs,
+    small_disk: bool,
+}
+
 /// Servers that know each other, each with all rows of its neighbours if a keyspace wants that.
 pub(crate) struct Cluster {
     servers: Vec<Server>,
 }
 
 impl Cluster {
-    /// Starts this many servers on 127.0.0.1 and the addresses after it, and waits until they are ready.
+    /// Starts this many servers on 127.0.0.1 and the addresses after it, and waits until they are ready. The last has its
+    /// data on a small disk, if this machine lets us make one.
     pub(crate) fn start(count: u8) -> Self {
         let ports = Ports::free(count);
         let mut servers: Vec<Server> = Vec::new();
         for n in 0..count {
             let token = (i128::from(i64::MIN) + i128::from(n) * (1_i128 << 64) / i128::from(count)).to_string();
-            let server = Server::launch(n, &ports, &token, Guard::Open);
+            let what = Kind { sync: Syncs::Each, small_disk: n == count - 1, ..Kind::default() };
+            let server = Server::launch(n, &ports, &token, what);
             // The others learn from the first.
             if n == 0 {
                 server.wait();
@@ -91,6 +114,27 @@ impl Cluster {
         &mut self.servers
     }
 
+    /// Lets those go on that hang, and starts those that have ended on what they left behind. Waits until all have met.
+    pub(crate) fn heal(&mut self) {
+        let mut again = Vec::new();
+        for (n, server) in self.servers.iter_mut().enumerate() {
+            if server.is_running() {
+                server.resume();
+            } else {
+                server.relaunch();
+                again.push(n);
+                // The others look for it when they start, and give up if it is not there.
+                if n == 0 {
+                    server.wait();
+                }
+            }
+        }
+        self.servers.iter().for_each(Server::wait);
+        for n in again {
+            self.servers[n].wait_for(&self.servers);
+        }
+    }
+
     /// Where their clients go.
     pub(crate) fn nodes(&self) -> Vec<String> {
         self.servers.iter().map(|server| server.addr().to_string()).collect()
@@ -103,6 +147,7 @@ pub(crate) struct Server {
     addr: SocketAddr,
     command: Vec<String>,
     running: Option<Running>,
+    disk: Option<Disk>,
 }
 
 struct Running {
@@ -119,7 +164,8 @@ impl Server {
 
     /// The same, with a guard.
     pub(crate) fn start_with(guard: Guard) -> Self {
-        let server = Self::launch(0, &Ports::free(1), &i64::MIN.to_string(), guard);
+        let what = Kind { guard, ..Kind::default() };
+        let server = Self::launch(0, &Ports::free(1), &i64::MIN.to_string(), what);
         server.wait();
         server
     }
@@ -134,7 +180,7 @@ impl Server {
         self.home.path().join("server.pem")
     }
 
-    /// What it said.
+    /// What it said since it was started.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
     }
@@ -149,31 +195,45 @@ impl Server {
         self.signal("-CONT");
     }
 
-    /// Kills it, as a crash would. What it has answered for may still be in memory: it syncs once a second.
+    /// The disk that it has for itself, if it has one.
+    pub(crate) const fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Kills it, as a crash would. What a server that is alone has answered for may still be in memory: it syncs once a
+    /// second. Those of a cluster sync before they answer.
     pub(crate) fn kill(&mut self) {
         self.running = None;
     }
 
     /// Starts it again on what it left behind, and waits until it is ready.
     pub(crate) fn restart(&mut self) {
-        self.running = None;
-        fs::remove_file(self.home.path().join("log")).expect("it has a log");
-        self.running = Some(run(self.home.path(), &self.command));
+        self.relaunch();
         self.wait();
     }
 
-    fn launch(n: u8, ports: &Ports, token: &str, guard: Guard) -> Self {
+    fn relaunch(&mut self) {
+        self.running = None;
+        fs::remove_file(self.home.path().join("log")).expect("it has a log");
+        self.running = Some(run(self.home.path(), &self.command));
+    }
+
+    fn launch(n: u8, ports: &Ports, token: &str, what: Kind) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
         let addr = address(n);
         let dir = home.path();
-        fs::write(dir.join("cassandra.yaml"), settings(dir, addr, ports, token, guard)).expect("it can be written");
+        let guard = what.guard;
+        fs::write(dir.join("cassandra.yaml"), settings(dir, addr, ports, token, what)).expect("it can be written");
         fs::write(dir.join("logback.xml"), include_str!("logback.xml")).expect("it can be written");
         if guard == Guard::TlsAndPassword {
             make_certificate(dir, addr);
         }
-        let command = java(dir, ports.jmx[usize::from(n)]);
+        fs::create_dir(dir.join("disk")).expect("it can be made");
+        let disk = if what.small_disk { Disk::make(dir) } else { None };
+        let mut command = disk.as_ref().map(Disk::within).unwrap_or_default();
+        command.extend(java(dir, ports.jmx[usize::from(n)]));
         let running = Some(run(dir, &command));
-        Self { addr: SocketAddr::new(addr, ports.cql), home, command, running }
+        Self { addr: SocketAddr::new(addr, ports.cql), home, command, running, disk }
     }
 
     fn wait(&self) {
@@ -204,8 +264,9 @@ impl Server {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    fn is_running(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| Path::new(&format!("/proc/{}/exe", running.pid)).exists())
+    /// Whether its process is there, hanging or not.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.as_ref().is_some_and(Running::is_there)
     }
 
     fn signal(&self, signal: &str) {
@@ -221,7 +282,62 @@ impl Drop for Running {
     }
 }
 
-/// Ports that are free on the addresses of some servers.
+/// A disk for a server: a small file system in memory, mounted in a namespace that a process of its own keeps, and gone
+/// with it. The server runs in that namespace.
+pub(crate) struct Disk {
+    keeper: Running,
+    filler: PathBuf,
+}
+
+impl Disk {
+    /// `None` if this machine does not let us.
+    fn make(dir: &Path) -> Option<Self> {
+        let home = dir.join("keeper");
+        fs::create_dir(&home).expect("it can be made");
+        let mount =
+            format!("mount -t tmpfs -o size={DISK_MB}M disk {}/disk && echo made && exec sleep 86400", dir.display());
+        let keeper = run(&home, &["unshare", "--map-root-user", "--mount", "sh", "-c", &mount].map(str::to_owned));
+        let said = |what: &str| fs::read_to_string(home.join("log")).is_ok_and(|log| log.contains(what));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !said("made") {
+            if Instant::now() > deadline || !keeper.is_there() {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let filler = format!("/proc/{}/root{}/disk/filler", keeper.pid, dir.display());
+        Some(Self { keeper, filler: filler.into() })
+    }
+
+    /// What to put before a command that is to see it.
+    fn within(&self) -> Vec<String> {
+        let keeper = self.keeper.pid.to_string();
+        ["nsenter", "--target", &keeper, "--user", "--mount", "--preserve-credentials"].map(str::to_owned).into()
+    }
+
+    /// Leaves no room on it.
+    pub(crate) fn fill(&self) {
+        let mut filler = fs::File::create(&self.filler).expect("it can be made");
+        while filler.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    /// There is room again.
+    pub(crate) fn make_room(&self) {
+        fs::remove_file(&self.filler).expect("it was there");
+    }
+}
+
+impl Running {
+    fn is_there(&self) -> bool {
+        Path::new(&format!("/proc/{}/exe", self.pid)).exists()
+    }
+}
+
+/// Counts the ports that have been tried.
+static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
+
+/// Ports that are free on the addresses of some servers, and below those that clients get: a server that is started again
+/// finds them free.
 struct Ports {
     cql: u16,
     storage: u16,
@@ -232,12 +348,12 @@ impl Ports {
     fn free(count: u8) -> Self {
         let mut held = Vec::new();
         let mut on_all = || loop {
-            let first = TcpListener::bind((address(0), 0)).expect("there is a free port");
-            let port = first.local_addr().expect("it is bound").port();
-            let others: Vec<_> = (1..count).filter_map(|n| TcpListener::bind((address(n), port)).ok()).collect();
-            if others.len() + 1 == usize::from(count) {
-                held.push(first);
-                held.extend(others);
+            let next = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+            let port = 10_000
+                + u16::try_from(std::process::id().wrapping_mul(61).wrapping_add(next) % 20_000).expect("it fits");
+            let on_each: Vec<_> = (0..count).filter_map(|n| TcpListener::bind((address(n), port)).ok()).collect();
+            if on_each.len() == usize::from(count) {
+                held.extend(on_each);
                 return port;
             }
         };
@@ -249,11 +365,15 @@ const fn address(n: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + n))
 }
 
-fn settings(dir: &Path, addr: IpAddr, ports: &Ports, token: &str, guard: Guard) -> String {
+fn settings(dir: &Path, addr: IpAddr, ports: &Ports, token: &str, what: Kind) -> String {
     let dir = dir.display();
+    let sync = match what.sync {
+        Syncs::Periodic => "periodic\ncommitlog_sync_period: 1000ms",
+        Syncs::Each => "batch",
+    };
     let Ports { cql, storage, .. } = ports;
     let seed = address(0);
-    let guard = match guard {
+    let guard = match what.guard {
         Guard::Open => String::new(),
         Guard::TlsAndPassword => format!(
             "authenticator: PasswordAuthenticator\n\
@@ -274,13 +394,12 @@ fn settings(dir: &Path, addr: IpAddr, ports: &Ports, token: &str, guard: Guard) 
          rpc_address: {addr}\n\
          storage_port: {storage}\n\
          native_transport_port: {cql}\n\
-         data_file_directories: [{dir}/data]\n\
-         commitlog_directory: {dir}/commitlog\n\
-         saved_caches_directory: {dir}/saved_caches\n\
-         hints_directory: {dir}/hints\n\
-         cdc_raw_directory: {dir}/cdc_raw\n\
-         commitlog_sync: periodic\n\
-         commitlog_sync_period: 1000ms\n\
+         data_file_directories: [{dir}/disk/data]\n\
+         commitlog_directory: {dir}/disk/commitlog\n\
+         saved_caches_directory: {dir}/disk/saved_caches\n\
+         hints_directory: {dir}/disk/hints\n\
+         cdc_raw_directory: {dir}/disk/cdc_raw\n\
+         commitlog_sync: {sync}\n\
          hinted_handoff_enabled: false\n\
          auto_snapshot: false\n\
          memtable_heap_space: 128MiB\n\
@@ -318,6 +437,8 @@ fn java(dir: &Path, jmx: u16) -> Vec<String> {
         command.extend(modules.iter().flat_map(|module| [option.to_owned(), format!("{module}=ALL-UNNAMED")]));
     }
     command.extend([
+        format!("-XX:ErrorFile={dir}/crash"),
+        "-XX:-CreateCoredumpOnCrash".to_owned(),
         "-Dcassandra-foreground=yes".to_owned(),
         format!("-Dcassandra.config=file://{dir}/cassandra.yaml"),
         format!("-Dcassandra.storagedir={dir}"),
@@ -325,7 +446,8 @@ fn java(dir: &Path, jmx: u16) -> Vec<String> {
         format!("-Dlogback.configurationFile=file://{dir}/logback.xml"),
         format!("-Dcassandra.jmx.local.port={jmx}"),
         "-Dcassandra.skip_wait_for_gossip_to_settle=0".to_owned(),
-        "-Dcassandra.ring_delay_ms=0".to_owned(),
+        // A server looks for the others for twice as long, and gives up; one that is alone does not look.
+        "-Dcassandra.ring_delay_ms=15000".to_owned(),
         "-Dcassandra.superuser_setup_delay_ms=0".to_owned(),
         "-cp".to_owned(),
         format!("{dir}:{}/*", jars.display()),
