@@ -44,8 +44,9 @@ pub struct Member {
 
 struct State {
     renewals: u64,
-    /// When the last renewal that succeeded began, in ticks.
+    /// When the last renewal that succeeded began, in ticks and on the wall clock.
     renewed: Millis,
+    renewed_at: UnixMs,
     told_until: MeterTime,
     others: Others,
 }
@@ -203,7 +204,13 @@ impl Member {
         if let Some(warm) = warm {
             warm.await?;
         }
-        let state = State { renewals: lease.renewals, renewed: Millis::ZERO, told_until: meter.now(), others };
+        let state = State {
+            renewals: lease.renewals,
+            renewed: Millis::ZERO,
+            renewed_at: lease.wall,
+            told_until: meter.now(),
+            others,
+        };
         let member = Self { id, name: lease.name, era, warmed_at, store, meter, settings, state: Mutex::new(state) };
         member.renew().await?;
         tracing::info!(node = %member.id, era = member.era.number, meter = %member.meter.now(), "joined");
@@ -263,7 +270,7 @@ impl Member {
             state.others.see(leases, self.id, ticks, self.settings.lease);
             // Somebody may be about to begin an era without this node, which is to find out before it acts.
             if !state.others.is_an_era_at_hand(era, ticks, self.settings.dead_after) {
-                state.renewed = state.renewed.max(began);
+                (state.renewed, state.renewed_at) = (state.renewed.max(began), lease.wall);
             }
             state.others.furthest_living(era)
         };
@@ -292,9 +299,15 @@ impl Member {
         self.state.lock().others.skew(self.era.number, meter, wall, ticks, self.settings.dead_after)
     }
 
-    /// Whether this node may act: its lease is fresh.
+    /// Whether this node may act: its lease is fresh, and the machine has not been suspended since it was renewed. Then its
+    /// meter is behind, and others would look for what it tells where they have looked already. A wall clock that has been
+    /// set looks the same, until the next renewal.
     pub fn may_act(&self) -> bool {
-        self.meter.ticks().elapsed().minus(self.state.lock().renewed) < self.settings.lease
+        let (ticks, wall) = (self.meter.ticks().elapsed(), self.meter.wall());
+        let state = self.state.lock();
+        let passed = ticks.minus(state.renewed);
+        let stood_still = wall.since(state.renewed_at).minus(passed);
+        passed < self.settings.lease && stood_still < self.settings.glance
     }
 
     /// Takes note that the store knows all that this node had heard by `told_until` of sessions that had lapsed by then.
