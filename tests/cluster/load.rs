@@ -16,7 +16,7 @@ use tokio::{net::UdpSocket, sync::watch, task::JoinHandle};
 
 use crate::{
     client::{Api, EdgeSecret, Owner, Session},
-    nodes::until,
+    nodes::{until, verdict},
 };
 
 /// How often each client beats, each shop sells and the edge asks.
@@ -188,6 +188,11 @@ impl Load {
             assert!(began.elapsed() < PATIENCE, "not in time: {what}; {so_far:?}");
             tokio::time::sleep(PACE / 2).await;
         }
+    }
+
+    /// Whether a node says that the session of one of the clients is over.
+    pub(crate) async fn is_over(&self, client: usize, node: &Api) -> bool {
+        verdict(node, &self.edge, &self.tokens[client].1).await == Some(false)
     }
 
     /// Acts are done again, at every node, and all tokens are good at all of them, but for those of the first `ended`.

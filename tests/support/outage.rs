@@ -80,6 +80,12 @@ impl Bench {
     pub(crate) async fn heals(&mut self) {
         self.wait_for_store_up(1.0).await;
         assert_eq!(self.status().await["store"]["reachable"], true);
+        // A node among others acts again when it has renewed its lease.
+        let began = Instant::now();
+        while self.buys("first").await.status != 200 {
+            assert!(began.elapsed() < Duration::from_secs(20), "acts are done again");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         for key in self.put_off.clone() {
             self.buys(&key).await.must_be(200);
         }
