@@ -422,21 +422,23 @@ impl World {
             {
                 wrong.push(format!("session {number} was called dead at {no} and charged until {}", end.at));
             }
-            let troubled = |slot: usize, from: u64| {
+            let troubled = |slot: usize, from: u64, until: u64| {
                 let troubles = inner.troubled.get(&slot).into_iter().flatten();
-                troubles.into_iter().any(|at| (from.saturating_sub(200)..=ended + 200).contains(at))
+                troubles.into_iter().any(|at| (from.saturating_sub(200)..=until).contains(at))
             };
-            let all_calm = (0..self.slots.len()).all(|slot| !troubled(slot, life.opened_at));
+            let calm_until = |until: u64| (0..self.slots.len()).all(|slot| !troubled(slot, life.opened_at, until));
+            let all_calm = calm_until(ended + 200);
             let yes = inner.yes.get(key).copied().unwrap_or(life.started.as_ms());
             if all_calm && yes + SKEW < end.at.as_ms() {
                 wrong.push(format!("session {number} was vouched for until {yes} only and charged until {}", end.at));
             }
-            if all_calm && yes > end.at.as_ms() + BOUND + SKEW {
+            // Who gets into trouble before it is to know of the end may come to know of it late.
+            if calm_until(ended + BOUND) && yes > end.at.as_ms() + BOUND + SKEW {
                 wrong.push(format!("session {number} was vouched for until {yes} and charged until {} only", end.at));
             }
             for (session, slot, seen, at) in &inner.acked {
                 let lost = session.as_bytes() == key && *at < ended && *seen > end.last_seen;
-                if lost && end.reason == EndReason::TimedOut && !troubled(*slot, *at) {
+                if lost && end.reason == EndReason::TimedOut && !troubled(*slot, *at, ended + 200) {
                     wrong.push(format!(
                         "a beat of session {number} at {seen} was acknowledged by node {slot} and is lost"
                     ));
