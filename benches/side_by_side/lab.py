@@ -126,7 +126,7 @@ class Lab:
         """gastank with a store in a CQL server, and how to start the same once more."""
         sessions, store = self.crowd(sessions), f"scylla://{cql.addr}/bench{sessions}"
         data, settings = self.directory() / "data", {"GASTANK_STORE": store}
-        run([self.built / "gastank", "store", "migrate", "--store", store])
+        run([self.built / "gastank", "store", "migrate", "--store", store], stderr=subprocess.DEVNULL)
         self.start_tank(data, settings).stop()
         file = data / "sessions.jsonl"
         tell(f"    opening {sessions} sessions")

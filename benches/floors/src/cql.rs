@@ -1,13 +1,13 @@
-//! A CQL server for services that are measured with one.
+//! CQL servers for services that are measured with them.
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{cassandra::Server, ready};
+use crate::{cassandra::Cluster, ready};
 
-/// Starts it, says where it is, and ends it when this process is told to end.
-pub(crate) fn serve() -> anyhow::Result<()> {
-    let server = Server::start();
-    ready::announce(server.addr())?;
+/// Starts them, says where they are, and ends them when this process is told to end.
+pub(crate) fn serve(servers: u8) -> anyhow::Result<()> {
+    let cluster = Cluster::start(servers);
+    ready::announce(cluster.nodes().join(","))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         signal(SignalKind::terminate())?.recv().await;

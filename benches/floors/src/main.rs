@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-#[expect(dead_code, reason = "one open server is all it needs")]
+#[expect(dead_code, reason = "open servers that stay up are all it needs")]
 #[path = "../../../tests/support/cassandra/mod.rs"]
 mod cassandra;
 mod cql;
@@ -69,8 +69,12 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:0")]
         addr: SocketAddr,
     },
-    /// Runs a CQL server of its own, Apache Cassandra as the tests do, until it is told to end.
-    Cql,
+    /// Runs CQL servers of its own, Apache Cassandra as the tests do, until it is told to end.
+    Cql {
+        /// How many, on 127.0.0.1 and the addresses after it.
+        #[arg(long, default_value_t = 1)]
+        servers: u8,
+    },
     /// Fills the store of a service that has been started once and is not running: accounts with open sessions.
     Fill {
         #[arg(long)]
@@ -148,7 +152,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Http2 { addr } => http::serve(addr, http::Version::Http2),
         Command::Quic { addr } => quic::serve(addr, quic::Over::Datagrams),
         Command::Http3 { addr } => quic::serve(addr, quic::Over::Http3),
-        Command::Cql => cql::serve(),
+        Command::Cql { servers } => cql::serve(servers),
         Command::Fill { data_dir, store, sessions, sessions_file } => {
             fill::fill(&data_dir, store, sessions, &sessions_file)
         }

@@ -1,12 +1,12 @@
 //! How a floor says that it listens, and where.
 
 use std::{
+    fmt::Display,
     io::{self, Write},
-    net::SocketAddr,
 };
 
 /// Prints the one line that whoever started a floor waits for.
-pub(crate) fn announce(addr: SocketAddr) -> io::Result<()> {
+pub(crate) fn announce(addr: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "ready addr={addr} pid={}", std::process::id())?;
     out.flush()
