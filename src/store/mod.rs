@@ -20,6 +20,7 @@ mod audit;
 mod facts;
 mod facts_json;
 mod fits;
+pub mod moving;
 mod nodes;
 mod observed;
 pub mod scylla;
@@ -36,7 +37,7 @@ pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Sur
 pub use facts::{Capability, ProviderFacts, SeenEvent};
 pub use nodes::{CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, NodeId, NodeLease, change_slot};
 pub use observed::{Observed, Operation, StoreObserver};
-pub use scylla::{Consistency, Credentials, ScyllaOptions, ScyllaStore};
+pub use scylla::{Consistency, Credentials, ScyllaOptions, ScyllaStore, ScyllaTarget};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 /// Why the store did not do as asked.

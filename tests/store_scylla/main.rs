@@ -11,12 +11,21 @@ mod nodes;
 #[path = "../support/cassandra/mod.rs"]
 mod cassandra;
 
+#[path = "../support/crowd.rs"]
+mod crowd;
+#[path = "../support/dice.rs"]
+mod dice;
+
 mod crashes;
 mod keyspaces;
+mod moving;
 
 use std::sync::Arc;
 
+use gastank::{entropy::OsEntropy, store::ScyllaStore};
+
 use keyspaces::Lent;
+use store::Subject;
 
 /// Each case in a keyspace that is empty.
 macro_rules! on_cql {

@@ -21,7 +21,7 @@ const HOURS_OF_A_DAY: u64 = 24;
 
 /// A row of either table.
 #[derive(DeserializeRow)]
-struct AuditRow {
+pub(super) struct AuditRow {
     at: i64,
     id: Vec<u8>,
     act: Option<String>,
@@ -41,7 +41,7 @@ impl ScyllaStore {
                 let key = (int(hour(row.key))?, wall(row.key.at)?, row.key.id);
                 let known: Option<AuditRow> = self.cluster.row(&self.cluster.statements.audited, key).await?;
                 match known {
-                    Some(known) => self.write_of_account(&known.record()?).await,
+                    Some(known) => self.write_of_account(&known.record()?, self.audit_ttl).await,
                     None => self.write_audit(&row).await,
                 }
             })
@@ -53,6 +53,11 @@ impl ScyllaStore {
 
     /// Appends a row that is new, or the same.
     pub(super) async fn write_audit(&self, row: &AuditRecord) -> Result<()> {
+        self.write_audit_for(row, self.audit_ttl).await
+    }
+
+    /// The same, for so many seconds.
+    pub(super) async fn write_audit_for(&self, row: &AuditRecord, ttl: i32) -> Result<()> {
         let values = (
             int(hour(row.key))?,
             wall(row.key.at)?,
@@ -64,9 +69,9 @@ impl ScyllaStore {
             row.account.as_ref().map(|id| id.as_bytes().as_slice()),
             row.target.as_deref(),
             row.detail.as_deref(),
-            self.audit_ttl,
+            ttl,
         );
-        tokio::try_join!(self.cluster.write(&self.cluster.statements.audit, values), self.write_of_account(row),)?;
+        tokio::try_join!(self.cluster.write(&self.cluster.statements.audit, values), self.write_of_account(row, ttl))?;
         Ok(())
     }
 
@@ -110,7 +115,7 @@ impl ScyllaStore {
         rows.into_iter().map(AuditRow::record).collect()
     }
 
-    async fn write_of_account(&self, row: &AuditRecord) -> Result<()> {
+    async fn write_of_account(&self, row: &AuditRecord, ttl: i32) -> Result<()> {
         let Some(account) = &row.account else { return Ok(()) };
         let values = (
             account.as_bytes().as_slice(),
@@ -122,14 +127,14 @@ impl ScyllaStore {
             row.actor.surface.name(),
             row.target.as_deref(),
             row.detail.as_deref(),
-            self.audit_ttl,
+            ttl,
         );
         self.cluster.write(&self.cluster.statements.audit_of_account, values).await
     }
 }
 
 impl AuditRow {
-    fn record(self) -> Result<AuditRecord> {
+    pub(super) fn record(self) -> Result<AuditRecord> {
         fn named<T>(name: Option<String>, what: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
             let name = there(name)?;
             parse(&name).ok_or_else(|| odd(what, &name))

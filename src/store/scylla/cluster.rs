@@ -7,6 +7,7 @@
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     io,
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -23,7 +24,10 @@ use scylla::{
         retry::{DefaultRetryPolicy, FallthroughRetryPolicy},
         speculative_execution::SimpleSpeculativeExecutionPolicy,
     },
-    response::query_result::{QueryResult, QueryRowsResult},
+    response::{
+        PagingState,
+        query_result::{QueryResult, QueryRowsResult},
+    },
     serialize::row::SerializeRow,
     statement::{
         Consistency, SerialConsistency,
@@ -33,9 +37,13 @@ use scylla::{
 };
 use tokio::sync::{Mutex as Gate, MutexGuard};
 
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, moving::Patience};
 
-use super::{ScyllaOptions, error::Unanswered, statements::Statements};
+use super::{
+    ScyllaOptions,
+    error::Unanswered,
+    statements::{MovingStatements, Statements},
+};
 
 /// How often a connection that has nothing to do is tried, and how long it may take: a server that hangs is left alone
 /// when both have passed. What was asked of it by then and may not be asked of another is not answered in time.
@@ -45,6 +53,9 @@ const SECOND_OPINION: u32 = 4;
 
 /// Decisions of this process on one partition wait for each other here: the cluster would make them collide.
 const STRIPES: usize = 1024;
+
+/// Rows of a page, where a whole table is read.
+const SCANNED_AT_ONCE: i32 = 1000;
 
 /// A row that does not borrow from the answer it came in.
 pub(super) trait OwnedRow: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata> {}
@@ -128,6 +139,46 @@ impl Cluster {
         Ok(pager.rows_stream::<R>()?.take(limit).try_collect().await?)
     }
 
+    /// Every row of a table, page after page; each is asked for until it can be had.
+    pub(super) async fn each<R: OwnedRow>(
+        &self,
+        statement: &PreparedStatement,
+        mut see: impl FnMut(R) -> Result<()> + Send,
+    ) -> Result<()> {
+        self.open()?;
+        let mut statement = statement.clone();
+        statement.set_page_size(SCANNED_AT_ONCE);
+        let mut place = PagingState::start();
+        loop {
+            let mut patience = Patience::default();
+            let (answer, next) = loop {
+                match self.session.execute_single_page(&statement, (), place.clone()).await {
+                    Ok(page) => break page,
+                    Err(error) => patience.after(error.into()).await?,
+                }
+            };
+            for row in answer.into_rows_result()?.rows::<R>()? {
+                see(row?)?;
+            }
+            match next.into_paging_control_flow() {
+                ControlFlow::Continue(next) => place = next,
+                ControlFlow::Break(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether a table has any row.
+    pub(super) async fn has_rows(&self, table: &str) -> Result<bool> {
+        self.open()?;
+        let answer = self.session.query_unpaged(format!("SELECT * FROM {table} LIMIT 1"), ()).await?;
+        Ok(answer.into_rows_result()?.rows_num() > 0)
+    }
+
+    /// What who moves in says.
+    pub(super) async fn moving_statements(&self, options: &ScyllaOptions) -> Result<MovingStatements> {
+        Box::pin(MovingStatements::prepare(&self.session, options)).await
+    }
+
     /// Writes without conditions.
     pub(super) async fn write(&self, statement: &PreparedStatement, values: impl SerializeRow) -> Result<()> {
         self.open()?;
@@ -143,6 +194,20 @@ impl Cluster {
             batch.append_statement(statement.clone());
         }
         batch.set_is_idempotent(true);
+        self.session.batch(&batch, rows).await?;
+        Ok(())
+    }
+
+    /// Writes several rows of one partition as one batch, without conditions.
+    pub(super) async fn write_together(&self, statements: Vec<(&PreparedStatement, Values<'_>)>) -> Result<()> {
+        self.open()?;
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.set_is_idempotent(true);
+        let mut rows = Vec::with_capacity(statements.len());
+        for (statement, values) in statements {
+            batch.append_statement(statement.clone());
+            rows.push(values);
+        }
         self.session.batch(&batch, rows).await?;
         Ok(())
     }

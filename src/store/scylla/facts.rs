@@ -11,12 +11,12 @@ use super::{
 
 /// A row of `provider_facts`.
 #[derive(DeserializeRow)]
-struct FactsRow {
-    revision: Option<i64>,
-    gone_at: Option<i64>,
-    password_changed_at: Option<i64>,
-    capabilities: Option<String>,
-    events: Option<String>,
+pub(super) struct FactsRow {
+    pub(super) revision: Option<i64>,
+    pub(super) gone_at: Option<i64>,
+    pub(super) password_changed_at: Option<i64>,
+    pub(super) capabilities: Option<String>,
+    pub(super) events: Option<String>,
 }
 
 /// What `add_facts` writes.
@@ -88,7 +88,7 @@ impl ScyllaStore {
 }
 
 impl FactsRow {
-    fn facts(self) -> Result<ProviderFacts> {
+    pub(super) fn facts(self) -> Result<ProviderFacts> {
         let (capabilities, events) = facts_json::parse(&there(self.capabilities)?, &there(self.events)?)?;
         Ok(ProviderFacts {
             revision: unsigned(self.revision)?,

@@ -21,11 +21,13 @@ mod facts;
 mod held;
 mod keys;
 mod ledger;
+mod moving;
 mod nodes;
 mod registry;
 mod rows;
 mod schema;
 mod statements;
+mod survey;
 
 use std::{
     collections::HashMap,
@@ -55,6 +57,7 @@ use super::{
 use acts::Doubt;
 use batcher::Batcher;
 use cluster::Cluster;
+pub use moving::ScyllaTarget;
 
 /// The longest that CQL lets a row live by itself, in seconds: twenty years.
 const MAX_TTL: i32 = 20 * 365 * 86_400;
@@ -144,19 +147,29 @@ impl ScyllaStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] if a newer version of this program wrote the keyspace; [`StoreError::Unavailable`] if the
-    /// cluster cannot be reached or does not answer in time.
+    /// [`StoreError::Refused`] if a newer version of this program wrote the keyspace, or a copy into it has not ended;
+    /// [`StoreError::Unavailable`] if the cluster cannot be reached or does not answer in time.
     ///
     /// [`StoreError::Refused`]: super::StoreError::Refused
     /// [`StoreError::Unavailable`]: super::StoreError::Unavailable
     pub async fn open(options: &ScyllaOptions, entropy: Arc<dyn Entropy>) -> Result<Self> {
+        let store = Self::reach(options, entropy).await?;
+        if let Some(moving) = store.read_moving().await?
+            && let Some(refused) = moving.unfinished(&format!("the keyspace {}", options.keyspace))
+        {
+            return Err(refused);
+        }
+        store.finish_erasures().await?;
+        Ok(store)
+    }
+
+    /// The same, whatever is in the keyspace.
+    async fn reach(options: &ScyllaOptions, entropy: Arc<dyn Entropy>) -> Result<Self> {
         let session = cluster::connect(options).await?;
         Box::pin(schema::bring_up_to_date(&session, options, &*entropy)).await?;
         let cluster = Arc::new(Box::pin(Cluster::new(session, options)).await?);
         let audit_ttl = i32::try_from(options.audit_ttl.as_secs()).unwrap_or(MAX_TTL).clamp(1, MAX_TTL);
-        let store = Self { cluster, entropy, audit_ttl, doubts: Mutex::default(), batcher: Batcher::default() };
-        store.finish_erasures().await?;
-        Ok(store)
+        Ok(Self { cluster, entropy, audit_ttl, doubts: Mutex::default(), batcher: Batcher::default() })
     }
 
     /// How many batches of checkpoints have been sent to the cluster.

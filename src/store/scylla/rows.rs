@@ -199,10 +199,10 @@ impl<'a> PutAccount<'a> {
 /// How a session ended, if it has.
 #[derive(DeserializeRow)]
 pub(super) struct EndRow {
-    ended_reason: Option<String>,
-    ended_at: Option<i64>,
-    ended_at_wall: Option<i64>,
-    ended_last_seen: Option<i64>,
+    pub(super) ended_reason: Option<String>,
+    pub(super) ended_at: Option<i64>,
+    pub(super) ended_at_wall: Option<i64>,
+    pub(super) ended_last_seen: Option<i64>,
 }
 
 impl EndRow {
@@ -274,12 +274,12 @@ impl IdentityRow {
 /// A row of `kind, amount, source, external_id, reason, at`.
 #[derive(DeserializeRow)]
 pub(super) struct HeldRow {
-    kind: Option<String>,
-    amount: Option<i64>,
-    source: Option<String>,
-    external_id: Option<String>,
-    reason: Option<String>,
-    at: Option<i64>,
+    pub(super) kind: Option<String>,
+    pub(super) amount: Option<i64>,
+    pub(super) source: Option<String>,
+    pub(super) external_id: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) at: Option<i64>,
 }
 
 impl HeldRow {
@@ -458,12 +458,12 @@ pub(super) fn clock((last_alive, wall): (Option<i64>, Option<i64>)) -> Result<Cl
     Ok(ClockFact { last_alive: meter_from(last_alive)?, wall: wall_from(wall)? })
 }
 
-fn kind(name: Option<String>) -> Result<EntryKind> {
+pub(super) fn kind(name: Option<String>) -> Result<EntryKind> {
     let name = there(name)?;
     EntryKind::parse(&name).ok_or_else(|| odd("kind of entry", &name))
 }
 
-fn source(name: Option<String>) -> Result<Source> {
+pub(super) fn source(name: Option<String>) -> Result<Source> {
     let name = there(name)?;
     Source::parse(&name).ok_or_else(|| odd("source of entries", &name))
 }

@@ -34,7 +34,7 @@ const TRIES: u32 = 20;
 const LEASE: i32 = 60;
 
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.cql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.cql"), include_str!("schema-2.cql")];
 
 /// Servers a new keyspace has its rows on, where there are as many and nothing else is configured.
 const REPLICAS: usize = 3;
@@ -235,8 +235,12 @@ mod tests {
 
     #[test]
     fn a_file_is_cut_into_statements_that_can_be_repeated() {
-        let statements = statements(MIGRATIONS[0]);
-        assert_eq!(statements.len(), MIGRATIONS[0].matches("CREATE TABLE").count());
-        assert!(statements.iter().all(|text| text.starts_with("CREATE TABLE IF NOT EXISTS ") && !text.contains("--")));
+        for file in MIGRATIONS {
+            let statements = statements(file);
+            assert_eq!(statements.len(), file.matches("CREATE TABLE").count());
+            assert!(
+                statements.iter().all(|text| text.starts_with("CREATE TABLE IF NOT EXISTS ") && !text.contains("--"))
+            );
+        }
     }
 }

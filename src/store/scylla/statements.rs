@@ -26,13 +26,13 @@ enum Kind {
 }
 
 macro_rules! statements {
-    ($($name:ident: $kind:ident = $cql:expr;)+) => {
-        /// The statements of the store.
-        pub(super) struct Statements {
+    ($(#[doc = $about:literal])+ $all:ident: $($name:ident: $kind:ident = $cql:expr;)+) => {
+        $(#[doc = $about])+
+        pub(super) struct $all {
             $(pub(super) $name: PreparedStatement,)+
         }
 
-        impl Statements {
+        impl $all {
             /// Prepares all of them.
             pub(super) async fn prepare(session: &Session, options: &ScyllaOptions) -> Result<Self> {
                 Ok(Self { $($name: prepare(session, options, Kind::$kind, $cql).await?,)+ })
@@ -42,6 +42,8 @@ macro_rules! statements {
 }
 
 statements! {
+    /// The statements of the store.
+    Statements:
     account: Read = concat!("SELECT DISTINCT id, ", account_columns!(), " FROM accounts WHERE id = ?");
     account_serially: SerialRead = "SELECT DISTINCT id, version, act FROM accounts WHERE id = ?";
     make_account: Decide = "UPDATE accounts SET version = 0, act = :act, balance = 0, debt = 0, entry_count = 0, \
@@ -177,11 +179,62 @@ statements! {
     era: SerialRead = "SELECT number, began, node FROM eras WHERE one = 1";
     first_era: Decide = "INSERT INTO eras (one, number, began, node) VALUES (1, ?, ?, ?) IF NOT EXISTS";
     next_era: Decide = "UPDATE eras SET number = ?, began = ?, node = ? WHERE one = 1 IF number = ?";
+    moving: SerialRead = "SELECT source, name, reached, ended FROM moving WHERE one = 1";
     announce: Write = "INSERT INTO changes (slot, at, account, version, node, open) VALUES (?, ?, ?, ?, ?, ?) \
         USING TTL 7200";
     changes: Read = "SELECT at, account, version, node, open FROM changes WHERE slot = ? AND at >= ?";
     heard: Read = "SELECT session, account, last_seen FROM checkpoints \
         WHERE shard = ? AND bucket = ? AND session IN ?";
+}
+
+statements! {
+    /// The statements of who moves in. What decisions are made on later is written as of long before any of them.
+    MovingStatements:
+    account: Write = "UPDATE accounts USING TIMESTAMP 1 SET version = :version, balance = :balance, debt = :debt, \
+        entry_count = :entry_count, created_at = :created_at, deleted = :deleted, issuer = :issuer, subject = :subject, \
+        session = :session, started = :started, started_at = :started_at, audience = :audience, \
+        token_now = :token_now, token_before = :token_before, token_expires_at = :token_expires_at, \
+        status_list = :status_list, status_idx = :status_idx, end_reason = :end_reason, end_at = :end_at, \
+        end_at_wall = :end_at_wall, end_last_seen = :end_last_seen WHERE id = :id";
+    identity: Write = "INSERT INTO identities (name, issuer, subject, account, created_at) VALUES (?, ?, ?, ?, ?) \
+        USING TIMESTAMP 1";
+    entry: Write = "INSERT INTO accounts (id, kind, number, name, entry_kind, amount, owed, source, external_id, \
+        reason, at) VALUES (?, 1, ?, 0x, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
+    entry_name: Write = "INSERT INTO accounts (id, kind, number, name, entry) VALUES (?, 2, 0, ?, ?) \
+        USING TIMESTAMP 1";
+    session: Write = "INSERT INTO accounts (id, kind, number, name, opened_at, ended_reason, ended_at, ended_at_wall, \
+        ended_last_seen) VALUES (?, 3, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
+    key: Write = "INSERT INTO accounts (id, kind, number, name, key_id, hash, key_created_at) \
+        VALUES (?, 4, 0, ?, ?, ?, ?) USING TIMESTAMP 1";
+    edge: Write = "INSERT INTO edges (one, name_hash, client_id, name, audience, secret_hashes, created_at) \
+        VALUES (1, :name_hash, :client_id, :name, :audience, :secret_hashes, :created_at) USING TIMESTAMP 1";
+    signing_key: Write = "INSERT INTO signing_keys (one, kid, algorithm, sealed, created_at, signs_from, retires_at) \
+        VALUES (1, ?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
+    list: Write = "INSERT INTO status_lists (one, id, size, seed, granted, leased_at, retires_at) \
+        VALUES (1, ?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
+    held: Write = "INSERT INTO held_credit (identity, name, held, kind, amount, source, external_id, reason, at) \
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
+    facts: Write = "INSERT INTO provider_facts (identity, revision, gone_at, password_changed_at, capabilities, events) \
+        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
+
+    begin: Decide = "INSERT INTO moving (one, source, name, reached) VALUES (1, ?, ?, ?) IF NOT EXISTS";
+    reach: Decide = "UPDATE moving SET reached = ? WHERE one = 1 IF source = ?";
+    end: Decide = "UPDATE moving SET ended = ? WHERE one = 1 IF source = ?";
+    give_up: Decide = "DELETE FROM moving WHERE one = 1 IF source = ?";
+
+    accounts: Read = concat!("SELECT DISTINCT id, ", account_columns!(), " FROM accounts");
+    parts: Read = "SELECT id, kind, number, name, entry_kind, amount, owed, source, external_id, reason, at, entry, \
+        opened_at, ended_reason, ended_at, ended_at_wall, ended_last_seen, key_id, hash, key_created_at FROM accounts";
+    identities: Read = "SELECT name, issuer, subject, account, created_at FROM identities";
+    directory: Read = "SELECT shard, id FROM directory";
+    sessions: Read = "SELECT id, account, started FROM sessions";
+    account_keys: Read = "SELECT hash, account, name FROM account_keys";
+    checkpoints: Read = "SELECT shard, bucket, session, account, last_seen FROM checkpoints";
+    all_held: Read = "SELECT identity, name, held, kind, amount, source, external_id, reason, at FROM held_credit";
+    all_facts: Read = "SELECT identity, revision, gone_at, password_changed_at, capabilities, events FROM provider_facts";
+    audit: Read = "SELECT at, id, act, actor, actor_name, surface, account, target, detail FROM audit";
+    audit_of_accounts: Read = "SELECT at, id, act, actor, actor_name, surface, account, target, detail \
+        FROM audit_of_accounts";
 }
 
 async fn prepare(session: &Session, options: &ScyllaOptions, kind: Kind, cql: &str) -> Result<PreparedStatement> {

@@ -71,7 +71,7 @@ fn from(after: Option<AuditKey>) -> Result<(i64, Vec<u8>)> {
     })
 }
 
-fn record(row: &Row<'_>) -> Result<AuditRecord> {
+pub(super) fn record(row: &Row<'_>) -> Result<AuditRecord> {
     fn named<T>(row: &Row<'_>, column: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
         let name: String = row.get(column)?;
         parse(&name).ok_or_else(|| odd(what, &name))

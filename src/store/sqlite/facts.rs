@@ -41,7 +41,7 @@ pub(super) fn forget(conn: &Connection, identity: &Identity) -> Result<()> {
     Ok(())
 }
 
-fn facts(row: &Row<'_>) -> Result<ProviderFacts> {
+pub(super) fn facts(row: &Row<'_>) -> Result<ProviderFacts> {
     let (capabilities, events): (String, String) = (row.get(3)?, row.get(4)?);
     let (capabilities, events) = facts_json::parse(&capabilities, &events)?;
     Ok(ProviderFacts {

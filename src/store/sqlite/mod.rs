@@ -17,6 +17,7 @@ mod audit;
 mod error;
 mod facts;
 mod file;
+mod moving;
 mod read;
 mod readers;
 mod rows;

@@ -13,7 +13,8 @@ use crate::{
 
 use super::rows::{self, ACCOUNT_WIDTH, account_columns};
 
-const OWNED: &str = concat!(
+/// What [`rows::owned`] reads, of all accounts.
+pub(super) const OWNED: &str = concat!(
     "SELECT ",
     account_columns!(),
     ", a.created_at, i.issuer, i.subject FROM accounts a LEFT JOIN identities i ON i.account = a.id "

@@ -1,0 +1,339 @@
+//! Many accounts with everything that an account can have, made through the store as the service makes it; and whether
+//! another store has the same.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be done here fails the test")]
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, stream};
+use gastank::{
+    engine::{
+        Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
+        Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, bucket, session_text,
+    },
+    store::{
+        AccountKey, Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, ClockFact, Commit, Edge,
+        HeldCredit, Identity, ProviderFacts, SealedKey, SeenEvent, StatusLease, Store, Surface,
+    },
+    wire::{EndReason, MeterTime, SessionId},
+};
+
+use crate::dice::Dice;
+
+/// Accounts that are made at a time: their acts share transactions.
+const AT_ONCE: usize = 128;
+/// When all of it was.
+const WALL: u64 = 1_700_000_000_000;
+/// Texts that are harder than others.
+const TEXTS: [&str; 6] = ["", "plain", "Ünïcödé 漢字 🚰", "a'b\"c;--", "line\nline\ttab\u{0}nul", "  spaces  "];
+
+/// What was made, to be asked for again.
+pub(crate) struct Crowd {
+    accounts: Vec<Person>,
+}
+
+struct Person {
+    id: AccountId,
+    identity: Identity,
+    sessions: Vec<SessionId>,
+}
+
+fn at(ms: u64) -> UnixMs {
+    UnixMs::from_ms(WALL + ms)
+}
+
+fn wide(dice: &mut Dice) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&dice.below(u64::MAX).to_le_bytes());
+    bytes[8..].copy_from_slice(&dice.below(u64::MAX).to_le_bytes());
+    bytes
+}
+
+fn hash(dice: &mut Dice) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&wide(dice));
+    bytes[16..].copy_from_slice(&wide(dice));
+    bytes
+}
+
+fn text(dice: &mut Dice) -> &'static str {
+    TEXTS[usize::try_from(dice.below(TEXTS.len() as u64)).unwrap()]
+}
+
+impl Crowd {
+    /// Makes so many accounts, and all that there is besides.
+    pub(crate) async fn make(store: &dyn Store, accounts: u64, seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let people: Vec<_> = (0..accounts).map(|n| (n, dice.fork())).collect();
+        let mut accounts: Vec<_> =
+            stream::iter(people).map(|(n, dice)| person(store, n, dice)).buffer_unordered(AT_ONCE).collect().await;
+        accounts.sort_by_key(|person: &Person| person.id);
+        for n in 0..5_u64 {
+            let edge = Edge {
+                client_id: format!("edge-{n}"),
+                name: text(&mut dice).to_owned(),
+                audience: "edge".to_owned(),
+                secret_hashes: (0..n % 3).map(|_| hash(&mut dice)).collect(),
+                created_at: at(n),
+            };
+            store.put_edge(&edge).await.unwrap();
+            let key = SealedKey {
+                kid: format!("kid-{n}"),
+                algorithm: "ES256".to_owned(),
+                sealed: hash(&mut dice).to_vec(),
+                created_at: at(n),
+                signs_from: at(n + 1),
+                retires_at: (n > 2).then(|| at(n + 2)),
+            };
+            store.put_signing_key(&key).await.unwrap();
+            let lease = StatusLease {
+                id: ListId::from_bytes(n.to_be_bytes()),
+                size: ListSize::DEFAULT,
+                seed: ListSeed::from_bytes(hash(&mut dice)),
+                granted: u32::try_from(n * 64).unwrap(),
+                leased_at: at(n),
+                retires_at: (n > 2).then(|| at(n + 2)),
+            };
+            assert!(store.lease_status_list(&lease).await.unwrap());
+        }
+        store.keep_clock(ClockFact { last_alive: MeterTime::from_ms(5_000_000), wall: at(5_000_000) }).await.unwrap();
+        Self { accounts }
+    }
+
+    /// How many accounts there are.
+    pub(crate) fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Whether two stores answer the same to all that can be asked.
+    pub(crate) async fn is_the_same_in(&self, one: &dyn Store, two: &dyn Store) {
+        stream::iter(&self.accounts)
+            .map(|person| async move { (told(one, person).await, told(two, person).await, person.id) })
+            .buffer_unordered(16)
+            .for_each(|(one, two, id)| async move { assert_eq!(one, two, "{id}") })
+            .await;
+        assert_eq!(listed(one).await, listed(two).await);
+        assert_eq!(besides(one).await, besides(two).await);
+    }
+}
+
+/// An account, whose life is as the dice fall.
+async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
+    let id = AccountId::from_bytes(wide(&mut dice));
+    let identity =
+        Identity { issuer: format!("https://id-{}.example", n % 3), subject: format!("{}{n}", text(&mut dice)) };
+    let mut account = store.create_account(id, &identity, at(n)).await.unwrap().0.account;
+    let mut sessions = Vec::new();
+    for round in 0..dice.below(4) {
+        let number = account.entries + 1;
+        let bought = Entry {
+            number,
+            kind: EntryKind::ALL[usize::try_from(dice.below(3)).unwrap()],
+            amount: Credit::from_ms(i64::try_from(dice.below(1 << 40)).unwrap()),
+            owed: Credit::ZERO,
+            source: [Source::Webhook, Source::Admin, Source::Subscription][usize::try_from(dice.below(3)).unwrap()],
+            external_id: format!("{}{round}", text(&mut dice)),
+            reason: (dice.below(2) == 0).then(|| text(&mut dice).to_owned()),
+            at: at(n + round),
+        };
+        account = done(store, &account, Act { entries: vec![bought], ..nothing(&account) }, &mut dice).await;
+        if dice.below(3) > 0 {
+            let opened = session(&mut dice, 1000 * round);
+            sessions.push(opened.id);
+            account = done(store, &account, Act { opens: Some(opened), ..nothing(&account) }, &mut dice).await;
+            if dice.below(2) == 0 {
+                let renews = Some(tokens(&mut dice, true));
+                account = done(store, &account, Act { renews, ..nothing(&account) }, &mut dice).await;
+            }
+            if dice.below(4) > 0 {
+                account = done(store, &account, closing(&account, &mut dice), &mut dice).await;
+            } else {
+                let open = account.open().unwrap().clone();
+                let last_seen = MeterTime::from_ms(open.started.as_ms() + dice.below(900));
+                let row = Checkpoint { session: open.id, last_seen };
+                store.checkpoint(bucket(&open.id), &[row]).await.unwrap();
+                break;
+            }
+        }
+    }
+    if dice.below(5) == 0 && account.open().is_none() {
+        let refund = Entry {
+            number: account.entries + 1,
+            kind: EntryKind::Refund,
+            amount: account.balance.negated(),
+            owed: Credit::from_secs(30),
+            source: Source::Webhook,
+            external_id: "refund".to_owned(),
+            reason: None,
+            at: at(n),
+        };
+        account = done(store, &account, Act { entries: vec![refund], ..nothing(&account) }, &mut dice).await;
+    }
+    for number in 0..dice.below(3) {
+        let key =
+            AccountKey { key_id: format!("{n}-{number}"), account: id, hash: hash(&mut dice), created_at: at(number) };
+        assert!(store.add_account_key(&key).await.unwrap());
+    }
+    if dice.below(8) == 0 {
+        if account.open().is_some() {
+            account = done(store, &account, closing(&account, &mut dice), &mut dice).await;
+        }
+        account = done(store, &account, Act { deletes: true, ..nothing(&account) }, &mut dice).await;
+        assert!(account.deleted);
+    }
+    if dice.below(4) == 0 {
+        tell(store, &identity, &mut dice).await;
+    }
+    Person { id, identity, sessions }
+}
+
+/// What a provider and a shop tell of somebody, whether there is an account or not.
+async fn tell(store: &dyn Store, identity: &Identity, dice: &mut Dice) {
+    let capability = Capability { active: dice.below(2) == 0, changed_at: at(3), first_active_at: Some(at(2)) };
+    let facts = ProviderFacts {
+        revision: 0,
+        gone_at: (dice.below(2) == 0).then(|| at(9)),
+        password_changed_at: (dice.below(2) == 0).then(|| at(4)),
+        capabilities: BTreeMap::from([(text(dice).to_owned(), capability)]),
+        events: (0..dice.below(5)).map(|n| SeenEvent { digest: wide(dice), at: at(n) }).collect(),
+    };
+    assert!(store.put_facts(identity, &facts).await.unwrap());
+    for n in 0..dice.below(4) {
+        let entry = NewEntry {
+            kind: EntryKind::Purchase,
+            amount: Credit::from_secs(60),
+            source: Source::Webhook,
+            external_id: format!("{}{n}", text(dice)),
+            reason: (n > 0).then(|| text(dice).to_owned()),
+        };
+        store.hold_credit(identity, &HeldCredit { entry, at: at(n) }, 10).await.unwrap();
+    }
+}
+
+fn nothing(account: &Account) -> Act {
+    Act {
+        account: account.id,
+        expects: account.version,
+        closes: None,
+        opens: None,
+        renews: None,
+        entries: Vec::new(),
+        deletes: false,
+    }
+}
+
+fn closing(account: &Account, dice: &mut Dice) -> Act {
+    let open = account.open().expect("a session is open");
+    let reason = EndReason::ALL[usize::try_from(dice.below(6)).unwrap()];
+    let burned = dice.below(900);
+    let ended = MeterTime::from_ms(open.started.as_ms() + burned);
+    let end = End { reason, at: ended, at_wall: at(ended.as_ms()), last_seen: ended };
+    let usage = Entry {
+        number: account.entries + 1,
+        kind: EntryKind::Usage,
+        amount: Credit::from_ms(-i64::try_from(burned).unwrap()),
+        owed: Credit::ZERO,
+        source: Source::Session,
+        external_id: session_text(&open.id),
+        reason: Some(reason.name().to_owned()),
+        at: at(ended.as_ms()),
+    };
+    Act { closes: Some((open.id, end)), entries: vec![usage], ..nothing(account) }
+}
+
+fn session(dice: &mut Dice, started: u64) -> Session {
+    Session {
+        id: SessionId::from_bytes(wide(dice)),
+        started: MeterTime::from_ms(started),
+        started_at: at(started),
+        audience: "edge".to_owned(),
+        tokens: tokens(dice, false),
+        end: None,
+    }
+}
+
+fn tokens(dice: &mut Dice, previous: bool) -> Tokens {
+    let expires_at = at(dice.below(1 << 30));
+    let idx = u32::try_from(dice.below(1 << 20)).unwrap();
+    Tokens {
+        current: TokenHash::from_bytes(wide(dice)),
+        previous: previous.then(|| TokenHash::from_bytes(wide(dice))),
+        expires_at,
+        status: StatusIndex { list: ListId::from_bytes(dice.below(9).to_be_bytes()), idx },
+    }
+}
+
+async fn done(store: &dyn Store, before: &Account, act: Act, dice: &mut Dice) -> Account {
+    let kind = ActorKind::ALL[usize::try_from(dice.below(ActorKind::ALL.len() as u64)).unwrap()];
+    let id = dice.below(u64::MAX).to_le_bytes();
+    let row = AuditRecord {
+        key: AuditKey { at: at(dice.below(86_400_000 * 3)), id },
+        actor: Actor::named(kind, text(dice), Surface::Http),
+        act: AuditAct::ALL[usize::try_from(dice.below(AuditAct::ALL.len() as u64)).unwrap()],
+        account: (dice.below(4) > 0).then_some(before.id),
+        target: (dice.below(2) == 0).then(|| text(dice).to_owned()),
+        detail: None,
+    };
+    match store.commit(&act, Some(&row)).await.unwrap() {
+        Commit::Done(after) => after,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// All that a store says of somebody, in words.
+async fn told(store: &dyn Store, person: &Person) -> Vec<String> {
+    let mut all = Vec::new();
+    let owned = store.account(&person.id).await.unwrap();
+    all.push(format!("{owned:?}"));
+    all.push(format!("{:?}", store.account_of(&person.identity).await.unwrap()));
+    let entries = store.entries(&person.id, 0, 1000).await.unwrap();
+    for entry in &entries {
+        let named = store.entry(&person.id, entry.source, &entry.external_id).await.unwrap();
+        assert_eq!(named.as_ref(), Some(entry), "an entry is found by its name");
+    }
+    all.push(format!("{entries:?}"));
+    for session in &person.sessions {
+        all.push(format!("{:?}", store.session(session).await.unwrap()));
+    }
+    let keys = store.account_keys(&person.id).await.unwrap();
+    for key in &keys {
+        assert_eq!(store.account_by_key(&key.hash).await.unwrap().as_ref(), Some(key), "a key is found by its hash");
+    }
+    all.push(format!("{keys:?}"));
+    all.push(format!("{:?}", store.held_credit(&person.identity, 100).await.unwrap()));
+    all.push(format!("{:?}", store.facts(&person.identity).await.unwrap()));
+    all.push(format!("{:?}", store.audit_of_account(&person.id, None, 1000).await.unwrap()));
+    all
+}
+
+/// Every account that is not deleted, in order.
+async fn listed(store: &dyn Store) -> Vec<String> {
+    let accounts = store.accounts(None, usize::MAX).await.unwrap();
+    accounts.iter().map(|owned| format!("{owned:?}")).collect()
+}
+
+/// What belongs to nobody, and the open sessions.
+async fn besides(store: &dyn Store) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut edges = store.edges().await.unwrap();
+    edges.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+    all.extend(edges.iter().map(|edge| format!("{edge:?}")));
+    let mut keys = store.signing_keys().await.unwrap();
+    keys.sort_by(|a, b| a.kid.cmp(&b.kid));
+    all.extend(keys.iter().map(|key| format!("{key:?}")));
+    let mut lists = store.status_lists().await.unwrap();
+    lists.sort_by_key(|list| list.id);
+    all.extend(lists.iter().map(|list| format!("{list:?} {:?}", list.seed.expose_bytes())));
+    for of in 0..=u8::MAX {
+        let mut open = store.recover(of).await.unwrap();
+        open.sort_by_key(|open| open.account.id);
+        all.extend(open.iter().map(|open| format!("{open:?}")));
+    }
+    let first = AuditDay::of(at(0)).number();
+    for day in first..first + 5 {
+        let rows = store.audit_of_day(AuditDay::from_number(day), None, usize::MAX).await.unwrap();
+        all.extend(rows.iter().map(|row| format!("{row:?}")));
+    }
+    all.push(format!("{:?}", store.clock().await.unwrap()));
+    all
+}
