@@ -5,7 +5,7 @@ use std::{error::Error, process::ExitCode};
 use clap::Parser;
 
 use gastank::{
-    cli::{self, Cli, Command, StoreCommand},
+    cli::{self, Cli, Command, CopyArgs, CopyProgress, StoreCommand},
     config::{Config, ConfigArgs},
     service,
     telemetry::{self, LogFormat},
@@ -48,7 +48,10 @@ fn serve(args: &ConfigArgs) -> ExitCode {
 }
 
 fn store(command: StoreCommand) -> ExitCode {
-    let StoreCommand::Migrate(args) = command;
+    let args = match &command {
+        StoreCommand::Migrate(args) => args.clone(),
+        StoreCommand::Copy(CopyArgs { config, .. }) => ConfigArgs { config: config.clone(), ..ConfigArgs::default() },
+    };
     let config = match Config::load_here(&args) {
         Ok(config) => config,
         Err(error) => return failed(&error, USAGE),
@@ -56,17 +59,31 @@ fn store(command: StoreCommand) -> ExitCode {
     if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
         return failed(&error, USAGE);
     }
-    let migrated = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Box::<dyn Error>::from)
-        .and_then(|runtime| Ok(runtime.block_on(service::migrate(&config))?));
-    match migrated {
-        Ok(()) => {
-            eprintln!("the store is up to date");
-            ExitCode::SUCCESS
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error, FAILURE),
+    };
+    match command {
+        StoreCommand::Migrate(_) => match runtime.block_on(service::migrate(&config)) {
+            Ok(()) => {
+                eprintln!("the store is up to date");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error, FAILURE),
+        },
+        StoreCommand::Copy(CopyArgs { from, to, .. }) => {
+            let progress = CopyProgress::default();
+            let copied = runtime.block_on(service::copy(&config, &from, &to, &progress));
+            progress.clear();
+            let told = match copied {
+                Ok(copied) => cli::copied(&copied, &service::file_name(&from), &to),
+                Err(error) => return failed(&error, FAILURE),
+            };
+            match told {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error, error.exit_code()),
+            }
         }
-        Err(error) => failed(&*error, FAILURE),
     }
 }
 

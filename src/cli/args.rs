@@ -13,7 +13,7 @@ use super::{
     api::{Api, Auth, read_token},
     span::{NotASpan, Seconds},
 };
-use crate::config::{Config, ConfigArgs};
+use crate::config::{Config, ConfigArgs, ScyllaUrl, StoreUrl};
 
 /// The file in the data directory that holds the admin token.
 const TOKEN_FILE: &str = "admin.token";
@@ -150,6 +150,33 @@ pub enum StoreCommand {
     ///
     /// The service does the same when it starts. Any number of these may run at once.
     Migrate(ConfigArgs),
+    /// Copy everything from a data file to a keyspace of a CQL cluster, and compare both
+    ///
+    /// For who outgrows one machine. No gastank may run on either. The keyspace is made if it is missing, and must be empty.
+    /// If the command is interrupted, the same command goes on where it was; until it has come to its end, no gastank
+    /// starts on the keyspace. The data file stays as it is.
+    #[command(after_help = "\
+Examples:
+  gastank store copy --from sqlite:./data/gastank.db --to scylla://10.0.0.1:9042,10.0.0.2:9042/gastank
+  gastank store copy --config gastank.toml --from sqlite:gastank.db --to scylla://db.internal:9042/gastank
+
+How the cluster is reached, its password and certificates among it, is as [scylla] of the configuration says.
+Exit code 1 if the two are not the same in the end; what differs is named.")]
+    Copy(CopyArgs),
+}
+
+/// `gastank store copy`
+#[derive(Clone, Debug, Args)]
+pub struct CopyArgs {
+    /// Where things are: sqlite:PATH
+    #[arg(long, value_name = "STORE", value_parser = moved_from)]
+    pub from: PathBuf,
+    /// Where they are to go: scylla://host:port,host:port/keyspace
+    #[arg(long, value_name = "STORE", value_parser = moved_to)]
+    pub to: ScyllaUrl,
+    /// Configuration file, in TOML [default: none] [variable: GASTANK_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `gastank try`
@@ -436,6 +463,24 @@ pub(super) fn admin_url(addr: SocketAddr) -> Url {
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
     Url::parse(&format!("http://{}", SocketAddr::new(ip, addr.port()))).expect("an address and a port make a URL")
+}
+
+fn moved_from(text: &str) -> Result<PathBuf, String> {
+    match text.parse() {
+        Ok(StoreUrl::Sqlite(path)) => Ok(path),
+        Ok(StoreUrl::Scylla(_)) => Err("things can be copied from a data file only: sqlite:PATH".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn moved_to(text: &str) -> Result<ScyllaUrl, String> {
+    match text.parse() {
+        Ok(StoreUrl::Scylla(url)) => Ok(url),
+        Ok(StoreUrl::Sqlite(_)) => {
+            Err("things can be copied to a keyspace only: scylla://host:port,host:port/keyspace".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn http_url(text: &str) -> Result<Url, String> {

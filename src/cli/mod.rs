@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod commands;
 mod error;
+mod moving;
 mod output;
 mod span;
 mod tour;
@@ -18,10 +19,11 @@ use std::io;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    AccountCommand, AuditArgs, ClientCommand, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, SecretCommand,
-    SessionCommand, StoreCommand, Transport, TryArgs,
+    AccountCommand, AuditArgs, ClientCommand, CopyArgs, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote,
+    SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs,
 };
 pub use error::{CliError, Problem};
+pub use moving::{CopyProgress, copied};
 pub use span::{NotASpan, Seconds};
 pub use welcome::welcome;
 
@@ -71,7 +73,8 @@ When all listeners are up, one line on standard output says where: ready http=..
     /// Work on the store itself
     #[command(after_help = "\
 Examples:
-  gastank store migrate --store scylla://10.0.0.1:9042,10.0.0.2:9042/gastank")]
+  gastank store migrate --store scylla://10.0.0.1:9042,10.0.0.2:9042/gastank
+  gastank store copy --from sqlite:./data/gastank.db --to scylla://10.0.0.1:9042/gastank")]
     Store {
         /// What to do
         #[command(subcommand)]

@@ -87,6 +87,11 @@ fn what_cannot_be_meant_is_refused_as_wrong_usage() {
         "gastank status --admin-url 127.0.0.1:7090",
         "gastank account list --limit 0",
         "gastank account",
+        "gastank store copy --from sqlite:a.db",
+        "gastank store copy --from sqlite:a.db --to sqlite:b.db",
+        "gastank store copy --from scylla://h:1/k --to scylla://h:1/l",
+        "gastank store copy --from scylla://h:1/k --to sqlite:a.db",
+        "gastank store copy --from a.db --to scylla://h:1/k",
         "gastank drain",
         "gastank --http 127.0.0.1:1 status",
     ] {

@@ -53,7 +53,7 @@ use home::{Home, HomeError};
 use instruments::Counting;
 use listeners::{listen, listen_quic, listen_udp};
 use nodes::{Joined, Meter, Shared};
-pub use store::{StoreCommandError, migrate};
+pub use store::{StoreCommandError, copy, file_name, migrate};
 use upkeep::Upkeep;
 
 /// Ended sessions that are remembered so that their clients are told why: about 20 MB when full.

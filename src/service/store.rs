@@ -1,6 +1,7 @@
 //! Which store it is, opened as the configuration says.
 
 use std::{
+    path::Path,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -8,10 +9,13 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
+    cluster::{MonotonicTicks, Ticks},
     config::{Config, ScyllaUrl, StoreUrl},
     entropy::OsEntropy,
     store::{
-        ClusterStore, Credentials, Observed, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, Store, StoreError,
+        ClusterStore, Credentials, Observed, ScyllaOptions, ScyllaStore, ScyllaTarget, SqliteOptions, SqliteStore,
+        Store, StoreError,
+        moving::{self, Copied, MoveError, Watch},
     },
     telemetry::Telemetry,
 };
@@ -31,6 +35,9 @@ pub enum StoreCommandError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A store was not copied.
+    #[error(transparent)]
+    Move(#[from] MoveError),
 }
 
 /// The store of the service.
@@ -75,6 +82,38 @@ pub async fn migrate(config: &Config) -> Result<(), StoreCommandError> {
         }
     }
     Ok(())
+}
+
+/// What a data file is called, to people.
+pub fn file_name(path: &Path) -> String {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    StoreUrl::Sqlite(path).to_string()
+}
+
+/// Copies everything from a data file into a keyspace, and compares both.
+///
+/// # Errors
+///
+/// [`StoreCommandError`].
+pub async fn copy(
+    config: &Config,
+    from: &Path,
+    to: &ScyllaUrl,
+    watch: &dyn Watch,
+) -> Result<Copied, StoreCommandError> {
+    // Opening it would make it.
+    if !from.is_file() {
+        return Err(StoreError::Refused(format!("there is no data file at {}", from.display())).into());
+    }
+    let name = file_name(from);
+    let path = from.to_owned();
+    let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, &SqliteOptions::default()));
+    let source = opening.await.expect("opening the store does not panic")?;
+    let clocks = MonotonicTicks::start();
+    let target = Box::pin(ScyllaTarget::open(&options(config, to)?, Arc::new(OsEntropy), clocks.wall())).await?;
+    let copied = moving::copy(&source, &target, &name, &|| clocks.wall(), watch).await;
+    source.close().await?;
+    Ok(copied?)
 }
 
 fn options(config: &Config, url: &ScyllaUrl) -> Result<ScyllaOptions, HomeError> {

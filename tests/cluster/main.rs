@@ -7,6 +7,10 @@
 mod cassandra;
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/crowd.rs"]
+mod crowd;
+#[path = "../support/dice.rs"]
+mod dice;
 #[path = "../support/outage.rs"]
 mod outage;
 #[path = "../support/preload.rs"]
@@ -19,6 +23,7 @@ mod clocks;
 mod guarded;
 mod load;
 mod migrating;
+mod moving;
 mod nodes;
 mod servers;
 mod spread;
