@@ -8,6 +8,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -235,5 +236,37 @@ async fn nothing_moves_into_what_has_other_things_or_out_of_what_changes() {
     match moved(&house, &into).await {
         Err(error @ MoveError::Other { ended: false, .. }) => assert!(error.to_string().contains(NAME), "{error}"),
         other => panic!("{other:?}"),
+    }
+}
+
+/// When each step began, and how many rows it was told of.
+#[derive(Default)]
+struct Timed(Mutex<Vec<(Step, Instant, u64)>>);
+
+impl Watch for Timed {
+    #[expect(clippy::disallowed_methods, reason = "how long it takes is what is asked")]
+    fn at(&self, step: Step, done: u64, _: Option<u64>) {
+        let mut steps = self.0.lock().unwrap();
+        match steps.last_mut() {
+            Some((last, _, rows)) if *last == step => *rows = done,
+            _ => steps.push((step, Instant::now(), done)),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes, and tells how fast it is: run with --ignored --nocapture"]
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is asked")]
+async fn a_town_moves() {
+    let (house, keyspace, timed) = (House::of(20_000).await, Lent::empty().await, Timed::default());
+    let copied = copy(&house.store, &target(&keyspace).await, NAME, &|| NOW, &timed).await.unwrap();
+    for (table, rows) in copied.rows {
+        println!("{rows:>8} {}", table.name());
+    }
+    let steps = timed.0.into_inner().unwrap();
+    let ends = steps.iter().skip(1).map(|(_, began, _)| *began).chain([Instant::now()]);
+    for ((step, began, rows), end) in steps.iter().zip(ends) {
+        let took = end.duration_since(*began);
+        println!("{}: {rows} rows in {took:.1?}, {:.0} a second", step.name(), *rows as f64 / took.as_secs_f64());
     }
 }
