@@ -8,7 +8,7 @@ use std::{
 use papaya::HashMap;
 use parking_lot::Mutex;
 
-use crate::wire::{BodyMac, EndReason, MeterTime, Millis, SessionId};
+use crate::wire::{BodyMac, EndReason, MeterTime, Millis, SessionId, StateBits};
 
 use super::{
     AccountId, Life, Sighting, StatusLists, TokenHash, Tokens, account::lapse, register::Register, status_list::LiveBit,
@@ -120,9 +120,9 @@ impl HotSession {
     }
 
     /// The update rule of a heartbeat: raises `last_seen` to what the client says, but not past `now`.
-    pub(super) fn beat(&self, clock: MeterTime, now: MeterTime, ending: Ending) -> State {
+    pub(super) fn beat(&self, clock: MeterTime, state: StateBits, now: MeterTime, ending: Ending) -> State {
         match self.settle(now, ending) {
-            State::Open { .. } => match self.register.raise(clock.min(now)) {
+            State::Open { .. } => match self.register.raise(clock.min(now), state) {
                 Life::Open { last_seen } => State::Open { last_seen },
                 Life::Ended { at, reason } => State::Ended { at, reason },
             },
@@ -154,7 +154,7 @@ impl HotSession {
 
     /// Other nodes have heard of the session at `last_seen`.
     pub(super) fn hear(&self, last_seen: MeterTime) {
-        self.register.raise(last_seen);
+        self.register.raise(last_seen, StateBits::default());
         self.has_stored(last_seen);
     }
 
@@ -176,6 +176,11 @@ impl HotSession {
             Life::Open { last_seen } => Some(last_seen),
             Life::Ended { .. } => None,
         }
+    }
+
+    /// When it was last heard of and what its client said of itself then, unless it has ended.
+    pub(super) fn report(&self) -> Option<(MeterTime, StateBits)> {
+        self.register.report()
     }
 
     pub(super) fn runs_dry(&self) -> MeterTime {

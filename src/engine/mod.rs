@@ -42,7 +42,7 @@ use parking_lot::RwLock;
 
 use crate::wire::{
     Ack, AckFlags, BodyMac, ClusterSecret, EndReason, FrameError, Heartbeat, HeartbeatKind, MeterTime, Millis,
-    SecretId, SessionId, SessionKey, SignedAck, SignedHeartbeat, WireVerdict,
+    SecretId, SessionId, SessionKey, SignedAck, SignedHeartbeat, StateBits, WireVerdict,
 };
 use graves::Graves;
 use hot::{Ending, HotSession, HotStart, HotTable, State, TokenMatch};
@@ -99,6 +99,17 @@ pub struct Checkpoint {
     pub session: SessionId,
     /// When it was last heard of.
     pub last_seen: MeterTime,
+}
+
+/// When a session was last heard of, and what its client said then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Whose session it is.
+    pub account: AccountId,
+    /// When it was last heard of.
+    pub last_seen: MeterTime,
+    /// What the client said of itself. Nothing, if it has not been heard of since it was read from the store.
+    pub state: StateBits,
 }
 
 /// What a sweep over one slice of the hot table found.
@@ -289,7 +300,7 @@ impl Engine {
         if heartbeat.kind != HeartbeatKind::Renew {
             return Err(FrameError::Kind);
         }
-        self.hot.with(&session, |hot| hot.beat(heartbeat.clock, now, self.ending()));
+        self.hot.with(&session, |hot| hot.beat(heartbeat.clock, heartbeat.state, now, self.ending()));
         Ok(session)
     }
 
@@ -422,6 +433,15 @@ impl Engine {
         }
     }
 
+    /// When a session was last heard of here and what its client said then; `None` if it is over or not here.
+    pub fn report(&self, session: &SessionId) -> Option<Report> {
+        let report = |hot: &HotSession| {
+            let (last_seen, state) = hot.report()?;
+            Some(Report { account: hot.account, last_seen, state })
+        };
+        self.hot.with(session, report).flatten()
+    }
+
     /// How many sessions are in the hot table.
     pub fn live(&self) -> usize {
         self.hot.len()
@@ -482,7 +502,9 @@ impl Engine {
         let heartbeat = live_kind(signed.verify(&hot.mac)?)?;
         let (state, then) = match heartbeat.kind {
             HeartbeatKind::Stop => (hot.end(now, self.ending(), EndReason::Deactivated), Then::Settle(hot.account)),
-            HeartbeatKind::Beat | HeartbeatKind::Renew => (hot.beat(heartbeat.clock, now, self.ending()), Then::Done),
+            HeartbeatKind::Beat | HeartbeatKind::Renew => {
+                (hot.beat(heartbeat.clock, heartbeat.state, now, self.ending()), Then::Done)
+            }
         };
         let next_beat = |remaining| self.policy.next_beat_100ms(&heartbeat.session, now, remaining, self.pressure());
         let (verdict, remaining, next_beat_100ms, then) = match state {

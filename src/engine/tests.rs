@@ -361,7 +361,10 @@ fn of_two_ends_at_the_same_instant_one_wins_and_both_are_told_which() {
 
 #[test]
 fn a_beat_in_the_last_instant_either_extends_the_session_for_everybody_or_for_nobody() {
-    let raced = race(|session| session.beat(at(90), at(90), RACE), |session| session.settle(at(91), RACE));
+    let raced = race(
+        |session| session.beat(at(90), StateBits::default(), at(90), RACE),
+        |session| session.settle(at(91), RACE),
+    );
     for (beat, settled, life) in raced {
         assert_eq!((beat, settled), (life, life));
     }
