@@ -82,6 +82,8 @@ codes! {
     IdReused = "id_reused", CONFLICT, "This name was used for something else";
     /// There are as many as there may be.
     LimitReached = "limit_reached", CONFLICT, "There are too many of these";
+    /// Nothing is written down of what was heard.
+    HistoryOff = "history_off", CONFLICT, "The heartbeat history is off";
     /// The identity provider has told that this person is gone.
     PersonGone = "person_gone", GONE, "This person is gone";
     /// The body is too large.

@@ -69,6 +69,7 @@ fn schemathesis_finds_nothing_between_the_description_and_the_service() {
         // A provider that nobody asks anything: what is generated is no token at all, or names no key.
         ("GASTANK_IDENTITY_ISSUER", "http://127.0.0.1:9"),
         ("GASTANK_IDENTITY_EVENT_CLIENT_ID", "gastank"),
+        ("GASTANK_HISTORY_KEEP_DAYS", "30"),
         NO_HURRY,
     ];
     write_webhook_secret(&home);

@@ -89,10 +89,12 @@ Examples:
         #[command(subcommand)]
         command: EdgeCommand,
     },
-    /// Revoke a session
+    /// Revoke a session, or show when it was heard of
     #[command(after_help = "\
 Examples:
-  gastank session revoke SESSION")]
+  gastank session revoke SESSION
+  gastank session history SESSION
+  gastank session history SESSION --since 30d --json")]
     Session {
         /// Where the service is
         #[command(flatten)]
@@ -405,6 +407,32 @@ pub enum SessionCommand {
         #[arg(value_name = "SESSION", allow_hyphen_values = true)]
         id: String,
     },
+    /// Show when a session was heard of, and what its client said of itself
+    ///
+    /// A row for each checkpoint, not for each heartbeat: of what came in between, the latest. Nothing is written down
+    /// unless the service's `history.keep_days` says for how long.
+    #[command(after_help = "\
+Examples:
+  gastank session history SESSION
+  gastank session history SESSION --since 2h
+  gastank session history SESSION --since 30d --limit 100000 --json
+
+The ids of sessions are in `gastank account show` and `gastank audit`.")]
+    History(HistoryArgs),
+}
+
+/// `gastank session history`
+#[derive(Clone, Debug, Args)]
+pub struct HistoryArgs {
+    /// The session's id
+    #[arg(value_name = "SESSION", allow_hyphen_values = true)]
+    pub id: String,
+    /// How far back: 90, 15m, 2h, 30d
+    #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = positive)]
+    pub since: Seconds,
+    /// How many rows at most, the oldest first
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub limit: u32,
 }
 
 /// `gastank keys`

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, SecretCommand, SessionCommand,
+    AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, SecretCommand, SessionCommand, history,
     output::{Output, printable},
     span::{Seconds, exact},
 };
@@ -150,9 +150,13 @@ pub(super) async fn edge(remote: &Remote, command: EdgeCommand, output: &mut Out
 
 /// `gastank session …`
 pub(super) async fn session(remote: &Remote, command: SessionCommand, output: &mut Output) -> Result<(), CliError> {
-    let SessionCommand::Revoke { id } = command;
-    let answer = remote.reach.admin()?.post(&["admin", "sessions", &id, "revoke"], &json!({})).await?;
-    show(remote, output, &answer, &[("tank", "remaining_s")])
+    match command {
+        SessionCommand::Revoke { id } => {
+            let answer = remote.reach.admin()?.post(&["admin", "sessions", &id, "revoke"], &json!({})).await?;
+            show(remote, output, &answer, &[("tank", "remaining_s")])
+        }
+        SessionCommand::History(args) => history::history(remote, &args, output).await,
+    }
 }
 
 /// `gastank keys …`

@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod commands;
 mod error;
+mod history;
 mod moving;
 mod output;
 mod span;

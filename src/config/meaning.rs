@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sections::{
-    Audit, Checkpoint, Heartbeat, Hooks, Http, Identity, Limits, Quic, Shutdown, StatusList, Tls, Token, Webtransport,
+    Audit, Checkpoint, Heartbeat, History, Hooks, Http, Identity, Limits, Quic, Shutdown, StatusList, Tls, Token,
+    Webtransport,
 };
 use super::values::ProviderUrl;
 use crate::accounts::{EventSettings, ProviderSettings};
@@ -195,6 +196,13 @@ impl Audit {
     /// How long rows are kept.
     pub fn retention(&self) -> Millis {
         Millis::from_secs(u64::from(self.retention_days) * 86_400)
+    }
+}
+
+impl History {
+    /// How long it is kept, if it is.
+    pub fn keep(&self) -> Option<Millis> {
+        (self.keep_days > 0).then(|| Millis::from_secs(u64::from(self.keep_days) * 86_400))
     }
 }
 

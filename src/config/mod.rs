@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 pub use meaning::ActRate;
 pub use sections::{
-    Admin, Audit, Checkpoint, Heartbeat, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node, Quic, SECTIONS,
-    Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
+    Admin, Audit, Checkpoint, Heartbeat, History, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node, Quic,
+    SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{
     CapabilityCredits, HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl,
@@ -115,6 +115,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// The audit log.
     pub audit: Audit,
+    /// The heartbeat history.
+    pub history: History,
     /// The log.
     pub log: Log,
     /// The end of the process.
@@ -307,6 +309,7 @@ impl Config {
             limits: file.limits,
             hooks: file.hooks,
             audit: file.audit,
+            history: file.history,
             log: file.log,
             shutdown: file.shutdown,
         }

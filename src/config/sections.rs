@@ -122,6 +122,7 @@ file! {
         limits: Limits,
         hooks: Hooks,
         audit: Audit,
+        history: History,
         log: Log,
         shutdown: Shutdown,
     }
@@ -398,6 +399,14 @@ section! {
     Audit {
         /// Days that its rows are kept.
         retention_days: u32 = 90;
+    }
+}
+
+section! {
+    /// The heartbeat history: when each session was heard of, once a checkpoint, and what its client said of itself.
+    History {
+        /// Days that it is kept; 0 turns it off, and drops what there is.
+        keep_days: u32 = 0;
     }
 }
 

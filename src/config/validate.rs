@@ -27,6 +27,7 @@ impl Config {
         self.validate_providers()?;
         within("hooks.tolerance_s", self.hooks.tolerance_s, 1..=3600)?;
         within("audit.retention_days", self.audit.retention_days.into(), 1..=3650)?;
+        within("history.keep_days", self.history.keep_days.into(), 0..=366)?;
         let limits = &self.limits;
         for (key, per_s, burst) in [
             ("limits.acts_per_account_burst", limits.acts_per_account_per_s, limits.acts_per_account_burst),

@@ -193,7 +193,9 @@ impl StoreObserver for Counting {
             | Operation::Entries
             | Operation::HeldCredit
             | Operation::AuditOfDay
-            | Operation::AuditOfAccount => StoreOperation::ReadList,
+            | Operation::AuditOfAccount
+            | Operation::History => StoreOperation::ReadList,
+            Operation::AppendHistory => StoreOperation::WriteHistory,
             Operation::Checkpoint => StoreOperation::WriteCheckpoints,
             Operation::Recover => StoreOperation::Recover,
             Operation::Clock | Operation::KeepClock => StoreOperation::WriteMeter,
@@ -212,6 +214,7 @@ impl StoreObserver for Counting {
             | Operation::StatusLists
             | Operation::RemoveStatusList
             | Operation::PruneAudit
+            | Operation::PruneHistory
             | Operation::Close => StoreOperation::Settings,
             Operation::PutNode | Operation::Nodes | Operation::RemoveNode | Operation::Era | Operation::BeginEra => {
                 StoreOperation::Membership

@@ -4,6 +4,7 @@
 //! moment they are bound, with 503 until the service is warm; datagrams wait in the socket's buffer until then. Stop:
 //! no new work, what is under way finishes, what memory knows better than the store is written, the store is closed.
 
+pub mod history;
 mod home;
 mod instruments;
 mod listeners;
@@ -49,6 +50,7 @@ use crate::{
     telemetry::{Health, HttpListener, Phase, Telemetry},
     tls::{Certificates, PairError},
 };
+use history::History;
 use home::{Home, HomeError};
 use instruments::Counting;
 use listeners::{listen, listen_quic, listen_udp};
@@ -324,6 +326,10 @@ impl Service {
         operators.spawn(admin.run(Arc::new(admin_site), here, stop_rest.clone()));
 
         telemetry.health().enter(Phase::WarmingUp);
+        let history = config.history.keep().map(|keep| {
+            let (engine, store, clock) = (Arc::clone(&engine), Arc::clone(&store), Arc::clone(&clock));
+            Arc::new(History::new(keep, engine, store, clock, telemetry.clone()))
+        });
         let upkeep = Upkeep {
             engine,
             store,
@@ -333,6 +339,7 @@ impl Service {
             keeper,
             secrets,
             audit_retention: config.audit.retention(),
+            history,
             rotate_keys: config.token.rotate_keys(),
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
@@ -365,6 +372,10 @@ impl Service {
         let tasks = upkeep.start(chores, queue, &stop_rest);
         if let Some(joined) = &joined {
             joined.start(surfaces.surface, &tasks, &stop_rest);
+        }
+        if upkeep.history.is_none() {
+            let (store, clock, stop) = (Arc::clone(&upkeep.store), Arc::clone(&upkeep.clock), stop_rest.clone());
+            tasks.spawn(async move { stop.run_until_cancelled(history::forget(&*store, &*clock)).await });
         }
         providers.start(&tasks, &stop_rest);
         tasks.spawn(certificates.watch(Arc::clone(&upkeep.clock), stop_rest.clone()));
@@ -435,6 +446,9 @@ impl Service {
             && !matches!(tokio::time::timeout(CLOSING, joined.leave()).await, Ok(Ok(())))
         {
             tracing::warn!("the other nodes could not be told that this one leaves; they will find out");
+        }
+        if let Some(history) = &self.upkeep.history {
+            history.finish().await;
         }
         let closed = self.upkeep.store.close().await;
         match flushed {

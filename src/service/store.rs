@@ -127,6 +127,7 @@ fn options(config: &Config, url: &ScyllaUrl) -> Result<ScyllaOptions, HomeError>
         }
         _ => None,
     };
+    let usual = ScyllaOptions::new(url.nodes.iter().map(ToString::to_string).collect(), url.keyspace.clone());
     Ok(ScyllaOptions {
         credentials,
         tls_ca: scylla.tls_ca_file.clone(),
@@ -136,6 +137,7 @@ fn options(config: &Config, url: &ScyllaUrl) -> Result<ScyllaOptions, HomeError>
         request_timeout: Duration::from_millis(scylla.request_timeout_ms),
         connect_timeout: Duration::from_millis(scylla.connect_timeout_ms),
         audit_ttl: Duration::from_millis(config.audit.retention().get()),
-        ..ScyllaOptions::new(url.nodes.iter().map(ToString::to_string).collect(), url.keyspace.clone())
+        history_ttl: config.history.keep().map_or(usual.history_ttl, |keep| Duration::from_millis(keep.get())),
+        ..usual
     })
 }

@@ -105,6 +105,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         max_body_bytes: config.http.max_body_bytes as usize,
         body_timeout: config.http.body_timeout(),
         audit_retention: config.audit.retention(),
+        history_keep: config.history.keep(),
         per_account: config.limits.per_account().map(rate),
         per_address: config.limits.per_address().map(rate),
     };

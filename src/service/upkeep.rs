@@ -33,15 +33,17 @@ use crate::{
     wire::SessionId,
 };
 
+use super::history::History;
+
 /// How often each session is looked at, at the least: how late the ledger may learn that one is over.
 const ROUND: Millis = Millis::from_secs(5);
 /// How often the meter's state is kept.
 const KEEP_METER: Duration = Duration::from_millis(250);
 /// How often keys and status lists whose last token has died are looked for.
 const TIDY: Duration = Duration::from_secs(60);
-/// Rows of the audit log that are dropped at once, and how often in a row.
-const PIECE: usize = 2048;
-const PIECES: usize = 64;
+/// Rows of the audit log or the heartbeat history that are dropped at once, and how often in a row.
+pub(super) const PIECE: usize = 2048;
+pub(super) const PIECES: usize = 64;
 /// Accounts and sessions that wait to be settled or looked up; there will be another sweep for the others.
 const WAITING: usize = 8192;
 /// Acts of the upkeep that are under way at a time: enough to fill the store's commits, not to crowd out callers.
@@ -66,6 +68,8 @@ pub struct Upkeep {
     pub secrets: Arc<Secrets>,
     /// How long rows of the audit log are kept.
     pub audit_retention: Millis,
+    /// Who writes down what was heard of sessions, if that is to be.
+    pub history: Option<Arc<History>>,
     /// How old a signing key gets before another one is made.
     pub rotate_keys: Option<Millis>,
     /// Who is told.
@@ -122,6 +126,9 @@ impl Upkeep {
         tasks.spawn(until(stop.clone(), self.clone().do_chores(queue)));
         tasks.spawn(until(stop.clone(), self.clone().keep_meter()));
         tasks.spawn(until(stop.clone(), self.clone().tidy()));
+        if let Some(history) = self.history.clone() {
+            tasks.spawn(until(stop.clone(), async move { history.write_for_ever().await }));
+        }
         tasks.close();
         tasks
     }
@@ -184,9 +191,13 @@ impl Upkeep {
         rows.sort_unstable_by_key(|row| (bucket(&row.session), row.session));
         let batches = rows.chunk_by(|a, b| bucket(&a.session) == bucket(&b.session));
         let writing = batches.map(|batch| async move {
+            let heard = self.history.as_ref().map(|history| (history, history.rows_of(batch)));
             self.store.checkpoint(bucket(&batch[0].session), batch).await?;
             self.engine.checkpointed(batch);
             self.telemetry.checkpoint_written(batch.len());
+            if let Some((history, rows)) = heard {
+                history.note(rows);
+            }
             Ok(())
         });
         let written = join_all(writing).await;
@@ -268,6 +279,11 @@ impl Upkeep {
         }
         if let Err(error) = self.prune_audit().await {
             tracing::warn!(%error, "old rows of the audit log could not be dropped yet");
+        }
+        if let Some(history) = &self.history
+            && let Err(error) = history.prune().await
+        {
+            tracing::warn!(%error, "old days of the heartbeat history could not be dropped yet");
         }
     }
 

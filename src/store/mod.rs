@@ -10,6 +10,7 @@
 //!   nothing. They come in batches of one bucket, which is one partition.
 //! * The **audit log** is only ever appended to. Its partitions are a day's rows, and an account's; a row goes by its key,
 //!   so that appending it again changes nothing.
+//! * The **heartbeat history** is only ever appended to as well, a day's rows of a session together.
 //! * Everything else is single rows, written conditionally where two writers could meet.
 //!
 //! No method changes anything when it answers with an error, except that an [`StoreError::Unavailable`] from a
@@ -20,6 +21,7 @@ mod audit;
 mod facts;
 mod facts_json;
 mod fits;
+mod history;
 pub mod moving;
 mod nodes;
 mod observed;
@@ -35,6 +37,7 @@ use crate::{
 
 pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Surface};
 pub use facts::{Capability, ProviderFacts, SeenEvent};
+pub use history::{Heard, HeardKey, HeardRow};
 pub use nodes::{CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, NodeId, NodeLease, change_slot};
 pub use observed::{Observed, Operation, StoreObserver};
 pub use scylla::{Consistency, Credentials, ScyllaOptions, ScyllaStore, ScyllaTarget};
@@ -217,8 +220,8 @@ pub trait Store: Send + Sync + 'static {
     /// The version is looked at first, so [`Commit::Repeated`] is only ever about an entry that the caller has put into
     /// the act. A deleted account takes no more acts: [`Commit::Conflict`].
     ///
-    /// With an act that deletes, the account's identity, keys and entries go, and what is held for the identity and was
-    /// told of it, except that it is gone; the id stays, and so do its sessions' ends.
+    /// With an act that deletes, the account's identity, keys, entries and heartbeat history go, and what is held for the
+    /// identity and was told of it, except that it is gone; the id stays, and so do its sessions' ends.
     ///
     /// `audit` is in the audit log before [`Commit::Done`] is answered, and only then. Whether it is written together with
     /// the act is the store's choice: where it is not, who finds the act to have been written after all appends it.
@@ -311,6 +314,17 @@ pub trait Store: Send + Sync + 'static {
     /// Drops rows from before an instant, `most` at a time; answers how many. Fewer than `most`: there are no more. A store
     /// whose rows go by themselves has nothing to do. Write-behind.
     async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize>;
+
+    /// Appends to the heartbeat history. Rows that are there stay as they are; rows of a deleted account do not come back by
+    /// it. Write-behind.
+    async fn append_history(&self, rows: &[HeardRow]) -> Result<()>;
+
+    /// What was heard of a session from after `after` on and before `until`, oldest first.
+    async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>>;
+
+    /// Drops the history of days that were over at an instant, `most` rows at a time; answers how many. Fewer than `most`:
+    /// there are no more. A store whose rows go by themselves has nothing to do. Write-behind.
+    async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize>;
 
     /// Leases a new status list; `false` if there is one with this id, and nothing changes.
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool>;

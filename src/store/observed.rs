@@ -15,8 +15,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
-    Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
+    Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -69,6 +69,9 @@ pub enum Operation {
     AuditOfDay,
     AuditOfAccount,
     PruneAudit,
+    AppendHistory,
+    History,
+    PruneHistory,
     LeaseStatusList,
     GrantStatus,
     RetireStatusList,
@@ -87,7 +90,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 48] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -119,6 +122,9 @@ impl Operation {
         Self::AuditOfDay,
         Self::AuditOfAccount,
         Self::PruneAudit,
+        Self::AppendHistory,
+        Self::History,
+        Self::PruneHistory,
         Self::LeaseStatusList,
         Self::GrantStatus,
         Self::RetireStatusList,
@@ -169,6 +175,9 @@ impl Operation {
             Self::AuditOfDay => "audit_of_day",
             Self::AuditOfAccount => "audit_of_account",
             Self::PruneAudit => "prune_audit",
+            Self::AppendHistory => "append_history",
+            Self::History => "history",
+            Self::PruneHistory => "prune_history",
             Self::LeaseStatusList => "lease_status_list",
             Self::GrantStatus => "grant_status",
             Self::RetireStatusList => "retire_status_list",
@@ -338,6 +347,18 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
 
     async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.timed(Operation::PruneAudit, self.store.prune_audit(before, most)).await
+    }
+
+    async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
+        self.timed(Operation::AppendHistory, self.store.append_history(rows)).await
+    }
+
+    async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>> {
+        self.timed(Operation::History, self.store.history(session, after, until, limit)).await
+    }
+
+    async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.timed(Operation::PruneHistory, self.store.prune_history(before, most)).await
     }
 
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {

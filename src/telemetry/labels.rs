@@ -116,6 +116,16 @@ labels! {
         ReadChanges = "read_changes",
         /// Read when other nodes heard of sessions.
         ReadCheckpoints = "read_checkpoints",
+        /// Append to the heartbeat history.
+        WriteHistory = "write_history",
+    }
+
+    /// What became of a row of the heartbeat history.
+    HistoryOutcome("outcome") {
+        /// It is in the store.
+        Kept = "kept",
+        /// The store did not take it in time; nobody waits for it.
+        Dropped = "dropped",
     }
 
     /// How an operation of the store went.
@@ -424,6 +434,8 @@ labels! {
         AdminKey = "/admin/accounts/{id}/keys/{key_id}",
         /// Revoke a session.
         AdminRevoke = "/admin/sessions/{id}/revoke",
+        /// What was heard of a session.
+        AdminHistory = "/admin/sessions/{id}/history",
         /// Make or list edges.
         AdminEdges = "/admin/edges",
         /// One edge.

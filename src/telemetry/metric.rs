@@ -2,8 +2,9 @@
 
 use super::labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, EventOutcome, Handshake,
-    HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation,
-    StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    HistoryOutcome, HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass,
+    StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome,
+    WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -155,6 +156,8 @@ metrics! {
         "Checkpoint batches that the store refused; their rows are written again.";
     CheckpointStatements: Kind::Counter, Count, "gastank_checkpoint_statements_total", [],
         "Statements that checkpoints were written to a CQL cluster by; 0 where the store is a file.";
+    HistoryRows: Kind::Counter, Count, "gastank_history_rows_total", [HistoryOutcome],
+        "Rows of the heartbeat history, by what became of them; dropped ones hold up nothing.";
     StoreOperations: Kind::Histogram(LATENCY), Seconds, "gastank_store_operation_seconds",
         [StoreOperation, StoreOutcome],
         "Time an operation of the store took, waiting included.";

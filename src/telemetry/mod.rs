@@ -23,8 +23,9 @@ use std::time::Duration;
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, EventOutcome, Handshake,
-    HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass, StoreOperation,
-    StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    HistoryOutcome, HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass,
+    StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome,
+    WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
@@ -66,6 +67,7 @@ struct Inner {
     checkpoint_batch_rows: Histogram,
     checkpoint_failures: Counter,
     checkpoint_statements: Counter,
+    history_rows: ByOne<Counter, HistoryOutcome>,
     store_operations: ByTwo<Latency, StoreOperation, StoreOutcome>,
     store_up: Gauge,
     nodes: Gauge,
@@ -137,6 +139,7 @@ impl Telemetry {
             checkpoint_batch_rows: registry.histogram(Metric::CheckpointBatchRows),
             checkpoint_failures: registry.counter(Metric::CheckpointFailures),
             checkpoint_statements: registry.counter(Metric::CheckpointStatements),
+            history_rows: registry.counters_by(Metric::HistoryRows),
             store_operations: registry.latencies_by_two(Metric::StoreOperations),
             store_up: registry.gauge(Metric::StoreUp),
             nodes,
@@ -288,6 +291,11 @@ impl Telemetry {
     /// Batches of checkpoints that the store refused.
     pub fn checkpoint_failures(&self) -> &Counter {
         &self.0.checkpoint_failures
+    }
+
+    /// Rows of the heartbeat history that came to this.
+    pub fn history_rows(&self, outcome: HistoryOutcome) -> &Counter {
+        self.0.history_rows.of(outcome)
     }
 
     /// Records how long an operation of the store took.

@@ -21,6 +21,7 @@ mod support;
 mod apart;
 mod clocks;
 mod guarded;
+mod history;
 mod load;
 mod migrating;
 mod moving;

@@ -8,8 +8,9 @@ use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Policy, SLICES, Source, UnixMs},
     entropy::SeededEntropy,
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
-        Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
+        AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held,
+        HeldCredit, Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+        StoreError,
     },
     wire::{EndReason, HeartbeatKind, Millis, SessionId, WireVerdict},
 };
@@ -44,14 +45,25 @@ enum Write {
 const NONE: Trouble = Trouble { write: Write::Works, reads_fail: false };
 const DOWN: Trouble = Trouble { write: Write::FailsBefore, reads_fail: true };
 
+/// What becomes of appending to the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Appends {
+    #[default]
+    Work,
+    Fail,
+    /// They are never answered.
+    Hang,
+}
+
 /// A store with trouble. A commit that fails starts `next`: the reads before it work, those after it may not.
 #[derive(Default)]
-struct Flaky {
+pub(crate) struct Flaky {
     inner: MemoryStore,
     now: Mutex<Trouble>,
     next: Mutex<Option<Trouble>>,
     /// Commits wait for this, when it is there.
     gate: Mutex<Option<Arc<Notify>>>,
+    pub(crate) appends: Mutex<Appends>,
 }
 
 impl Flaky {
@@ -196,6 +208,20 @@ impl Store for Flaky {
     }
     async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
         self.write()?.remove_signing_key(kid).await
+    }
+    async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
+        let appends = *self.appends.lock();
+        match appends {
+            Appends::Work => self.write()?.append_history(rows).await,
+            Appends::Fail => Err(trouble()),
+            Appends::Hang => std::future::pending().await,
+        }
+    }
+    async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>> {
+        self.read()?.history(session, after, until, limit).await
+    }
+    async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.write()?.prune_history(before, most).await
     }
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
         self.write()?.lease_status_list(lease).await

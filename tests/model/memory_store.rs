@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, UnixMs, bucket},
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
-        Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+        AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held,
+        HeldCredit, Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
     },
     wire::{MeterTime, SessionId},
 };
@@ -35,6 +35,7 @@ struct Tables {
     held: HashMap<Identity, Vec<HeldCredit>>,
     facts: HashMap<Identity, ProviderFacts>,
     audit: BTreeMap<AuditKey, AuditRecord>,
+    history: BTreeMap<(SessionId, HeardKey), HeardRow>,
 }
 
 fn same_name(entry: &NewEntry, source: Source, external_id: &str) -> bool {
@@ -72,6 +73,7 @@ impl Tables {
             }
             ledger.clear();
             self.account_keys.retain(|key| key.account != act.account);
+            self.history.retain(|_, row| row.account != act.account);
         }
         Commit::Done(after)
     }
@@ -294,6 +296,30 @@ impl Store for MemoryStore {
         let log = &mut self.0.lock().audit;
         let old: Vec<_> = log.keys().copied().take_while(|key| key.at < before).take(most).collect();
         old.iter().for_each(|key| drop(log.remove(key)));
+        Ok(old.len())
+    }
+
+    async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
+        let mut tables = self.0.lock();
+        for row in rows {
+            if tables.accounts.get(&row.account).is_some_and(|owned| !owned.account.deleted) {
+                tables.history.entry((row.session, row.heard.key)).or_insert(*row);
+            }
+        }
+        Ok(())
+    }
+
+    async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>> {
+        let tables = self.0.lock();
+        let of_session = tables.history.values().filter(|row| row.session == *session).map(|row| row.heard);
+        Ok(of_session.filter(|heard| heard.key > after && heard.key.at < until).take(limit).collect())
+    }
+
+    async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
+        let rows = &mut self.0.lock().history;
+        let day = |at| AuditDay::of(at);
+        let old: Vec<_> = rows.keys().copied().filter(|(_, key)| day(key.at) < day(before)).take(most).collect();
+        rows.retain(|key, _| !old.contains(key));
         Ok(old.len())
     }
 

@@ -8,6 +8,7 @@ use gastank::{
         acts::{ActError, Activation, Acts, Credited, Witness},
         keyring::{KeyPolicy, Keyring},
         keys::Algorithm,
+        secrets::{SecretFile, Secrets},
         status::{StatusKeeper, StatusPolicy},
         tokens::{Issuer, claims_of, session_of},
     },
@@ -16,7 +17,9 @@ use gastank::{
         NewEntry, Policy, SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, UnixMs, Verdict, bucket,
     },
     entropy::{SeededEntropy, draw},
+    service::{history::History, upkeep::Upkeep},
     store::{Identity, Store},
+    telemetry::Telemetry,
     wire::{
         Ack, BodyMac, ClusterSecret, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, Millis, SecretId,
         SessionId, StateBits,
@@ -55,6 +58,15 @@ struct Nobody;
 
 impl Witness for Nobody {
     fn committed(&self, _: &Act) {}
+}
+
+/// Cluster secrets that are kept nowhere.
+struct NoFile;
+
+impl SecretFile for NoFile {
+    fn keep(&self, _: &SecretRing) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Rig {
@@ -203,6 +215,33 @@ impl Rig {
                 self.store.checkpoint(bucket(&rows[0].session), rows).await.unwrap();
                 self.engine.checkpointed(rows);
             }
+        }
+    }
+
+    /// The upkeep of this service, as the program has it.
+    pub(crate) async fn upkeep(&self, history: Option<Arc<History>>, telemetry: &Telemetry) -> Upkeep {
+        let keyring = Arc::clone(issuer().await.keyring());
+        let secrets = Secrets::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&keyring),
+            Arc::clone(&self.store),
+            Arc::clone(&self.entropy) as Arc<_>,
+            Arc::new(NoFile),
+        );
+        Upkeep {
+            engine: Arc::clone(&self.engine),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            acts: Arc::clone(&self.acts),
+            keyring,
+            keeper: Arc::clone(&self.keeper),
+            secrets: Arc::new(secrets),
+            audit_retention: Millis::from_secs(86_400),
+            history,
+            rotate_keys: None,
+            telemetry: telemetry.clone(),
+            checkpoint_interval: Millis::from_secs(30),
+            skewed: Arc::default(),
         }
     }
 

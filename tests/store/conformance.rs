@@ -1,6 +1,6 @@
 //! One case for every sentence of the trait's text. Each gets a store of its own, empty, and closes over nothing else.
 
-pub(crate) use super::{accounts::*, belongings::*, limits::*, liveness::*, records::*};
+pub(crate) use super::{accounts::*, belongings::*, history::*, limits::*, liveness::*, records::*};
 
 /// Calls the macro `$run` with the names of all cases. A case that is not named here does not compile: it is dead code.
 macro_rules! conformance_cases {
@@ -46,6 +46,10 @@ macro_rules! conformance_cases {
             every_name_of_the_audit_log_reads_back,
             the_audit_log_is_read_by_day_and_by_account_in_pages,
             old_rows_of_the_audit_log_are_dropped_in_pieces,
+            what_was_heard_is_written_once,
+            the_history_is_read_from_any_time_to_any_other_in_pages,
+            old_days_of_the_history_are_dropped_in_pieces,
+            deletion_erases_what_was_heard,
             status_lists_come_and_go,
             of_fifty_racing_grants_one_wins,
             text_reads_back_as_it_was_written,

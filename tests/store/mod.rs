@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod belongings;
 #[macro_use]
 pub(crate) mod conformance;
+pub(crate) mod history;
 pub(crate) mod limits;
 pub(crate) mod liveness;
 pub(crate) mod model;

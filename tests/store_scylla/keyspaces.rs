@@ -71,7 +71,9 @@ impl Lent {
         for row in tables.expect("rows").rows::<(String,)>().expect("text") {
             let (table,) = row.expect("a row");
             let some = session.query_unpaged(format!("SELECT * FROM {table} LIMIT 1"), ()).await.expect("works");
-            if table != "schema_version" && some.into_rows_result().expect("rows").rows_num() > 0 {
+            let rows = some.into_rows_result().expect("rows").rows_num();
+            // Rows of the tests are older than the deletions of the tests before, which would have them too.
+            if table != "schema_version" && (rows > 0 || table == "history") {
                 session.query_unpaged(format!("TRUNCATE {table}"), ()).await.expect("works");
             }
         }

@@ -45,7 +45,8 @@ impl Curl {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     let home = Home::new();
-    let service = Service::start_with(&home, &[("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000")]);
+    let settings = [("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000"), ("GASTANK_HISTORY_KEEP_DAYS", "30")];
+    let service = Service::start_with(&home, &settings);
     let (public, admin, admin_token) = (service.http(), service.admin(), home.admin_token());
     let mut curl = Curl { public, admin, admin_token, called: BTreeSet::new() };
     let js = ["-H", "content-type: application/json", "--data"];
@@ -103,6 +104,9 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     assert_eq!(curl.json("/oauth/introspect", "/oauth/introspect", "POST", &ask, "200")["active"], true);
     let revoke = format!("/admin/sessions/{}/revoke", session.id_text);
     curl.json("/admin/sessions/{id}/revoke", &revoke, "POST", &[], "200");
+    let history = format!("/admin/sessions/{}/history", session.id_text);
+    let told = curl.json("/admin/sessions/{id}/history", &history, "GET", &[], "200");
+    assert_eq!((&told["account"], &told["end_reason"]), (&account.into(), &"revoked".into()));
     let inactive = curl.call("/oauth/introspect", "/oauth/introspect", "POST", &ask, "200");
     assert_eq!(inactive, br#"{"active":false}"#);
     curl.call("/oauth/revoke", "/oauth/revoke", "POST", &ask, "200");

@@ -126,6 +126,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// How long rows of the audit log are kept.
     pub audit_retention: Millis,
+    /// How long the heartbeat history is kept, if it is.
+    pub history_keep: Option<Millis>,
     /// The limit on one account's acts.
     pub per_account: Option<Rate>,
     /// The limit on acts from one address.

@@ -337,6 +337,9 @@ refusals! {
     AggregationErrors: WarmingUp;
     /// Of what operators ask without a body.
     AdminErrors: BadRequest, BadCredentials, NotFound, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
+    /// Of asking for the history of a session.
+    HistoryErrors: BadRequest, BadCredentials, NotFound, HistoryOff, RateLimited, Internal, StoreUnavailable, Overloaded,
+        WarmingUp;
     /// Of what operators ask with a body.
     AdminBodyErrors: BadRequest, BadCredentials, NotFound, LimitReached, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
         RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;

@@ -63,6 +63,7 @@ impl ScyllaStore {
             return self.forget_erasure(account).await;
         }
         self.erase_rows(account).await?;
+        self.erase_history(account).await?;
         if let Some(name) = &name {
             self.let_go(bytes(name)?, held_until).await?;
             self.forget_facts(bytes(name)?).await?;

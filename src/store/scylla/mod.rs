@@ -19,6 +19,7 @@ mod erasure;
 mod error;
 mod facts;
 mod held;
+mod history;
 mod keys;
 mod ledger;
 mod moving;
@@ -51,8 +52,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
-    Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
+    Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
 };
 use acts::Doubt;
 use batcher::Batcher;
@@ -85,6 +86,8 @@ pub struct ScyllaOptions {
     pub connect_timeout: Duration,
     /// How long rows of the audit log stay.
     pub audit_ttl: Duration,
+    /// How long rows of the heartbeat history stay.
+    pub history_ttl: Duration,
 }
 
 /// A user of the cluster.
@@ -127,6 +130,7 @@ impl ScyllaOptions {
             request_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             audit_ttl: Duration::from_secs(365 * 86_400),
+            history_ttl: Duration::from_secs(30 * 86_400),
         }
     }
 }
@@ -137,6 +141,8 @@ pub struct ScyllaStore {
     entropy: Arc<dyn Entropy>,
     /// Seconds.
     audit_ttl: i32,
+    /// Seconds.
+    history_ttl: i32,
     /// Acts whose outcome is not known yet: at most one for each account, as who commits waits for it.
     doubts: Mutex<HashMap<AccountId, Doubt>>,
     batcher: Batcher,
@@ -168,8 +174,15 @@ impl ScyllaStore {
         let session = cluster::connect(options).await?;
         Box::pin(schema::bring_up_to_date(&session, options, &*entropy)).await?;
         let cluster = Arc::new(Box::pin(Cluster::new(session, options)).await?);
-        let audit_ttl = i32::try_from(options.audit_ttl.as_secs()).unwrap_or(MAX_TTL).clamp(1, MAX_TTL);
-        Ok(Self { cluster, entropy, audit_ttl, doubts: Mutex::default(), batcher: Batcher::default() })
+        let ttl = |span: Duration| i32::try_from(span.as_secs()).unwrap_or(MAX_TTL).clamp(1, MAX_TTL);
+        Ok(Self {
+            cluster,
+            entropy,
+            audit_ttl: ttl(options.audit_ttl),
+            history_ttl: ttl(options.history_ttl),
+            doubts: Mutex::default(),
+            batcher: Batcher::default(),
+        })
     }
 
     /// How many batches of checkpoints have been sent to the cluster.
@@ -316,6 +329,18 @@ impl Store for ScyllaStore {
     }
 
     async fn prune_audit(&self, _: UnixMs, _: usize) -> Result<usize> {
+        Ok(0)
+    }
+
+    async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
+        self.write_history(rows).await
+    }
+
+    async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>> {
+        self.read_history(session, after, until, limit).await
+    }
+
+    async fn prune_history(&self, _: UnixMs, _: usize) -> Result<usize> {
         Ok(0)
     }
 

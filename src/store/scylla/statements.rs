@@ -110,6 +110,13 @@ statements! {
     audit_in_account: Read = "SELECT at, id, act, actor, actor_name, surface, account, target, detail \
         FROM audit_of_accounts WHERE account = ? AND (at, id) > (?, ?) LIMIT ?";
 
+    heard_of: Write = "INSERT INTO history (part, day, session, at, last_seen, state) VALUES (?, ?, ?, ?, ?, ?) \
+        USING TIMESTAMP ? AND TTL ?";
+    history: Read = "SELECT at, last_seen, state FROM history WHERE part = ? AND day = ? AND session = ? \
+        AND (at, last_seen) > (?, ?) AND (at, last_seen) < (?, ?) LIMIT ?";
+    sessions_of: Read = "SELECT name, opened_at, ended_at_wall FROM accounts WHERE id = ? AND kind = 3";
+    erase_history: Write = "DELETE FROM history WHERE part = ? AND day = ? AND session = ?";
+
     begin_erasure: Write = "INSERT INTO erasures (one, account, identity, held_until) VALUES (1, ?, ?, ?)";
     end_erasure: Write = "DELETE FROM erasures WHERE one = 1 AND account = ?";
     erasures: Read = "SELECT account, identity, held_until FROM erasures WHERE one = 1";

@@ -17,6 +17,7 @@ mod audit;
 mod error;
 mod facts;
 mod file;
+mod history;
 mod moving;
 mod read;
 mod readers;
@@ -36,8 +37,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, OpenAccount,
-    Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
+    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
+    Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -287,6 +288,24 @@ impl Store for SqliteStore {
 
     async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.writer.run(Kind::Behind(most), move |conn| audit::prune(conn, before, most)).await
+    }
+
+    async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
+        // In pieces, so that acts get their turn between them.
+        for piece in rows.chunks(history::PIECE) {
+            let piece = piece.to_vec();
+            self.writer.run(Kind::Behind(piece.len()), move |conn| history::append(conn, &piece)).await?;
+        }
+        Ok(())
+    }
+
+    async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>> {
+        let session = *session;
+        self.read(move |conn| history::read(conn, &session, after, until, limit)).await
+    }
+
+    async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.writer.run(Kind::Behind(most), move |conn| history::prune(conn, before, most)).await
     }
 
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    audit, facts, read,
+    audit, facts, history, read,
     rows::{int, meter, wall},
 };
 
@@ -315,7 +315,7 @@ fn erase(conn: &Connection, account: &AccountId) -> Result<()> {
     ] {
         conn.prepare_cached(sql)?.execute([account.as_bytes()])?;
     }
-    Ok(())
+    history::erase(conn, account)
 }
 
 /// The meter has been seen at `last_alive`: whatever is durable lies in its past when it is next started.

@@ -15,9 +15,9 @@ use async_trait::async_trait;
 use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, Change, ClockFact, ClusterStore, Commit, Edge, Era, Held,
-        HeldCredit, Identity, NodeId, NodeLease, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord,
-        StatusLease, Store, StoreError,
+        AccountKey, AuditDay, AuditKey, AuditRecord, Change, ClockFact, ClusterStore, Commit, Edge, Era, Heard,
+        HeardKey, HeardRow, Held, HeldCredit, Identity, NodeId, NodeLease, OpenAccount, Owned, ProviderFacts, Result,
+        SealedKey, SessionRecord, StatusLease, Store, StoreError,
     },
     wire::{MeterTime, SessionId},
 };
@@ -330,6 +330,15 @@ impl Store for LinkedStore {
     }
     async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
         serial!(self, |serial| serial.prune_audit(before, most))
+    }
+    async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
+        serial!(self, rows = rows.to_vec(), |serial| serial.append_history(&rows))
+    }
+    async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>> {
+        serial!(self, session = *session, |serial| serial.history(&session, after, until, limit))
+    }
+    async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
+        serial!(self, |serial| serial.prune_history(before, most))
     }
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
         serial!(self, lease = lease.clone(), |serial| serial.lease_status_list(&lease))

@@ -221,6 +221,7 @@ impl Running {
             keeper,
             secrets,
             audit_retention: Millis::from_secs(86_400),
+            history: None,
             rotate_keys: None,
             telemetry: common.telemetry.clone(),
             checkpoint_interval: common.checkpoint,

@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod edges;
+mod history;
 mod keys;
 mod service;
 
@@ -35,6 +36,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(keys::remove_account_key))
         .routes(routes!(audit::list))
         .routes(routes!(service::revoke))
+        .routes(routes!(history::of_session))
         .routes(routes!(edges::add, edges::list))
         .routes(routes!(edges::remove))
         .routes(routes!(edges::add_secret, edges::list_secrets))

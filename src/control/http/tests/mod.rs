@@ -8,6 +8,7 @@ mod description;
 mod edges;
 mod events;
 mod hardening;
+mod history;
 mod hooks;
 mod sign_in;
 mod status;
@@ -312,6 +313,7 @@ impl Rig {
             max_body_bytes: 64 * 1024,
             body_timeout: Duration::from_millis(200),
             audit_retention: Millis::from_secs(90 * 86_400),
+            history_keep: Some(Millis::from_secs(30 * 86_400)),
             per_account: None,
             per_address: None,
         };
