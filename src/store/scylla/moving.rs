@@ -37,7 +37,7 @@ const BATCH_ROWS: usize = 16;
 const AUDIT_STAYS: i32 = 7 * 86_400;
 
 /// The tables that have nothing in them before anything moves in.
-const TABLES: [&str; 18] = [
+const TABLES: [&str; 19] = [
     "accounts",
     "identities",
     "directory",
@@ -53,6 +53,7 @@ const TABLES: [&str; 18] = [
     "provider_facts",
     "audit",
     "audit_of_accounts",
+    "history",
     "nodes",
     "eras",
     "changes",
