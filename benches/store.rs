@@ -14,8 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{TryStreamExt, future};
 use gastank::{
-    engine::{AccountId, Act, BUCKETS, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, UnixMs, bucket},
+    engine::{AccountId, Act, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, UnixMs, bucket},
     store::{Commit, Identity, SqliteOptions, SqliteStore, Store},
     wire::{MeterTime, SecretId, SessionId},
 };
@@ -142,25 +143,9 @@ async fn act_latency_beside_checkpoints(store: &Arc<SqliteStore>, buckets: &BTre
     }
 }
 
-async fn recover(store: &Arc<SqliteStore>) -> u64 {
-    let mut found = 0;
-    let halves: Vec<_> = (0..2)
-        .map(|half| {
-            let store = Arc::clone(store);
-            tokio::spawn(async move {
-                let mut found = 0;
-                for bucket in (0..BUCKETS).filter(|bucket| bucket % 2 == half) {
-                    let bucket = u8::try_from(bucket).expect("256 buckets");
-                    found += store.recover(bucket).await.expect("works").len() as u64;
-                }
-                found
-            })
-        })
-        .collect();
-    for half in halves {
-        found += half.await.expect("no panic");
-    }
-    found
+async fn recover(store: &SqliteStore) -> u64 {
+    let open = |so_far, part: Vec<_>| future::ok(so_far + part.len() as u64);
+    store.recover().try_fold(0, open).await.expect("works")
 }
 
 fn opening(account: &AccountId, expects: u64, n: u64) -> Act {

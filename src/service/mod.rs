@@ -345,7 +345,7 @@ impl Service {
             checkpoint_interval: config.checkpoint.interval(),
             skewed: Arc::default(),
         };
-        let warm = warm::warm(&upkeep.engine, &upkeep.store, &upkeep.clock, &telemetry);
+        let warm = warm::warm(&upkeep.engine, &*upkeep.store, &*upkeep.clock, &telemetry);
         let ready = async {
             let Some(shared) = &shared else {
                 warm.await?;

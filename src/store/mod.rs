@@ -29,6 +29,7 @@ pub mod scylla;
 pub mod sqlite;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 
 use crate::{
     engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, ListSeed, ListSize, NewEntry, Source, UnixMs},
@@ -56,6 +57,9 @@ pub enum StoreError {
     #[error("{0}")]
     Refused(String),
 }
+
+/// How many parts recovery reads.
+pub const RECOVERY_PARTS: usize = 256;
 
 /// What a store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -240,8 +244,8 @@ pub trait Store: Send + Sync + 'static {
     /// Write-behind: a crash of the process does not undo what was answered, a power cut may.
     async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()>;
 
-    /// All accounts with an open session whose checkpoint is in `bucket`.
-    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>>;
+    /// All accounts with an open session, each once, in [`RECOVERY_PARTS`] parts.
+    fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>>;
 
     /// The durable state of the meter clock, if it ever ran: no earlier than any act or checkpoint that is durable.
     async fn clock(&self) -> Result<Option<ClockFact>>;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
@@ -209,13 +210,17 @@ impl<S: Store, O: StoreObserver> Observed<S, O> {
         Self { store, observer }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "how long a call took is told, and decides nothing")]
     async fn timed<T>(&self, operation: Operation, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let began = Instant::now();
+        let began = now();
         let answer = call.await;
-        self.observer.done(operation, began.elapsed(), answer.is_ok());
+        self.observer.done(operation, now() - began, answer.is_ok());
         answer
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a call took is told, and decides nothing")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 #[async_trait]
@@ -256,8 +261,15 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::Checkpoint, self.store.checkpoint(bucket, rows)).await
     }
 
-    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
-        self.timed(Operation::Recover, self.store.recover(bucket)).await
+    fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>> {
+        // What each part took since the one before it.
+        let mut since = now();
+        let done = move |part: &Result<_>| {
+            let now = now();
+            self.observer.done(Operation::Recover, now - since, part.is_ok());
+            since = now;
+        };
+        self.store.recover().inspect(done).boxed()
     }
 
     async fn clock(&self) -> Result<Option<ClockFact>> {

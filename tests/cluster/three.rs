@@ -11,7 +11,7 @@ use gastank::wire::{HeartbeatKind, WireVerdict};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use crate::{
-    cassandra::{Cluster, Server},
+    cassandra::{Cluster, Purpose, Server},
     client::{Api, Owner, Session},
     nodes::another,
     settings,
@@ -48,7 +48,7 @@ impl Three {
             return None;
         }
         let began = Instant::now();
-        let cluster = Cluster::start(3);
+        let cluster = Cluster::start(3, Purpose::Faults);
         println!("three servers were there after {:?}", began.elapsed());
         let store = format!("scylla://{}/three", cluster.nodes().join(","));
         // Three servers make tables slowly.

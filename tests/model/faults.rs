@@ -3,6 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use gastank::{
     control::acts::ActError,
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Policy, SLICES, Source, UnixMs},
@@ -170,8 +174,11 @@ impl Store for Flaky {
     async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
         self.write()?.checkpoint(bucket, rows).await
     }
-    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
-        self.read()?.recover(bucket).await
+    fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>> {
+        match self.read() {
+            Ok(store) => store.recover(),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        }
     }
     async fn clock(&self) -> Result<Option<ClockFact>> {
         self.read()?.clock().await

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::TryStreamExt;
 use gastank::{
     clock::Clock,
     engine::Policy,
@@ -68,8 +69,7 @@ impl Kept {
 
     /// What the checkpoint of a client's session says.
     async fn kept(&self, client: &Client) -> MeterTime {
-        let bucket = gastank::engine::bucket(&client.session);
-        let open = self.store.recover(bucket).await.unwrap();
+        let open: Vec<_> = self.store.recover().try_concat().await.unwrap();
         let is_of = |account: &gastank::engine::Account| account.open().is_some_and(|open| open.id == client.session);
         open.into_iter().find(|open| is_of(&open.account)).unwrap().last_seen
     }

@@ -5,6 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, UnixMs, bucket},
     store::{
@@ -78,8 +82,8 @@ impl Tables {
         Commit::Done(after)
     }
 
-    fn recover(&self, wanted: u8) -> Vec<OpenAccount> {
-        let open = |account: &Account| account.open().map(|session| session.id).filter(|id| bucket(id) == wanted);
+    fn recover(&self) -> Vec<OpenAccount> {
+        let open = |account: &Account| account.open().map(|session| session.id);
         self.accounts
             .values()
             .filter_map(|owned| {
@@ -154,8 +158,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
-        Ok(self.0.lock().recover(bucket))
+    fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>> {
+        stream::once(async { Ok(self.0.lock().recover()) }).boxed()
     }
 
     async fn clock(&self) -> Result<Option<ClockFact>> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use gastank::{
     clock::{Clock, FakeClock},
     control::{
@@ -13,8 +14,8 @@ use gastank::{
         tokens::{Issuer, claims_of, session_of},
     },
     engine::{
-        AccountId, Act, BUCKETS, Beat, Checkpoint, Credit, Engine, EntryKind, Grave, ListId, ListSize, Moment,
-        NewEntry, Policy, SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, UnixMs, Verdict, bucket,
+        AccountId, Act, Beat, Checkpoint, Credit, Engine, EntryKind, Grave, ListId, ListSize, Moment, NewEntry, Policy,
+        SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, UnixMs, Verdict, bucket,
     },
     entropy::{SeededEntropy, draw},
     service::{history::History, upkeep::Upkeep},
@@ -97,11 +98,9 @@ impl Rig {
             lists,
         );
         let keeper = Arc::new(keeper.await.unwrap());
-        for bucket in 0..BUCKETS {
-            for open in store.recover(u8::try_from(bucket).unwrap()).await.unwrap() {
-                let moment = Moment { now: resumed, wall, sighting: None };
-                engine.restore(&open.account, open.last_seen, &moment);
-            }
+        for open in store.recover().try_concat().await.unwrap() {
+            let moment = Moment { now: resumed, wall, sighting: None };
+            engine.restore(&open.account, open.last_seen, &moment);
         }
         let acts = Arc::new(Acts::new(
             Arc::clone(&engine),

@@ -33,7 +33,7 @@ pub(crate) async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject
     assert_eq!(store.entry(&account.id, Source::Admin, "fuel").await.expect("works"), None);
     assert_eq!(store.account_keys(&account.id).await.expect("works"), []);
     assert_eq!(owner(&store, &key.hash).await, None);
-    assert_eq!(recovered(&store, 3).await, []);
+    assert_eq!(recovered(&store).await, []);
     let ends = [end(EndReason::Superseded, 2_000), end(EndReason::AccountDeleted, 3_000)];
     for (id, end) in ids.iter().zip(ends) {
         let record = store.session(id).await.expect("works");

@@ -12,6 +12,7 @@ pub(crate) mod records;
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use gastank::{
     engine::{
         Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, ListId, NewEntry, Session, Source,
@@ -178,10 +179,11 @@ pub(crate) fn granting(account: &Account, ms: i64, name: &str) -> Act {
     Act { entries: vec![grant(account.entries + 1, ms, name)], ..act(account) }
 }
 
-/// The sessions that recovery finds in a bucket, with their checkpoints.
-pub(crate) async fn recovered(store: &Subject, bucket: u8) -> Vec<(Account, u64)> {
+/// The accounts that recovery finds, with the checkpoints of their sessions.
+pub(crate) async fn recovered(store: &Subject) -> Vec<(Account, u64)> {
     let mut found: Vec<_> = store
-        .recover(bucket)
+        .recover()
+        .try_concat()
         .await
         .expect("a working store")
         .into_iter()

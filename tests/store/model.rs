@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::TryStreamExt;
 use gastank::{
     engine::{Account, AccountId, Act, Entry, bucket},
     store::{ClockFact, Commit, Identity, Owned, SessionRecord},
@@ -125,12 +126,10 @@ impl Model {
             assert_eq!(store.session(id).await.expect("works").as_ref(), Some(record));
         }
         let mut open = BTreeMap::new();
-        for bucket in 0..4 {
-            for found in store.recover(bucket).await.expect("works") {
-                let session = found.account.open().expect("recovered sessions are open").id;
-                assert_eq!(self.accounts[&found.account.id].account, found.account);
-                assert_eq!(open.insert(session, found.last_seen.as_ms()), None);
-            }
+        for found in store.recover().try_concat().await.expect("works") {
+            let session = found.account.open().expect("recovered sessions are open").id;
+            assert_eq!(self.accounts[&found.account.id].account, found.account);
+            assert_eq!(open.insert(session, found.last_seen.as_ms()), None);
         }
         assert_eq!(open, self.checkpoints);
         assert_eq!(alive(store).await, self.alive);

@@ -152,7 +152,7 @@ async fn recovery_clears_away_what_closed_sessions_left() {
         )
         .await;
     }
-    assert_eq!(recovered(&store, 3).await, []);
+    assert_eq!(recovered(&store).await, []);
     assert_eq!(count(&session, "checkpoints").await, 1, "a session that nobody knows may be about to open");
 }
 

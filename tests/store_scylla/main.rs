@@ -19,6 +19,7 @@ mod dice;
 mod crashes;
 mod keyspaces;
 mod moving;
+mod recovering;
 mod upgrades;
 
 use std::sync::Arc;

@@ -83,7 +83,7 @@ async fn dropping_without_closing_loses_nothing() {
     let account = done(&store, &account, &opening(&account, session(session_id(1, 1), 5))).await;
     store.checkpoint(1, &[row(session_id(1, 1), 77)]).await.expect("works");
     drop(store);
-    assert_eq!(recovered(&place.open(), 1).await, [(account, 77)]);
+    assert_eq!(recovered(&place.open()).await, [(account, 77)]);
 }
 
 #[tokio::test]
@@ -366,7 +366,7 @@ async fn an_act_that_does_not_fit_its_account_is_refused_alone() {
         let answer = store.commit(misfit, None).await;
         assert!(matches!(answer, Err(StoreError::Damaged(_))), "{answer:?} to {misfit:?}");
         assert_eq!(now(&store, &account.id).await, account);
-        assert_eq!(recovered(&store, 1).await, [(account.clone(), 5)]);
+        assert_eq!(recovered(&store).await, [(account.clone(), 5)]);
     }
 
     // Side by side with acts that fit, in the same transactions.

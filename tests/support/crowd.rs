@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use gastank::{
     engine::{
         Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
@@ -324,11 +324,9 @@ async fn besides(store: &dyn Store) -> Vec<String> {
     let mut lists = store.status_lists().await.unwrap();
     lists.sort_by_key(|list| list.id);
     all.extend(lists.iter().map(|list| format!("{list:?} {:?}", list.seed.expose_bytes())));
-    for of in 0..=u8::MAX {
-        let mut open = store.recover(of).await.unwrap();
-        open.sort_by_key(|open| open.account.id);
-        all.extend(open.iter().map(|open| format!("{open:?}")));
-    }
+    let mut open: Vec<_> = store.recover().try_concat().await.unwrap();
+    open.sort_by_key(|open| open.account.id);
+    all.extend(open.iter().map(|open| format!("{open:?}")));
     let first = AuditDay::of(at(0)).number();
     for day in first..first + 5 {
         let rows = store.audit_of_day(AuditDay::from_number(day), None, usize::MAX).await.unwrap();

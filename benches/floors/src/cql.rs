@@ -2,11 +2,14 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{cassandra::Cluster, ready};
+use crate::{
+    cassandra::{Cluster, Purpose},
+    ready,
+};
 
 /// Starts them, says where they are, and ends them when this process is told to end.
 pub(crate) fn serve(servers: u8) -> anyhow::Result<()> {
-    let cluster = Cluster::start(servers);
+    let cluster = Cluster::start(servers, Purpose::Use);
     ready::announce(cluster.nodes().join(","))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::TryStreamExt;
 use parking_lot::Mutex;
 
 use super::*;
@@ -85,11 +86,9 @@ impl Process {
         let keeper = StatusKeeper::open(listed, kept, clock.clone(), entropy.clone(), lists).await.unwrap();
         let (witness, keeper) = (Arc::new(Nobody), Arc::new(keeper));
         let acts = Acts::new(engine.clone(), store.clone(), clock.clone(), entropy.clone(), issuer, keeper, witness);
-        for bucket in 0..=u8::MAX {
-            for open in store.recover(bucket).await.unwrap() {
-                let moment = crate::engine::Moment { now: clock.now(), wall: WALL, sighting: None };
-                engine.restore(&open.account, open.last_seen, &moment);
-            }
+        for open in store.recover().try_concat().await.unwrap() {
+            let moment = crate::engine::Moment { now: clock.now(), wall: WALL, sighting: None };
+            engine.restore(&open.account, open.last_seen, &moment);
         }
         let secrets = Secrets::new(engine.clone(), keyring.clone(), store.clone(), entropy, file.clone());
         Self { engine, acts, secrets, keyring, clock, seed }

@@ -139,6 +139,29 @@ impl Cluster {
         Ok(pager.rows_stream::<R>()?.take(limit).try_collect().await?)
     }
 
+    /// A page of an answer that may be long, and where the next one begins.
+    pub(super) async fn page<R: OwnedRow>(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+        place: PagingState,
+        size: i32,
+    ) -> Result<(Vec<R>, Option<PagingState>)> {
+        self.open()?;
+        let mut statement = statement.clone();
+        statement.set_page_size(size);
+        let (answer, next) = self.session.execute_single_page(&statement, values, place).await?;
+        let rows = answer.into_rows_result()?.rows::<R>()?.map(|row| Ok(row?)).collect::<Result<_>>()?;
+        Ok((rows, next.into_paging_control_flow().continue_value()))
+    }
+
+    /// Where on the ring an account is.
+    pub(super) fn token(&self, account: &[u8]) -> Result<i64> {
+        let odd = || StoreError::Damaged("a server that does not tell what accounts are partitioned by".to_owned());
+        let token = self.statements.account.calculate_token(&(account,)).map_err(|_| odd())?;
+        Ok(token.ok_or_else(odd)?.value())
+    }
+
     /// Every row of a table, page after page; each is asked for until it can be had.
     pub(super) async fn each<R: OwnedRow>(
         &self,

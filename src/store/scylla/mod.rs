@@ -24,6 +24,7 @@ mod keys;
 mod ledger;
 mod moving;
 mod nodes;
+mod recovery;
 mod registry;
 mod rows;
 mod schema;
@@ -41,6 +42,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -239,8 +241,8 @@ impl Store for ScyllaStore {
         self.write_checkpoints(bucket, rows).await
     }
 
-    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
-        self.recover_bucket(bucket).await
+    fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>> {
+        self.recover_parts()
     }
 
     async fn clock(&self) -> Result<Option<ClockFact>> {

@@ -45,6 +45,8 @@ statements! {
     /// The statements of the store.
     Statements:
     account: Read = concat!("SELECT DISTINCT id, ", account_columns!(), " FROM accounts WHERE id = ?");
+    accounts_between: Read = concat!("SELECT DISTINCT id, ", account_columns!(), " FROM accounts \
+        WHERE token(id) >= ? AND token(id) <= ?");
     account_serially: SerialRead = "SELECT DISTINCT id, version, act FROM accounts WHERE id = ?";
     make_account: Decide = "UPDATE accounts SET version = 0, act = :act, balance = 0, debt = 0, entry_count = 0, \
         deleted = false, created_at = :created_at, issuer = :issuer, subject = :subject WHERE id = :id \

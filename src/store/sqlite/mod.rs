@@ -28,6 +28,10 @@ mod writer;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use rusqlite::Connection;
 use tokio::task::spawn_blocking;
 
@@ -42,6 +46,9 @@ use super::{
 };
 use readers::Readers;
 use writer::{Kind, Writer};
+
+/// Buckets whose accounts are read at a time.
+const BUCKETS_AT_ONCE: usize = 4;
 
 /// How a data file is used. The defaults are good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,8 +189,9 @@ impl Store for SqliteStore {
         self.writer.run(Kind::Behind(rows.len()), move |conn| write::checkpoint(conn, bucket, &rows)).await
     }
 
-    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
-        self.read(move |conn| read::recover(conn, bucket)).await
+    fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>> {
+        let bucket = |bucket| self.read(move |conn| read::recover(conn, bucket));
+        stream::iter(0..=u8::MAX).map(bucket).buffer_unordered(BUCKETS_AT_ONCE).boxed()
     }
 
     async fn clock(&self) -> Result<Option<ClockFact>> {

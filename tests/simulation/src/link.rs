@@ -12,12 +12,16 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
     store::{
         AccountKey, AuditDay, AuditKey, AuditRecord, Change, ClockFact, ClusterStore, Commit, Edge, Era, Heard,
-        HeardKey, HeardRow, Held, HeldCredit, Identity, NodeId, NodeLease, OpenAccount, Owned, ProviderFacts, Result,
-        SealedKey, SessionRecord, StatusLease, Store, StoreError,
+        HeardKey, HeardRow, Held, HeldCredit, Identity, NodeId, NodeLease, OpenAccount, Owned, ProviderFacts,
+        RECOVERY_PARTS, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
     },
     wire::{MeterTime, SessionId},
 };
@@ -36,6 +40,8 @@ use crate::{
 pub const DEADLINE: Duration = Duration::from_millis(1_000);
 /// What was sent arrives by then, or never.
 pub const LATE: u64 = 2_500;
+/// Parts that are read at a time by who starts.
+const PARTS_AT_ONCE: usize = 4;
 
 /// How bad the way is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -257,8 +263,16 @@ impl Store for LinkedStore {
         let rows = rows.to_vec();
         self.0.call(move |server, reach| async move { server.tables.checkpoint(bucket, &rows, reach).await }).await
     }
-    async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
-        self.0.call(move |server, _| async move { server.tables.recover(bucket).await }).await
+    // What is kept of sessions comes first, and then part by part the accounts they are of.
+    fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>> {
+        let kept = self.0.call(|server, _| async move { server.tables.kept_sessions().await });
+        let part = |kept: Vec<_>| self.0.call(move |server, _| async move { server.tables.still_open(&kept).await });
+        let parts = move |kept: Vec<_>| {
+            let mut parts = vec![Vec::new(); RECOVERY_PARTS];
+            kept.into_iter().enumerate().for_each(|(n, kept)| parts[n % RECOVERY_PARTS].push(kept));
+            stream::iter(parts).map(part).buffer_unordered(PARTS_AT_ONCE)
+        };
+        stream::once(kept).map_ok(parts).try_flatten().boxed()
     }
     async fn clock(&self) -> Result<Option<ClockFact>> {
         self.0.call(move |server, _| async move { Ok(server.tables.clock()) }).await

@@ -180,7 +180,7 @@ impl Running {
         );
         let keeper = Arc::new(keeper.await?);
         let settings = common.settings;
-        let warm = async { warm::warm(&engine, &store, &clock, &common.telemetry).await.map(drop) };
+        let warm = async { warm::warm(&engine, &*store, &*clock, &common.telemetry).await.map(drop) };
         let joining = Member::join(name, Arc::clone(&shared), Arc::clone(&meter), &*chance, settings, warm);
         let member = Arc::new(joining.await?);
         let hearing = Arc::new(Hearing::new(

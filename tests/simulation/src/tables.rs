@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::TryStreamExt;
 use gastank::{
-    engine::{AccountId, Act, Checkpoint, UnixMs, bucket},
+    engine::{Account, AccountId, Act, Checkpoint, UnixMs, bucket},
     store::{AuditRecord, Change, ClockFact, Commit, Era, NodeId, NodeLease, OpenAccount, Result, Store, StoreError},
     wire::{MeterTime, SessionId},
 };
@@ -135,12 +136,23 @@ impl Tables {
         Ok(found)
     }
 
-    /// The accounts with an open session in a bucket.
-    pub async fn recover(&self, bucket: u8) -> Result<Vec<OpenAccount>> {
-        let mut found = self.serial.recover(bucket).await?;
-        for open in &mut found {
+    /// The accounts with an open session, and what is kept of it.
+    pub async fn kept_sessions(&self) -> Result<Vec<(AccountId, Checkpoint)>> {
+        let found: Vec<OpenAccount> = self.serial.recover().try_concat().await?;
+        let kept = |open: OpenAccount| {
             let session = open.account.open().expect("that is what is recovered").id;
-            open.last_seen = open.last_seen.max(self.kept(&session));
+            (open.account.id, Checkpoint { session, last_seen: open.last_seen.max(self.kept(&session)) })
+        };
+        Ok(found.into_iter().map(kept).collect())
+    }
+
+    /// Those of these accounts whose session is open still.
+    pub async fn still_open(&self, kept: &[(AccountId, Checkpoint)]) -> Result<Vec<OpenAccount>> {
+        let mut found = Vec::new();
+        for (id, Checkpoint { session, last_seen }) in kept {
+            let account = self.serial.account(id).await?.map(|owned| owned.account);
+            let is_open = |account: &Account| account.open().is_some_and(|open| open.id == *session);
+            found.extend(account.filter(is_open).map(|account| OpenAccount { account, last_seen: *last_seen }));
         }
         Ok(found)
     }

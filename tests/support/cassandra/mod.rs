@@ -80,21 +80,34 @@ struct Kind {
     small_disk: bool,
 }
 
+/// What servers are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To work.
+    #[default]
+    Use,
+    /// To be hurt: each syncs before it answers, and the last has its data on a small disk, if this machine lets us make
+    /// one.
+    Faults,
+}
+
 /// Servers that know each other, each with all rows of its neighbours if a keyspace wants that.
 pub(crate) struct Cluster {
     servers: Vec<Server>,
 }
 
 impl Cluster {
-    /// Starts this many servers on 127.0.0.1 and the addresses after it, and waits until they are ready. The last has its
-    /// data on a small disk, if this machine lets us make one.
-    pub(crate) fn start(count: u8) -> Self {
+    /// Starts this many servers on 127.0.0.1 and the addresses after it, and waits until they are ready.
+    pub(crate) fn start(count: u8, purpose: Purpose) -> Self {
+        let what = |n| match purpose {
+            Purpose::Use => Kind::default(),
+            Purpose::Faults => Kind { sync: Syncs::Each, small_disk: n == count - 1, ..Kind::default() },
+        };
         let ports = Ports::free(count);
         let mut servers: Vec<Server> = Vec::new();
         for n in 0..count {
             let token = (i128::from(i64::MIN) + i128::from(n) * (1_i128 << 64) / i128::from(count)).to_string();
-            let what = Kind { sync: Syncs::Each, small_disk: n == count - 1, ..Kind::default() };
-            let server = Server::launch(n, &ports, &token, what);
+            let server = Server::launch(n, &ports, &token, what(n));
             // The others learn from the first.
             if n == 0 {
                 server.wait();
@@ -200,8 +213,8 @@ impl Server {
         self.disk.as_ref()
     }
 
-    /// Kills it, as a crash would. What a server that is alone has answered for may still be in memory: it syncs once a
-    /// second. Those of a cluster sync before they answer.
+    /// Kills it, as a crash would. What it has answered for may still be in memory, since it syncs once a second; those
+    /// for faults sync before they answer.
     pub(crate) fn kill(&mut self) {
         self.running = None;
     }
@@ -231,7 +244,7 @@ impl Server {
         fs::create_dir(dir.join("disk")).expect("it can be made");
         let disk = if what.small_disk { Disk::make(dir) } else { None };
         let mut command = disk.as_ref().map(Disk::within).unwrap_or_default();
-        command.extend(java(dir, ports.jmx[usize::from(n)]));
+        command.extend(java(dir, ports.jmx[usize::from(n)], guard));
         let running = Some(run(dir, &command));
         Self { addr: SocketAddr::new(addr, ports.cql), home, command, running, disk }
     }
@@ -425,7 +438,7 @@ pub(crate) fn make_certificate(dir: &Path, addr: IpAddr) {
     keytool(&export);
 }
 
-fn java(dir: &Path, jmx: u16) -> Vec<String> {
+fn java(dir: &Path, jmx: u16, guard: Guard) -> Vec<String> {
     // The package that this is compiled into may be further down in the repository.
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut places = package.ancestors().map(|place| place.join("target/tools/cassandra"));
@@ -448,7 +461,12 @@ fn java(dir: &Path, jmx: u16) -> Vec<String> {
         "-Dcassandra.skip_wait_for_gossip_to_settle=0".to_owned(),
         // A server looks for the others for twice as long, and gives up; one that is alone does not look.
         "-Dcassandra.ring_delay_ms=15000".to_owned(),
-        "-Dcassandra.superuser_setup_delay_ms=0".to_owned(),
+    ]);
+    if guard == Guard::TlsAndPassword {
+        // Whom it asks for a password is made at once. One that cannot make it tries again after as long, and says so.
+        command.push("-Dcassandra.superuser_setup_delay_ms=0".to_owned());
+    }
+    command.extend([
         "-cp".to_owned(),
         format!("{dir}:{}/*", jars.display()),
         "org.apache.cassandra.service.CassandraDaemon".to_owned(),
