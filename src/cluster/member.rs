@@ -163,8 +163,13 @@ impl Member {
             let latest = store.era().await?;
             let number = latest.map_or(0, |era| era.number);
             others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
-            if let (Some(latest), Some(shown)) = (latest, others.furthest_living(number)) {
-                meter.reach(shown);
+            if let Some(latest) = latest
+                && others.furthest_living(number).is_some()
+            {
+                // Who lives may be back from being suspended while the others went further, who are gone.
+                let kept = store.clock().await?.map_or(MeterTime::ZERO, |fact| fact.last_alive);
+                others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
+                meter.reach(others.furthest().max(kept));
                 meter.start();
                 break latest;
             }

@@ -1,10 +1,13 @@
 //! One case for every sentence of the text of a store that many nodes share. Each gets a store of its own, empty.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use gastank::{
+    clock::Clock,
+    cluster::{ClusterMeter, ClusterSettings, Member, MonotonicTicks},
     engine::{Checkpoint, UnixMs},
-    store::{Change, ClusterStore, Era, NodeId, NodeLease, change_slot},
+    entropy::OsEntropy,
+    store::{Change, ClockFact, ClusterStore, Era, NodeId, NodeLease, change_slot},
     wire::{EndReason, MeterTime, SessionId},
 };
 
@@ -20,6 +23,7 @@ macro_rules! node_cases {
             leases_come_are_renewed_and_go,
             an_era_follows_the_one_before,
             of_fifty_nodes_one_begins_an_era,
+            who_joins_one_that_was_suspended_goes_on_from_what_the_others_had_reached,
             changes_are_read_by_slot_and_instant,
             a_change_told_twice_is_one,
             changes_of_many_nodes_at_once_are_all_there,
@@ -103,6 +107,30 @@ pub(crate) async fn of_fifty_nodes_one_begins_an_era(store: Shared) {
     }
     assert_eq!(won.len(), 1);
     assert_eq!(store.era().await.expect("works"), Some(won[0]));
+}
+
+pub(crate) async fn who_joins_one_that_was_suspended_goes_on_from_what_the_others_had_reached(store: Shared) {
+    let era = Era { number: 1, began: at(0), by: node(1) };
+    assert!(store.begin_era(&era).await.expect("works"));
+    // Node 1 was killed at twenty seconds, after what is durable by twenty and a half. Node 2 comes back on its meter of old.
+    store.put_node(&lease(1, 20)).await.expect("works");
+    store.keep_clock(ClockFact { last_alive: at(20_500), wall: wall(0) }).await.expect("works");
+    let comes_back = async {
+        for renewals in 7.. {
+            store.put_node(&NodeLease { meter: at(7_000), ..lease(2, renewals) }).await.expect("works");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let meter = Arc::new(ClusterMeter::new(Arc::new(MonotonicTicks::start())));
+    let shown = Arc::clone(&meter);
+    let settings = ClusterSettings::default();
+    let joining = Member::join("node 3".to_owned(), Arc::clone(&store), meter, &OsEntropy, settings, async { Ok(()) });
+    let joined = tokio::select! {
+        () = comes_back => unreachable!("it does so for ever"),
+        joined = joining => joined.expect("a node lives"),
+    };
+    assert_eq!(joined.era(), era.number);
+    assert!(shown.now() >= at(20_500), "{}", shown.now());
 }
 
 pub(crate) async fn changes_are_read_by_slot_and_instant(store: Shared) {
