@@ -116,6 +116,13 @@ impl Others {
         self.seen.values().filter(lives).map(|seen| seen.lease.meter).max()
     }
 
+    /// The furthest meter of an era in which a node was seen to live. That one may be back from being suspended, while the
+    /// others went further and are gone. Those of other eras are void.
+    fn furthest_of(&self, era: u64) -> Option<MeterTime> {
+        self.furthest_living(era)?;
+        self.seen.values().filter(|seen| seen.lease.era == era).map(|seen| seen.lease.meter).max()
+    }
+
     /// The furthest meter of any.
     fn furthest(&self) -> MeterTime {
         self.seen.values().map(|seen| seen.lease.meter).max().unwrap_or(MeterTime::ZERO)
@@ -163,13 +170,8 @@ impl Member {
             let latest = store.era().await?;
             let number = latest.map_or(0, |era| era.number);
             others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
-            if let Some(latest) = latest
-                && others.furthest_living(number).is_some()
-            {
-                // Who lives may be back from being suspended while the others went further, who are gone.
-                let kept = store.clock().await?.map_or(MeterTime::ZERO, |fact| fact.last_alive);
-                others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
-                meter.reach(others.furthest().max(kept));
+            if let (Some(latest), Some(shown)) = (latest, others.furthest_of(number)) {
+                meter.reach(shown);
                 meter.start();
                 break latest;
             }
