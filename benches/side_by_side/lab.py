@@ -123,7 +123,7 @@ class Lab:
         return self.keep(Server(process, words(ready(process))["addr"]))
 
     def tank_on(self, cql, sessions):
-        """gastank with that many open sessions and a store in a CQL server."""
+        """gastank with a store in a CQL server, and how to start the same once more."""
         sessions, store = self.crowd(sessions), f"scylla://{cql.addr}/bench{sessions}"
         data, settings = self.directory() / "data", {"GASTANK_STORE": store}
         run([self.built / "gastank", "store", "migrate", "--store", store], stderr=subprocess.DEVNULL)
@@ -132,7 +132,7 @@ class Lab:
         tell(f"    opening {sessions} sessions")
         whom = ["--data-dir", data, "--store", store, "--sessions-file", file]
         run([self.built / "floors", "fill", *whom, "--sessions", sessions])
-        return self.keep(self.start_tank(data, settings))
+        return lambda: self.keep(self.start_tank(data, settings))
 
     def crowd(self, sessions):
         """How many sessions a row has that asks for so many."""

@@ -1,5 +1,7 @@
 """The table: what of ours is held against what, under which load, and how far it may be from it."""
 
+import time
+
 import loads
 import peers
 from lab import Failed
@@ -110,6 +112,7 @@ def rows():
             1,
         ),
         Row("cql_beat", "UDP beat, CQL store, 10 k a second", 1.1, cql_beats(10_000), "SQLite store", beats(10_000, CQL_RATE)),
+        Figure("cql_start", "start with 200 k open sessions, CQL store", 5, "s", cql_start),
         Row("status_list", "status list, 100 k tokens", 1.5, status_list, "nginx, the same bytes", nginx_file),
     ]
 
@@ -174,11 +177,25 @@ def grown(lab, server, load):
 
 def cql_beats(sessions):
     def start(lab):
-        ours, crowd = lab.tank_on(lab.cql(), sessions), lab.crowd(sessions)
+        ours, crowd = lab.tank_on(lab.cql(), sessions)(), lab.crowd(sessions)
         more = ["--connections", lab.crowd(4)]
         return lambda seconds: loads.beats(lab, ours, "udp", crowd, CQL_RATE, seconds, *more)
 
     return start
+
+
+def cql_start(lab):
+    """From the start of the program until it serves, on the same machine as the CQL server."""
+    again = lab.tank_on(lab.cql(), 200_000)
+
+    def sample(_seconds):
+        began = time.monotonic()
+        tank = again()
+        took = time.monotonic() - began
+        lab.end(tank)
+        return took, "", 0
+
+    return sample
 
 
 def radius(lab):
