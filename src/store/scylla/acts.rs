@@ -12,7 +12,7 @@
 use scylla::SerializeRow;
 
 use crate::{
-    engine::{Account, AccountId, Act, End, Entry, Session, bucket},
+    engine::{Account, AccountId, Act, End, Session, bucket},
     entropy::draw,
     store::{AuditRecord, Commit, Owned, Result, StoreError, fits::fits},
     wire::SessionId,
@@ -22,7 +22,7 @@ use super::{
     ScyllaStore,
     checkpoints::shard,
     cluster::Values,
-    rows::{PutAccount, entry_name, int, meter, wall},
+    rows::{AccountCells, entering, entry_name, int, meter, wall},
 };
 
 /// How often a settlement starts anew because others changed the account.
@@ -46,6 +46,15 @@ struct Fence<'a> {
     id: &'a [u8],
     expects: i64,
     version: i64,
+    act: &'a [u8],
+}
+
+/// What `put_account` writes.
+#[derive(SerializeRow)]
+struct PutAccount<'a> {
+    #[scylla(flatten)]
+    account: AccountCells<'a>,
+    expects: i64,
     act: &'a [u8],
 }
 
@@ -103,8 +112,14 @@ impl ScyllaStore {
     ) -> std::result::Result<bool, super::error::Unanswered> {
         let all = &self.cluster.statements;
         let id = act.account.as_bytes().as_slice();
-        let mut statements: Vec<(_, Values<'_>)> =
-            vec![(&all.put_account, Box::new(PutAccount::new(after, act.expects, name)?))];
+        let mut statements: Vec<(_, Values<'_>)> = vec![(
+            &all.put_account,
+            Box::new(PutAccount {
+                account: AccountCells::new(Some(before), after)?,
+                expects: int(act.expects)?,
+                act: name,
+            }),
+        )];
         if let Some((session, end)) = &act.closes {
             let started = before.session.as_ref().map_or(Ok(0), |session| meter(session.started))?;
             statements.push((&all.close_session, closing(id, started, session, end)?));
@@ -114,10 +129,9 @@ impl ScyllaStore {
             statements.push((&all.open_session, Box::new(values)));
         }
         for entry in &act.entries {
-            let number = int(entry.number)?;
             let name = entry_name(entry.source, &entry.external_id);
-            statements.push((&all.name_entry, Box::new((id, name, number))));
-            statements.push((&all.add_entry, entering(id, number, entry)?));
+            statements.push((&all.name_entry, Box::new((id, name, int(entry.number)?))));
+            statements.push((&all.add_entry, Box::new(entering(id, entry)?)));
         }
         if act.deletes {
             statements.push((&all.forget_owner, Box::new((id,))));
@@ -202,18 +216,4 @@ impl ScyllaStore {
 fn closing<'a>(id: &'a [u8], started: i64, session: &'a SessionId, end: &End) -> Result<Values<'a>> {
     let at = (end.reason.name(), meter(end.at)?, wall(end.at_wall)?, meter(end.last_seen)?);
     Ok(Box::new((at.0, at.1, at.2, at.3, id, started, session.as_bytes().as_slice())))
-}
-
-fn entering<'a>(id: &'a [u8], number: i64, entry: &'a Entry) -> Result<Values<'a>> {
-    Ok(Box::new((
-        id,
-        number,
-        entry.kind.name(),
-        entry.amount.as_ms(),
-        entry.owed.as_ms(),
-        entry.source.name(),
-        entry.external_id.as_str(),
-        entry.reason.as_deref(),
-        wall(entry.at)?,
-    )))
 }

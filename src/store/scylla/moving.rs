@@ -8,7 +8,7 @@ use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use scylla::{SerializeRow, statement::prepared::PreparedStatement, value::MaybeUnset};
+use scylla::{SerializeRow, statement::prepared::PreparedStatement};
 
 use crate::{
     engine::{AccountId, Entry, UnixMs, bucket},
@@ -24,7 +24,10 @@ use super::{
     ScyllaOptions, ScyllaStore,
     checkpoints::shard,
     cluster::Values,
-    rows::{PutEdge, bytes, entry_name, int, meter, name_of, there, unsigned, wall, wall_from},
+    rows::{
+        AccountCells, Cell, PutEdge, bytes, cell, entering, entry_name, int, meter, name_of, there, unsigned, wall,
+        wall_from,
+    },
     statements::MovingStatements,
 };
 
@@ -70,63 +73,23 @@ pub struct ScyllaTarget {
     now: UnixMs,
 }
 
-/// What `account` writes. What is unset was never anything else.
+/// What `account` writes.
 #[derive(SerializeRow)]
 struct MovedAccount<'a> {
-    id: &'a [u8],
-    version: i64,
-    balance: i64,
-    debt: i64,
-    entry_count: i64,
+    #[scylla(flatten)]
+    account: AccountCells<'a>,
     created_at: i64,
-    deleted: bool,
-    issuer: MaybeUnset<&'a str>,
-    subject: MaybeUnset<&'a str>,
-    session: MaybeUnset<&'a [u8]>,
-    started: MaybeUnset<i64>,
-    started_at: MaybeUnset<i64>,
-    audience: MaybeUnset<&'a str>,
-    token_now: MaybeUnset<&'a [u8]>,
-    token_before: MaybeUnset<&'a [u8]>,
-    token_expires_at: MaybeUnset<i64>,
-    status_list: MaybeUnset<&'a [u8]>,
-    status_idx: MaybeUnset<i64>,
-    end_reason: MaybeUnset<&'static str>,
-    end_at: MaybeUnset<i64>,
-    end_at_wall: MaybeUnset<i64>,
-    end_last_seen: MaybeUnset<i64>,
+    issuer: Cell<&'a str>,
+    subject: Cell<&'a str>,
 }
 
 impl<'a> MovedAccount<'a> {
     fn new(Owned { account, identity, created_at }: &'a Owned) -> Result<Self> {
-        let session = account.session.as_ref();
-        let tokens = session.map(|session| &session.tokens);
-        let end = session.and_then(|session| session.end);
         Ok(Self {
-            id: account.id.as_bytes(),
-            version: int(account.version)?,
-            balance: account.balance.as_ms(),
-            debt: account.debt.as_ms(),
-            entry_count: int(account.entries)?,
+            account: AccountCells::new(None, account)?,
             created_at: wall(*created_at)?,
-            deleted: account.deleted,
-            issuer: set(identity.as_ref().map(|identity| identity.issuer.as_str())),
-            subject: set(identity.as_ref().map(|identity| identity.subject.as_str())),
-            session: set(session.map(|session| session.id.as_bytes().as_slice())),
-            started: set(session.map(|session| meter(session.started)).transpose()?),
-            started_at: set(session.map(|session| wall(session.started_at)).transpose()?),
-            audience: set(session.map(|session| session.audience.as_str())),
-            token_now: set(tokens.map(|tokens| tokens.current.as_bytes().as_slice())),
-            token_before: set(tokens
-                .and_then(|tokens| tokens.previous.as_ref())
-                .map(|hash| hash.as_bytes().as_slice())),
-            token_expires_at: set(tokens.map(|tokens| wall(tokens.expires_at)).transpose()?),
-            status_list: set(tokens.map(|tokens| tokens.status.list.as_bytes().as_slice())),
-            status_idx: set(tokens.map(|tokens| tokens.status.idx.into())),
-            end_reason: set(end.map(|end| end.reason.name())),
-            end_at: set(end.map(|end| meter(end.at)).transpose()?),
-            end_at_wall: set(end.map(|end| wall(end.at_wall)).transpose()?),
-            end_last_seen: set(end.map(|end| meter(end.last_seen)).transpose()?),
+            issuer: cell(false, identity.as_ref().map(|identity| identity.issuer.as_str())),
+            subject: cell(false, identity.as_ref().map(|identity| identity.subject.as_str())),
         })
     }
 }
@@ -225,18 +188,7 @@ impl ScyllaTarget {
             let (id, number) = (account.as_bytes().as_slice(), int(entry.number)?);
             let name = entry_name(entry.source, &entry.external_id);
             batch.push((&self.statements.entry_name, Box::new((id, name, number))));
-            let values = (
-                id,
-                number,
-                entry.kind.name(),
-                entry.amount.as_ms(),
-                entry.owed.as_ms(),
-                entry.source.name(),
-                entry.external_id.as_str(),
-                set(entry.reason.as_deref()),
-                wall(entry.at)?,
-            );
-            batch.push((&self.statements.entry, Box::new(values)));
+            batch.push((&self.statements.entry, Box::new(entering(id, entry)?)));
         }
         self.store.cluster.write_together(batch).await
     }
@@ -250,10 +202,10 @@ impl ScyllaTarget {
             started,
             id,
             wall(session.started_at)?,
-            set(end.map(|end| end.reason.name())),
-            set(end.map(|end| meter(end.at)).transpose()?),
-            set(end.map(|end| wall(end.at_wall)).transpose()?),
-            set(end.map(|end| meter(end.last_seen)).transpose()?),
+            cell(false, end.map(|end| end.reason.name())),
+            cell(false, end.map(|end| meter(end.at)).transpose()?),
+            cell(false, end.map(|end| wall(end.at_wall)).transpose()?),
+            cell(false, end.map(|end| meter(end.last_seen)).transpose()?),
         );
         self.plainly(&self.statements.session, values).await?;
         self.plainly(&self.store.cluster.statements.point_to_session, (id, account, started)).await
@@ -279,7 +231,7 @@ impl ScyllaTarget {
             key.sealed.as_slice(),
             wall(key.created_at)?,
             wall(key.signs_from)?,
-            set(key.retires_at.map(wall).transpose()?),
+            cell(false, key.retires_at.map(wall).transpose()?),
         );
         self.plainly(&self.statements.signing_key, values).await
     }
@@ -291,7 +243,7 @@ impl ScyllaTarget {
             lease.seed.expose_bytes().as_slice(),
             i64::from(lease.granted),
             wall(lease.leased_at)?,
-            set(lease.retires_at.map(wall).transpose()?),
+            cell(false, lease.retires_at.map(wall).transpose()?),
         );
         self.plainly(&self.statements.list, values).await
     }
@@ -307,7 +259,7 @@ impl ScyllaTarget {
                 entry.amount.as_ms(),
                 entry.source.name(),
                 entry.external_id.as_str(),
-                set(entry.reason.as_deref()),
+                cell(false, entry.reason.as_deref()),
                 wall(*at)?,
             );
             self.plainly(&self.statements.held, values).await?;
@@ -319,8 +271,8 @@ impl ScyllaTarget {
         let values = (
             *identity,
             int(facts.revision)?,
-            set(facts.gone_at.map(wall).transpose()?),
-            set(facts.password_changed_at.map(wall).transpose()?),
+            cell(false, facts.gone_at.map(wall).transpose()?),
+            cell(false, facts.password_changed_at.map(wall).transpose()?),
             facts_json::capabilities(facts),
             facts_json::events(facts),
         );
@@ -427,9 +379,4 @@ fn together(rows: &[Row]) -> Vec<Range<usize>> {
         all.push(begins..rows.len());
     }
     all
-}
-
-/// What is not there is not written at all.
-fn set<T>(value: Option<T>) -> MaybeUnset<T> {
-    value.map_or(MaybeUnset::Unset, MaybeUnset::Set)
 }

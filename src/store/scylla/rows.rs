@@ -1,6 +1,6 @@
 //! Between rows and the types of the engine.
 
-use scylla::{DeserializeRow, SerializeRow};
+use scylla::{DeserializeRow, SerializeRow, serialize, value::MaybeUnset};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -138,62 +138,92 @@ impl AccountRow {
     }
 }
 
-/// What `put_account` writes.
+/// What may not be there. What was not there before either stays unset: to write that it is not there would leave a
+/// tombstone.
+pub(super) type Cell<T> = MaybeUnset<Option<T>>;
+
+/// What `is` there now, where something may have been there before.
+pub(super) fn cell<T>(was_there: bool, is: Option<T>) -> Cell<T> {
+    match is {
+        None if !was_there => MaybeUnset::Unset,
+        is => MaybeUnset::Set(is),
+    }
+}
+
+/// An account in the columns that its partition has once, but for those that never change.
 #[derive(SerializeRow)]
-pub(super) struct PutAccount<'a> {
+pub(super) struct AccountCells<'a> {
     id: &'a [u8],
-    expects: i64,
     version: i64,
-    act: &'a [u8],
     balance: i64,
     debt: i64,
     entry_count: i64,
     deleted: bool,
-    session: Option<&'a [u8]>,
-    started: Option<i64>,
-    started_at: Option<i64>,
-    audience: Option<&'a str>,
-    token_now: Option<&'a [u8]>,
-    token_before: Option<&'a [u8]>,
-    token_expires_at: Option<i64>,
-    status_list: Option<&'a [u8]>,
-    status_idx: Option<i64>,
-    end_reason: Option<&'static str>,
-    end_at: Option<i64>,
-    end_at_wall: Option<i64>,
-    end_last_seen: Option<i64>,
+    session: Cell<&'a [u8]>,
+    started: Cell<i64>,
+    started_at: Cell<i64>,
+    audience: Cell<&'a str>,
+    token_now: Cell<&'a [u8]>,
+    token_before: Cell<&'a [u8]>,
+    token_expires_at: Cell<i64>,
+    status_list: Cell<&'a [u8]>,
+    status_idx: Cell<i64>,
+    end_reason: Cell<&'static str>,
+    end_at: Cell<i64>,
+    end_at_wall: Cell<i64>,
+    end_last_seen: Cell<i64>,
 }
 
-impl<'a> PutAccount<'a> {
-    /// Makes `account` of what has the version `expects`, by the act of this name.
-    pub(super) fn new(account: &'a Account, expects: u64, act: &'a [u8; 16]) -> Result<Self> {
-        let session = account.session.as_ref();
+impl<'a> AccountCells<'a> {
+    /// Makes `after` of `before`, or of nothing.
+    pub(super) fn new(before: Option<&Account>, after: &'a Account) -> Result<Self> {
+        let was = before.and_then(|account| account.session.as_ref());
+        let (opened, renewed) = (was.is_some(), was.is_some_and(|session| session.tokens.previous.is_some()));
+        let ended = was.is_some_and(|session| session.end.is_some());
+        let session = after.session.as_ref();
         let tokens = session.map(|session| &session.tokens);
+        let previous = tokens.and_then(|tokens| tokens.previous.as_ref());
         let end = session.and_then(|session| session.end);
         Ok(Self {
-            id: account.id.as_bytes(),
-            expects: int(expects)?,
-            version: int(account.version)?,
-            act,
-            balance: account.balance.as_ms(),
-            debt: account.debt.as_ms(),
-            entry_count: int(account.entries)?,
-            deleted: account.deleted,
-            session: session.map(|session| session.id.as_bytes().as_slice()),
-            started: session.map(|session| meter(session.started)).transpose()?,
-            started_at: session.map(|session| wall(session.started_at)).transpose()?,
-            audience: session.map(|session| session.audience.as_str()),
-            token_now: tokens.map(|tokens| tokens.current.as_bytes().as_slice()),
-            token_before: tokens.and_then(|tokens| tokens.previous.as_ref()).map(|hash| hash.as_bytes().as_slice()),
-            token_expires_at: tokens.map(|tokens| wall(tokens.expires_at)).transpose()?,
-            status_list: tokens.map(|tokens| tokens.status.list.as_bytes().as_slice()),
-            status_idx: tokens.map(|tokens| tokens.status.idx.into()),
-            end_reason: end.map(|end| end.reason.name()),
-            end_at: end.map(|end| meter(end.at)).transpose()?,
-            end_at_wall: end.map(|end| wall(end.at_wall)).transpose()?,
-            end_last_seen: end.map(|end| meter(end.last_seen)).transpose()?,
+            id: after.id.as_bytes(),
+            version: int(after.version)?,
+            balance: after.balance.as_ms(),
+            debt: after.debt.as_ms(),
+            entry_count: int(after.entries)?,
+            deleted: after.deleted,
+            session: cell(opened, session.map(|session| session.id.as_bytes().as_slice())),
+            started: cell(opened, session.map(|session| meter(session.started)).transpose()?),
+            started_at: cell(opened, session.map(|session| wall(session.started_at)).transpose()?),
+            audience: cell(opened, session.map(|session| session.audience.as_str())),
+            token_now: cell(opened, tokens.map(|tokens| tokens.current.as_bytes().as_slice())),
+            token_before: cell(renewed, previous.map(|hash| hash.as_bytes().as_slice())),
+            token_expires_at: cell(opened, tokens.map(|tokens| wall(tokens.expires_at)).transpose()?),
+            status_list: cell(opened, tokens.map(|tokens| tokens.status.list.as_bytes().as_slice())),
+            status_idx: cell(opened, tokens.map(|tokens| tokens.status.idx.into())),
+            end_reason: cell(ended, end.map(|end| end.reason.name())),
+            end_at: cell(ended, end.map(|end| meter(end.at)).transpose()?),
+            end_at_wall: cell(ended, end.map(|end| wall(end.at_wall)).transpose()?),
+            end_last_seen: cell(ended, end.map(|end| meter(end.last_seen)).transpose()?),
         })
     }
+}
+
+/// The values of an entry of the ledger.
+pub(super) fn entering<'a>(
+    account: &'a [u8],
+    entry: &'a Entry,
+) -> Result<impl serialize::row::SerializeRow + Send + Sync + use<'a>> {
+    Ok((
+        account,
+        int(entry.number)?,
+        entry.kind.name(),
+        entry.amount.as_ms(),
+        entry.owed.as_ms(),
+        entry.source.name(),
+        entry.external_id.as_str(),
+        cell(false, entry.reason.as_deref()),
+        wall(entry.at)?,
+    ))
 }
 
 /// How a session ended, if it has.
