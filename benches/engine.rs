@@ -182,9 +182,6 @@ fn account(n: usize) -> Account {
     let session = session_id(n);
     let mut account = Account::new(AccountId::from_bytes(bytes(n, 2)));
     let act = Act {
-        account: account.id,
-        expects: 0,
-        closes: None,
         opens: Some(Session {
             id: session,
             started: MeterTime::ZERO,
@@ -198,7 +195,6 @@ fn account(n: usize) -> Account {
             },
             end: None,
         }),
-        renews: None,
         entries: vec![Entry {
             owed: Credit::ZERO,
             number: 1,
@@ -209,7 +205,7 @@ fn account(n: usize) -> Account {
             reason: None,
             at: UnixMs::from_ms(0),
         }],
-        deletes: false,
+        ..account.nothing()
     };
     account = account.after(&act);
     account

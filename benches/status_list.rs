@@ -123,9 +123,6 @@ fn open(engine: &Engine, n: usize, status: StatusIndex) {
     let expires_at = UnixMs::from_ms(1 << 42);
     let tokens = Tokens { current: TokenHash::of(id), previous: None, expires_at, status };
     let act = Act {
-        account: account.id,
-        expects: 0,
-        closes: None,
         opens: Some(Session {
             id: session,
             started: MeterTime::ZERO,
@@ -134,7 +131,6 @@ fn open(engine: &Engine, n: usize, status: StatusIndex) {
             tokens,
             end: None,
         }),
-        renews: None,
         entries: vec![Entry {
             number: 1,
             kind: EntryKind::Grant,
@@ -145,7 +141,7 @@ fn open(engine: &Engine, n: usize, status: StatusIndex) {
             reason: None,
             at: WALL,
         }],
-        deletes: false,
+        ..account.nothing()
     };
     engine.apply(&account.after(&act), &act, &Moment { now: MeterTime::ZERO, wall: WALL, sighting: None });
 }

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::*;
-use crate::engine::{AccountId, End, Entry, Source};
+use crate::engine::{Account, AccountId, End, Entry, Source};
 use crate::wire::SessionId;
 
 fn telemetry() -> Telemetry {
@@ -195,15 +195,9 @@ fn a_committed_act_counts_its_end_and_its_entries() {
         reason: None,
         at: at_wall,
     };
-    telemetry.committed(&Act {
-        account: AccountId::from_bytes([1; 16]),
-        expects: 0,
-        closes: Some((SessionId::from_bytes([2; 16]), end)),
-        opens: None,
-        renews: None,
-        entries: vec![entry],
-        deletes: false,
-    });
+    let account = Account::new(AccountId::from_bytes([1; 16]));
+    let closes = Some((SessionId::from_bytes([2; 16]), end));
+    telemetry.committed(&Act { closes, entries: vec![entry], ..account.nothing() });
     let text = telemetry.render();
     assert_eq!(value(&text, "gastank_sessions_ended_total{reason=\"timed_out\"}"), 1.0);
     assert_eq!(value(&text, "gastank_credit_out_seconds_total{kind=\"usage\"}"), 1.5);

@@ -88,10 +88,7 @@ async fn tables_are_changed_by_many_at_once_while_nodes_serve() {
     all.beats_went_on();
     all.nobody_was_turned_away();
     assert!(all.acts > all.put_off + all.unknown, "{all:?}");
-    load.recovers(0).await;
-    let mut aftermath = load.end().await;
-    aftermath.everybody_pays_for_what_was_vouched_for().await;
-    aftermath.nothing_is_lost().await;
+    load.ends_well().await;
     for (home, api) in [(&home, &apis[0]), (&other, &apis[1])] {
         let said = home.said();
         assert!(!said.contains("ERROR"), "{said}");

@@ -64,7 +64,7 @@ pub(crate) async fn accounts_are_listed_in_order_in_pages_without_the_deleted(st
         made(&store, n).await;
     }
     let gone = now(&store, &account_id(77)).await;
-    done(&store, &gone, &Act { deletes: true, ..act(&gone) }).await;
+    done(&store, &gone, &Act { deletes: true, ..gone.nothing() }).await;
 
     let mut seen = Vec::new();
     let mut after = None;
@@ -145,7 +145,7 @@ pub(crate) async fn entries_are_unique_by_source_and_account(store: Subject) {
     let mut account = made(&store, 1).await;
     for source in Source::ALL {
         let entry = Entry { source, ..grant(account.entries + 1, 10, "same") };
-        let act = Act { entries: vec![entry], ..act(&account) };
+        let act = Act { entries: vec![entry], ..account.nothing() };
         account = done(&store, &account, &act).await;
     }
     let all = i64::try_from(Source::ALL.len()).expect("a few");
@@ -198,7 +198,7 @@ pub(crate) async fn a_renewal_changes_the_tokens_and_nothing_else(store: Subject
     let account = done(&store, &account, &opening(&account, session(session_id(1, 1), 10))).await;
     for n in [20, 30] {
         let before = now(&store, &account.id).await;
-        let after = done(&store, &before, &Act { renews: Some(tokens(n, true)), ..act(&before) }).await;
+        let after = done(&store, &before, &Act { renews: Some(tokens(n, true)), ..before.nothing() }).await;
         let (mut was, is) = (before.session.expect("open"), after.session.expect("open"));
         was.tokens = tokens(n, true);
         assert_eq!(is, was);
@@ -306,7 +306,7 @@ pub(crate) async fn every_kind_and_source_of_entry_reads_back(store: Subject) {
     for kind in EntryKind::ALL {
         for source in Source::ALL {
             let entry = Entry { kind, source, ..grant(account.entries + 1, 3, kind.name()) };
-            account = done(&store, &account, &Act { entries: vec![entry.clone()], ..act(&account) }).await;
+            account = done(&store, &account, &Act { entries: vec![entry.clone()], ..account.nothing() }).await;
             assert_eq!(store.entry(&account.id, source, kind.name()).await.expect("works"), Some(entry));
         }
     }

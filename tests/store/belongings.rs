@@ -52,7 +52,7 @@ pub(crate) async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject
 pub(crate) async fn an_identity_is_free_again_after_deletion(store: Subject) {
     let account = made(&store, 1).await;
     let account = done(&store, &account, &granting(&account, 5, "fuel")).await;
-    done(&store, &account, &Act { deletes: true, ..act(&account) }).await;
+    done(&store, &account, &Act { deletes: true, ..account.nothing() }).await;
     let (fresh, new) = store.create_account(account_id(2), &identity(1), wall(0)).await.expect("works");
     assert!(new);
     assert_eq!(fresh.account, Account::new(account_id(2)));
@@ -155,7 +155,7 @@ pub(crate) async fn debt_is_what_the_entries_owe(store: Subject) {
     let mut account = made(&store, 1).await;
     for (ms, owed, name, debt) in [(0, 700, "a", 700), (5, 0, "b", 700), (-5, -5, "c", 695), (0, -695, "d", 0)] {
         let entry = owing(account.entries + 1, ms, owed, name);
-        account = done(&store, &account, &Act { entries: vec![entry.clone()], ..act(&account) }).await;
+        account = done(&store, &account, &Act { entries: vec![entry.clone()], ..account.nothing() }).await;
         assert_eq!(account.debt, Credit::from_ms(debt));
         assert_eq!(store.entry(&account.id, Source::Admin, name).await.expect("works"), Some(entry));
     }
@@ -201,7 +201,7 @@ pub(crate) async fn deletion_lets_go_of_what_is_held(store: Subject) {
         1,
         "an account by itself changes nothing"
     );
-    done(&store, &account, &Act { deletes: true, ..act(&account) }).await;
+    done(&store, &account, &Act { deletes: true, ..account.nothing() }).await;
     assert_eq!(store.held_credit(&identity(1), 10).await.expect("works"), []);
     assert_eq!(store.held_credit(&identity(2), 10).await.expect("works").len(), 1);
 }

@@ -26,7 +26,8 @@ pub(crate) async fn text_reads_back_as_it_was_written(store: Subject) {
         assert_eq!(store.account_of(&who).await.expect("works"), Some(owned.account.id));
         assert_eq!(store.account(&owned.account.id).await.expect("works").and_then(|o| o.identity), Some(who));
         let entry = Entry { reason: Some(text.clone()), ..grant(1, 5, text) };
-        let account = done(&store, &owned.account, &Act { entries: vec![entry.clone()], ..act(&owned.account) }).await;
+        let account =
+            done(&store, &owned.account, &Act { entries: vec![entry.clone()], ..owned.account.nothing() }).await;
         assert_eq!(store.entry(&account.id, Source::Admin, text).await.expect("works"), Some(entry));
         let named = Session { audience: text.clone(), ..session(session_id(n, n), 5) };
         let account = done(&store, &account, &opening(&account, named)).await;
@@ -53,7 +54,7 @@ pub(crate) async fn integers_read_back_up_to_their_limits(store: Subject) {
     let mut account = owned.account;
     for (amount, name) in [(Credit::MAX, "most"), (Credit::MAX, "more"), (Credit::from_ms(i64::MIN), "least")] {
         let entry = Entry { amount, at: latest, ..grant(account.entries + 1, 0, name) };
-        account = done(&store, &account, &Act { entries: vec![entry.clone()], ..act(&account) }).await;
+        account = done(&store, &account, &Act { entries: vec![entry.clone()], ..account.nothing() }).await;
         assert_eq!(store.entry(&account.id, Source::Admin, name).await.expect("works"), Some(entry));
     }
     assert_eq!(account.balance, Credit::ZERO);
@@ -74,7 +75,7 @@ pub(crate) async fn integers_read_back_up_to_their_limits(store: Subject) {
             at_wall: latest,
             last_seen: MeterTime::from_ms(started + 1),
         };
-        let act = Act { closes: Some((id, over)), ..act(&account) };
+        let act = Act { closes: Some((id, over)), ..account.nothing() };
         account = done(&store, &account, &act).await;
         assert_eq!(store.session(&id).await.expect("works").and_then(|record| record.end), Some(over));
     }

@@ -125,19 +125,6 @@ pub(crate) fn row(session: SessionId, last_seen: u64) -> Checkpoint {
     Checkpoint { session, last_seen: MeterTime::from_ms(last_seen) }
 }
 
-/// An act on `account` that does nothing yet.
-pub(crate) fn act(account: &Account) -> Act {
-    Act {
-        account: account.id,
-        expects: account.version,
-        closes: None,
-        opens: None,
-        renews: None,
-        entries: Vec::new(),
-        deletes: false,
-    }
-}
-
 /// Makes account number `n`.
 pub(crate) async fn made(store: &Subject, n: u8) -> Account {
     let (owned, new) = store.create_account(account_id(n), &identity(n), wall(0)).await.expect("a working store");
@@ -160,7 +147,7 @@ pub(crate) async fn done(store: &Subject, before: &Account, act: &Act) -> Accoun
 
 /// An act that opens `session`.
 pub(crate) fn opening(account: &Account, session: Session) -> Act {
-    Act { opens: Some(session), ..act(account) }
+    Act { opens: Some(session), ..account.nothing() }
 }
 
 /// An act that ends the open session at `at` and charges for it.
@@ -170,13 +157,13 @@ pub(crate) fn closing(account: &Account, reason: EndReason, at: u64) -> Act {
     Act {
         closes: Some((open.id, end(reason, at))),
         entries: vec![usage(account.entries + 1, burned, &open.id)],
-        ..act(account)
+        ..account.nothing()
     }
 }
 
 /// An act that enters one grant.
 pub(crate) fn granting(account: &Account, ms: i64, name: &str) -> Act {
-    Act { entries: vec![grant(account.entries + 1, ms, name)], ..act(account) }
+    Act { entries: vec![grant(account.entries + 1, ms, name)], ..account.nothing() }
 }
 
 /// The accounts that recovery finds, with the checkpoints of their sessions.

@@ -177,7 +177,7 @@ pub(crate) async fn agree(store: &Subject, steps: &[Step]) -> Model {
                 sessions += 1;
                 let mut act = match account.open() {
                     Some(_) => closing(account, EndReason::Superseded, at),
-                    None => act(account),
+                    None => account.nothing(),
                 };
                 act.opens = Some(opened);
                 aged(act, *stale)
@@ -185,7 +185,7 @@ pub(crate) async fn agree(store: &Subject, steps: &[Step]) -> Model {
             Step::Renew { account } => model
                 .account(*account)
                 .filter(|account| account.open().is_some())
-                .map(|account| Act { renews: Some(tokens(at, true)), ..act(account) }),
+                .map(|account| Act { renews: Some(tokens(at, true)), ..account.nothing() }),
             Step::End { account, reason } => model
                 .account(*account)
                 .filter(|account| account.open().is_some())
@@ -196,7 +196,7 @@ pub(crate) async fn agree(store: &Subject, steps: &[Step]) -> Model {
             Step::Delete { account, stale } => model.account(*account).map(|account| {
                 let act = match account.open() {
                     Some(_) => closing(account, EndReason::AccountDeleted, at),
-                    None => act(account),
+                    None => account.nothing(),
                 };
                 aged(Act { deletes: true, ..act }, *stale)
             }),

@@ -80,7 +80,7 @@ pub(crate) async fn deletion_forgets_what_was_told_unless_the_person_is_gone(sto
     }
     for n in [1, 2] {
         let account = made(&store, n).await;
-        done(&store, &account, &Act { deletes: true, ..act(&account) }).await;
+        done(&store, &account, &Act { deletes: true, ..account.nothing() }).await;
     }
     assert_eq!(facts(&store, 1).await, ProviderFacts::default());
     assert_eq!(facts(&store, 2).await.gone_at, Some(wall(7)));
@@ -119,7 +119,7 @@ pub(crate) async fn an_act_is_logged_when_it_is_done_and_only_then(store: Subjec
     assert_eq!(of_day(&store, AuditDay::of(at)).await, std::slice::from_ref(&row));
 
     // What is known of the person goes; that somebody did something to an account of this id does not.
-    let gone = Act { deletes: true, ..act(&account) };
+    let gone = Act { deletes: true, ..account.nothing() };
     assert!(matches!(store.commit(&gone, Some(&other)).await.expect("works"), Commit::Done(_)));
     assert_eq!(store.audit_of_account(&account.id, None, 10).await.expect("works"), [row, other]);
 }

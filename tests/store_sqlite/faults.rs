@@ -17,7 +17,7 @@ use gastank::{
 use rusqlite::Connection;
 
 use crate::store::{
-    self, Subject, account_id, act, closing, done, granting, identity, made, now, opening, recovered, row, session,
+    self, Subject, account_id, closing, done, granting, identity, made, now, opening, recovered, row, session,
     session_id, wall,
 };
 
@@ -202,7 +202,7 @@ async fn fill_up(store: &Subject) -> u64 {
         let entries = (1..=20)
             .map(|n| store::grant(account.entries + n, 1, &format!("{}{}", account.entries + n, "x".repeat(400))))
             .collect();
-        match store.commit(&Act { entries, ..act(&account) }, None).await {
+        match store.commit(&Act { entries, ..account.nothing() }, None).await {
             Ok(Commit::Done(after)) => account = after,
             Ok(other) => panic!("{other:?}"),
             Err(StoreError::Unavailable(text)) => {
@@ -232,7 +232,7 @@ async fn a_full_file_is_unavailable_keeps_what_it_has_and_goes_on_when_there_is_
     holds_exactly(&store, entries).await;
     // What frees space still works, and then so does everything.
     let account = now(&store, &account_id(1)).await;
-    done(&store, &account, &Act { deletes: true, ..act(&account) }).await;
+    done(&store, &account, &Act { deletes: true, ..account.nothing() }).await;
     let other = made(&store, 2).await;
     done(&store, &other, &granting(&other, 5, &"x".repeat(4000))).await;
 }
@@ -353,12 +353,12 @@ async fn an_act_that_does_not_fit_its_account_is_refused_alone() {
     let account = done(&store, &account, &opening(&account, session(session_id(1, 1), 5))).await;
     let fitting = closing(&account, EndReason::Revoked, 9);
     let misfits = [
-        Act { opens: Some(session(session_id(2, 1), 6)), ..act(&account) },
-        Act { deletes: true, ..act(&account) },
-        Act { closes: fitting.closes.map(|(_, end)| (session_id(3, 1), end)), ..act(&account) },
+        Act { opens: Some(session(session_id(2, 1), 6)), ..account.nothing() },
+        Act { deletes: true, ..account.nothing() },
+        Act { closes: fitting.closes.map(|(_, end)| (session_id(3, 1), end)), ..account.nothing() },
         Act { renews: Some(store::tokens(1, false)), ..fitting.clone() },
-        Act { entries: vec![store::grant(2, 1, "gap")], ..act(&account) },
-        Act { entries: vec![store::grant(1, 1, "twice"), store::grant(2, 1, "twice")], ..act(&account) },
+        Act { entries: vec![store::grant(2, 1, "gap")], ..account.nothing() },
+        Act { entries: vec![store::grant(1, 1, "twice"), store::grant(2, 1, "twice")], ..account.nothing() },
         // A session id that was drawn twice.
         Act { opens: Some(session(session_id(1, 1), 9)), ..fitting.clone() },
     ];

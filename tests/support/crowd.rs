@@ -136,14 +136,14 @@ async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
             reason: (dice.below(2) == 0).then(|| text(&mut dice).to_owned()),
             at: at(n + round),
         };
-        account = done(store, &account, Act { entries: vec![bought], ..nothing(&account) }, &mut dice).await;
+        account = done(store, &account, Act { entries: vec![bought], ..account.nothing() }, &mut dice).await;
         if dice.below(3) > 0 {
             let opened = session(&mut dice, 1000 * round);
             sessions.push(opened.id);
-            account = done(store, &account, Act { opens: Some(opened), ..nothing(&account) }, &mut dice).await;
+            account = done(store, &account, Act { opens: Some(opened), ..account.nothing() }, &mut dice).await;
             if dice.below(2) == 0 {
                 let renews = Some(tokens(&mut dice, true));
-                account = done(store, &account, Act { renews, ..nothing(&account) }, &mut dice).await;
+                account = done(store, &account, Act { renews, ..account.nothing() }, &mut dice).await;
             }
             if dice.below(4) > 0 {
                 account = done(store, &account, closing(&account, &mut dice), &mut dice).await;
@@ -167,7 +167,7 @@ async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
             reason: None,
             at: at(n),
         };
-        account = done(store, &account, Act { entries: vec![refund], ..nothing(&account) }, &mut dice).await;
+        account = done(store, &account, Act { entries: vec![refund], ..account.nothing() }, &mut dice).await;
     }
     for number in 0..dice.below(3) {
         let key =
@@ -178,7 +178,7 @@ async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
         if account.open().is_some() {
             account = done(store, &account, closing(&account, &mut dice), &mut dice).await;
         }
-        account = done(store, &account, Act { deletes: true, ..nothing(&account) }, &mut dice).await;
+        account = done(store, &account, Act { deletes: true, ..account.nothing() }, &mut dice).await;
         assert!(account.deleted);
     }
     if dice.below(4) == 0 {
@@ -210,18 +210,6 @@ async fn tell(store: &dyn Store, identity: &Identity, dice: &mut Dice) {
     }
 }
 
-fn nothing(account: &Account) -> Act {
-    Act {
-        account: account.id,
-        expects: account.version,
-        closes: None,
-        opens: None,
-        renews: None,
-        entries: Vec::new(),
-        deletes: false,
-    }
-}
-
 fn closing(account: &Account, dice: &mut Dice) -> Act {
     let open = account.open().expect("a session is open");
     let reason = EndReason::ALL[usize::try_from(dice.below(6)).unwrap()];
@@ -238,7 +226,7 @@ fn closing(account: &Account, dice: &mut Dice) -> Act {
         reason: Some(reason.name().to_owned()),
         at: at(ended.as_ms()),
     };
-    Act { closes: Some((open.id, end)), entries: vec![usage], ..nothing(account) }
+    Act { closes: Some((open.id, end)), entries: vec![usage], ..account.nothing() }
 }
 
 fn session(dice: &mut Dice, started: u64) -> Session {

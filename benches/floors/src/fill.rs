@@ -129,9 +129,6 @@ async fn open(
     let tokens =
         Tokens { current: TokenHash::from_bytes(hash(n, "token")), previous: None, expires_at: EXPIRES_AT, status };
     let act = Act {
-        account,
-        expects: owned.account.version,
-        closes: None,
         opens: Some(Session {
             id: session,
             started,
@@ -140,7 +137,6 @@ async fn open(
             tokens,
             end: None,
         }),
-        renews: None,
         entries: vec![Entry {
             number: 1,
             kind: EntryKind::Grant,
@@ -151,7 +147,7 @@ async fn open(
             reason: None,
             at: UnixMs::from_ms(0),
         }],
-        deletes: false,
+        ..owned.account.nothing()
     };
     ensure!(matches!(store.commit(&act, None).await?, Commit::Done(_)), "this store has been filled before");
     Ok(())

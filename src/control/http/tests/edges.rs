@@ -231,15 +231,7 @@ fn crowd(rig: &Rig, numbers: std::ops::Range<u32>) {
             reason: None,
             at: moment.wall,
         };
-        let act = Act {
-            account: account.id,
-            expects: 0,
-            closes: None,
-            opens: Some(session),
-            renews: None,
-            entries: vec![grant],
-            deletes: false,
-        };
+        let act = Act { opens: Some(session), entries: vec![grant], ..account.nothing() };
         rig.engine.apply(&account.after(&act), &act, &moment);
     }
 }
