@@ -18,6 +18,8 @@ PEERS = WORK / "peers"
 # Sessions live for a day of meter time without a beat, so that a data directory can be used again.
 A_DAY_MS = 86_400_000
 PATIENCE_S = 180
+# How long a server must have done nothing to be at rest.
+SETTLING_S = 5
 
 
 # Sessions of a quick run, at most.
@@ -120,7 +122,21 @@ class Lab:
         if not (ROOT / "target/tools/cassandra/complete").exists():
             raise Missing("there is no CQL server: tests/setup.sh fetches one")
         process = spawn([self.built / "floors", "cql"])
-        return self.keep(Server(process, words(ready(process))["addr"]))
+        addr = words(ready(process))["addr"]
+        shells = children(process.pid)
+        return self.keep(Server(process, addr, [*shells, *(pid for shell in shells for pid in children(shell))]))
+
+    def settle(self, server):
+        """Waits until a server has nothing to do any more."""
+        tell("    waiting until the server has nothing to do")
+        before = server.cpu_s()
+        for _ in range(PATIENCE_S // SETTLING_S):
+            time.sleep(SETTLING_S)
+            now = server.cpu_s()
+            if now - before < SETTLING_S / 20:
+                return
+            before = now
+        raise Failed("the server is never at rest")
 
     def tank_on(self, cql, sessions):
         """gastank with a store in a CQL server, and how to start the same once more."""

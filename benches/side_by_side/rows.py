@@ -185,8 +185,10 @@ def cql_beats(sessions):
 
 
 def cql_start(lab):
-    """From the start of the program until it serves, on the same machine as the CQL server."""
-    again = lab.tank_on(lab.cql(), 200_000)
+    """From the start of the program until it serves, on the same machine as the CQL server, which has put its files in order."""
+    cql = lab.cql()
+    again = lab.tank_on(cql, 200_000)
+    lab.settle(cql)
 
     def sample(_seconds):
         began = time.monotonic()

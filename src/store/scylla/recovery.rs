@@ -21,9 +21,11 @@ use crate::{
 use super::{
     ScyllaStore,
     checkpoints::shard,
-    rows::{self, AccountRow, CheckpointRow, Found},
+    rows::{self, AccountRow, CheckpointRow, Found, meter_from},
 };
 
+/// Partitions of checkpoints that are looked through at a time for the latest.
+const SHARDS_AT_ONCE: usize = 4;
 /// Buckets whose checkpoints are read at a time.
 const BUCKETS_AT_ONCE: usize = 16;
 /// Parts of the ring that are read at a time.
@@ -109,12 +111,15 @@ impl ScyllaStore {
     pub(super) async fn read_clock(&self) -> Result<Option<ClockFact>> {
         let kept: Option<(Option<i64>, Option<i64>)> = self.cluster.row(&self.cluster.statements.clock, ()).await?;
         let kept = kept.map(rows::clock).transpose()?;
-        let later = |found: &Found| kept.is_none_or(|kept| found.last_seen > kept.last_alive);
+        let is_later = |heard: MeterTime| kept.is_none_or(|kept| heard > kept.last_alive);
+        if !self.latest_checkpoint().await?.is_some_and(is_later) {
+            return Ok(kept);
+        }
         let mut ahead = Vec::new();
         let mut buckets =
             stream::iter(0..=u8::MAX).map(|bucket| self.checkpoints(bucket)).buffer_unordered(BUCKETS_AT_ONCE);
         while let Some(bucket) = buckets.try_next().await? {
-            ahead.extend(bucket.into_iter().filter(later));
+            ahead.extend(bucket.into_iter().filter(|found| is_later(found.last_seen)));
         }
         // From the latest on: the first whose session is open is where the meter was.
         ahead.sort_unstable_by_key(|found| std::cmp::Reverse(found.last_seen));
@@ -128,6 +133,19 @@ impl ScyllaStore {
             }
         }
         Ok(kept)
+    }
+
+    async fn latest_checkpoint(&self) -> Result<Option<MeterTime>> {
+        let statement = &self.cluster.statements.latest_checkpoint;
+        let mut shards = stream::iter(0..=shard(u8::MAX))
+            .map(|shard| self.cluster.row::<(Option<i64>,)>(statement, (shard,)))
+            .buffer_unordered(SHARDS_AT_ONCE);
+        let mut latest = None;
+        while let Some(row) = shards.try_next().await? {
+            let heard = row.and_then(|(heard,)| heard).map(|heard| meter_from(Some(heard))).transpose()?;
+            latest = latest.max(heard);
+        }
+        Ok(latest)
     }
 
     async fn checkpoints(&self, bucket: u8) -> Result<Vec<Found>> {

@@ -141,6 +141,7 @@ statements! {
     checkpoint: Write = "UPDATE checkpoints USING TIMESTAMP ? SET last_seen = ? \
         WHERE shard = ? AND bucket = ? AND session = ?";
     drop_checkpoint: Write = "DELETE FROM checkpoints WHERE shard = ? AND bucket = ? AND session = ?";
+    latest_checkpoint: Read = "SELECT max(last_seen) FROM checkpoints WHERE shard = ?";
     checkpoints: Read = "SELECT session, account, last_seen FROM checkpoints WHERE shard = ? AND bucket = ?";
     keep_clock: Write = "INSERT INTO clock (one, last_alive, wall) VALUES (1, ?, ?) USING TIMESTAMP ?";
     clock: Read = "SELECT last_alive, wall FROM clock WHERE one = 1";
