@@ -50,7 +50,8 @@ async fn all<T>(ids: &[AccountId], each: impl AsyncFn(AccountId) -> T) -> Vec<T>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn open_sessions_are_found_among_few_accounts_and_among_many() {
     let keyspace = Lent::empty().await;
-    let store: Subject = Arc::new(keyspace.open().await);
+    let opened = Arc::new(keyspace.open().await);
+    let store: Subject = Arc::clone(&opened) as Subject;
     // Here hardly anybody has a session, and there are more accounts than are looked through at a time.
     let idle = on_ring(0x80, 200);
     let few = [0, 5, 150, 199].map(|n: usize| idle[n]);
@@ -94,7 +95,10 @@ async fn open_sessions_are_found_among_few_accounts_and_among_many() {
     expected.sort_by_key(|account| account.id);
     let expected: Vec<_> = expected.into_iter().map(|account| (account, SEEN)).collect();
     assert_eq!(recovered(&store).await, expected);
+    // Of the few, two lie beyond the page after which the rest is asked for one by one. Where everybody is wanted, nobody is.
+    let before = opened.reads();
     let parts: Vec<_> = store.recover().map_ok(|part| part.len()).try_collect().await.expect("works");
     assert_eq!(parts.len(), gastank::store::RECOVERY_PARTS);
     assert_eq!(parts.iter().filter(|part| **part > 0).count(), 3);
+    assert_eq!(opened.reads() - before, 2);
 }

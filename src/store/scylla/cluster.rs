@@ -72,6 +72,7 @@ pub(super) struct Cluster {
     turns: Vec<Gate<()>>,
     stripe: RandomState,
     decisions: AtomicU64,
+    reads: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -80,13 +81,18 @@ impl Cluster {
         let statements = Box::pin(Statements::prepare(&session, options)).await?;
         let turns = std::iter::repeat_with(Gate::default).take(STRIPES).collect();
         let serial = options.consistency.serial();
-        let (decisions, closed) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { session, statements, serial, turns, stripe: RandomState::new(), decisions, closed })
+        let (decisions, reads, closed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { session, statements, serial, turns, stripe: RandomState::new(), decisions, reads, closed })
     }
 
     /// How many decisions were asked for.
     pub(super) fn decisions(&self) -> u64 {
         self.decisions.load(Ordering::Relaxed)
+    }
+
+    /// How many times what is known to be short was read.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Further calls are answered with [`StoreError::Unavailable`].
@@ -114,6 +120,7 @@ impl Cluster {
         values: impl SerializeRow,
     ) -> Result<Vec<R>> {
         self.open()?;
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let answer = self.session.execute_unpaged(statement, values).await?.into_rows_result()?;
         answer.rows::<R>()?.map(|row| Ok(row?)).collect()
     }

@@ -7,7 +7,8 @@
 //! * *Decisions* ([`cluster`]) are lightweight transactions. One that is not answered is never sent again: what became of
 //!   it is read, and for acts made final ([`acts`]).
 //! * *Maxima* ([`checkpoints`]) are plain writes whose timestamps are the values themselves.
-//! * No cell is written both ways. There are no counters, no secondary indexes, and no query that looks through a table.
+//! * No cell is written both ways. There are no counters, no secondary indexes, and only a start and
+//!   moving in look through tables.
 
 mod accounts;
 mod acts;
@@ -195,6 +196,11 @@ impl ScyllaStore {
     /// How many conditional round trips the cluster was asked for: what costs most there.
     pub fn decisions(&self) -> u64 {
         self.cluster.decisions()
+    }
+
+    /// How many reads of a row, or of a few, were asked for.
+    pub fn reads(&self) -> u64 {
+        self.cluster.reads()
     }
 
     /// What counts the batches of checkpoints, for who shows it.

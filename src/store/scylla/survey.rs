@@ -1,6 +1,6 @@
 //! What a keyspace that was moved into ought to have, and what it has: each table from its first row to its last.
 //!
-//! These are the only reads that look through tables. What a pointer leads to is not followed; that it is the right one
+//! These reads look through tables from end to end. What a pointer leads to is not followed; that it is the right one
 //! is seen by its being the one that is expected.
 
 use scylla::DeserializeRow;
