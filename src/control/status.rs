@@ -26,6 +26,8 @@ use crate::{
 const SLACK: Millis = Millis::from_secs(10 * 60);
 /// How often an id that is taken is drawn anew. Once is very unlikely.
 const DRAWS: usize = 4;
+/// How often a caller looks for an index again when others have taken what it had granted.
+const ROUNDS: usize = 64;
 
 /// How status lists are filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +56,20 @@ pub struct StatusKeeper {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     policy: StatusPolicy,
-    current: Mutex<Arc<StatusList>>,
-    /// The lists that this node has filled.
-    leased: Mutex<BTreeSet<ListId>>,
-    /// Of closed lists, when they are forgotten.
-    retiring: Mutex<BTreeMap<ListId, UnixMs>>,
+    roles: Mutex<Roles>,
     /// One at a time changes what is granted.
     gate: Gate<()>,
+}
+
+/// The role of each list on this node. A list enters the engine and gets its role under the same lock, so nobody sees
+/// the one without the other.
+struct Roles {
+    /// Tokens get their indices from this list.
+    current: Arc<StatusList>,
+    /// The lists that this node has filled.
+    leased: BTreeSet<ListId>,
+    /// Of closed lists, when they are forgotten.
+    retiring: BTreeMap<ListId, UnixMs>,
 }
 
 /// An index for a token that is about to be issued. Goes back if it is dropped before it was used.
@@ -129,9 +138,9 @@ impl StatusKeeper {
                 list
             }
         };
-        let leased = Mutex::new(BTreeSet::from([current.id()]));
-        let (current, retiring) = (Mutex::new(current), Mutex::new(retiring));
-        Ok(Self { engine, store, clock, entropy, policy, current, leased, retiring, gate: Gate::default() })
+        let leased = BTreeSet::from([current.id()]);
+        let roles = Mutex::new(Roles { current, leased, retiring });
+        Ok(Self { engine, store, clock, entropy, policy, roles, gate: Gate::default() })
     }
 
     /// Lets in the lists that other nodes have leased since, and lets go of those that they have forgotten. All that is
@@ -144,6 +153,7 @@ impl StatusKeeper {
         let before: BTreeSet<ListId> = self.engine.lists().all().iter().map(|list| list.id()).collect();
         let leases = self.store.status_lists().await?;
         for lease in &leases {
+            let mut roles = self.roles.lock();
             let known = self.engine.lists().find(&lease.id);
             let list = known.unwrap_or_else(|| {
                 let list = Arc::new(StatusList::new(lease.id, lease.size, &lease.seed, lease.granted));
@@ -152,20 +162,20 @@ impl StatusKeeper {
             });
             if let Some(at) = lease.retires_at {
                 list.close();
-                self.retiring.lock().insert(lease.id, at);
+                roles.retiring.insert(lease.id, at);
             }
         }
         let there: BTreeSet<ListId> = leases.iter().map(|lease| lease.id).collect();
         for gone in before.difference(&there).filter(|gone| !self.fills(gone)) {
             self.engine.lists().remove(gone);
-            self.retiring.lock().remove(gone);
+            self.roles.lock().retiring.remove(gone);
         }
         Ok(())
     }
 
     /// Whether this node alone gives out the indices of a list.
     pub fn fills(&self, list: &ListId) -> bool {
-        !self.policy.shared || self.leased.lock().contains(list)
+        !self.policy.shared || self.roles.lock().leased.contains(list)
     }
 
     /// Closes the list that this node fills: nobody will when it is gone. To be called when no token is issued any more.
@@ -174,8 +184,7 @@ impl StatusKeeper {
     ///
     /// [`StoreError`]; it is closed when all nodes have been down.
     pub async fn retire_own(&self) -> Result<(), StoreError> {
-        let current = Arc::clone(&self.current.lock());
-        self.retire(&current).await
+        self.retire(&self.current()).await
     }
 
     /// Closes the lists that nobody fills any more: all but this node's, when no other lives.
@@ -185,7 +194,11 @@ impl StatusKeeper {
     /// [`StoreError`]; what is left to do is done the next time.
     pub async fn retire_abandoned(&self) -> Result<(), StoreError> {
         for list in self.engine.lists().all() {
-            if !self.leased.lock().contains(&list.id()) && !self.retiring.lock().contains_key(&list.id()) {
+            let is_abandoned = {
+                let roles = self.roles.lock();
+                !roles.leased.contains(&list.id()) && !roles.retiring.contains_key(&list.id())
+            };
+            if is_abandoned {
                 self.retire(&list).await?;
             }
         }
@@ -196,7 +209,7 @@ impl StatusKeeper {
         list.close();
         let at = self.clock.wall().plus(self.policy.max_ttl).plus(SLACK);
         self.store.retire_status_list(&list.id(), at).await?;
-        self.retiring.lock().insert(list.id(), at);
+        self.roles.lock().retiring.insert(list.id(), at);
         Ok(())
     }
 
@@ -204,19 +217,26 @@ impl StatusKeeper {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when more have to be granted and cannot be.
+    /// [`StoreError`] when more have to be granted and cannot be, or others took every index that was.
     pub async fn draw(self: &Arc<Self>) -> Result<Ticket, StoreError> {
-        loop {
-            let list = Arc::clone(&self.current.lock());
+        for _ in 0..ROUNDS {
+            let list = self.current();
             if let Some(index) = list.take() {
                 self.fetch_early(&list);
                 return Ok(Ticket { list, index, used: false });
             }
             let _gate = self.gate.lock().await;
-            if self.is_out(&list) {
+            let list = self.current();
+            if left(&list) == 0 {
                 self.fetch(&list).await?;
             }
         }
+        Err(StoreError::Unavailable("no index of a status list was left for this token".to_owned()))
+    }
+
+    /// The list that tokens get their indices from.
+    fn current(&self) -> Arc<StatusList> {
+        Arc::clone(&self.roles.lock().current)
     }
 
     /// The ids of the lists that have tokens which may be good.
@@ -233,40 +253,39 @@ impl StatusKeeper {
     pub async fn tidy(&self) -> Result<(), StoreError> {
         let now = self.clock.wall();
         for list in self.engine.lists().all() {
-            let retires_at = self.retiring.lock().get(&list.id()).copied();
+            let (retires_at, is_current, is_ours) = {
+                let roles = self.roles.lock();
+                let (current, leased) = (roles.current.id(), roles.leased.contains(&list.id()));
+                (roles.retiring.get(&list.id()).copied(), list.id() == current, leased || !self.policy.shared)
+            };
             match retires_at {
                 Some(at) if at <= now => {
                     self.store.remove_status_list(&list.id()).await?;
+                    let mut roles = self.roles.lock();
                     self.engine.lists().remove(&list.id());
-                    self.retiring.lock().remove(&list.id());
-                    self.leased.lock().remove(&list.id());
+                    roles.retiring.remove(&list.id());
+                    roles.leased.remove(&list.id());
                 }
                 Some(_) => {}
-                None if list.id() == self.current.lock().id() => {}
-                None if self.policy.shared && !self.leased.lock().contains(&list.id()) => {}
+                None if is_current || !is_ours => {}
+                // A list that is not current will not become so: only new ones do.
                 None => self.retire(&list).await?,
             }
         }
         Ok(())
     }
 
-    /// Whether `list` is current still, and has no index left.
-    fn is_out(&self, list: &Arc<StatusList>) -> bool {
-        Arc::ptr_eq(&self.current.lock(), list) && list.granted().1 == 0
-    }
-
     /// Fetches the next block in the background when half of this one is gone.
     fn fetch_early(self: &Arc<Self>, list: &Arc<StatusList>) {
-        let (granted, left) = list.granted();
-        if left > self.policy.block / 2 || granted == list.size().tokens() || self.gate.try_lock().is_err() {
+        let half = self.policy.block / 2;
+        if left(list) > half || list.granted().0 == list.size().tokens() || self.gate.try_lock().is_err() {
             return;
         }
         let (this, list) = (Arc::clone(self), Arc::clone(list));
         tokio::spawn(async move {
             let _gate = this.gate.lock().await;
-            let (_, left) = list.granted();
-            if Arc::ptr_eq(&this.current.lock(), &list)
-                && left <= this.policy.block / 2
+            if Arc::ptr_eq(&this.current(), &list)
+                && left(&list) <= half
                 && let Err(error) = this.fetch(&list).await
             {
                 tracing::warn!(%error, "no more indices of the status list can be had yet");
@@ -284,17 +303,23 @@ impl StatusKeeper {
         }
         // It is full, or somebody else had it: whose the next numbers are is not worth finding out.
         let new = lease(&*self.store, &*self.entropy, &self.policy, self.clock.wall()).await?;
-        self.engine.lists().insert(Arc::clone(&new));
         tracing::info!(list = %new.id(), "a new status list is filled");
-        self.leased.lock().insert(new.id());
-        *self.current.lock() = new;
+        let mut roles = self.roles.lock();
+        self.engine.lists().insert(Arc::clone(&new));
+        roles.leased.insert(new.id());
+        roles.current = new;
         Ok(())
     }
 }
 
-/// How many numbers of a list have not been granted.
+/// How many numbers of a list can still be granted: none of one that is closed.
 fn room(list: &StatusList) -> u32 {
-    list.size().tokens() - list.granted().0
+    if list.is_closed() { 0 } else { list.size().tokens() - list.granted().0 }
+}
+
+/// How many indices of a list can be had without asking the store: none of one that is closed.
+fn left(list: &StatusList) -> u32 {
+    if list.is_closed() { 0 } else { list.granted().1 }
 }
 
 /// Leases a list with its first block granted.
@@ -435,7 +460,7 @@ mod tests {
             StatusKeeper::open(engine, kept, now, entropy, policy).await.unwrap()
         };
         let (a, b) = (shared(1).await, shared(2).await);
-        let [of_a, of_b] = [&a, &b].map(|keeper| keeper.current.lock().id());
+        let [of_a, of_b] = [&a, &b].map(|keeper| keeper.current().id());
         a.learn().await.unwrap();
         assert!(a.fills(&of_a) && !a.fills(&of_b) && a.listed().contains(&of_b));
         a.tidy().await.unwrap();
@@ -447,13 +472,59 @@ mod tests {
         c.retire_abandoned().await.unwrap();
         let open: Vec<_> =
             store.status_lists().await.unwrap().into_iter().filter(|list| list.retires_at.is_none()).collect();
-        assert_eq!(open.iter().map(|list| list.id).collect::<Vec<_>>(), [c.current.lock().id()]);
+        assert_eq!(open.iter().map(|list| list.id).collect::<Vec<_>>(), [c.current().id()]);
         let d = shared(4).await;
         clock.advance(DAY.plus(SLACK));
         c.tidy().await.unwrap();
         assert!(d.engine.lists().find(&of_a).is_some());
         d.learn().await.unwrap();
         assert!(d.engine.lists().find(&of_a).is_none() && d.engine.lists().find(&of_b).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_closed_while_it_is_current_is_replaced_by_a_new_one() {
+        let node = Node::new().await;
+        let first = node.keeper.draw().await.unwrap().redeem().list;
+        node.keeper.current().close();
+        let drawn = tokio::time::timeout(std::time::Duration::from_secs(5), node.keeper.draw()).await;
+        let second = drawn.expect("a draw ends").unwrap().redeem().list;
+        assert_ne!(second, first);
+        assert_eq!(node.keeper.current().id(), second);
+    }
+
+    #[tokio::test]
+    async fn another_node_may_close_the_list_that_this_one_fills() {
+        let node = Node::new().await;
+        let first = node.keeper.draw().await.unwrap().redeem().list;
+        let at = node.clock.wall().plus(DAY);
+        node.store.retire_status_list(&first, at).await.unwrap();
+        node.keeper.learn().await.unwrap();
+        let drawn = tokio::time::timeout(std::time::Duration::from_secs(5), node.keeper.draw()).await;
+        assert_ne!(drawn.expect("a draw ends").unwrap().redeem().list, first);
+        node.clock.advance(DAY.plus(SLACK));
+        node.keeper.tidy().await.unwrap();
+        assert!(node.engine.lists().find(&first).is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn tidying_never_closes_a_list_that_has_just_become_current() {
+        let node = Node::new().await;
+        let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let tidying = {
+            let (keeper, done) = (Arc::clone(&node.keeper), Arc::clone(&done));
+            tokio::spawn(async move {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    keeper.tidy().await.unwrap();
+                }
+            })
+        };
+        for _ in 0..3000 {
+            let drawn = tokio::time::timeout(std::time::Duration::from_secs(5), node.keeper.draw()).await;
+            drawn.expect("a draw ends").unwrap().redeem();
+            assert!(!node.keeper.current().is_closed());
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        tidying.await.unwrap();
     }
 
     #[tokio::test]
