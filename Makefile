@@ -17,10 +17,14 @@ MILLION ?= 10m
 # Flags of the benchmark.
 BENCH ?=
 
+# What each step of a run took, in seconds.
+STEPS := target/steps
+
 # $(call step,headline,command): the command's own output is the last word when all is well.
 define step
 	@printf '\n== %s\n' '$(1)'
-	@$(2) || { printf '\nFAILED: %s\n' '$(1)' >&2; exit 1; }
+	@began=$$EPOCHSECONDS; $(2) || { printf '\nFAILED: %s\n' '$(1)' >&2; exit 1; }; \
+	    mkdir -p $(dir $(STEPS)); printf '%6d s  %s\n' "$$((EPOCHSECONDS - began))" '$(1)' >> $(STEPS)
 endef
 
 .PHONY: help test check unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short million fuzz
@@ -29,6 +33,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soak, whether the benchmark works, browsers last
+	@rm -f $(STEPS)
 	@$(MAKE) setup
 	@$(MAKE) check
 	@$(MAKE) no-std
@@ -38,6 +43,7 @@ test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soa
 	@$(MAKE) soak-short
 	@$(MAKE) bench-smoke
 	@$(MAKE) browsers
+	@printf '\n== what each step took\n'; cat $(STEPS); awk '{ all += $$1 } END { printf "%6d s  all\n", all }' $(STEPS)
 
 check: ## formatting, lints, dependencies, documentation
 	$(call step,formatting,cargo fmt --all --check)
@@ -95,10 +101,10 @@ FUZZ_OPTIONS := --sanitizer none
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (10), from fuzz/seeds/TARGET where there are any
 	$(call step,fuzz: build,cargo fuzz build $(FUZZ_OPTIONS))
-	@for target in $$(cargo fuzz list); do \
+	@began=$$EPOCHSECONDS; for target in $$(cargo fuzz list); do \
 	    printf '\n== fuzz: %s\n' "$$target"; \
 	    mkdir -p "fuzz/corpus/$$target"; seeds=; [ ! -d "fuzz/seeds/$$target" ] || seeds="fuzz/seeds/$$target"; \
 	    cargo fuzz run $(FUZZ_OPTIONS) "$$target" "fuzz/corpus/$$target" $$seeds -- \
 	        -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
 	        || { printf '\nFAILED: fuzz: %s\n' "$$target" >&2; exit 1; }; \
-	done
+	done; printf '%6d s  fuzz: run\n' "$$((EPOCHSECONDS - began))" >> $(STEPS)

@@ -29,7 +29,7 @@ pub(super) fn handler() -> (Arc<Engine>, Arc<Handler>, Telemetry) {
     let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes(SECRET));
     let engine = Arc::new(Engine::new(Policy::default(), secrets, 100));
     let clock = Arc::new(FakeClock::new(MeterTime::from_ms(1000), UnixMs::from_ms(1000)));
-    let telemetry = Telemetry::new(UnixMs::from_ms(0), Health::new());
+    let telemetry = Telemetry::new(Health::new());
     telemetry.health().enter(Phase::Ready);
     let handler = Handler::new(Arc::clone(&engine), clock, Arc::new(Nobody), telemetry.clone());
     (engine, Arc::new(handler), telemetry)

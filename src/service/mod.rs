@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accounts::{ProviderError, Providers},
-    clock::{Clock, MeterClock},
+    clock::MeterClock,
     cluster::{ClusterError, Joining},
     config::{Config, HostPort},
     control::{
@@ -161,8 +161,7 @@ impl Service {
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let home = Home::open(&config.data_dir)?;
         let first_start = !home.has_secret();
-        let wall = MeterClock::resume(None).wall();
-        let telemetry = Telemetry::new(wall, Health::new());
+        let telemetry = Telemetry::new(Health::new());
 
         let store::Opened { store, shared, statements } = store::open(&config, &telemetry).await?;
         let shared = shared.map(Shared::new);

@@ -39,6 +39,8 @@ use super::history::History;
 const ROUND: Millis = Millis::from_secs(5);
 /// How often the meter's state is kept.
 const KEEP_METER: Duration = Duration::from_millis(250);
+/// How often the metrics take in what was recorded, whether somebody scrapes them or not.
+const TAKE_IN_METRICS: Duration = Duration::from_secs(5);
 /// How often keys and status lists whose last token has died are looked for.
 const TIDY: Duration = Duration::from_secs(60);
 /// Rows of the audit log or the heartbeat history that are dropped at once, and how often in a row.
@@ -126,6 +128,7 @@ impl Upkeep {
         tasks.spawn(until(stop.clone(), self.clone().do_chores(queue)));
         tasks.spawn(until(stop.clone(), self.clone().keep_meter()));
         tasks.spawn(until(stop.clone(), self.clone().tidy()));
+        tasks.spawn(until(stop.clone(), self.clone().take_in_metrics()));
         if let Some(history) = self.history.clone() {
             tasks.spawn(until(stop.clone(), async move { history.write_for_ever().await }));
         }
@@ -250,6 +253,15 @@ impl Upkeep {
                     Err(error) => tracing::error!(%error, "the store is not reachable; heartbeats and verdicts go on"),
                 }
             }
+        }
+    }
+
+    async fn take_in_metrics(self) {
+        let mut ticks = interval(TAKE_IN_METRICS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.telemetry.upkeep();
         }
     }
 

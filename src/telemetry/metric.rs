@@ -217,14 +217,6 @@ metrics! {
         "1 while the service takes traffic; 0 while it starts, warms up or drains.";
     BuildInfo: Kind::Gauge, Count, "gastank_build_info", [Version],
         "Always 1; the label tells the version that runs.";
-    ProcessStart: Kind::Gauge, Seconds, "gastank_process_start_time_seconds", [],
-        "When the process started, since the Unix epoch.";
-    ProcessCpu: Kind::Counter, Seconds, "gastank_process_cpu_seconds_total", [],
-        "Processor time used, user and system.";
-    ProcessMemory: Kind::Gauge, Bytes, "gastank_process_resident_memory_bytes", [],
-        "Resident memory.";
-    ProcessFds: Kind::Gauge, Count, "gastank_process_open_fds", [],
-        "Open file descriptors.";
 }
 
 /// The version that runs: a label with one value.

@@ -1,9 +1,10 @@
 //! What operators see: metrics, logs, health.
 //!
-//! Every metric is named in [`Metric`] and nowhere else. A [`Telemetry`] owns its own recorder and there is no global
-//! state, so that several services can live in one process. All series exist from the start, at zero: an alert on a
-//! rate works before the first event. Handles are resolved by indexing arrays with enums: no lookup by name, no
-//! allocation; counting is one atomic add, to a cell that is the thread's own.
+//! Every metric is named in [`Metric`] and nowhere else, but for the standard `process_*` ones. Handles are those of the
+//! `metrics` crate, and `metrics-exporter-prometheus` shows them. A [`Telemetry`] owns its own recorder and there is no
+//! global state, so that several services can live in one process. All series exist from the start, at zero: an alert on
+//! a rate works before the first event. Handles are resolved by indexing arrays with enums: no lookup by name, no
+//! allocation. On the hot path counting is one atomic add, to a cell that is the thread's own.
 
 mod cells;
 mod health;
@@ -12,7 +13,6 @@ mod logs;
 mod metric;
 #[cfg(test)]
 pub(crate) mod page;
-mod process;
 mod registry;
 mod udp;
 
@@ -29,11 +29,12 @@ pub use labels::{
 };
 pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
-pub use registry::{Counter, Gauge, Histogram, Latency};
+pub use registry::Latency;
 pub use udp::udp_drops;
 
+pub use ::metrics::{Counter, Gauge, Histogram};
+
 use self::metric::Version;
-use self::process::ProcessFigures;
 use self::registry::{ByOne, ByTwo, Registry, TimeCounter};
 use crate::engine::{Act, Credit, EntryKind, UnixMs};
 use crate::wire::{EndReason, FrameError, MeterTime, Millis};
@@ -98,18 +99,14 @@ struct Inner {
     pressure: Gauge,
     meter_time: Gauge,
     ready: Gauge,
-    process_cpu: TimeCounter,
-    process_memory: Gauge,
-    process_fds: Gauge,
 }
 
 impl Telemetry {
-    /// The metrics of a service that started at `started` and whose health is `health`.
-    pub fn new(started: UnixMs, health: Health) -> Self {
+    /// The metrics of a service whose health is `health`.
+    pub fn new(health: Health) -> Self {
         let mut registry = Registry::new();
         registry.gauges_by(Metric::BuildInfo).of(Version).set(1.0);
-        registry.gauge(Metric::ProcessStart).set(started.as_ms() as f64 / 1000.0);
-        let heartbeats = Arc::new(registry.counters_by_two(Metric::Heartbeats));
+        let heartbeats = Arc::new(registry.hot_counters_by_two(Metric::Heartbeats));
         let nodes = registry.gauge(Metric::Nodes);
         nodes.set(1.0);
         Self(Arc::new(Inner {
@@ -118,7 +115,7 @@ impl Telemetry {
                 transport: Transport::ALL[at],
                 counters: Arc::clone(&heartbeats),
             }),
-            acks: registry.counters_by(Metric::Acks),
+            acks: registry.hot_counters_by(Metric::Acks),
             sessions_live: registry.gauge(Metric::SessionsLive),
             sessions_remembered: registry.gauge(Metric::SessionsRemembered),
             sessions_ended: registry.counters_by(Metric::SessionsEnded),
@@ -127,7 +124,7 @@ impl Telemetry {
             credit_in: registry.times_by(Metric::CreditIn),
             credit_out: registry.times_by(Metric::CreditOut),
             acts_limited: registry.counters_by(Metric::ActsLimited),
-            verdicts: registry.counters_by(Metric::Verdicts),
+            verdicts: registry.hot_counters_by(Metric::Verdicts),
             sign_ins: registry.counters_by(Metric::SignIns),
             key_fetches: registry.counters_by(Metric::KeyFetches),
             key_age: registry.gauge(Metric::KeyAge),
@@ -146,8 +143,8 @@ impl Telemetry {
             era: registry.gauge(Metric::Era),
             changes_lag: registry.gauge(Metric::ChangesLag),
             clock_skew: registry.gauge(Metric::ClockSkew),
-            http_requests: registry.counters_by_two(Metric::HttpRequests),
-            http_latency: registry.latencies_by(Metric::HttpLatency),
+            http_requests: registry.hot_counters_by_two(Metric::HttpRequests),
+            http_latency: registry.hot_latencies_by(Metric::HttpLatency),
             http_connections: registry.gauges_by(Metric::HttpConnections),
             certificate_expiry: registry.gauge(Metric::CertificateExpiry),
             certificate_loads: registry.counters_by(Metric::CertificateLoads),
@@ -169,9 +166,6 @@ impl Telemetry {
             pressure: registry.gauge(Metric::Pressure),
             meter_time: registry.gauge(Metric::MeterTime),
             ready: registry.gauge(Metric::Ready),
-            process_cpu: registry.time(Metric::ProcessCpu),
-            process_memory: registry.gauge(Metric::ProcessMemory),
-            process_fds: registry.gauge(Metric::ProcessFds),
             registry,
         }))
     }
@@ -187,11 +181,13 @@ impl Telemetry {
             let drops = u16::try_from(port).ok().filter(|port| *port != 0).and_then(udp_drops);
             this.udp_drops.of(*listener).absolute(drops.unwrap_or(0));
         }
-        let process = ProcessFigures::read();
-        this.process_cpu.at_least_ms(process.cpu_ms.unwrap_or(0));
-        this.process_memory.set(process.resident_bytes.unwrap_or(0) as f64);
-        this.process_fds.set(process.open_fds.unwrap_or(0) as f64);
         this.registry.render()
+    }
+
+    /// Takes in what was recorded since the last scrape. To be called every few seconds, or histograms grow while nobody
+    /// scrapes.
+    pub fn upkeep(&self) {
+        self.0.registry.upkeep();
     }
 
     /// The counters of heartbeats that came this way.
@@ -285,7 +281,7 @@ impl Telemetry {
     /// Counts a batch of checkpoints that was written.
     pub fn checkpoint_written(&self, rows: usize) {
         self.0.checkpoint_rows.increment(rows as u64);
-        self.0.checkpoint_batch_rows.record(rows as u64);
+        self.0.checkpoint_batch_rows.record(rows as f64);
     }
 
     /// Batches of checkpoints that the store refused.

@@ -1,16 +1,20 @@
-//! Registration: every series of every metric is made once, at the start, and handed out as a handle.
-//!
-//! Counters and histograms count in [`Cells`]; a gauge is one number. Nobody but a scrape reads them.
+//! Registration: every series of every metric is made once, at the start, and handed out as a handle of the `metrics`
+//! crate. The exporter of that crate keeps and renders them, but for two kinds of families that the hot path counts in:
+//! counters, whose sums are copied to the exporter at each scrape, and latencies, which are rendered here.
 
-use std::fmt::{Display, Write};
-use std::marker::PhantomData;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
-use super::cells::Cells;
-use super::labels::Label;
-use super::metric::{Kind, Metric, Spec, Unit};
+use metrics::{Counter, Gauge, Histogram, Key, Label as KeyLabel, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{
+    LabelSet, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder, formatting,
+};
+use metrics_process::Collector;
+
+use super::{
+    cells::{CellCounter, CellHistogram, Cells, Distribution},
+    labels::Label,
+    metric::{Kind, Metric, Spec, Unit},
+};
 
 /// The handles of a metric with one label.
 #[derive(Debug)]
@@ -43,71 +47,6 @@ impl<H, A: Label, B: Label> ByTwo<H, A, B> {
     }
 }
 
-/// Goes up. Counting touches nothing that another thread touches.
-#[derive(Clone, Debug)]
-pub struct Counter {
-    cells: Arc<Cells>,
-    cell: usize,
-}
-
-impl Counter {
-    /// Counts so many.
-    pub fn increment(&self, by: u64) {
-        self.cells.add(self.cell, by);
-    }
-
-    /// Takes over a count that somebody else keeps. It never goes back.
-    pub fn absolute(&self, count: u64) {
-        self.cells.raise(self.cell, count);
-    }
-}
-
-/// Goes up and down.
-#[derive(Clone, Debug, Default)]
-pub struct Gauge(Arc<AtomicU64>);
-
-impl Gauge {
-    /// It is this now.
-    pub fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Ordering::Relaxed);
-    }
-
-    /// It is so much more.
-    pub fn increment(&self, by: f64) {
-        let more = |bits| Some((f64::from_bits(bits) + by).to_bits());
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-    }
-
-    /// It is so much less.
-    pub fn decrement(&self, by: f64) {
-        self.increment(-by);
-    }
-
-    fn value(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// A distribution of whole numbers: of things, or of nanoseconds, which are shown in seconds.
-#[derive(Clone, Debug)]
-pub struct Histogram {
-    cells: Arc<Cells>,
-    /// The first of its cells: one for each bucket, one beyond the last, one for the sum.
-    first: usize,
-    bounds: &'static [f64],
-    scale: f64,
-}
-
-impl Histogram {
-    /// Records one value.
-    pub fn record(&self, value: u64) {
-        let shown = value as f64 / self.scale;
-        let bucket = self.bounds.partition_point(|bound| *bound < shown);
-        self.cells.add(self.first + bucket, 1);
-        self.cells.add(self.first + self.bounds.len() + 1, value);
-    }
-}
-
 /// A histogram of durations.
 #[derive(Clone, Debug)]
 pub struct Latency(Histogram);
@@ -115,11 +54,11 @@ pub struct Latency(Histogram);
 impl Latency {
     /// Records one duration.
     pub fn observe(&self, took: Duration) {
-        self.0.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.0.record(took);
     }
 }
 
-/// A counter of time, kept in milliseconds so that nothing is lost to rounding, and shown in seconds.
+/// A counter of time: it counts milliseconds, so that nothing is lost to rounding, and shows whole seconds.
 #[derive(Debug)]
 pub(super) struct TimeCounter(Counter);
 
@@ -127,186 +66,250 @@ impl TimeCounter {
     pub(super) fn add_ms(&self, ms: u64) {
         self.0.increment(ms);
     }
-
-    pub(super) fn at_least_ms(&self, ms: u64) {
-        self.0.absolute(ms);
-    }
 }
 
-/// The series of a metric, in the order of [`series`].
-enum Family {
-    Counters(Vec<Counter>),
-    Times(Vec<Counter>),
-    Gauges(Vec<Gauge>),
-    Histograms(Vec<Histogram>),
+/// A counter in cells, and the series of the exporter that shows it.
+struct Mirrored {
+    cell: usize,
+    shown: Counter,
+    /// How many of what is counted make one of what is shown.
+    unit: u64,
+}
+
+/// A family of latencies in cells.
+struct HotLatencies {
+    metric: Metric,
+    series: Vec<(Key, Arc<CellHistogram>)>,
 }
 
 /// Makes handles and renders what they counted.
 pub(super) struct Registry {
+    recorder: PrometheusRecorder,
+    exporter: PrometheusHandle,
+    process: Collector,
     cells: Arc<Cells>,
     /// Cells that are given out.
     taken: usize,
-    families: Vec<(Metric, Family)>,
+    mirrored: Vec<Mirrored>,
+    latencies: Vec<HotLatencies>,
 }
+
+const METADATA: Metadata<'static> = Metadata::new("gastank", Level::INFO, None);
 
 impl Registry {
     pub(super) fn new() -> Self {
+        let recorder = Metric::ALL.iter().fold(PrometheusBuilder::new(), |builder, metric| match metric.spec() {
+            Spec { name, kind: Kind::Histogram(bounds), .. } => builder
+                .set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
+                .expect("every histogram has bounds: a test looks"),
+            _ => builder,
+        });
+        let recorder = recorder.build_recorder();
+        let (exporter, process) = (recorder.handle(), Collector::default());
+        metrics::with_local_recorder(&recorder, || process.describe());
+        // Room for every series, whether it counts in cells or not: they are few, and a thread's cells are made once.
         let cells = Metric::ALL.iter().map(|metric| series(*metric).len() * cells_of(metric.spec().kind)).sum();
-        Self { cells: Arc::new(Cells::new(cells)), taken: 0, families: Vec::new() }
+        let cells = Arc::new(Cells::new(cells));
+        Self { recorder, exporter, process, cells, taken: 0, mirrored: Vec::new(), latencies: Vec::new() }
     }
 
-    pub(super) fn counter(&mut self, metric: Metric) -> Counter {
+    pub(super) fn counter(&self, metric: Metric) -> Counter {
         self.counters(metric, &[]).remove(0)
     }
 
-    pub(super) fn counters_by<A: Label>(&mut self, metric: Metric) -> ByOne<Counter, A> {
+    pub(super) fn counters_by<A: Label>(&self, metric: Metric) -> ByOne<Counter, A> {
         ByOne { handles: self.counters(metric, &[A::NAME]).into(), label: PhantomData }
     }
 
-    pub(super) fn counters_by_two<A: Label, B: Label>(&mut self, metric: Metric) -> ByTwo<Counter, A, B> {
+    pub(super) fn counters_by_two<A: Label, B: Label>(&self, metric: Metric) -> ByTwo<Counter, A, B> {
         ByTwo { handles: self.counters(metric, &[A::NAME, B::NAME]).into(), labels: PhantomData }
     }
 
-    pub(super) fn time(&mut self, metric: Metric) -> TimeCounter {
-        self.times(metric, &[]).remove(0)
+    /// Counters for the hot path.
+    pub(super) fn hot_counters_by<A: Label>(&mut self, metric: Metric) -> ByOne<Counter, A> {
+        ByOne { handles: self.hot_counters(metric, &[A::NAME], 1).into(), label: PhantomData }
+    }
+
+    /// Counters for the hot path.
+    pub(super) fn hot_counters_by_two<A: Label, B: Label>(&mut self, metric: Metric) -> ByTwo<Counter, A, B> {
+        ByTwo { handles: self.hot_counters(metric, &[A::NAME, B::NAME], 1).into(), labels: PhantomData }
     }
 
     pub(super) fn times_by<A: Label>(&mut self, metric: Metric) -> ByOne<TimeCounter, A> {
-        ByOne { handles: self.times(metric, &[A::NAME]).into(), label: PhantomData }
-    }
-
-    pub(super) fn gauge(&mut self, metric: Metric) -> Gauge {
-        self.gauges(metric, &[]).remove(0)
-    }
-
-    pub(super) fn gauges_by<A: Label>(&mut self, metric: Metric) -> ByOne<Gauge, A> {
-        ByOne { handles: self.gauges(metric, &[A::NAME]).into(), label: PhantomData }
-    }
-
-    pub(super) fn gauges_by_two<A: Label, B: Label>(&mut self, metric: Metric) -> ByTwo<Gauge, A, B> {
-        ByTwo { handles: self.gauges(metric, &[A::NAME, B::NAME]).into(), labels: PhantomData }
-    }
-
-    pub(super) fn histogram(&mut self, metric: Metric) -> Histogram {
-        self.histograms(metric, &[]).remove(0)
-    }
-
-    pub(super) fn latencies_by<A: Label>(&mut self, metric: Metric) -> ByOne<Latency, A> {
-        let handles = self.histograms(metric, &[A::NAME]).into_iter().map(Latency).collect();
+        let handles = self.hot_counters(metric, &[A::NAME], 1000).into_iter().map(TimeCounter).collect();
         ByOne { handles, label: PhantomData }
     }
 
-    pub(super) fn latencies_by_two<A: Label, B: Label>(&mut self, metric: Metric) -> ByTwo<Latency, A, B> {
+    pub(super) fn gauge(&self, metric: Metric) -> Gauge {
+        self.gauges(metric, &[]).remove(0)
+    }
+
+    pub(super) fn gauges_by<A: Label>(&self, metric: Metric) -> ByOne<Gauge, A> {
+        ByOne { handles: self.gauges(metric, &[A::NAME]).into(), label: PhantomData }
+    }
+
+    pub(super) fn gauges_by_two<A: Label, B: Label>(&self, metric: Metric) -> ByTwo<Gauge, A, B> {
+        ByTwo { handles: self.gauges(metric, &[A::NAME, B::NAME]).into(), labels: PhantomData }
+    }
+
+    pub(super) fn histogram(&self, metric: Metric) -> Histogram {
+        self.histograms(metric, &[]).remove(0)
+    }
+
+    pub(super) fn latencies_by_two<A: Label, B: Label>(&self, metric: Metric) -> ByTwo<Latency, A, B> {
         let handles = self.histograms(metric, &[A::NAME, B::NAME]).into_iter().map(Latency).collect();
         ByTwo { handles, labels: PhantomData }
     }
 
-    /// Everything in the Prometheus text format.
+    /// Latencies for the hot path.
+    pub(super) fn hot_latencies_by<A: Label>(&mut self, metric: Metric) -> ByOne<Latency, A> {
+        ByOne { handles: self.hot_latencies(metric, &[A::NAME]).into(), label: PhantomData }
+    }
+
+    /// Everything in the Prometheus text format, families in the order of their names.
     pub(super) fn render(&self) -> String {
-        let mut text = String::with_capacity(1 << 16);
         let sums = self.cells.sums();
-        for (metric, family) in &self.families {
-            let Spec { name, kind, help, .. } = metric.spec();
-            line(&mut text, format_args!("# HELP {name} {help}"));
-            line(&mut text, format_args!("# TYPE {name} {}", kind.name()));
-            let labels = series(*metric).into_iter().map(|labels| {
-                let labels = labels.iter().map(|(label, value)| format!("{label}=\"{value}\""));
-                labels.collect::<Vec<_>>().join(",")
-            });
-            for (n, labels) in labels.enumerate() {
-                match family {
-                    Family::Counters(counters) => sample(&mut text, name, &labels, sums[counters[n].cell]),
-                    Family::Times(counters) => {
-                        let ms = sums[counters[n].cell];
-                        sample(&mut text, name, &labels, format_args!("{}.{:03}", ms / 1000, ms % 1000));
-                    }
-                    Family::Gauges(gauges) => sample(&mut text, name, &labels, gauges[n].value()),
-                    Family::Histograms(histograms) => distribution(&mut text, name, &labels, &histograms[n], &sums),
-                }
-            }
+        for Mirrored { cell, shown, unit } in &self.mirrored {
+            shown.absolute(sums[*cell] / unit);
         }
-        text
+        metrics::with_local_recorder(&self.recorder, || self.process.collect());
+        let mut families: Vec<String> = self.exporter.render().split_terminator("\n\n").map(in_order).collect();
+        families.extend(self.latencies.iter().map(|family| family.render(&sums)));
+        families.sort_unstable();
+        families.concat()
     }
 
-    fn counters(&mut self, metric: Metric, labels: &[&str]) -> Vec<Counter> {
-        check(metric, labels, |kind| kind == Kind::Counter);
-        let counters: Vec<_> = self.cells_for(metric).map(|(cells, cell)| Counter { cells, cell }).collect();
-        self.families.push((metric, Family::Counters(counters.clone())));
-        counters
+    /// Takes in what histograms of the exporter have recorded. Between scrapes they keep every value until then, so this
+    /// is to be called every few seconds.
+    pub(super) fn upkeep(&self) {
+        self.exporter.run_upkeep();
     }
 
-    fn times(&mut self, metric: Metric, labels: &[&str]) -> Vec<TimeCounter> {
-        check(metric, labels, |kind| kind == Kind::Counter);
-        let counters: Vec<_> = self.cells_for(metric).map(|(cells, cell)| Counter { cells, cell }).collect();
-        self.families.push((metric, Family::Times(counters.clone())));
-        counters.into_iter().map(TimeCounter).collect()
+    fn counters(&self, metric: Metric, labels: &[&str]) -> Vec<Counter> {
+        let spec = check(metric, labels, |kind| kind == Kind::Counter);
+        self.recorder.describe_counter(spec.name.into(), Some(unit(spec.unit)), spec.help.into());
+        keys(metric).iter().map(|key| self.recorder.register_counter(key, &METADATA)).collect()
     }
 
-    fn gauges(&mut self, metric: Metric, labels: &[&str]) -> Vec<Gauge> {
-        check(metric, labels, |kind| kind == Kind::Gauge);
-        let gauges: Vec<_> = series(metric).iter().map(|_| Gauge::default()).collect();
-        self.families.push((metric, Family::Gauges(gauges.clone())));
-        gauges
+    fn hot_counters(&mut self, metric: Metric, labels: &[&str], unit: u64) -> Vec<Counter> {
+        let shown = self.counters(metric, labels);
+        let first = self.take(metric);
+        let hot = shown.into_iter().zip(first..).map(|(shown, cell)| {
+            self.mirrored.push(Mirrored { cell, shown, unit });
+            Counter::from_arc(Arc::new(CellCounter { cells: Arc::clone(&self.cells), cell }))
+        });
+        hot.collect()
     }
 
-    fn histograms(&mut self, metric: Metric, labels: &[&str]) -> Vec<Histogram> {
-        check(metric, labels, |kind| matches!(kind, Kind::Histogram(_)));
-        let Spec { kind: Kind::Histogram(bounds), unit, .. } = metric.spec() else { return Vec::new() };
-        let scale = if unit == Unit::Seconds { 1e9 } else { 1.0 };
-        let histograms: Vec<_> =
-            self.cells_for(metric).map(|(cells, first)| Histogram { cells, first, bounds, scale }).collect();
-        self.families.push((metric, Family::Histograms(histograms.clone())));
-        histograms
+    fn gauges(&self, metric: Metric, labels: &[&str]) -> Vec<Gauge> {
+        let spec = check(metric, labels, |kind| kind == Kind::Gauge);
+        self.recorder.describe_gauge(spec.name.into(), Some(unit(spec.unit)), spec.help.into());
+        keys(metric).iter().map(|key| self.recorder.register_gauge(key, &METADATA)).collect()
     }
 
-    /// For each series of a metric the first of its cells.
-    fn cells_for(&mut self, metric: Metric) -> impl Iterator<Item = (Arc<Cells>, usize)> {
-        let (each, first) = (cells_of(metric.spec().kind), self.taken);
-        let count = series(metric).len();
-        self.taken += each * count;
-        let cells = Arc::clone(&self.cells);
-        (0..count).map(move |n| (Arc::clone(&cells), first + n * each))
+    fn histograms(&self, metric: Metric, labels: &[&str]) -> Vec<Histogram> {
+        let spec = check(metric, labels, |kind| matches!(kind, Kind::Histogram(_)));
+        self.recorder.describe_histogram(spec.name.into(), Some(unit(spec.unit)), spec.help.into());
+        keys(metric).iter().map(|key| self.recorder.register_histogram(key, &METADATA)).collect()
+    }
+
+    fn hot_latencies(&mut self, metric: Metric, labels: &[&str]) -> Vec<Latency> {
+        let spec = check(metric, labels, |kind| matches!(kind, Kind::Histogram(_)));
+        let Kind::Histogram(bounds) = spec.kind else { return Vec::new() };
+        let (first, each) = (self.take(metric), CellHistogram::cells(bounds.len()));
+        let series: Vec<_> = keys(metric)
+            .into_iter()
+            .enumerate()
+            .map(|(n, key)| {
+                let cells = Arc::clone(&self.cells);
+                (key, Arc::new(CellHistogram { cells, first: first + n * each, bounds }))
+            })
+            .collect();
+        let handles = series.iter().map(|(_, hot)| Latency(Histogram::from_arc(Arc::clone(hot)))).collect();
+        self.latencies.push(HotLatencies { metric, series });
+        handles
+    }
+
+    /// Gives out the cells of a metric; answers the first.
+    fn take(&mut self, metric: Metric) -> usize {
+        let first = self.taken;
+        self.taken += series(metric).len() * cells_of(metric.spec().kind);
+        first
     }
 }
 
-/// How many cells a series takes.
+impl HotLatencies {
+    fn render(&self, sums: &[u64]) -> String {
+        let Spec { name, kind, help, .. } = self.metric.spec();
+        let mut text = String::with_capacity(self.series.len() * 2048);
+        formatting::write_help_line(&mut text, name, None, None, help);
+        formatting::write_type_line(&mut text, name, None, None, kind.name());
+        for (key, histogram) in &self.series {
+            let labels = LabelSet::from_key_and_global(key, &Default::default());
+            let Distribution { cumulative, count, sum_s } = histogram.read(sums);
+            let mut line = |suffix, le: Option<String>, value: String| {
+                formatting::write_metric_line(
+                    &mut text,
+                    name,
+                    Some(suffix),
+                    &labels,
+                    le.map(|le| ("le", le)),
+                    value,
+                    None,
+                );
+            };
+            for (bound, not_above) in cumulative {
+                line("bucket", Some(bound.to_string()), not_above.to_string());
+            }
+            line("bucket", Some("+Inf".to_owned()), count.to_string());
+            line("sum", None, sum_s.to_string());
+            line("count", None, count.to_string());
+        }
+        text
+    }
+}
+
+/// A family with its series in order, but for those of histograms, which are in order.
+fn in_order(family: &str) -> String {
+    let mut lines: Vec<&str> = family.lines().collect();
+    if !lines.iter().any(|line| line.starts_with("# TYPE") && line.ends_with(" histogram")) {
+        lines.sort_unstable();
+    }
+    lines.into_iter().flat_map(|line| [line, "\n"]).collect()
+}
+
+/// How many cells a series takes on the hot path.
 const fn cells_of(kind: Kind) -> usize {
     match kind {
         Kind::Counter => 1,
         Kind::Gauge => 0,
-        Kind::Histogram(bounds) => bounds.len() + 2,
+        Kind::Histogram(bounds) => CellHistogram::cells(bounds.len()),
     }
 }
 
-fn distribution(text: &mut String, name: &str, labels: &str, histogram: &Histogram, sums: &[u64]) {
-    let comma = if labels.is_empty() { "" } else { "," };
-    let (sums, mut count) = (&sums[histogram.first..], 0);
-    let bounds = histogram.bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-    for (bound, in_bucket) in bounds.zip(sums) {
-        count += in_bucket;
-        sample(text, &format!("{name}_bucket"), &format!("{labels}{comma}le=\"{bound}\""), count);
+const fn unit(unit: Unit) -> metrics::Unit {
+    match unit {
+        Unit::Count => metrics::Unit::Count,
+        Unit::Seconds => metrics::Unit::Seconds,
+        Unit::Bytes => metrics::Unit::Bytes,
     }
-    sample(text, &format!("{name}_sum"), labels, sums[histogram.bounds.len() + 1] as f64 / histogram.scale);
-    sample(text, &format!("{name}_count"), labels, count);
-}
-
-fn sample(text: &mut String, name: &str, labels: &str, value: impl Display) {
-    if labels.is_empty() {
-        line(text, format_args!("{name} {value}"));
-    } else {
-        line(text, format_args!("{name}{{{labels}}} {value}"));
-    }
-}
-
-fn line(text: &mut String, line: impl Display) {
-    writeln!(text, "{line}").expect("a String takes any text");
 }
 
 /// A mistake in the wiring of a metric shows at the start of every test.
-fn check(metric: Metric, labels: &[&str], right_kind: impl Fn(Kind) -> bool) {
+fn check(metric: Metric, labels: &[&str], right_kind: impl Fn(Kind) -> bool) -> Spec {
     let spec = metric.spec();
     assert!(right_kind(spec.kind), "{} is of another type", spec.name);
     assert!(spec.labels.iter().map(|label| label.name).eq(labels.iter().copied()), "{} has other labels", spec.name);
+    spec
+}
+
+/// The keys of a metric, in the order of [`series`].
+fn keys(metric: Metric) -> Vec<Key> {
+    let key = |labels: Vec<(&'static str, &'static str)>| {
+        let labels: Vec<_> = labels.into_iter().map(|(name, value)| KeyLabel::new(name, value)).collect();
+        Key::from_parts(metric.spec().name, labels)
+    };
+    series(metric).into_iter().map(key).collect()
 }
 
 /// Every combination of the metric's label values; the last label changes fastest.

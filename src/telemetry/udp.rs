@@ -28,10 +28,7 @@ fn drops_in(table: &str, port: u16) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        engine::UnixMs,
-        telemetry::{Health, Telemetry, UdpListener},
-    };
+    use crate::telemetry::{Health, Telemetry, UdpListener};
 
     const TABLE: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops            
   356: 0100007F:1BA8 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 31337 2 0000000000000000 12         
@@ -82,7 +79,7 @@ mod tests {
             println!("skipped: the kernel does not tell");
             return;
         }
-        let telemetry = Telemetry::new(UnixMs::from_ms(0), Health::new());
+        let telemetry = Telemetry::new(Health::new());
         telemetry.watch_udp(UdpListener::Quic, addr.port());
         let shown = |drops| {
             let row = format!("gastank_udp_kernel_drops_total{{listener=\"quic\"}} {drops}\n");

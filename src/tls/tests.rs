@@ -23,7 +23,7 @@ fn before(at: UnixMs, span: Millis) -> UnixMs {
 }
 
 fn telemetry() -> Telemetry {
-    Telemetry::new(NOW, Health::new())
+    Telemetry::new(Health::new())
 }
 
 /// Files in a directory, and the certificates read from them.

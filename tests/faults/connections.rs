@@ -82,14 +82,14 @@ async fn thousands_of_idle_connections_do_not_keep_beats_and_verdicts_from_going
     let http = service.listener("http").to_owned();
     // An address of an edge may have them all.
     assert!(api.is_active(&edge, &session.token).await);
-    let before = api.metric("gastank_process_resident_memory_bytes", "").await;
+    let before = api.metric("process_resident_memory_bytes", "").await;
 
     let mut connections = Vec::with_capacity(idle);
     for _ in 0..idle {
         connections.push(TcpStream::connect(&http).await.unwrap());
     }
     wait_until(async || api.metric("gastank_http_connections_open", "public").await >= idle as f64).await;
-    let each = (api.metric("gastank_process_resident_memory_bytes", "").await - before) / idle as f64;
+    let each = (api.metric("process_resident_memory_bytes", "").await - before) / idle as f64;
     println!("{idle} idle connections, {each:.0} bytes each");
     assert!(each < 16.0 * 1024.0, "an idle connection costs {each:.0} bytes");
     let socket = api.socket().await;

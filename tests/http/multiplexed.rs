@@ -100,14 +100,14 @@ async fn started() -> (Home, Service, Api) {
 async fn is_well(api: &Api, before: f64) {
     let mut session = api.open(&api.owner(1000).await).await;
     assert_eq!(session.posted(api, HeartbeatKind::Beat).await.unwrap().verdict, WireVerdict::Valid);
-    let grown = api.metric("gastank_process_resident_memory_bytes", "").await - before;
+    let grown = api.metric("process_resident_memory_bytes", "").await - before;
     assert!(grown < 48.0 * 1024.0 * 1024.0, "{grown} bytes");
 }
 
 #[tokio::test]
 async fn streams_that_are_opened_and_reset_without_end_end_the_connection() {
     let (_home, service, api) = started().await;
-    let before = api.metric("gastank_process_resident_memory_bytes", "").await;
+    let before = api.metric("process_resident_memory_bytes", "").await;
     let peer = Peer::connect(service.listener("http")).await;
     let block = block("GET", "/.well-known/jwks.json");
     let burst = |number: u32| {
@@ -171,7 +171,7 @@ async fn a_service_that_stops_says_so_and_finishes_what_it_was_asked() {
 #[tokio::test]
 async fn a_head_that_is_continued_without_end_ends_the_connection() {
     let (_home, service, api) = started().await;
-    let before = api.metric("gastank_process_resident_memory_bytes", "").await;
+    let before = api.metric("process_resident_memory_bytes", "").await;
     for piece in [vec![], vec![0; 1000]] {
         let peer = Peer::connect(service.listener("http")).await;
         let first = frame(HEADERS, END_STREAM, 1, &block("GET", "/"));
@@ -204,7 +204,7 @@ async fn a_peer_is_told_how_many_streams_it_may_open_and_how_long_heads_may_be()
 #[tokio::test]
 async fn a_peer_that_only_pings_or_only_dribbles_bodies_is_let_go() {
     let (_home, service, api) = started().await;
-    let before = api.metric("gastank_process_resident_memory_bytes", "").await;
+    let before = api.metric("process_resident_memory_bytes", "").await;
     let peer = Peer::connect(service.listener("http")).await;
     let started = std::time::Instant::now();
     let (ended, _) = peer.pour(|_| frame(PING, 0, 0, &[0; 8]).repeat(50), 100_000).await;

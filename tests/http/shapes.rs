@@ -226,7 +226,7 @@ async fn a_peer_that_says_no_more_still_gets_its_answer() {
 #[tokio::test]
 async fn heads_that_do_not_end_are_refused_and_cost_nobody_anything() {
     let (_home, service, api, mut session) = started().await;
-    let before = api.metric("gastank_process_resident_memory_bytes", "").await;
+    let before = api.metric("process_resident_memory_bytes", "").await;
     for (what, head) in [
         ("one long header", format!("x: {}", "a".repeat(1 << 20))),
         ("many headers", "a: b\r\n".repeat(100_000)),
@@ -242,14 +242,14 @@ async fn heads_that_do_not_end_are_refused_and_cost_nobody_anything() {
         }
     }
     assert_eq!(session.posted(&api, HeartbeatKind::Beat).await.unwrap().verdict, WireVerdict::Valid);
-    let grown = api.metric("gastank_process_resident_memory_bytes", "").await - before;
+    let grown = api.metric("process_resident_memory_bytes", "").await - before;
     assert!(grown < 32.0 * 1024.0 * 1024.0, "{grown} bytes");
 }
 
 #[tokio::test]
 async fn answers_that_are_not_read_do_not_pile_up() {
     let (_home, service, api, mut session) = started().await;
-    let before = api.metric("gastank_process_resident_memory_bytes", "").await;
+    let before = api.metric("process_resident_memory_bytes", "").await;
     let one = beat(&mut session, "content-length: 48\r\n");
     let many: Vec<u8> = one.iter().copied().cycle().take(one.len() * 1000).collect();
     let mut raw = Raw::connect(service.listener("http")).await;
@@ -262,7 +262,7 @@ async fn answers_that_are_not_read_do_not_pile_up() {
         sent += many.len();
         assert!(sent < 256 << 20, "the service takes whatever it is sent");
     }
-    let grown = api.metric("gastank_process_resident_memory_bytes", "").await - before;
+    let grown = api.metric("process_resident_memory_bytes", "").await - before;
     assert!(grown < 32.0 * 1024.0 * 1024.0, "{grown} bytes for {sent}");
     assert_eq!(session.posted(&api, HeartbeatKind::Beat).await.unwrap().verdict, WireVerdict::Valid);
 }

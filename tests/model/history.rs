@@ -39,7 +39,7 @@ impl Kept {
         let store = Arc::new(Flaky::default());
         let entropy = Arc::new(SeededEntropy::new(1));
         let rig = Rig::start(Arc::<Flaky>::clone(&store), entropy, Policy::default(), WALL).await;
-        let telemetry = Telemetry::new(WALL, Health::new());
+        let telemetry = Telemetry::new(Health::new());
         let clock = Arc::clone(&rig.clock) as Arc<dyn Clock>;
         let (engine, of) = (Arc::clone(&rig.engine), Arc::<Flaky>::clone(&store));
         let history = Arc::new(History::new(KEEP, engine, of, clock, telemetry.clone()));

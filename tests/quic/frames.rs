@@ -129,7 +129,7 @@ async fn a_client_may_beat_on_a_stream_and_one_that_takes_no_acks_holds_no_memor
     // Another that sends for ever and never reads: what the service keeps for it is bounded by its windows.
     let greedy = told.connect(&endpoint, FRAMES).await;
     greedy.set_receive_window(1000_u32.into());
-    let before = api.metric("gastank_process_resident_memory_bytes", "").await;
+    let before = api.metric("process_resident_memory_bytes", "").await;
     let mut streams = Vec::new();
     for _ in 0..32 {
         streams.push(greedy.open_bi().await.unwrap());
@@ -145,7 +145,7 @@ async fn a_client_may_beat_on_a_stream_and_one_that_takes_no_acks_holds_no_memor
         })
         .await,
     );
-    let grown = api.metric("gastank_process_resident_memory_bytes", "").await - before;
+    let grown = api.metric("process_resident_memory_bytes", "").await - before;
     assert!(grown < 8e6, "a connection that reads nothing holds {grown} bytes");
     send.write_all(&session.frame(HeartbeatKind::Beat)).await.unwrap();
     let mut ack = [0; 48];

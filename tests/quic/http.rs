@@ -178,7 +178,7 @@ async fn a_head_without_end_and_streams_that_say_nothing_are_given_up() {
     let api = Api::new(&service, &home);
     let (mut session, told) = open(&api, &api.owner(100).await).await;
     let endpoint = endpoint();
-    let before = api.metric("gastank_process_resident_memory_bytes", "").await;
+    let before = api.metric("process_resident_memory_bytes", "").await;
     let connection = told.connect(&endpoint, H3).await;
     // A frame of heads that claims to be 64 MiB long, and goes on for as long as it is taken.
     let (mut send_half, _recv) = connection.open_bi().await.unwrap();
@@ -198,7 +198,7 @@ async fn a_head_without_end_and_streams_that_say_nothing_are_given_up() {
     control.write_all(&[0x00, 0x04, 0x84, 0, 0, 0]).await.unwrap();
     let endless = async { while control.write_all(&[0; 8192]).await.is_ok() {} };
     timeout(PATIENCE, endless).await.expect("it is stopped");
-    let grown = api.metric("gastank_process_resident_memory_bytes", "").await - before;
+    let grown = api.metric("process_resident_memory_bytes", "").await - before;
     assert!(grown < 8e6, "endless heads hold {grown} bytes");
     // Streams that are opened and left.
     let connection = told.connect(&endpoint, H3).await;

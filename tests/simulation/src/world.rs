@@ -235,7 +235,7 @@ fn make(seed: u64, prints: bool, issuer: Arc<Issuer>, keyring: Arc<Keyring>) -> 
         hear_every: Duration::from_millis(600),
         hear_ahead: Millis::new(2_000),
     };
-    let telemetry = Telemetry::new(UnixMs::from_ms(0), Health::new());
+    let telemetry = Telemetry::new(Health::new());
     let checkpoint = Millis::from_secs(5);
     let common = Common { server: Arc::clone(&server), policy, checkpoint, settings, issuer, keyring, telemetry };
     let nodes = 2 + chance.place(3);
