@@ -27,7 +27,7 @@ define step
 	    mkdir -p $(dir $(STEPS)); printf '%6d s  %s\n' "$$((EPOCHSECONDS - began))" '$(1)' >> $(STEPS)
 endef
 
-.PHONY: help test check unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short million fuzz
+.PHONY: help test check quick unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short million fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,11 @@ check: ## formatting, lints, dependencies, documentation
 	$(call step,lints,cargo clippy --locked --workspace --all-targets -- -D warnings)
 	$(call step,dependencies,cargo deny --locked --log-level error check bans licenses sources)
 	$(call step,documentation,python3 tests/docs/check.py)
+
+quick: ## what to run before each commit: formatting, lints, the unit tests of the library
+	$(call step,formatting,cargo fmt --all --check)
+	$(call step,lints,cargo clippy --locked --workspace --all-targets -- -D warnings)
+	$(call step,unit tests,cargo test --locked --quiet --lib)
 
 unit: ## the tests of the workspace, those of the built binary too
 	$(call step,tests,cargo test --locked --workspace)
@@ -75,9 +80,13 @@ bench: ## what operations cost beside floors and other servers; BENCH='--only ud
 	$(call step,bench: foreign servers,benches/peers.sh)
 	$(call step,bench: side by side,python3 benches/side_by_side $(BENCH))
 
-# With what the tests have built, and of short rounds. Its figures mean nothing.
+# Programs as the tests have built them: features of dependencies depend on which targets are selected, and another selection
+# would compile most dependencies again.
+BUILD_WITH_TESTS := cargo build --locked --workspace --bins --tests
+
+# Of short rounds. Its figures mean nothing.
 bench-smoke: ## whether `make bench` works
-	$(call step,bench: build,cargo build --locked --package gastank --package loadtest --package floors --bins)
+	$(call step,bench: build,$(BUILD_WITH_TESTS))
 	$(call step,bench: smoke,python3 benches/side_by_side --quick --built target/debug)
 
 soak: ## everything at once for SOAK (30m): nothing is lost, and memory stays flat
@@ -88,9 +97,9 @@ million: ## a million sessions for MILLION (10m): no beat is lost, nobody times 
 	$(call step,million: build,cargo build --locked --release --package gastank --package loadtest --package floors --bins)
 	$(call step,a million sessions for $(MILLION),loadtest/million.sh target/release $(MILLION))
 
-# With what the tests have built. A minute, ramp included.
+# A minute, ramp included.
 soak-short:
-	$(call step,soak: build,cargo build --locked --package gastank --package loadtest --bins)
+	$(call step,soak: build,$(BUILD_WITH_TESTS))
 	$(call step,short soak,loadtest/soak.sh target/debug 50s)
 
 bench-micro: ## the pieces by themselves, in process
