@@ -1,8 +1,9 @@
 //! The keys of a provider: where they are, when they are fetched, and which one signed a token.
 //!
 //! Keys are fetched in the background, ahead of need. A token that names a key nobody knows makes for one more fetch, and
-//! that once in [`WINDOW`] however many such tokens come: a flood of forged ones costs the provider nothing. What was
-//! fetched last and was good stays in use while the provider is down.
+//! that once in [`WINDOW`] however many such tokens come: a flood of forged ones costs the provider nothing. Anybody can
+//! open that window, so a token that comes within it and names an unknown key is not refused: the key may be newer than
+//! the fetch, and nobody can tell yet. What was fetched last and was good stays in use while the provider is down.
 
 use std::{
     sync::{
@@ -28,6 +29,8 @@ use crate::{
 
 /// Keys of a set.
 const MAX_KEYS: usize = 64;
+/// Keys under one name that are tried on a token.
+const MAX_CANDIDATES: usize = 4;
 /// How far apart fetches are at the least that unknown keys ask for.
 const WINDOW: Millis = Millis::from_secs(10);
 /// Tokens that wait for such a fetch.
@@ -44,8 +47,21 @@ const RETRY: (Millis, Millis) = (Millis::from_secs(1), Millis::from_secs(30));
 pub(super) enum NoKey {
     /// The provider has no such key.
     Unknown,
+    /// It did not have it when it was last asked, and is not asked again yet.
+    Undecided,
     /// It cannot be asked now.
     Unavailable,
+}
+
+/// What came of looking again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// What is held is what the provider says now.
+    Fresh,
+    /// It is too soon to ask again.
+    TooSoon,
+    /// The provider cannot be asked.
+    Failed,
 }
 
 /// Where a provider says what its keys are.
@@ -92,16 +108,21 @@ impl KeySet {
         if keys.is_empty() { Err(FetchError::Malformed("no usable key")) } else { Ok(Self { keys }) }
     }
 
-    /// The key that a token says to be signed with. A token that names none has the only one there is.
-    pub(super) fn find(&self, with: SignedWith<'_>) -> Option<&Key> {
-        match (with.kid, self.keys.as_slice()) {
-            (None, [(_, only)]) => Some(only).filter(|key| key.is_for(with.algorithm)),
-            (None, _) => None,
-            (Some(wanted), keys) => {
-                let named = keys.iter().filter(|(kid, _)| kid.as_deref() == Some(wanted));
-                named.map(|(_, key)| key).find(|key| key.is_for(with.algorithm))
-            }
-        }
+    /// The keys that a token may be signed with: those of the name and for the algorithm that it tells. RFC 7517, 4.5 lets
+    /// several keys have one name. A token that names none has the only key there is.
+    pub(super) fn find(&self, with: SignedWith<'_>) -> Vec<Key> {
+        let named = |kid: &Option<String>| match with.kid {
+            Some(wanted) => kid.as_deref() == Some(wanted),
+            None => self.keys.len() == 1,
+        };
+        let fitting = self.keys.iter().filter(|(kid, key)| named(kid) && key.is_for(with.algorithm));
+        fitting.map(|(_, key)| key.clone()).take(MAX_CANDIDATES).collect()
+    }
+
+    /// The names in this set that `newer` has not.
+    fn names_not_in(&self, newer: &Self) -> Vec<String> {
+        let names = |set: &Self, wanted: &str| set.keys.iter().any(|(kid, _)| kid.as_deref() == Some(wanted));
+        self.keys.iter().filter_map(|(kid, _)| kid.clone()).filter(|kid| !names(newer, kid)).collect()
     }
 }
 
@@ -119,10 +140,23 @@ pub(super) struct Keys {
 
 struct Held {
     set: KeySet,
+    /// Names that the set before had: the provider was seen to drop them.
+    dropped: Vec<String>,
     fetched_at: MeterTime,
     keep: Millis,
     /// Which fetch it came by.
     number: u64,
+}
+
+impl Held {
+    /// The names that are known to be dropped once `newer` is held: of all that a name was dropped of lately, the latest.
+    fn dropped_by(&self, newer: &KeySet) -> Vec<String> {
+        let again = |kid: &String| newer.keys.iter().any(|(known, _)| known.as_ref() == Some(kid));
+        let mut dropped = self.set.names_not_in(newer);
+        dropped.extend(self.dropped.iter().filter(|kid| !again(kid)).cloned());
+        dropped.truncate(MAX_KEYS);
+        dropped
+    }
 }
 
 /// Held by who fetches.
@@ -150,21 +184,26 @@ impl Keys {
         }
     }
 
-    /// The key that a token says to be signed with.
-    pub(super) async fn find(self: &Arc<Self>, with: SignedWith<'_>) -> Result<Key, NoKey> {
+    /// The keys that a token says to be signed with; at least one.
+    pub(super) async fn find(self: &Arc<Self>, with: SignedWith<'_>) -> Result<Vec<Key>, NoKey> {
         let held = self.held();
-        if let Some(key) = held.as_ref().and_then(|held| held.set.find(with)) {
-            return Ok(key.clone());
+        if let Some(held) = &held {
+            let keys = held.set.find(with);
+            if !keys.is_empty() {
+                return Ok(keys);
+            }
+            // A set with one name for every key cannot tell more about a token that has none.
+            if with.kid.is_none_or(|kid| held.dropped.iter().any(|dropped| dropped == kid)) {
+                return Err(NoKey::Unknown);
+            }
         }
-        // A set with one name for every key cannot tell more about a token that has none.
-        if with.kid.is_none() && held.is_some() {
-            return Err(NoKey::Unknown);
-        }
-        let current = self.look_again(held.map_or(0, |held| held.number)).await;
-        match self.held().as_ref().map(|held| held.set.find(with).cloned()) {
-            Some(Some(key)) => Ok(key),
-            Some(None) if current => Err(NoKey::Unknown),
-            Some(None) | None => Err(NoKey::Unavailable),
+        let looked = self.look_again(held.map_or(0, |held| held.number)).await;
+        let keys = self.held().map(|held| held.set.find(with));
+        match (keys, looked) {
+            (Some(keys), _) if !keys.is_empty() => Ok(keys),
+            (Some(_), Looked::Fresh) => Err(NoKey::Unknown),
+            (Some(_), Looked::TooSoon) => Err(NoKey::Undecided),
+            (Some(_), Looked::Failed) | (None, _) => Err(NoKey::Unavailable),
         }
     }
 
@@ -197,22 +236,21 @@ impl Keys {
         self.held.read().clone()
     }
 
-    /// Fetches the keys, unless that was done since the fetch `seen` or is not due. `true` if what is held is what the
-    /// provider says now, as far as can be known.
-    async fn look_again(self: &Arc<Self>, seen: u64) -> bool {
-        let Ok(_place) = self.waiting.try_acquire() else { return false };
+    /// Fetches the keys, unless that was done since the fetch `seen` or is not due.
+    async fn look_again(self: &Arc<Self>, seen: u64) -> Looked {
+        let Ok(_place) = self.waiting.try_acquire() else { return Looked::TooSoon };
         let this = Arc::clone(self);
         let came = self.clock.now();
         // In a task of its own: a caller that goes away would take the window's only fetch with it.
         let task = tokio::spawn(async move {
             let mut turn = this.turn.lock().await;
             if this.held().is_some_and(|held| held.number > seen) {
-                return true;
+                return Looked::Fresh;
             }
             let now = this.clock.now();
             // Who waited for a fetch that failed does not wait for another.
             if now < turn.not_before || turn.failed_at.is_some_and(|at| at > came) {
-                return turn.failed_at.is_none();
+                return if turn.failed_at.is_none() { Looked::TooSoon } else { Looked::Failed };
             }
             turn.not_before = now.plus(WINDOW);
             let first = this.held().is_none();
@@ -221,9 +259,9 @@ impl Keys {
                 // Nothing was looked for again: the window is still to be had by the first unknown name.
                 turn.not_before = now;
             }
-            fetched
+            if fetched { Looked::Fresh } else { Looked::Failed }
         });
-        task.await.unwrap_or(false)
+        task.await.unwrap_or(Looked::Failed)
     }
 
     async fn fetch(&self, turn: &mut Turn) -> Result<(), FetchError> {
@@ -244,7 +282,8 @@ impl Keys {
                 }
                 let number = self.fetches.fetch_add(1, Ordering::Relaxed) + 1;
                 let keep = max_age.unwrap_or(KEEP).clamp(KEEP_WITHIN.0, KEEP_WITHIN.1);
-                *self.held.write() = Some(Arc::new(Held { set, fetched_at: self.clock.now(), keep, number }));
+                let dropped = self.held().map_or_else(Vec::new, |before| before.dropped_by(&set));
+                *self.held.write() = Some(Arc::new(Held { set, dropped, fetched_at: self.clock.now(), keep, number }));
                 Ok(())
             }
             Err(error) => {
@@ -310,22 +349,46 @@ mod tests {
     fn a_token_that_names_no_key_has_the_only_one_there_is() {
         let with = |kid| SignedWith { algorithm: Algorithm::EdDSA, kid };
         let one = set(&[ed(Some("a"))]).unwrap();
-        assert!(one.find(with(None)).is_some() && one.find(with(Some("a"))).is_some());
-        assert!(one.find(with(Some("b"))).is_none());
+        assert_eq!([one.find(with(None)).len(), one.find(with(Some("a"))).len()], [1, 1]);
+        assert!(one.find(with(Some("b"))).is_empty());
         let two = set(&[ed(Some("a")), ed(Some("b"))]).unwrap();
-        assert!(two.find(with(None)).is_none() && two.find(with(Some("b"))).is_some());
+        assert_eq!([two.find(with(None)).len(), two.find(with(Some("b"))).len()], [0, 1]);
+    }
+
+    #[test]
+    fn keys_that_share_a_name_are_all_tried_up_to_a_limit() {
+        let with = SignedWith { algorithm: Algorithm::EdDSA, kid: Some("a") };
+        let shared: Vec<_> = (0..MAX_CANDIDATES + 3).map(|_| ed(Some("a"))).collect();
+        assert_eq!(set(&shared[..2]).unwrap().find(with).len(), 2);
+        assert_eq!(set(&shared).unwrap().find(with).len(), MAX_CANDIDATES);
+    }
+
+    #[test]
+    fn a_name_that_was_dropped_is_known_to_be_until_it_comes_back() {
+        let held = |keys: &[serde_json::Value], dropped| Held {
+            set: set(keys).unwrap(),
+            dropped,
+            fetched_at: MeterTime::ZERO,
+            keep: KEEP,
+            number: 1,
+        };
+        let one = held(&[ed(Some("a")), ed(Some("b"))], vec!["old".to_owned()]);
+        assert_eq!(one.dropped_by(&set(&[ed(Some("b"))]).unwrap()), ["a", "old"]);
+        assert_eq!(one.dropped_by(&set(&[ed(Some("b")), ed(Some("old"))]).unwrap()), ["a"]);
     }
 
     #[test]
     fn a_key_is_for_its_algorithm_alone() {
         let one = set(&[ed(Some("a"))]).unwrap();
         for algorithm in Algorithm::ALL {
-            let found = one.find(SignedWith { algorithm, kid: Some("a") }).is_some();
+            let found = !one.find(SignedWith { algorithm, kid: Some("a") }).is_empty();
             assert_eq!(found, algorithm == Algorithm::EdDSA, "{algorithm}");
         }
         let mut other = ed(Some("a"));
         other["alg"] = json!("ES256");
-        assert!(set(&[other]).is_err());
+        assert!(set(&[other.clone()]).is_err());
+        other["alg"] = json!("Ed25519");
+        assert!(set(&[other]).is_ok(), "the name that RFC 9864 has for it");
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub struct SignedIn {
     pub identity: Identity,
     /// What their account begins with, if it is made now.
     pub starting_credit: Credit,
-    /// When the token was issued that proves it, if it tells.
-    pub issued_at: Option<UnixMs>,
+    /// The instant before which the token was issued that proves it, if it tells.
+    pub issued_before: Option<UnixMs>,
     /// Rises when the person changes their password at Firefox Accounts; `None` elsewhere.
     pub generation: Option<u64>,
     /// What their subscriptions give.
@@ -156,14 +156,14 @@ impl Providers {
     async fn identify(&self, bearer: &str, now: UnixMs) -> Result<SignedIn, TokenError> {
         let refused = |fault| TokenError::Refused(fault);
         if bearer.len() > verify::MAX_TOKEN {
-            return Err(refused(Fault::Malformed));
+            return Err(refused(Fault::TooLong));
         }
-        let (provider, subject, issued_at, generation) = if looks_like_jwt(bearer) {
+        let (provider, subject, issued_before, generation) = if looks_like_jwt(bearer) {
             let token = Unverified::parse(bearer).map_err(refused)?;
             let provider = self.list.iter().find(|provider| provider.issuer() == token.issuer());
             let provider = provider.ok_or(refused(Fault::Issuer))?;
             let claims = provider.verify(token, now).await?;
-            (provider, claims.subject, claims.issued_at, claims.generation)
+            (provider, claims.subject, claims.issued_before, claims.generation)
         } else {
             // The configuration has one such provider at most: an opaque token does not say whose it is.
             let provider = self.list.iter().find(|provider| provider.has_opaque());
@@ -172,7 +172,7 @@ impl Providers {
         };
         let identity = Identity { issuer: provider.issuer().to_owned(), subject };
         let (starting_credit, gives) = (provider.starting_credit(), Arc::clone(provider.gives()));
-        Ok(SignedIn { identity, starting_credit, issued_at, generation, gives })
+        Ok(SignedIn { identity, starting_credit, issued_before, generation, gives })
     }
 }
 
@@ -182,12 +182,13 @@ impl Authenticator for Providers {
         let identified = self.identify(bearer, now).await;
         let outcome = match &identified {
             Ok(_) => SignIn::Accepted,
+            Err(TokenError::Undecided) => SignIn::Undecided,
             Err(TokenError::Unavailable) => SignIn::Unavailable,
             Err(TokenError::Refused(fault)) => outcome_of(*fault),
         };
         self.telemetry.sign_ins(outcome).increment(1);
         identified.map_err(|error| match error {
-            TokenError::Unavailable => AuthError::Unavailable,
+            TokenError::Undecided | TokenError::Unavailable => AuthError::Unavailable,
             TokenError::Refused(fault) => {
                 tracing::debug!(%fault, "an identity token was refused");
                 AuthError::Rejected
@@ -209,7 +210,7 @@ impl EventReader for Providers {
         let rules = provider.events().ok_or(EventError::Refused(Fault::Issuer))?;
         let (subject, events) = provider.hear(rules, set, now).await.map_err(|error| match error {
             TokenError::Refused(fault) => EventError::Refused(fault),
-            TokenError::Unavailable => EventError::Unavailable,
+            TokenError::Undecided | TokenError::Unavailable => EventError::Unavailable,
         })?;
         let identity = Identity { issuer: provider.issuer().to_owned(), subject };
         Ok(Told { identity, events, gives: Arc::clone(provider.gives()) })
@@ -218,7 +219,7 @@ impl EventReader for Providers {
 
 const fn outcome_of(fault: Fault) -> SignIn {
     match fault {
-        Fault::Malformed => SignIn::Malformed,
+        Fault::Malformed | Fault::TooLong | Fault::Claims | Fault::Critical | Fault::Event => SignIn::Malformed,
         Fault::Algorithm => SignIn::Algorithm,
         Fault::Type => SignIn::Type,
         Fault::Issuer => SignIn::Issuer,
@@ -241,7 +242,7 @@ pub mod fuzzing {
         Event, RequiredScopes, UnixMs,
         jwks::KeySet,
         set::{SetRules, UnverifiedSet},
-        verify::{Algorithm, Fault, Rules, TokenType, Unverified},
+        verify::{Algorithm, AudienceClaim, Fault, Rules, TokenType, Unverified},
     };
     use crate::wire::Millis;
 
@@ -251,6 +252,7 @@ pub mod fuzzing {
         let rules = Rules {
             issuer: "https://id.example".to_owned(),
             audience: "gastank".to_owned(),
+            audience_claim: AudienceClaim::Audience,
             scope: RequiredScopes::new("https://a.example/tank"),
             algorithms: Algorithm::ALL.to_vec(),
             types: TokenType::ALL.to_vec(),

@@ -11,7 +11,7 @@ use super::{
     opaque::{Opaque, OpaqueError},
     scope::Required,
     set::{Event, SetRules, UnverifiedSet},
-    verify::{Algorithm, Claims, Fault, Key, Rules, SignedWith, TokenType, Unverified},
+    verify::{Algorithm, AudienceClaim, Claims, Fault, Key, Rules, SignedWith, TokenType, Unverified},
 };
 use crate::{
     clock::Clock,
@@ -26,6 +26,8 @@ pub struct ProviderSettings {
     pub issuer: String,
     /// Whom tokens must be for.
     pub audience: String,
+    /// Which claim says so.
+    pub audience_claim: AudienceClaim,
     /// Scopes that a token must have, with spaces between them.
     pub scope: String,
     /// The algorithms that may sign its tokens.
@@ -81,6 +83,8 @@ pub enum ProviderError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenError {
     Refused(Fault),
+    /// It names a key that the provider did not have when it was last asked, and cannot be asked about again yet.
+    Undecided,
     Unavailable,
 }
 
@@ -134,6 +138,7 @@ impl Provider {
             rules: Rules {
                 issuer: settings.issuer,
                 audience: settings.audience,
+                audience_claim: settings.audience_claim,
                 scope,
                 algorithms: settings.algorithms,
                 types: settings.types,
@@ -174,8 +179,8 @@ impl Provider {
     ) -> Result<(String, Vec<Event>), TokenError> {
         let with = set.check(rules, now).map_err(TokenError::Refused)?;
         let algorithm = with.algorithm;
-        let key = self.key(with).await?;
-        set.verify(algorithm, &key, rules, now).map_err(TokenError::Refused)
+        let keys = self.keys_for(with).await?;
+        set.verify(algorithm, &keys, rules, now).map_err(TokenError::Refused)
     }
 
     /// Its keys.
@@ -192,13 +197,14 @@ impl Provider {
     pub(super) async fn verify(&self, token: Unverified<'_>, now: UnixMs) -> Result<Claims, TokenError> {
         let with = token.check(&self.rules, now).map_err(TokenError::Refused)?;
         let algorithm = with.algorithm;
-        let key = self.key(with).await?;
-        token.verify(algorithm, &key).map_err(TokenError::Refused)
+        let keys = self.keys_for(with).await?;
+        token.verify(algorithm, &keys).map_err(TokenError::Refused)
     }
 
-    async fn key(&self, with: SignedWith<'_>) -> Result<Key, TokenError> {
+    async fn keys_for(&self, with: SignedWith<'_>) -> Result<Vec<Key>, TokenError> {
         self.keys.find(with).await.map_err(|error| match error {
             NoKey::Unknown => TokenError::Refused(Fault::Key),
+            NoKey::Undecided => TokenError::Undecided,
             NoKey::Unavailable => TokenError::Unavailable,
         })
     }

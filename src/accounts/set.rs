@@ -96,7 +96,8 @@ struct Change {
     is_active: Option<bool>,
 }
 
-/// Milliseconds since 1970, as a number of any kind.
+/// Milliseconds since 1970, as a number of any kind; or seconds, which Firefox Accounts has been seen to send of a change
+/// of the password. The two are told apart by their size.
 #[derive(Deserialize)]
 #[serde(try_from = "f64")]
 struct ChangeTime(UnixMs);
@@ -105,11 +106,11 @@ impl<'a> UnverifiedSet<'a> {
     /// Reads an event token in compact form.
     pub(super) fn parse(token: &'a str) -> Result<Self, Fault> {
         if token.len() > MAX_SET {
-            return Err(Fault::Malformed);
+            return Err(Fault::TooLong);
         }
         let opened = open::<Payload>(token)?;
         let events = opened.payload.events.len();
-        if (1..=MAX_EVENTS).contains(&events) { Ok(Self(opened)) } else { Err(Fault::Malformed) }
+        if (1..=MAX_EVENTS).contains(&events) { Ok(Self(opened)) } else { Err(Fault::Claims) }
     }
 
     /// Who says to have issued it.
@@ -144,11 +145,11 @@ impl<'a> UnverifiedSet<'a> {
     pub(super) fn verify(
         self,
         algorithm: Algorithm,
-        key: &Key,
+        keys: &[Key],
         rules: &SetRules,
         now: UnixMs,
     ) -> Result<(String, Vec<Event>), Fault> {
-        if !key.verifies(algorithm, self.0.message, &self.0.signature) {
+        if !keys.iter().any(|key| key.verifies(algorithm, self.0.message, &self.0.signature)) {
             return Err(Fault::Signature);
         }
         let subject = self.subject()?.to_owned();
@@ -171,9 +172,9 @@ fn is_event_type(header: &Header) -> bool {
 impl Event {
     /// Reads an event. None can be about what happens after `latest`.
     pub(super) fn read(name: &str, said: &Value, latest: UnixMs) -> Result<Self, Fault> {
-        let said = said.as_object().ok_or(Fault::Malformed)?;
+        let said = said.as_object().ok_or(Fault::Event)?;
         let change = || -> Result<Change, Fault> {
-            let change = Change::deserialize(Value::Object(said.clone())).map_err(|_| Fault::Malformed)?;
+            let change = Change::deserialize(Value::Object(said.clone())).map_err(|_| Fault::Event)?;
             if change.change_time.0 > latest { Err(Fault::NotYet) } else { Ok(change) }
         };
         let kind = match name.strip_prefix(NAMESPACE) {
@@ -184,9 +185,9 @@ impl Event {
                 let fits =
                     |name: &String| (1..=MAX_CAPABILITY).contains(&name.len()) && !name.chars().any(char::is_control);
                 if capabilities.len() > MAX_CAPABILITIES || !capabilities.iter().all(fits) {
-                    return Err(Fault::Malformed);
+                    return Err(Fault::Event);
                 }
-                let active = is_active.ok_or(Fault::Malformed)?;
+                let active = is_active.ok_or(Fault::Event)?;
                 EventKind::SubscriptionChanged { capabilities, active, at: change_time.0 }
             }
             Some("delete-user") => EventKind::Deleted,
@@ -210,12 +211,15 @@ fn digest(name: &str, said: &Map<String, Value>) -> [u8; 16] {
 impl TryFrom<f64> for ChangeTime {
     type Error = &'static str;
 
-    fn try_from(ms: f64) -> Result<Self, Self::Error> {
+    fn try_from(number: f64) -> Result<Self, Self::Error> {
         // Beyond this no whole millisecond can be told from the next.
         const MAX_MS: f64 = 9e15;
-        if !(0.0..=MAX_MS).contains(&ms) {
+        // In milliseconds, March 1973, when nobody had an account; in seconds, the year 5138.
+        const SECONDS_BELOW: f64 = 1e11;
+        if !(0.0..=MAX_MS).contains(&number) {
             return Err("not an instant");
         }
+        let ms = if number < SECONDS_BELOW { number * 1000.0 } else { number };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was just checked")]
         let ms = ms as u64;
         Ok(Self(UnixMs::from_ms(ms)))
@@ -254,12 +258,30 @@ mod tests {
     }
 
     #[test]
+    fn a_change_is_dated_in_milliseconds_or_in_seconds() {
+        let at = |time: Value| match read("password-change", &json!({"changeTime": time})) {
+            Ok(EventKind::PasswordChanged { at }) => at.as_ms(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at(json!(1_565_721_242_227_u64)), 1_565_721_242_227);
+        assert_eq!(at(json!(1_565_721_242)), 1_565_721_242_000);
+        assert_eq!(at(json!(1_565_721_242.25)), 1_565_721_242_250);
+        let subscribed = json!({"capabilities": [], "isActive": true, "changeTime": 1_565_721_242});
+        let Ok(EventKind::SubscriptionChanged { at, .. }) = read("subscription-state-change", &subscribed) else {
+            panic!("{subscribed}")
+        };
+        assert_eq!(at.as_ms(), 1_565_721_242_000);
+        let late = json!({"changeTime": LATEST.as_secs() + 1});
+        assert_eq!(read("password-change", &late), Err(Fault::NotYet));
+    }
+
+    #[test]
     fn what_an_event_cannot_say_is_refused() {
         for time in [json!(null), json!("1"), json!(-1), json!(1e300), json!([]), json!({})] {
-            assert_eq!(read("password-change", &json!({"changeTime": time})), Err(Fault::Malformed), "{time}");
+            assert_eq!(read("password-change", &json!({"changeTime": time})), Err(Fault::Event), "{time}");
         }
-        assert_eq!(read("password-change", &json!({})), Err(Fault::Malformed));
-        assert_eq!(read("delete-user", &json!([])), Err(Fault::Malformed));
+        assert_eq!(read("password-change", &json!({})), Err(Fault::Event));
+        assert_eq!(read("delete-user", &json!([])), Err(Fault::Event));
         let late = json!({"changeTime": LATEST.as_ms() + 1});
         assert_eq!(read("password-change", &late), Err(Fault::NotYet), "it would make every later one an older one");
         let long = "x".repeat(MAX_CAPABILITY + 1);
@@ -267,11 +289,11 @@ mod tests {
             [json!([""]), json!(["a\u{0}"]), json!([long]), json!(vec!["a"; 65]), json!("a"), json!([1])]
         {
             let said = json!({"capabilities": capabilities, "isActive": true, "changeTime": 1});
-            assert_eq!(read("subscription-state-change", &said), Err(Fault::Malformed), "{said}");
+            assert_eq!(read("subscription-state-change", &said), Err(Fault::Event), "{said}");
         }
         for active in [json!(null), json!("true"), json!(1)] {
             let said = json!({"capabilities": ["a"], "isActive": active, "changeTime": 1});
-            assert_eq!(read("subscription-state-change", &said), Err(Fault::Malformed), "{said}");
+            assert_eq!(read("subscription-state-change", &said), Err(Fault::Event), "{said}");
         }
     }
 

@@ -14,19 +14,17 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned},
 };
 
 use super::scope::Required;
-use crate::{engine::UnixMs, wire::Millis};
+use crate::{engine::UnixMs, store::Identity, wire::Millis};
 
 /// Characters of a token.
 pub const MAX_TOKEN: usize = 16 * 1024;
 /// Characters of a `kid`.
 const MAX_KID: usize = 256;
-/// Bytes of a subject: what an account's owner may be called.
-const MAX_SUBJECT: usize = 512;
 /// Audiences or scopes that a token may name.
 const MAX_LIST: usize = 256;
 
@@ -113,7 +111,35 @@ macro_rules! read_by_name {
     };
 }
 
-read_by_name!(Algorithm, TokenType);
+read_by_name!(TokenType);
+
+impl FromStr for Algorithm {
+    type Err = ();
+
+    /// By its name in JOSE; `Ed25519` (RFC 9864) is the one algorithm that is meant by `EdDSA` here.
+    fn from_str(name: &str) -> Result<Self, ()> {
+        let name = if name == "Ed25519" { Self::EdDSA.name() } else { name };
+        Self::ALL.into_iter().find(|known| known.name() == name).ok_or(())
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which claim says whom a token is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AudienceClaim {
+    /// `aud` (RFC 7519, 4.1.3).
+    #[default]
+    #[serde(rename = "aud")]
+    Audience,
+    /// `client_id` (RFC 8693, 4.3), of providers whose access tokens have no `aud`.
+    #[serde(rename = "client_id")]
+    ClientId,
+}
 
 /// What an identity token must be.
 #[derive(Clone, Debug)]
@@ -122,6 +148,8 @@ pub struct Rules {
     pub issuer: String,
     /// Whom it is for.
     pub audience: String,
+    /// Which claim says so.
+    pub audience_claim: AudienceClaim,
     /// What it must be good for.
     pub scope: Required,
     /// The algorithms that may have signed it.
@@ -135,9 +163,21 @@ pub struct Rules {
 /// Why a token is refused. For figures and logs, never for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// It is not a JWT, or one that is far too long.
+    /// It is not a JWT.
     #[error("not a JWT")]
     Malformed,
+    /// It has more characters than a token may have.
+    #[error("too long")]
+    TooLong,
+    /// A claim that it must have is missing, or a claim is not of the type it must be.
+    #[error("a claim is missing or of the wrong type")]
+    Claims,
+    /// Its header names an extension that must be understood (`crit`), and none is.
+    #[error("extension not supported")]
+    Critical,
+    /// What it says of an event cannot be read.
+    #[error("an event does not say what it must")]
+    Event,
     /// `alg` is not allowed.
     #[error("algorithm not allowed")]
     Algorithm,
@@ -177,8 +217,8 @@ pub struct Claims {
     pub subject: String,
     /// Rises when the person changes their password at Firefox Accounts.
     pub generation: Option<u64>,
-    /// When the token was issued, if it tells.
-    pub issued_at: Option<UnixMs>,
+    /// The instant before which the token was issued, if it tells.
+    pub issued_before: Option<UnixMs>,
     /// When the token is over.
     pub expires_at: UnixMs,
 }
@@ -215,6 +255,9 @@ struct Payload {
     nbf: Option<NumericDate>,
     iat: Option<NumericDate>,
     scope: Option<OneOrMany>,
+    /// What some providers call it.
+    scp: Option<OneOrMany>,
+    client_id: Option<String>,
     /// Read as it comes: a strange one is no reason to refuse who proved who they are.
     #[serde(rename = "fxa-generation")]
     generation: Option<serde_json::Value>,
@@ -230,7 +273,11 @@ pub(super) enum OneOrMany {
 
 /// An instant in seconds since 1970 (RFC 7519, 2), which may have a fraction. Kept in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NumericDate(UnixMs);
+pub(super) struct NumericDate {
+    at: UnixMs,
+    /// It names a second and no part of it.
+    whole: bool,
+}
 
 /// Whether a bearer token is to be read as a JWT. Anything else is opaque.
 pub fn looks_like_jwt(token: &str) -> bool {
@@ -244,10 +291,11 @@ pub(super) fn open<P: DeserializeOwned>(token: &str) -> Result<Opened<'_, P>, Fa
     let (header, payload) = message.split_once('.').ok_or(Fault::Malformed)?;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Fault::Malformed);
     let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Fault::Malformed)?;
-    let payload: P = serde_json::from_slice(&decode(payload)?).map_err(|_| Fault::Malformed)?;
+    let payload: P = serde_json::from_slice(&decode(payload)?)
+        .map_err(|error| if error.is_data() { Fault::Claims } else { Fault::Malformed })?;
     // What must be understood is not (RFC 7515, 4.1.11).
     if header.crit {
-        return Err(Fault::Malformed);
+        return Err(Fault::Critical);
     }
     Ok(Opened { header, payload, message: message.as_bytes(), signature: decode(signature)? })
 }
@@ -276,10 +324,10 @@ impl<'a> Unverified<'a> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Malformed`].
+    /// [`Fault::Malformed`], [`Fault::TooLong`], [`Fault::Claims`] and [`Fault::Critical`].
     pub fn parse(token: &'a str) -> Result<Self, Fault> {
         if token.len() > MAX_TOKEN {
-            return Err(Fault::Malformed);
+            return Err(Fault::TooLong);
         }
         open(token).map(Self)
     }
@@ -304,39 +352,44 @@ impl<'a> Unverified<'a> {
         if payload.iss != rules.issuer {
             return Err(Fault::Issuer);
         }
-        if !payload.aud.as_ref().is_some_and(|aud| aud.names(&rules.audience)) {
+        let is_for_us = match rules.audience_claim {
+            AudienceClaim::Audience => payload.aud.as_ref().is_some_and(|aud| aud.names(&rules.audience)),
+            AudienceClaim::ClientId => payload.client_id.as_ref() == Some(&rules.audience),
+        };
+        if !is_for_us {
             return Err(Fault::Audience);
         }
         self.check_times(rules.leeway, now)?;
         self.subject()?;
-        let granted = payload.scope.as_ref().map_or(&[][..], OneOrMany::as_slice);
-        if !rules.scope.met_by(granted.iter().take(MAX_LIST).flat_map(|one| one.split(' '))) {
+        let granted = [&payload.scope, &payload.scp].into_iter().flatten();
+        let granted = granted.flat_map(|scopes| scopes.as_slice().iter().take(MAX_LIST));
+        if !rules.scope.met_by(granted.flat_map(|one| one.split(' '))) {
             return Err(Fault::Scope);
         }
         Ok(SignedWith { algorithm, kid: header.kid()? })
     }
 
-    /// Looks at the signature, and answers what the token says. To be asked after [`Self::check`].
+    /// Looks for the signature of one of `keys`, and answers what the token says. To be asked after [`Self::check`].
     ///
     /// # Errors
     ///
     /// [`Fault::Signature`].
-    pub fn verify(self, algorithm: Algorithm, key: &Key) -> Result<Claims, Fault> {
-        if !key.verifies(algorithm, self.0.message, &self.0.signature) {
+    pub fn verify(self, algorithm: Algorithm, keys: &[Key]) -> Result<Claims, Fault> {
+        if !keys.iter().any(|key| key.verifies(algorithm, self.0.message, &self.0.signature)) {
             return Err(Fault::Signature);
         }
         let subject = self.subject()?.to_owned();
         let generation = self.0.payload.generation.as_ref().and_then(serde_json::Value::as_u64);
-        let issued_at = self.0.payload.iat.map(NumericDate::instant);
-        Ok(Claims { subject, generation, issued_at, expires_at: self.0.payload.exp.0 })
+        let issued_before = self.0.payload.iat.map(NumericDate::end);
+        Ok(Claims { subject, generation, issued_before, expires_at: self.0.payload.exp.at })
     }
 
     fn check_times(&self, leeway: Millis, now: UnixMs) -> Result<(), Fault> {
         let latest = now.plus(leeway);
-        if now >= self.0.payload.exp.0.plus(leeway) {
+        if now >= self.0.payload.exp.at.plus(leeway) {
             return Err(Fault::Expired);
         }
-        let begins = [self.0.payload.nbf, self.0.payload.iat].into_iter().flatten().map(|date| date.0);
+        let begins = [self.0.payload.nbf, self.0.payload.iat].into_iter().flatten().map(|date| date.at);
         if begins.into_iter().any(|begin| begin > latest) { Err(Fault::NotYet) } else { Ok(()) }
     }
 
@@ -347,7 +400,7 @@ impl<'a> Unverified<'a> {
 
 /// Whether a provider may call somebody this.
 pub(super) fn is_subject(text: &str) -> bool {
-    (1..=MAX_SUBJECT).contains(&text.len()) && !text.chars().any(char::is_control)
+    Identity::is_name(text)
 }
 
 /// What a token says to be signed with.
@@ -399,11 +452,17 @@ impl Key {
             return None;
         }
         let bytes = |member: &Option<String>| URL_SAFE_NO_PAD.decode(member.as_ref()?).ok();
+        // RFC 7518, 6.3.1.1 forbids zero octets before a number. Some write one, and the library takes none.
+        let number = |member: &Option<String>| {
+            let written = bytes(member)?;
+            let zeros = written.iter().take_while(|octet| **octet == 0).count();
+            Some(written[zeros..].to_vec())
+        };
         let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => {
-                let (n, e) = (bytes(&jwk.n)?, bytes(&jwk.e)?);
+                let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);
                 // 2048 to 8192 bits; the library checks it to the bit.
-                if !(256..=1025).contains(&n.len()) || e.is_empty() || e.len() > 8 {
+                if !(256..=1024).contains(&n.len()) || e.is_empty() || e.len() > 8 {
                     return None;
                 }
                 Material::Rsa { n, e }
@@ -477,7 +536,12 @@ impl OneOrMany {
 impl NumericDate {
     /// The instant.
     pub(super) const fn instant(self) -> UnixMs {
-        self.0
+        self.at
+    }
+
+    /// The first instant after all that it may mean: one of whole seconds may be from the very end of its second.
+    pub(super) const fn end(self) -> UnixMs {
+        self.at.plus(if self.whole { Millis::from_secs(1) } else { Millis::new(1) })
     }
 }
 
@@ -491,7 +555,7 @@ impl<'de> Deserialize<'de> for NumericDate {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was just checked")]
         let ms = (seconds * 1000.0) as u64;
-        Ok(Self(UnixMs::from_ms(ms)))
+        Ok(Self { at: UnixMs::from_ms(ms), whole: seconds.fract() == 0.0 })
     }
 }
 

@@ -188,7 +188,8 @@ pub(super) fn read_token(path: &Path) -> Result<String, CliError> {
     let wrap = |source| CliError::TokenFile { path: path.to_owned(), source };
     let mut token = String::new();
     fs::File::open(path).and_then(|file| file.take(MAX_TOKEN).read_to_string(&mut token)).map_err(wrap)?;
-    let token = token.trim();
+    // Some editors put a byte order mark before what they save.
+    let token = token.trim_start_matches('\u{feff}').trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(wrap(std::io::Error::other("that file holds no token")));
     }

@@ -132,6 +132,7 @@ impl Identity {
         Some(ProviderSettings {
             issuer: self.issuer.as_ref().map(url)?,
             audience: self.audience.clone(),
+            audience_claim: self.audience_claim,
             scope: self.scope.clone(),
             algorithms: self.algorithms.as_slice().to_vec(),
             types: self.token_types.as_slice().to_vec(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::values::{
     CapabilityCredits, HostPort, ListenAddr, Names, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl,
 };
-use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
+use crate::accounts::verify::{Algorithm as IdentityAlgorithm, AudienceClaim, TokenType};
 use crate::control::keys::Algorithm;
 use crate::engine::ListSize;
 use crate::ingest::quic::Origins;
@@ -330,6 +330,8 @@ section! {
         issuer: Option<ProviderUrl> = None;
         /// Audience that tokens must be for.
         audience: String = "gastank".to_owned();
+        /// Claim that must name the audience: `aud`, or `client_id` for a provider whose access tokens have no `aud`.
+        audience_claim: AudienceClaim = AudienceClaim::Audience;
         /// Scopes that tokens must have, with spaces between them. One that is a URL is also met by those above it.
         scope: String = String::new();
         /// Signature algorithms that tokens may have, some of `RS256`, `PS256`, `ES256` and `EdDSA`.

@@ -147,6 +147,9 @@ fn parse_secret(line: &str) -> Option<(SecretId, ClusterSecret)> {
     Some((id, ClusterSecret::from_bytes(secret.as_slice().try_into().ok()?)))
 }
 
+/// What may stand before the first character of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Reads a secret file. Makes it if it is not there: written whole, then put in its place.
 fn read_or_make(path: &Path, make: impl FnOnce() -> Zeroizing<String>) -> Result<Zeroizing<String>, HomeError> {
     if let Some(text) = read_secret(path)? {
@@ -168,7 +171,14 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<Zeroizing<String>>, Home
         Ok(found) if found.len() > MAX_FILE => {
             Err(HomeError::Malformed { path: path.to_owned(), what: "it is far too long" })
         }
-        Ok(_) => fs::read_to_string(path).map(Zeroizing::new).map(Some).map_err(at(path)),
+        Ok(_) => {
+            let mut text = fs::read_to_string(path).map(Zeroizing::new).map_err(at(path))?;
+            // Some editors put a byte order mark before what they save.
+            if text.starts_with(BYTE_ORDER_MARK) {
+                text.drain(..BYTE_ORDER_MARK.len_utf8());
+            }
+            Ok(Some(text))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at(path)(error)),
     }
@@ -196,6 +206,15 @@ mod tests {
 
     use super::*;
     use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        fs::write(&path, "\u{feff}a secret").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(read_secret(&path).unwrap().as_deref().map(String::as_str), Some("a secret"));
+    }
 
     #[test]
     fn secrets_are_made_once_for_their_owner_alone() {

@@ -84,6 +84,19 @@ pub struct Identity {
     pub subject: String,
 }
 
+impl Identity {
+    /// Characters of an issuer or a subject, at most. Characters and not bytes, everywhere: a name that may be written in
+    /// one place may be read in all of them.
+    pub const MAX_NAME: usize = 512;
+
+    /// Whether an issuer or a subject may be this: 1 to [`Self::MAX_NAME`] characters, none of them a control character.
+    pub fn is_name(text: &str) -> bool {
+        !text.is_empty()
+            && text.chars().take(Self::MAX_NAME + 1).count() <= Self::MAX_NAME
+            && !text.chars().any(char::is_control)
+    }
+}
+
 /// An account with what is known of its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owned {

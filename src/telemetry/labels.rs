@@ -344,6 +344,8 @@ labels! {
         Accepted = "accepted",
         /// The provider was needed to tell, and could not.
         Unavailable = "unavailable",
+        /// It names a key that nobody knows, and the provider was asked for its keys only seconds ago.
+        Undecided = "undecided",
         /// It is no token.
         Malformed = "malformed",
         /// Its algorithm is not allowed.

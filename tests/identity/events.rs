@@ -137,10 +137,18 @@ async fn events_that_are_not_the_providers_are_refused_in_both_forms_and_change_
     ];
     for (why, err, token) in &cases {
         let pushed = push(&stage, token.clone()).await;
-        assert_eq!((pushed.status, &pushed.json["err"]), (400, &json!(err)), "{why}: {pushed:?}");
-        assert!(pushed.json["description"].is_string(), "{why}");
+        // Whose key nobody knows: the provider may have been asked too lately to say.
+        let undecided = ["jku", "x5u", "jwk", "unknown kid"].contains(why);
+        if undecided && pushed.status == 503 {
+            pushed.unavailable(why);
+        } else {
+            assert_eq!((pushed.status, &pushed.json["err"]), (400, &json!(err)), "{why}: {pushed:?}");
+            assert_eq!(pushed.language.as_deref(), Some("en"), "{why}: RFC 8935, 2.3");
+            let told = pushed.json["description"].as_str().expect("a description");
+            assert_eq!(told == "not a JWT", *why == "not a JWT", "{why}: {told}");
+        }
         let told = tell(&stage, token).await;
-        assert!(told == 400 || told == 401, "{why}: {told}");
+        assert!([400, 401].contains(&told) || (undecided && told == 503), "{why}: {told}");
     }
     assert_eq!(push(&stage, "x".repeat(1 << 20)).await.status, 413);
     assert_eq!(lair.asked_at_all(), 0);
@@ -161,7 +169,8 @@ async fn a_flood_of_forged_events_costs_the_provider_one_fetch() {
     for n in 0..200 {
         let forged = json!({"alg": "ES256", "kid": format!("unknown {n}")});
         let token = sign(&thief, &forged, &claims(&stage, "delete-user", &json!({})));
-        assert_eq!(push(&stage, token).await.json["err"], "invalid_key");
+        let got = push(&stage, token).await;
+        assert!(got.status == 503 || got.json["err"] == "invalid_key", "{got:?}");
     }
     let fetches = stage.provider.asked_at_all() - before;
     let windows = (now_s() - began) / 10.0;

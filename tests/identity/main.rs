@@ -37,6 +37,7 @@ struct Got {
     status: u16,
     retry_after: Option<String>,
     challenge: Option<String>,
+    language: Option<String>,
     json: Value,
 }
 
@@ -94,6 +95,13 @@ impl Got {
         assert_eq!(self.challenge.as_deref(), Some("Bearer"), "{why}");
     }
 
+    /// Nobody is signed in: a token names a key that nobody knows, and the provider may have been asked too lately to say
+    /// whether it is a new one.
+    #[track_caller]
+    fn unknown_key(&self, why: &str) {
+        if self.status == 503 { self.unavailable(why) } else { self.refused(why) }
+    }
+
     /// Nobody is signed in, and it is not the token's fault.
     #[track_caller]
     fn unavailable(&self, why: &str) {
@@ -110,7 +118,14 @@ async fn got(response: Response) -> Got {
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
     let (status, retry_after, challenge) =
         (response.status().as_u16(), header("retry-after"), header("www-authenticate"));
-    Got { status, retry_after, challenge, json: serde_json::from_str(&body(response).await).unwrap_or_default() }
+    let language = header("content-language");
+    Got {
+        status,
+        retry_after,
+        challenge,
+        language,
+        json: serde_json::from_str(&body(response).await).unwrap_or_default(),
+    }
 }
 
 async fn body(mut response: Response) -> String {

@@ -8,8 +8,12 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use gastank::{
-    control::acts::ActError,
-    engine::{AccountId, Act, Checkpoint, Entry, ListId, Policy, SLICES, Source, UnixMs},
+    accounts::SignedIn,
+    control::{
+        acts::ActError,
+        hooks::deposits::{Deposit, Payee},
+    },
+    engine::{AccountId, Act, Checkpoint, Credit, Entry, EntryKind, ListId, NewEntry, Policy, SLICES, Source, UnixMs},
     entropy::SeededEntropy,
     store::{
         AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held,
@@ -24,7 +28,7 @@ use tokio::sync::Notify;
 
 use crate::{
     memory_store::MemoryStore,
-    rig::{Client, Rig, WALL},
+    rig::{Client, Rig, WALL, grant},
 };
 
 const CREDIT: i64 = 3_600_000;
@@ -49,6 +53,17 @@ enum Write {
 const NONE: Trouble = Trouble { write: Write::Works, reads_fail: false };
 const DOWN: Trouble = Trouble { write: Write::FailsBefore, reads_fail: true };
 
+/// What happens to a person while an account is made for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meanwhile {
+    /// Their provider tells that they changed their password then.
+    PasswordChanged(UnixMs),
+    /// Their provider tells that they are gone.
+    Gone,
+    /// The store goes down.
+    Down,
+}
+
 /// What becomes of appending to the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Appends {
@@ -67,6 +82,8 @@ pub(crate) struct Flaky {
     next: Mutex<Option<Trouble>>,
     /// Commits wait for this, when it is there.
     gate: Mutex<Option<Arc<Notify>>>,
+    /// What happens while the next account is made.
+    meanwhile: Mutex<Option<Meanwhile>>,
     pub(crate) appends: Mutex<Appends>,
 }
 
@@ -118,7 +135,17 @@ impl Store for Flaky {
     }
 
     async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
-        self.write()?.create_account(id, identity, at).await
+        let made = self.write()?.create_account(id, identity, at).await;
+        let meanwhile = self.meanwhile.lock().take();
+        let mut facts = self.inner.facts(identity).await?;
+        match meanwhile {
+            None => return made,
+            Some(Meanwhile::PasswordChanged(then)) => facts.password_changed_at = Some(then),
+            Some(Meanwhile::Gone) => facts.gone_at = Some(at),
+            Some(Meanwhile::Down) => self.set(DOWN),
+        }
+        assert!(self.inner.put_facts(identity, &facts).await?);
+        made
     }
     async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
         self.read()?.account(id).await
@@ -286,6 +313,60 @@ async fn while_the_store_is_down_acts_fail_and_beats_and_verdicts_go_on() {
     assert!(rig.is_valid(&client.token));
     assert_eq!(rig.acts.end(&account, EndReason::Revoked).await.unwrap(), Millis::new(3_000_000));
     assert_eq!(rig.ledger(&account).await, [CREDIT, -600_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_told_while_an_account_is_made_what_was_bought_for_it_is_kept() {
+    let (rig, store) = rig().await;
+    let ada = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
+    let somebody = |issued_before| SignedIn {
+        identity: ada.clone(),
+        starting_credit: Credit::ZERO,
+        issued_before,
+        generation: None,
+        gives: Arc::default(),
+    };
+    let bought = || NewEntry { kind: EntryKind::Purchase, source: Source::Webhook, ..grant(CREDIT, "order 7") };
+    let (old, new) = (somebody(Some(WALL)), somebody(Some(WALL.plus(Millis::from_secs(60)))));
+    let payee = Payee::Identity(ada.clone());
+    assert_eq!(rig.acts.deposit(&payee, bought()).await.unwrap(), Deposit::Held);
+
+    *store.meanwhile.lock() = Some(Meanwhile::Down);
+    assert!(is_unavailable(&rig.acts.first_sight(&old).await));
+    heal(&store).await;
+    *store.meanwhile.lock() = Some(Meanwhile::PasswordChanged(WALL.plus(Millis::from_secs(10))));
+    let account = store.inner.account_of(&ada).await.unwrap().expect("it stays");
+    rig.acts.delete(&account).await.unwrap();
+    assert_eq!(rig.acts.deposit(&payee, bought()).await.unwrap(), Deposit::Held);
+    assert!(matches!(rig.acts.first_sight(&old).await, Err(ActError::BadCredentials)));
+    let account = store.inner.account_of(&ada).await.unwrap().expect("it stays");
+    assert!(matches!(rig.acts.first_sight(&old).await, Err(ActError::BadCredentials)), "the token is outdated still");
+    assert_eq!(rig.acts.first_sight(&new).await.unwrap(), account);
+    assert_eq!(rig.ledger(&account).await, [CREDIT]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_who_is_gone_no_account_stays_whenever_it_was_made() {
+    let (rig, store) = rig().await;
+    let ada = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
+    let somebody = SignedIn {
+        identity: ada.clone(),
+        starting_credit: Credit::ZERO,
+        issued_before: None,
+        generation: None,
+        gives: Arc::default(),
+    };
+    *store.meanwhile.lock() = Some(Meanwhile::Gone);
+    assert!(matches!(rig.acts.first_sight(&somebody).await, Err(ActError::BadCredentials)));
+    assert_eq!(store.inner.account_of(&ada).await.unwrap(), None);
+    // As a crash leaves it between making the account and looking again.
+    let id = AccountId::from_bytes([9; 16]);
+    store.inner.create_account(id, &ada, WALL).await.unwrap();
+    assert!(matches!(rig.acts.first_sight(&somebody).await, Err(ActError::BadCredentials)));
+    assert_eq!(store.inner.account_of(&ada).await.unwrap(), None);
+    let bought = NewEntry { kind: EntryKind::Purchase, source: Source::Webhook, ..grant(CREDIT, "order 7") };
+    let deposit = rig.acts.deposit(&Payee::Identity(ada), bought).await;
+    assert_eq!(deposit.unwrap(), Deposit::Undeliverable);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,10 @@
 
 use crate::{
     accounts::SignedIn,
+    control::hooks::events::Admission,
     engine::{AccountId, Credit, EntryKind, NewEntry, Source},
     entropy::draw,
-    store::{AuditAct, Identity},
+    store::{AuditAct, Identity, ProviderFacts},
 };
 
 use super::{ActError, Acts, Credited, Deed};
@@ -27,16 +28,16 @@ impl Acts {
     /// [`ActError::Store`], and those of [`Self::credit`].
     pub async fn first_sight(&self, somebody: &SignedIn) -> Result<AccountId, ActError> {
         let (identity, starting) = (&somebody.identity, somebody.starting_credit);
-        let facts = self.admit(somebody).await?;
+        let mut facts = self.admitted(somebody).await?;
         let account = match self.store.account_of(identity).await? {
             Some(known) => known,
             None => {
                 let id = AccountId::from_bytes(draw(&*self.entropy));
                 let (account, made) = self.create(id, identity).await?;
-                // Whoever was told meanwhile that the person is gone may have looked for an account before there was one.
-                if made && let Err(error) = self.admit(somebody).await {
-                    self.delete(&account).await?;
-                    return Err(error);
+                if made {
+                    // Whoever was told meanwhile that the person is gone may have looked for an account before there was
+                    // one. Whatever else comes of looking again, the account stays: what was bought for it is theirs.
+                    facts = self.admitted(somebody).await?;
                 }
                 account
             }
@@ -50,6 +51,32 @@ impl Acts {
         }
         self.welcome(&account, identity).await?;
         self.give_what_is_due(&account, &facts, &somebody.gives).await?;
+        Ok(account)
+    }
+
+    /// What their provider has told of somebody who may come in. Of who is gone, an account that is still there is deleted:
+    /// it was made by who did not know yet.
+    async fn admitted(&self, somebody: &SignedIn) -> Result<ProviderFacts, ActError> {
+        match self.admit(somebody).await? {
+            Admission::Admitted(facts) => Ok(facts),
+            Admission::Outdated => Err(ActError::BadCredentials),
+            Admission::Gone => {
+                self.delete_gone(&somebody.identity).await?;
+                Err(ActError::BadCredentials)
+            }
+        }
+    }
+
+    /// Deletes the account of somebody who is gone by their provider's word, if there is one. Answers which it was.
+    pub(in crate::control) async fn delete_gone(&self, identity: &Identity) -> Result<Option<AccountId>, ActError> {
+        let account = self.store.account_of(identity).await?;
+        if let Some(account) = &account {
+            self.write_down(Deed { account: Some(*account), ..Deed::new(AuditAct::PersonDeleted) }).await?;
+            match self.delete(account).await {
+                Ok(()) | Err(ActError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(account)
     }
 

@@ -80,6 +80,7 @@ impl Acts {
 
     async fn deposit_for(&self, identity: &Identity, new: NewEntry) -> Result<Deposit, ActError> {
         if self.store.facts(identity).await?.gone_at.is_some() {
+            self.delete_gone(identity).await?;
             return Ok(Deposit::Undeliverable);
         }
         if let Some(account) = self.store.account_of(identity).await? {

@@ -23,8 +23,7 @@ use crate::{
         hooks::deposits::MOST_HELD,
     },
     engine::{AccountId, EntryKind, NewEntry, Refusal, Source, UnixMs},
-    store::{Actor, ActorKind, AuditAct, Capability, Identity, ProviderFacts, SeenEvent, Surface},
-    wire::Millis,
+    store::{Actor, ActorKind, AuditAct, Capability, Identity, ProviderFacts, SeenEvent, StoreError, Surface},
 };
 
 /// People whose events are dealt with at the same time.
@@ -55,6 +54,18 @@ pub enum Heard {
     Stale,
     /// It is about somebody who is gone.
     Gone,
+}
+
+/// Whether somebody who shows a good token may come in.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// They may. What their provider has told of them.
+    Admitted(ProviderFacts),
+    /// The person is gone by their provider's word, for good.
+    Gone,
+    /// They have changed their password since the token was issued. With a newer one they may.
+    Outdated,
 }
 
 /// Deals with what providers tell.
@@ -118,7 +129,8 @@ impl Acts {
             EventKind::SubscriptionChanged { capabilities, active, at } => {
                 let mut stale = false;
                 let changed = self.change(identity, |facts| {
-                    let noted: Vec<_> = capabilities.iter().map(|name| facts.subscribed(name, *active, *at)).collect();
+                    let noted = |name: &String| facts.subscribed(name, *active, *at, &told.gives);
+                    let noted: Vec<_> = capabilities.iter().map(noted).collect();
                     stale = !noted.is_empty() && noted.iter().all(|noted| *noted == Noted::Older);
                     noted.contains(&Noted::Newer)
                 });
@@ -173,15 +185,9 @@ impl Acts {
             true
         };
         let first = self.change(identity, forgotten).await?.is_some();
-        let account = self.store.account_of(identity).await?;
-        if first || account.is_some() {
-            self.write_down(Deed { account, ..Deed::new(AuditAct::PersonDeleted) }).await?;
-        }
-        if let Some(account) = &account {
-            match self.delete(account).await {
-                Ok(()) | Err(ActError::NotFound(_)) => {}
-                Err(error) => return Err(error),
-            }
+        let account = self.delete_gone(identity).await?;
+        if first && account.is_none() {
+            self.write_down(Deed::new(AuditAct::PersonDeleted)).await?;
         }
         self.let_go_of_all(identity).await?;
         tracing::info!(?account, first, "an identity provider told that a person is gone");
@@ -196,19 +202,19 @@ impl Acts {
         Ok(())
     }
 
-    /// What is known of somebody who shows a good token, if it still counts: not of who is gone, and not if it was issued
-    /// before they changed their password.
+    /// Whether the token that somebody shows still counts, by all that their provider has told until now.
     ///
     /// # Errors
     ///
-    /// [`ActError::BadCredentials`] and [`ActError::Store`].
-    pub async fn admit(&self, somebody: &SignedIn) -> Result<ProviderFacts, ActError> {
+    /// [`StoreError`].
+    pub async fn admit(&self, somebody: &SignedIn) -> Result<Admission, StoreError> {
         let facts = self.store.facts(&somebody.identity).await?;
-        // Tokens tell the second they were issued in, and may be from its very end.
-        let outdated = facts.password_changed_at.is_some_and(|changed| {
-            somebody.issued_at.is_some_and(|issued| issued.plus(Millis::from_secs(1)) <= changed)
-        });
-        if facts.gone_at.is_some() || outdated { Err(ActError::BadCredentials) } else { Ok(facts) }
+        if facts.gone_at.is_some() {
+            return Ok(Admission::Gone);
+        }
+        let issued_before = |changed| somebody.issued_before.is_some_and(|end| end <= changed);
+        let outdated = facts.password_changed_at.is_some_and(issued_before);
+        Ok(if outdated { Admission::Outdated } else { Admission::Admitted(facts) })
     }
 
     /// Enters what a person's subscriptions give for the period that it is, once. Nothing, unless it is configured.
@@ -264,14 +270,25 @@ impl ProviderFacts {
     }
 
     /// A subscription began or ended.
-    fn subscribed(&mut self, name: &str, active: bool, at: UnixMs) -> Noted {
+    ///
+    /// Of capabilities that give credit none is ever forgotten: the configuration has room for fewer of them than are kept.
+    fn subscribed(&mut self, name: &str, active: bool, at: UnixMs, gives: &[CapabilityCredit]) -> Noted {
+        let gives = |name: &str| gives.iter().any(|gift| gift.capability == name);
         let known = self.capabilities.get(name).copied();
         match known.map(|known| known.changed_at.cmp(&at)) {
             Some(std::cmp::Ordering::Equal) => return Noted::Same,
             Some(std::cmp::Ordering::Greater) => return Noted::Older,
             None if self.capabilities.len() >= MOST_CAPABILITIES => {
-                tracing::warn!(most = MOST_CAPABILITIES, "a person has subscribed to more than is kept");
-                return Noted::Same;
+                // What gives nothing and is not had gives way, the longest unchanged first; to one that gives, also what
+                // gives nothing and is had.
+                let idle = self.capabilities.iter().filter(|(known, _)| !gives(known));
+                let idle = idle.filter(|(_, capability)| !capability.active || gives(name));
+                let least = idle.min_by_key(|(_, capability)| (capability.active, capability.changed_at));
+                let Some(least) = least.map(|(known, _)| known.clone()) else {
+                    tracing::warn!(most = MOST_CAPABILITIES, "a person has subscribed to more than is kept");
+                    return Noted::Same;
+                };
+                self.capabilities.remove(&least);
             }
             Some(std::cmp::Ordering::Less) | None => {}
         }
@@ -304,7 +321,7 @@ impl ProviderFacts {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::engine::Credit;
+    use crate::{engine::Credit, wire::Millis};
 
     use super::*;
 
@@ -321,7 +338,7 @@ mod tests {
             let mut facts = ProviderFacts::default();
             for index in &order {
                 let (name, active, ms) = index.get(&events);
-                facts.subscribed(name, *active, at(*ms));
+                facts.subscribed(name, *active, at(*ms), &[]);
             }
             for (name, capability) in &facts.capabilities {
                 let told = order.iter().map(|index| index.get(&events)).filter(|event| event.0 == *name);
@@ -343,7 +360,7 @@ mod tests {
             let mut first = None;
             for (active, pause) in changes {
                 now += pause;
-                facts.subscribed("a", active, at(now));
+                facts.subscribed("a", active, at(now), std::slice::from_ref(&gift));
                 if active { first.get_or_insert(now); }
                 names.extend(facts.due(&gift, at(now)));
                 prop_assert!(active || facts.due(&gift, at(now)).is_none());
@@ -357,11 +374,30 @@ mod tests {
     fn what_is_kept_of_a_person_is_bounded() {
         let mut facts = ProviderFacts::default();
         for n in 0..200_u8 {
-            facts.subscribed(&n.to_string(), true, at(1));
+            facts.subscribed(&n.to_string(), true, at(1), &[]);
             facts.dealt_with(SeenEvent { digest: [n; 16], at: at(n.into()) });
         }
         assert_eq!((facts.capabilities.len(), facts.events.len()), (MOST_CAPABILITIES, MOST_SEEN));
         assert_eq!(facts.events.last().map(|seen| seen.digest), Some([199; 16]));
-        assert_eq!(facts.subscribed("0", false, at(2)), Noted::Newer, "what is known can still change");
+        assert_eq!(facts.subscribed("0", false, at(2), &[]), Noted::Newer, "what is known can still change");
+    }
+
+    #[test]
+    fn there_is_always_room_for_a_capability_that_gives_credit() {
+        let gift =
+            CapabilityCredit { capability: "pro".into(), credit: Credit::from_secs(60), period: Millis::new(1_000) };
+        let gives = std::slice::from_ref(&gift);
+        let mut facts = ProviderFacts::default();
+        for n in 0..MOST_CAPABILITIES {
+            facts.subscribed(&format!("other {n}"), true, at(1), gives);
+        }
+        assert_eq!(facts.subscribed("pro", true, at(2), gives), Noted::Newer);
+        assert!(facts.due(&gift, at(2)).is_some());
+        for n in 0..MOST_CAPABILITIES {
+            facts.subscribed(&format!("more {n}"), true, at(3), gives);
+            facts.subscribed(&format!("other {n}"), false, at(4), gives);
+        }
+        assert_eq!(facts.capabilities.len(), MOST_CAPABILITIES);
+        assert!(facts.due(&gift, at(5)).is_some(), "and nothing that gives none takes it");
     }
 }

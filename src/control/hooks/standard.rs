@@ -104,6 +104,8 @@ impl Verifier {
     /// [`SecretError`], with the number of the line.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
         let mut verifier = Self::default();
+        // Some editors put a byte order mark before what they save.
+        let text = text.trim_start_matches('\u{feff}');
         for (line, number) in text.lines().map(str::trim).zip(1..) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -314,6 +316,7 @@ mod tests {
         assert_eq!(Verifier::parse("whsk_AAAA").unwrap_err(), SecretError::PrivateKey(1));
         assert_eq!(Verifier::parse(&format!("{}\n", of(32)).repeat(17)).unwrap_err(), SecretError::TooMany);
         assert!(Verifier::parse("").unwrap().is_empty());
+        assert_eq!(Verifier::parse(&format!("\u{feff}{}", of(32))).unwrap().len(), 1, "a byte order mark is no secret");
     }
 
     #[test]

@@ -8,7 +8,10 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use hyper::StatusCode;
+use hyper::{
+    StatusCode,
+    header::{CONTENT_LANGUAGE, HeaderValue},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -98,7 +101,8 @@ pub(super) async fn account_events(State(shared): SharedState, request: Request)
                 (Refused::Event(fault), Delivery::Bearer) => problem(fault).into_response(),
                 (Refused::Event(fault), Delivery::Push) => {
                     let error = SetError { err: push_error(fault), description: fault.to_string() };
-                    (StatusCode::BAD_REQUEST, Extension(OwnForm), Answer(error)).into_response()
+                    let language = [(CONTENT_LANGUAGE, HeaderValue::from_static("en"))];
+                    (StatusCode::BAD_REQUEST, language, Extension(OwnForm), Answer(error)).into_response()
                 }
             }
         }
@@ -138,9 +142,16 @@ async fn take(shared: &Arc<Shared>, delivery: Delivery, request: Request) -> Res
 /// The name that RFC 8935 has for it.
 const fn push_error(fault: Fault) -> &'static str {
     match fault {
-        Fault::Malformed | Fault::Type | Fault::Expired | Fault::NotYet | Fault::Subject | Fault::Scope => {
-            "invalid_request"
-        }
+        Fault::Malformed
+        | Fault::TooLong
+        | Fault::Claims
+        | Fault::Critical
+        | Fault::Event
+        | Fault::Type
+        | Fault::Expired
+        | Fault::NotYet
+        | Fault::Subject
+        | Fault::Scope => "invalid_request",
         Fault::Algorithm | Fault::Key => "invalid_key",
         Fault::Issuer => "invalid_issuer",
         Fault::Audience => "invalid_audience",
@@ -151,9 +162,13 @@ const fn push_error(fault: Fault) -> &'static str {
 /// The same for who shows the event as its credential.
 fn problem(fault: Fault) -> Problem {
     match fault {
-        Fault::Malformed | Fault::NotYet | Fault::Subject => {
-            Problem::bad_request(format!("the event is not taken: {fault}"))
-        }
+        Fault::Malformed
+        | Fault::TooLong
+        | Fault::Claims
+        | Fault::Critical
+        | Fault::Event
+        | Fault::NotYet
+        | Fault::Subject => Problem::bad_request(format!("the event is not taken: {fault}")),
         _ => Problem::bad_credentials(),
     }
 }

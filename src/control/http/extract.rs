@@ -16,6 +16,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     engine::{AccountId, parse_session},
+    store::Identity,
     wire::SessionId,
 };
 
@@ -176,9 +177,9 @@ impl<T> Page<T> {
     }
 }
 
-/// Bytes of an issuer or a subject.
-pub(super) const MAX_IDENTITY: usize = 512;
-/// Bytes of a note.
+/// Characters of an issuer or a subject.
+pub(super) const MAX_IDENTITY: usize = Identity::MAX_NAME;
+/// Characters of a note.
 pub(super) const MAX_REASON: usize = 256;
 /// Seconds that one entry may move: ten years.
 const MAX_CREDIT_S: u64 = 10 * 366 * 24 * 60 * 60;

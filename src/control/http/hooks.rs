@@ -64,7 +64,7 @@ pub(super) struct CreditData {
 /// Takes credit from a sender of webhooks. The same `webhook-id` again changes nothing and is acknowledged again.
 ///
 /// A refund takes what the tank has; the rest is debt that later credit pays first. Credit for a person who has no account
-/// yet is kept until they have one.
+/// yet is kept until they have one. The headers may be named `svix-id`, `svix-timestamp` and `svix-signature` instead.
 #[utoipa::path(
     post, path = "/hooks/credit", tag = "hooks",
     params(
@@ -156,8 +156,16 @@ impl CreditData {
     }
 }
 
-/// Reads the headers. Two of one kind are refused: whoever passes them on may have checked the other one.
+/// The names of the headers, by the standard, and by the service that many senders send through.
+const HEADERS: [[&str; 3]; 2] =
+    [["webhook-id", "webhook-timestamp", "webhook-signature"], ["svix-id", "svix-timestamp", "svix-signature"]];
+
+/// Reads the headers: those of the standard, unless there is none of them and one of the others. Two of one kind are refused:
+/// whoever passes them on may have checked the other one.
 fn delivery(headers: &HeaderMap) -> Result<Delivery<'_>, Problem> {
+    let [standard, other] = HEADERS;
+    let any_of = |names: [&str; 3]| names.iter().any(|name| headers.contains_key(*name));
+    let [id, timestamp, signatures] = if !any_of(standard) && any_of(other) { other } else { standard };
     let only = |name: &'static str| {
         let mut values = headers.get_all(name).iter();
         match (values.next().map(|value| value.to_str()), values.next()) {
@@ -167,6 +175,6 @@ fn delivery(headers: &HeaderMap) -> Result<Delivery<'_>, Problem> {
             (Some(Err(_)), None) => Err(Problem::bad_request(format!("the header `{name}` is not ASCII"))),
         }
     };
-    let (id, timestamp, signatures) = (only("webhook-id")?, only("webhook-timestamp")?, only("webhook-signature")?);
+    let (id, timestamp, signatures) = (only(id)?, only(timestamp)?, only(signatures)?);
     Delivery::parse(id, timestamp, signatures).map_err(|malformed| Problem::bad_request(malformed.to_string()))
 }

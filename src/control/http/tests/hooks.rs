@@ -240,6 +240,29 @@ async fn what_nobody_signed_or_nobody_signed_lately_is_refused() {
 }
 
 #[tokio::test]
+async fn the_headers_may_have_the_names_that_most_senders_use() {
+    let rig = Rig::hooked().await;
+    let (account, _) = rig.account(10).await;
+    let renamed = |id: &str| {
+        let mut ask = rig.signed(id, granted(&account, 60).to_string());
+        for (standard, other) in [("webhook-id", "svix-id"), ("webhook-timestamp", "svix-timestamp")] {
+            let value = ask.request.headers_mut().remove(standard).unwrap();
+            ask.request.headers_mut().insert(other, value);
+        }
+        let value = ask.request.headers_mut().remove("webhook-signature").unwrap();
+        ask.header("svix-signature", value.to_str().unwrap())
+    };
+    rig.public(renamed("m1")).await.ok();
+    assert_eq!(rig.last_hooked(), Hooked::Credited);
+    let mixed = renamed("m2").header("webhook-id", "m3");
+    rig.public(mixed).await.is(ErrorCode::BadRequest);
+    let twice = renamed("m2").header("svix-id", "m3");
+    rig.public(twice).await.is(ErrorCode::BadRequest);
+    rig.hook("m1", &granted(&account, 60)).await.ok();
+    assert_eq!(rig.last_hooked(), Hooked::Repeated, "by either name it is the same message");
+}
+
+#[tokio::test]
 async fn messages_that_cannot_be_are_refused_and_others_ignored() {
     let rig = Rig::hooked().await;
     let (account, _) = rig.account(10).await;

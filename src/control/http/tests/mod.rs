@@ -134,7 +134,7 @@ impl Authenticator for Stub {
             Some(("id", subject)) => Ok(SignedIn {
                 identity: Identity { issuer: "https://id.test".into(), subject: subject.into() },
                 starting_credit: Credit::from_secs(self.starting_credit_s.load(Ordering::Relaxed)),
-                issued_at: None,
+                issued_before: None,
                 generation: None,
                 gives: gifts(),
             }),
