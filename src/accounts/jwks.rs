@@ -119,10 +119,9 @@ impl KeySet {
         fitting.map(|(_, key)| key.clone()).take(MAX_CANDIDATES).collect()
     }
 
-    /// The names in this set that `newer` has not.
-    fn names_not_in(&self, newer: &Self) -> Vec<String> {
-        let names = |set: &Self, wanted: &str| set.keys.iter().any(|(kid, _)| kid.as_deref() == Some(wanted));
-        self.keys.iter().filter_map(|(kid, _)| kid.clone()).filter(|kid| !names(newer, kid)).collect()
+    /// Whether one of the keys has this name.
+    fn has_name(&self, wanted: &str) -> bool {
+        self.keys.iter().any(|(kid, _)| kid.as_deref() == Some(wanted))
     }
 }
 
@@ -151,11 +150,8 @@ struct Held {
 impl Held {
     /// The names that are known to be dropped once `newer` is held: of all that a name was dropped of lately, the latest.
     fn dropped_by(&self, newer: &KeySet) -> Vec<String> {
-        let again = |kid: &String| newer.keys.iter().any(|(known, _)| known.as_ref() == Some(kid));
-        let mut dropped = self.set.names_not_in(newer);
-        dropped.extend(self.dropped.iter().filter(|kid| !again(kid)).cloned());
-        dropped.truncate(MAX_KEYS);
-        dropped
+        let names = self.set.keys.iter().filter_map(|(kid, _)| kid.as_ref()).chain(&self.dropped);
+        names.filter(|kid| !newer.has_name(kid)).take(MAX_KEYS).cloned().collect()
     }
 }
 
@@ -198,12 +194,15 @@ impl Keys {
             }
         }
         let looked = self.look_again(held.map_or(0, |held| held.number)).await;
-        let keys = self.held().map(|held| held.set.find(with));
-        match (keys, looked) {
-            (Some(keys), _) if !keys.is_empty() => Ok(keys),
-            (Some(_), Looked::Fresh) => Err(NoKey::Unknown),
-            (Some(_), Looked::TooSoon) => Err(NoKey::Undecided),
-            (Some(_), Looked::Failed) | (None, _) => Err(NoKey::Unavailable),
+        let Some(held) = self.held() else { return Err(NoKey::Unavailable) };
+        let keys = held.set.find(with);
+        match looked {
+            _ if !keys.is_empty() => Ok(keys),
+            Looked::Fresh => Err(NoKey::Unknown),
+            // The name is known, and is one of a key for another algorithm.
+            Looked::TooSoon if with.kid.is_some_and(|kid| held.set.has_name(kid)) => Err(NoKey::Unknown),
+            Looked::TooSoon => Err(NoKey::Undecided),
+            Looked::Failed => Err(NoKey::Unavailable),
         }
     }
 
