@@ -14,9 +14,9 @@ use async_trait::async_trait;
 
 use crate::{
     clock::Clock,
-    control::peers::Peers,
+    control::peers::{Membership, Peers},
     engine::{Account, Checkpoint, Engine, Moment, SLICES, Sighting, bucket},
-    store::{Change, ClusterStore, StoreError},
+    store::{Change, ClusterStore, METERS_DIFFER, StoreError, is_void},
     wire::{EndReason, MeterTime, SessionId},
 };
 
@@ -46,6 +46,11 @@ impl Hearing {
         Self { member, engine, store, meter, settings }
     }
 
+    /// The membership that it hears by.
+    pub(super) const fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
     /// Tells of and asks for the sessions that are near their time-out. To be called once every
     /// [`ClusterSettings::hear_every`].
     ///
@@ -57,6 +62,7 @@ impl Hearing {
         for slice in 0..SLICES {
             let rows = self.engine.pressing(slice, self.meter.now(), self.settings.hear_ahead);
             for batch in by_bucket(rows, |row| row.session) {
+                let _may = self.member.may_write()?;
                 self.store.checkpoint(bucket(&batch[0].session), &batch).await?;
                 self.engine.checkpointed(&batch);
             }
@@ -64,7 +70,7 @@ impl Hearing {
             for batch in by_bucket(quiet, |session| *session) {
                 for some in batch.chunks(AT_ONCE) {
                     let heard = self.store.heard(bucket(&some[0]), some).await?;
-                    self.engine.hear(&heard, self.meter.now());
+                    self.engine.hear(&heard, self.meter.now(), METERS_DIFFER);
                 }
             }
         }
@@ -76,11 +82,7 @@ impl Hearing {
 #[async_trait]
 impl Peers for Hearing {
     async fn announce(&self, account: &Account) -> Result<(), StoreError> {
-        let may_act = || {
-            let expired = || StoreError::Unavailable("this node's lease has run out".to_owned());
-            self.member.may_act().then_some(()).ok_or_else(expired)
-        };
-        may_act()?;
+        let _may = self.member.may_write()?;
         let change = Change {
             at: self.meter.now(),
             account: account.id,
@@ -89,7 +91,7 @@ impl Peers for Hearing {
             open: account.open().map(|session| session.id),
         };
         self.store.announce(&change).await?;
-        may_act()
+        self.member.may_write().map(drop)
     }
 
     async fn last_seen(&self, session: &SessionId) -> Result<Option<MeterTime>, StoreError> {
@@ -110,11 +112,13 @@ impl Peers for Hearing {
                 Some((at, _)) if !self.member.have_all_told(at).await? => return Ok(None),
                 Some(_) => {}
             }
-            kept = self.last_seen(&session.id).await?.map_or(kept, |kept| kept.min(now));
+            // What is beyond the meter was written by a node that is none of the living.
+            let found = self.last_seen(&session.id).await?.filter(|found| !is_void(*found, now));
+            kept = found.map_or(kept, |found| found.min(now));
             if kept <= sighting.last_seen {
                 return Ok(Some(sighting.last_seen));
             }
-            self.engine.hear(&[Checkpoint { session: session.id, last_seen: kept }], now);
+            self.engine.hear(&[Checkpoint { session: session.id, last_seen: kept }], now, METERS_DIFFER);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 
 use crate::{
-    control::peers::{Others, Peers},
+    control::peers::{MayWrite, Membership, Others, Peers},
     engine::Account,
     store::StoreError,
     wire::{MeterTime, SessionId},
@@ -30,6 +30,17 @@ impl Joining {
 
 fn not_yet() -> StoreError {
     StoreError::Unavailable("this node has not joined the others yet".to_owned())
+}
+
+#[async_trait]
+impl Membership for Joining {
+    fn may_write(&self) -> Result<MayWrite, StoreError> {
+        self.hearing()?.member().may_write()
+    }
+
+    async fn confirm(&self) -> Result<MayWrite, StoreError> {
+        self.hearing()?.member().confirm().await
+    }
 }
 
 #[async_trait]

@@ -10,20 +10,22 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::{
     clock::Clock,
+    control::peers::{MayWrite, Membership},
     engine::UnixMs,
     entropy::{Entropy, draw},
-    store::{ClusterStore, Era, NodeId, NodeLease, StoreError},
+    store::{ClusterStore, Era, METERS_DIFFER, NodeId, NodeLease, StoreError},
     wire::{MeterTime, Millis},
 };
 
 use super::{ClusterError, ClusterMeter, ClusterSettings};
 
 /// How far behind the others a meter may be. More than that, and it has stood still.
-const MAX_BEHIND: Millis = Millis::from_secs(3);
+const MAX_BEHIND: Millis = METERS_DIFFER;
 /// A beat that is under way when telling begins is let in within this time.
 const UNDER_WAY: Millis = Millis::new(50);
 
@@ -123,9 +125,11 @@ impl Others {
         self.seen.values().filter(|seen| seen.lease.era == era).map(|seen| seen.lease.meter).max()
     }
 
-    /// The furthest meter of any.
-    fn furthest(&self) -> MeterTime {
-        self.seen.values().map(|seen| seen.lease.meter).max().unwrap_or(MeterTime::ZERO)
+    /// The furthest meter that any node of an era has shown, living or not. Those of other eras are void: their nodes may
+    /// have been left behind, and have run on by themselves.
+    fn furthest_shown_in(&self, era: u64) -> MeterTime {
+        let of_it = self.seen.values().filter(|seen| seen.lease.era == era);
+        of_it.map(|seen| seen.lease.meter).max().unwrap_or(MeterTime::ZERO)
     }
 
     /// Whether no node may live, as far as this one can tell, where `era` is the latest. Who began it had waited until all
@@ -172,12 +176,13 @@ impl Member {
             others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
             if let (Some(latest), Some(shown)) = (latest, others.furthest_of(number)) {
                 meter.reach(shown);
+                store.enter(latest.number);
                 meter.start();
                 break latest;
             }
             if others.are_all_dead(number, meter.ticks().elapsed(), settings.dead_after) {
                 let kept = store.clock().await?.map_or(MeterTime::ZERO, |fact| fact.last_alive);
-                meter.reach(others.furthest().max(kept));
+                meter.reach(others.furthest_shown_in(number).max(kept));
                 if let Some(warm) = warm.take() {
                     warmed_at = Some(meter.now());
                     warm.await?;
@@ -194,6 +199,7 @@ impl Member {
                 others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
                 let is_back = others.living(number, meter.ticks().elapsed(), settings.dead_after).next().is_some();
                 if !is_back && store.begin_era(&era).await? {
+                    store.enter(era.number);
                     meter.start();
                     tracing::info!(era = era.number, meter = %era.began, "no node lives; this one begins an era");
                     break era;
@@ -317,6 +323,12 @@ impl Member {
         passed < self.settings.lease && stood_still < self.settings.glance
     }
 
+    /// For how long no renewal has succeeded.
+    fn unrenewed_for(&self) -> Millis {
+        let ticks = self.meter.ticks().elapsed();
+        ticks.minus(self.state.lock().renewed)
+    }
+
     /// Takes note that the store knows all that this node had heard by `told_until` of sessions that had lapsed by then.
     pub(super) fn told(&self, told_until: MeterTime) {
         let mut state = self.state.lock();
@@ -343,6 +355,24 @@ impl Member {
         }
         self.meter.reach(shown);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Membership for Member {
+    fn may_write(&self) -> Result<MayWrite, StoreError> {
+        let expired = || StoreError::Unavailable("this node's lease has run out".to_owned());
+        self.may_act().then(MayWrite::granted).ok_or_else(expired)
+    }
+
+    async fn confirm(&self) -> Result<MayWrite, StoreError> {
+        if self.unrenewed_for().get() * 2 >= self.settings.lease.get() {
+            self.renew().await.map_err(|error| match error {
+                ClusterError::Store(error) => error,
+                why => StoreError::Unavailable(why.to_string()),
+            })?;
+        }
+        self.may_write()
     }
 }
 

@@ -34,6 +34,53 @@ pub trait Peers: Send + Sync + 'static {
     async fn hear(&self, account: &Account) -> Result<Option<MeterTime>, StoreError>;
 }
 
+/// The right to write what all nodes go by without a condition: the meter, checkpoints, history, status lists. A write that
+/// comes late would be the last word on a maximum, so the right is taken anew for each write, and is never kept.
+#[derive(Debug)]
+#[must_use]
+pub struct MayWrite(());
+
+impl MayWrite {
+    /// To be called by a [`Membership`] that has looked, and by nobody else.
+    pub(crate) const fn granted() -> Self {
+        Self(())
+    }
+}
+
+/// This node's place among those that share the store.
+#[async_trait]
+pub trait Membership: Send + Sync + 'static {
+    /// The right to write now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when the others may have gone on without this node.
+    fn may_write(&self) -> Result<MayWrite, StoreError>;
+
+    /// The same, after the membership has been renewed where it would run out soon: for who writes for long and renews
+    /// it otherwise no more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::may_write`], and what the store says.
+    async fn confirm(&self) -> Result<MayWrite, StoreError>;
+}
+
+/// The membership of a node that has the store for itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+#[async_trait]
+impl Membership for Alone {
+    fn may_write(&self) -> Result<MayWrite, StoreError> {
+        Ok(MayWrite::granted())
+    }
+
+    async fn confirm(&self) -> Result<MayWrite, StoreError> {
+        self.may_write()
+    }
+}
+
 /// The other nodes, as what is published sees them.
 #[async_trait]
 pub trait Others: Send + Sync + 'static {

@@ -202,6 +202,14 @@ impl HotSession {
         }
     }
 
+    /// What is in the store does not count: it is to be written again, even if nothing is heard.
+    pub(super) fn doubt_stored(&self) {
+        if let Life::Open { last_seen } = self.register.load() {
+            let before = last_seen.as_ms().saturating_sub(1);
+            self.stored.fetch_min(before, Ordering::AcqRel);
+        }
+    }
+
     pub(super) fn token_expires(&self) -> MeterTime {
         MeterTime::from_ms(self.token_expires.load(Ordering::Relaxed))
     }

@@ -8,7 +8,7 @@ use papaya::HashMap;
 
 use crate::wire::{EndReason, MeterTime, Millis, SessionId};
 
-use super::{Account, AccountId, Checkpoint, End, Engine, hot::State};
+use super::{Account, AccountId, Checkpoint, End, Engine, SLICES, hot::State};
 
 impl Engine {
     /// The same engine as one of many, which hear of the same sessions. One that has lapsed as far as this engine knows is
@@ -34,10 +34,18 @@ impl Engine {
         self.held.as_ref()?.pin().get(account).copied()
     }
 
-    /// Learns what the store keeps of sessions, which others may have written.
-    pub fn hear(&self, rows: &[Checkpoint], now: MeterTime) {
-        for row in rows {
+    /// Learns what the store keeps of sessions, which others may have written. A row may be ahead of `now` by as much as
+    /// the meters of nodes `differ`. One that is further ahead says nothing: no node that lives has lived that.
+    pub fn hear(&self, rows: &[Checkpoint], now: MeterTime, differ: Millis) {
+        for row in rows.iter().filter(|row| row.last_seen <= now.plus(differ)) {
             self.hot.with(&row.session, |hot| hot.hear(row.last_seen.min(now)));
+        }
+    }
+
+    /// What the store keeps of every session is to be written again: by this era, and not by the one before.
+    pub fn doubt_checkpoints(&self) {
+        for slice in 0..SLICES {
+            self.hot.visit(slice, |_, hot| hot.doubt_stored());
         }
     }
 

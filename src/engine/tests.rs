@@ -466,7 +466,7 @@ fn among_others_a_session_that_has_lapsed_is_in_doubt_until_it_is_heard_of_or_it
     assert_eq!((verdict, then), (WireVerdict::Unknown, Then::LookUp(ID)));
     assert!(engine.doubts(&ID, late), "a beat that comes too late decides nothing");
 
-    engine.hear(&[Checkpoint { session: ID, last_seen: at(30_000) }], late);
+    engine.hear(&[Checkpoint { session: ID, last_seen: at(30_000) }], late, Millis::ZERO);
     assert!(matches!(engine.verdict(&ID, &token, late), Verdict::Valid { .. }));
     let over = at(30_000 + timeout + 1);
     let sighting = engine.sighting(&ID, over);
@@ -496,4 +496,33 @@ fn what_the_store_does_not_know_and_what_this_node_has_not_heard_is_found_before
     assert_eq!(all(&|slice| engine.pressing(slice, near, ahead).len()), 1);
     engine.checkpointed(&[Checkpoint { session: ID, last_seen: early }]);
     assert_eq!(all(&|slice| engine.pressing(slice, near, ahead).len()), 0);
+}
+
+#[test]
+fn a_checkpoint_further_ahead_than_meters_differ_vouches_for_nobody() {
+    let engine = engine().among_others();
+    let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000, "c");
+    let opening = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
+    engine.apply(&account.after(&opening), &opening, &moment(at(0), None));
+    let (now, differ) = (at(10_000), Millis::from_secs(3));
+    let seen = || engine.report(&ID).map(|report| report.last_seen);
+    engine.hear(&[Checkpoint { session: ID, last_seen: at(13_001) }], now, differ);
+    assert_eq!(seen(), Some(at(0)), "it is not taken for now");
+    engine.hear(&[Checkpoint { session: ID, last_seen: at(13_000) }], now, differ);
+    assert_eq!(seen(), Some(now));
+}
+
+#[test]
+fn what_the_store_keeps_from_an_era_before_is_written_again() {
+    let engine = engine().among_others();
+    let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000, "c");
+    let opening = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
+    engine.restore(&account.after(&opening), at(5_000), &moment(at(9_000), None));
+    let dirty = || (0..SLICES).flat_map(|slice| engine.sweep(slice, at(9_000), true).dirty).collect::<Vec<_>>();
+    assert_eq!(dirty(), []);
+    engine.doubt_checkpoints();
+    let kept = [Checkpoint { session: ID, last_seen: at(5_000) }];
+    assert_eq!(dirty(), kept);
+    engine.checkpointed(&kept);
+    assert_eq!(dirty(), []);
 }

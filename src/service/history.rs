@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     clock::{Clock, MeterTime, Millis},
+    control::peers::Membership,
     engine::{Checkpoint, Engine},
     store::{Heard, HeardKey, HeardRow, Store, StoreError},
     telemetry::{HistoryOutcome, Telemetry},
@@ -57,6 +58,7 @@ pub struct History {
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    membership: Arc<dyn Membership>,
     telemetry: Telemetry,
     waiting: Mutex<VecDeque<HeardRow>>,
     came: Notify,
@@ -71,10 +73,11 @@ impl History {
         engine: Arc<Engine>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
+        membership: Arc<dyn Membership>,
         telemetry: Telemetry,
     ) -> Self {
         let (waiting, came, said) = Default::default();
-        Self { keep, engine, store, clock, telemetry, waiting, came, said }
+        Self { keep, engine, store, clock, membership, telemetry, waiting, came, said }
     }
 
     /// What there is to write down of these checkpoints. To be asked before they are written: a session may be over when
@@ -144,7 +147,11 @@ impl History {
             return false;
         }
         let mut taken = Taken { history: self, rows: rows.len(), why: "it was cut off".to_owned() };
-        match timeout(PATIENCE, self.store.append_history(&rows)).await {
+        let append = async {
+            let _may = self.membership.confirm().await?;
+            self.store.append_history(&rows).await
+        };
+        match timeout(PATIENCE, append).await {
             Ok(Ok(())) => taken.are_kept(),
             Ok(Err(error)) => taken.why = error.to_string(),
             Err(_) => taken.why = "the store took too long".to_owned(),

@@ -34,6 +34,7 @@ use crate::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
         keyring::{Keyring, KeyringError},
+        peers::{Alone, Membership},
         secrets::{self, SecretFile, Secrets},
         status::{StatusKeeper, StatusPolicy},
         status_token::StatusTokens,
@@ -325,14 +326,19 @@ impl Service {
         operators.spawn(admin.run(Arc::new(admin_site), here, stop_rest.clone()));
 
         telemetry.health().enter(Phase::WarmingUp);
+        let membership: Arc<dyn Membership> = match &shared {
+            Some(Shared { joining, .. }) => Arc::<Joining>::clone(joining),
+            None => Arc::new(Alone),
+        };
         let history = config.history.keep().map(|keep| {
             let (engine, store, clock) = (Arc::clone(&engine), Arc::clone(&store), Arc::clone(&clock));
-            Arc::new(History::new(keep, engine, store, clock, telemetry.clone()))
+            Arc::new(History::new(keep, engine, store, clock, Arc::clone(&membership), telemetry.clone()))
         });
         let upkeep = Upkeep {
             engine,
             store,
             clock,
+            membership,
             acts,
             keyring,
             keeper,

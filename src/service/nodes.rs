@@ -101,6 +101,7 @@ impl Shared {
         let node = Node { member, feed, hearing, settings };
         let joined = Joined { node, upkeep: upkeep.clone(), lost: CancellationToken::new(), why: Arc::default() };
         if joined.node.member.has_begun_its_era() {
+            upkeep.engine.doubt_checkpoints();
             upkeep.keeper.retire_abandoned().await?;
         }
         joined.tell().await;

@@ -23,6 +23,7 @@ use crate::{
         acts::{ActError, Acts},
         audit::Deed,
         keyring::{Keyring, KeyringError},
+        peers::{MayWrite, Membership},
         secrets::Secrets,
         status::StatusKeeper,
     },
@@ -60,6 +61,8 @@ pub struct Upkeep {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Whether this node may write.
+    pub membership: Arc<dyn Membership>,
     /// What settles sessions.
     pub acts: Arc<Acts>,
     /// The signing keys.
@@ -140,7 +143,7 @@ impl Upkeep {
     pub async fn flush(&self) -> Result<(), StoreError> {
         for slice in 0..SLICES {
             let sweep = self.engine.sweep(slice, self.clock.now(), true);
-            self.checkpoint(sweep.dirty).await?;
+            self.checkpoint(sweep.dirty, self.membership.confirm().await?).await?;
             for account in sweep.over {
                 match self.acts.settle_if_told(&account).await {
                     Err(ActError::Untold) => {}
@@ -149,6 +152,10 @@ impl Upkeep {
                 }
             }
         }
+        self.keep_clock(self.membership.confirm().await?).await
+    }
+
+    async fn keep_clock(&self, _: MayWrite) -> Result<(), StoreError> {
         self.store.keep_clock(self.clock.fact()).await
     }
 
@@ -178,7 +185,11 @@ impl Upkeep {
                     }
                 }
                 if collect {
-                    match self.checkpoint(sweep.dirty).await {
+                    let written = match self.membership.may_write() {
+                        Ok(may) => self.checkpoint(sweep.dirty, may).await,
+                        Err(error) => Err(error),
+                    };
+                    match written {
                         Ok(()) => due[slice] = now.plus(pause),
                         Err(error) => tracing::warn!(%error, "checkpoints wait in memory until the store is back"),
                     }
@@ -190,7 +201,7 @@ impl Upkeep {
     }
 
     /// Writes the checkpoints of a slice, each bucket by itself, all buckets at once: a store that can writes them together.
-    async fn checkpoint(&self, mut rows: Vec<Checkpoint>) -> Result<(), StoreError> {
+    async fn checkpoint(&self, mut rows: Vec<Checkpoint>, _: MayWrite) -> Result<(), StoreError> {
         rows.sort_unstable_by_key(|row| (bucket(&row.session), row.session));
         let batches = rows.chunk_by(|a, b| bucket(&a.session) == bucket(&b.session));
         let writing = batches.map(|batch| async move {
@@ -244,9 +255,10 @@ impl Upkeep {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let fact = self.clock.fact();
-            self.telemetry.meter_time(fact.last_alive);
-            let kept = self.store.keep_clock(fact).await;
+            self.telemetry.meter_time(self.clock.now());
+            // Whether the store is there is known before the right to write runs out.
+            let Ok(may) = self.membership.may_write() else { continue };
+            let kept = self.keep_clock(may).await;
             if self.telemetry.health().store_reachable(kept.is_ok()) {
                 match kept {
                     Ok(()) => tracing::info!("the store is reachable again"),

@@ -39,7 +39,9 @@ use crate::{
 pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Surface};
 pub use facts::{Capability, ProviderFacts, SeenEvent};
 pub use history::{Heard, HeardKey, HeardRow};
-pub use nodes::{CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, NodeId, NodeLease, change_slot};
+pub use nodes::{
+    CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, METERS_DIFFER, NodeId, NodeLease, change_slot, is_void, stamp,
+};
 pub use observed::{Observed, Operation, StoreObserver};
 pub use scylla::{Consistency, Credentials, ScyllaOptions, ScyllaStore, ScyllaTarget};
 pub use sqlite::{SqliteOptions, SqliteStore};
@@ -260,7 +262,8 @@ pub trait Store: Send + Sync + 'static {
     /// All accounts with an open session, each once, in [`RECOVERY_PARTS`] parts.
     fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>>;
 
-    /// The durable state of the meter clock, if it ever ran: no earlier than any act or checkpoint that is durable.
+    /// The durable state of the meter clock, if it ever ran: no earlier than any act or checkpoint that is durable, but for
+    /// checkpoints that no node of the latest era can have lived.
     async fn clock(&self) -> Result<Option<ClockFact>>;
 
     /// Keeps the state of the meter clock. An earlier `last_alive` than the one kept changes nothing. Write-behind.

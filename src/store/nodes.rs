@@ -23,6 +23,26 @@ pub const CHANGE_SLOT: Millis = Millis::from_secs(10);
 /// How long changes are kept at the least, in meter time.
 pub const CHANGES_KEPT: Millis = Millis::from_secs(60 * 60);
 
+/// How far a node's meter may be ahead of another's of the same era.
+pub const METERS_DIFFER: Millis = Millis::from_secs(3);
+/// How far apart the stamps of two eras are, in milliseconds of the meter: 49 days.
+const ERA_STAMP: u64 = 1 << 32;
+
+/// What decides which of two unconditional writes of an instant of the meter is the last: the later era, or else the later
+/// instant. So within an era such a cell is a maximum, and what a node writes that was left behind in an era before, which
+/// may have run on by itself, is never the last word, unless it has run on for 49 days.
+///
+/// CQL servers refuse timestamps that are days beyond the wall clock's microseconds. 400,000 eras are not.
+pub const fn stamp(era: u64, at: MeterTime) -> u64 {
+    at.as_ms().saturating_add(era.saturating_mul(ERA_STAMP))
+}
+
+/// Whether what is kept of `at` cannot have been lived by any node of the era in which the meter shows `now`: it is to be
+/// ignored.
+pub const fn is_void(at: MeterTime, now: MeterTime) -> bool {
+    at.since(now).get() > METERS_DIFFER.get()
+}
+
 /// A node, for as long as its process runs: drawn when it starts, and never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId([u8; 16]);
@@ -111,6 +131,10 @@ pub const fn change_slot(at: MeterTime) -> u64 {
 /// A store that many nodes may use at the same time. All of its methods may be repeated.
 #[async_trait]
 pub trait ClusterStore: Store {
+    /// This node lives in `era` from now on: what it writes of the meter without a condition is stamped with it
+    /// ([`stamp`]). Before, it is of no era, and whatever is there stays. To be called once, and not asked of any server.
+    fn enter(&self, era: u64);
+
     /// Keeps a node's lease in place of the one that it has. Only the node itself writes it, one renewal after the other.
     ///
     /// In CQL: `INSERT … USING TIMESTAMP renewals AND TTL 3600` into the one partition of nodes. No wall clock, which may

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::TryStreamExt;
 use gastank::{
     clock::Clock,
+    control::peers::Alone,
     engine::Policy,
     entropy::SeededEntropy,
     service::history::History,
@@ -42,7 +43,7 @@ impl Kept {
         let telemetry = Telemetry::new(Health::new());
         let clock = Arc::clone(&rig.clock) as Arc<dyn Clock>;
         let (engine, of) = (Arc::clone(&rig.engine), Arc::<Flaky>::clone(&store));
-        let history = Arc::new(History::new(KEEP, engine, of, clock, telemetry.clone()));
+        let history = Arc::new(History::new(KEEP, engine, of, clock, Arc::new(Alone), telemetry.clone()));
         Self { rig, store, history, telemetry }
     }
 

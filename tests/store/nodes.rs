@@ -7,7 +7,7 @@ use gastank::{
     cluster::{ClusterMeter, ClusterSettings, Member, MonotonicTicks},
     engine::{Checkpoint, UnixMs},
     entropy::OsEntropy,
-    store::{Change, ClusterStore, Era, NodeId, NodeLease, change_slot},
+    store::{Change, ClockFact, ClusterStore, Era, NodeId, NodeLease, change_slot},
     wire::{EndReason, MeterTime, SessionId},
 };
 
@@ -28,6 +28,8 @@ macro_rules! node_cases {
             a_change_told_twice_is_one,
             changes_of_many_nodes_at_once_are_all_there,
             what_was_heard_is_the_checkpoints_of_open_sessions,
+            what_a_node_of_an_era_before_has_written_is_not_the_last_word,
+            a_checkpoint_beyond_what_any_node_has_shown_does_not_move_the_clock,
             a_closed_store_has_no_nodes,
         }
     };
@@ -195,6 +197,53 @@ pub(crate) async fn what_was_heard_is_the_checkpoints_of_open_sessions(store: Sh
     store.checkpoint(5, &[row(one, 900)]).await.expect("works");
     assert_eq!(heard(&[one]).await, [], "a late checkpoint brings nothing back");
     assert_eq!(heard(&[]).await, []);
+}
+
+pub(crate) async fn what_a_node_of_an_era_before_has_written_is_not_the_last_word(store: Shared) {
+    let subject: Subject = Arc::<dyn ClusterStore>::clone(&store);
+    let id = session_id(1, 5);
+    let heard = async || store.heard(5, &[id]).await.expect("works").first().map(|row| row.last_seen.as_ms());
+    let keep = async |ms| {
+        let fact = ClockFact { last_alive: at(ms), wall: wall(ms) };
+        store.keep_clock(fact).await.expect("works");
+    };
+    store.enter(1);
+    let account = made(&subject, 1).await;
+    let account = done(&subject, &account, &opening(&account, session(id, 1_000))).await;
+    // It was suspended, and its clock was not: its meter is a minute ahead of that of the nodes which went on.
+    store.checkpoint(5, &[row(id, 61_000)]).await.expect("works");
+    keep(61_000).await;
+    assert_eq!((heard().await, alive(&subject).await), (Some(61_000), Some(61_000)));
+    store.enter(2);
+    store.checkpoint(5, &[row(id, 2_000)]).await.expect("works");
+    keep(2_500).await;
+    assert_eq!((heard().await, alive(&subject).await), (Some(2_000), Some(2_500)));
+    store.checkpoint(5, &[row(id, 3_000), row(id, 2_900)]).await.expect("works");
+    keep(2_400).await;
+    assert_eq!((heard().await, alive(&subject).await), (Some(3_000), Some(3_000)), "of one era, the greatest stays");
+    done(&subject, &account, &closing(&account, EndReason::Deactivated, 3_500)).await;
+    assert_eq!(heard().await, None, "its end is an end in every era");
+}
+
+pub(crate) async fn a_checkpoint_beyond_what_any_node_has_shown_does_not_move_the_clock(store: Shared) {
+    let subject: Subject = Arc::<dyn ClusterStore>::clone(&store);
+    let era = Era { number: 1, began: at(0), by: node(1) };
+    assert!(store.begin_era(&era).await.expect("works"));
+    let account = made(&subject, 1).await;
+    let account = done(&subject, &account, &opening(&account, session(session_id(1, 5), 1_000))).await;
+    store.put_node(&lease(1, 9)).await.expect("works");
+    store.put_node(&NodeLease { era: 0, ..lease(2, 90) }).await.expect("works");
+    store.checkpoint(5, &[row(session_id(1, 5), 11_000)]).await.expect("works");
+    assert_eq!(alive(&subject).await, Some(11_000), "meters differ by so much");
+    let other = made(&subject, 2).await;
+    done(&subject, &other, &opening(&other, session(session_id(2, 5), 1_500))).await;
+    store.checkpoint(5, &[row(session_id(2, 5), 80_000)]).await.expect("works");
+    assert_eq!(alive(&subject).await, Some(11_000));
+    // Nor when its session ends.
+    done(&subject, &account, &closing(&account, EndReason::Deactivated, 11_500)).await;
+    let other = now(&subject, &other.id).await;
+    done(&subject, &other, &closing(&other, EndReason::Deactivated, 12_000)).await;
+    assert_eq!(alive(&subject).await, Some(12_000));
 }
 
 pub(crate) async fn a_closed_store_has_no_nodes(store: Shared) {

@@ -12,6 +12,10 @@ use super::{Observed, Operation, StoreObserver};
 
 #[async_trait]
 impl<S: ClusterStore, O: StoreObserver> ClusterStore for Observed<S, O> {
+    fn enter(&self, era: u64) {
+        self.store.enter(era);
+    }
+
     async fn put_node(&self, lease: &NodeLease) -> Result<()> {
         self.timed(Operation::PutNode, self.store.put_node(lease)).await
     }

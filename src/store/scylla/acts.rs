@@ -178,12 +178,12 @@ impl ScyllaStore {
     async fn point_to_session(&self, account: &AccountId, session: &Session) -> Result<()> {
         let statements = &self.cluster.statements;
         let (account, id) = (account.as_bytes().as_slice(), session.id.as_bytes().as_slice());
-        let started = meter(session.started)?;
+        let (started, stamp) = (meter(session.started)?, self.stamped(session.started)?);
         let of = bucket(&session.id);
         tokio::try_join!(
             self.cluster.write(&statements.point_to_session, (id, account, started)),
             self.cluster
-                .write(&statements.point_to_checkpoint, (shard(of), i16::from(of), id, account, started, started)),
+                .write(&statements.point_to_checkpoint, (shard(of), i16::from(of), id, account, started, stamp)),
         )?;
         Ok(())
     }

@@ -31,6 +31,7 @@ const BATCHES_AT_ONCE: usize = 2;
 /// A row to be written.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
+    stamp: i64,
     last_seen: i64,
     bucket: u8,
     session: [u8; 16],
@@ -40,7 +41,7 @@ pub(super) struct Row {
 #[derive(SerializeRow)]
 #[scylla(flavor = "enforce_order", skip_name_checks)]
 struct Values {
-    at: i64,
+    stamp: i64,
     last_seen: i64,
     shard: i8,
     bucket: i16,
@@ -67,14 +68,14 @@ pub(super) struct Batcher {
 }
 
 impl Row {
-    pub(super) fn new(bucket: u8, row: &Checkpoint) -> Result<Self> {
-        Ok(Self { last_seen: meter(row.last_seen)?, bucket, session: *row.session.as_bytes() })
+    pub(super) fn new(bucket: u8, row: &Checkpoint, stamp: i64) -> Result<Self> {
+        Ok(Self { stamp, last_seen: meter(row.last_seen)?, bucket, session: *row.session.as_bytes() })
     }
 }
 
 impl From<Row> for Values {
-    fn from(Row { last_seen, bucket, session }: Row) -> Self {
-        Self { at: last_seen, last_seen, shard: shard(bucket), bucket: bucket.into(), session }
+    fn from(Row { stamp, last_seen, bucket, session }: Row) -> Self {
+        Self { stamp, last_seen, shard: shard(bucket), bucket: bucket.into(), session }
     }
 }
 

@@ -3,16 +3,18 @@
 //! A row is written without asking whether its session is open; whoever reads rows asks the accounts. Deletions carry the
 //! wall clock as their timestamp, which is far beyond the meter: no late checkpoint brings a row back.
 
+use std::sync::atomic::Ordering;
+
 use crate::{
     engine::{Checkpoint, End, UnixMs, bucket},
-    store::{ClusterStore, Result},
+    store::{ClusterStore, Result, is_void, stamp},
     wire::{MeterTime, SessionId},
 };
 
 use super::{
     ScyllaStore,
     batcher::Row,
-    rows::{meter, wall},
+    rows::{int, meter, wall},
 };
 
 /// The partition that a bucket is in.
@@ -22,7 +24,8 @@ pub(super) fn shard(bucket: u8) -> i8 {
 
 impl ScyllaStore {
     pub(super) async fn write_checkpoints(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
-        let rows = rows.iter().map(|row| Row::new(bucket, row)).collect::<Result<_>>()?;
+        let row = |row| Row::new(bucket, row, self.stamped(row.last_seen)?);
+        let rows = rows.iter().map(row).collect::<Result<_>>()?;
         self.batcher.write(shard(bucket), rows, &self.cluster).await
     }
 
@@ -31,7 +34,9 @@ impl ScyllaStore {
     pub(super) async fn drop_checkpoint(&self, session: &SessionId, end: &End) -> Result<()> {
         let bucket = bucket(session);
         let kept = self.heard(bucket, &[*session]).await?;
-        if let Some(ahead) = kept.first().map(|row| row.last_seen.since(end.at)).filter(|ahead| ahead.get() > 0) {
+        // Not if it is further ahead than any meter of the era can be: then a node wrote it that had been left behind.
+        let ahead = kept.first().filter(|row| !is_void(row.last_seen, end.at)).map(|row| row.last_seen.since(end.at));
+        if let Some(ahead) = ahead.filter(|ahead| ahead.get() > 0) {
             self.raise_clock(end.at.plus(ahead), end.at_wall.plus(ahead)).await?;
         }
         let values = (shard(bucket), i16::from(bucket), session.as_bytes().as_slice());
@@ -39,7 +44,13 @@ impl ScyllaStore {
     }
 
     pub(super) async fn raise_clock(&self, last_alive: MeterTime, at_wall: UnixMs) -> Result<()> {
-        let at = meter(last_alive)?;
-        self.cluster.write(&self.cluster.statements.keep_clock, (at, wall(at_wall)?, at)).await
+        let values = (meter(last_alive)?, wall(at_wall)?, self.stamped(last_alive)?);
+        self.cluster.write(&self.cluster.statements.keep_clock, values).await
+    }
+
+    /// The timestamp of what is written of an instant of the meter without a condition. Deletions of such cells need one
+    /// that is no less.
+    pub(super) fn stamped(&self, at: MeterTime) -> Result<i64> {
+        int(stamp(self.era.load(Ordering::Acquire), at))
     }
 }

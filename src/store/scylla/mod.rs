@@ -6,7 +6,7 @@
 //!
 //! * *Decisions* ([`cluster`]) are lightweight transactions. One that is not answered is never sent again: what became of
 //!   it is read, and for acts made final ([`acts`]).
-//! * *Maxima* ([`checkpoints`]) are plain writes whose timestamps are the values themselves.
+//! * *Maxima* ([`checkpoints`]) are plain writes whose timestamps are the era and the value.
 //! * No cell is written both ways. There are no counters, no secondary indexes, and only a start and
 //!   moving in look through tables.
 
@@ -149,6 +149,8 @@ pub struct ScyllaStore {
     /// Acts whose outcome is not known yet: at most one for each account, as who commits waits for it.
     doubts: Mutex<HashMap<AccountId, Doubt>>,
     batcher: Batcher,
+    /// The era that this node lives in; 0 before it has joined any.
+    era: AtomicU64,
 }
 
 impl ScyllaStore {
@@ -185,6 +187,7 @@ impl ScyllaStore {
             history_ttl: ttl(options.history_ttl),
             doubts: Mutex::default(),
             batcher: Batcher::default(),
+            era: AtomicU64::new(0),
         })
     }
 

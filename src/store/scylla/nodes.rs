@@ -1,5 +1,7 @@
 //! What many nodes tell each other: leases and changes are plain writes that go by their TTL, the era is decided.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use scylla::DeserializeRow;
 
@@ -38,6 +40,10 @@ type ChangeRow = (i64, Vec<u8>, i64, Vec<u8>, Option<Vec<u8>>);
 
 #[async_trait]
 impl ClusterStore for ScyllaStore {
+    fn enter(&self, era: u64) {
+        self.era.fetch_max(era, Ordering::AcqRel);
+    }
+
     async fn put_node(&self, lease: &NodeLease) -> Result<()> {
         let renewals = int(lease.renewals)?;
         let values = (

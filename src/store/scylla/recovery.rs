@@ -14,7 +14,7 @@ use scylla::response::PagingState;
 
 use crate::{
     engine::{AccountId, UnixMs},
-    store::{ClockFact, OpenAccount, Owned, RECOVERY_PARTS, Result},
+    store::{ClockFact, ClusterStore, OpenAccount, Owned, RECOVERY_PARTS, Result, is_void},
     wire::{MeterTime, SessionId},
 };
 
@@ -106,7 +106,7 @@ impl ScyllaStore {
     }
 
     /// Where the meter was, whatever a crash left undone: no earlier than what is kept, and than the checkpoint and the
-    /// start of any open session.
+    /// start of any open session, but for those that are beyond what any node of the latest era can have lived.
     pub(super) async fn read_clock(&self) -> Result<Option<ClockFact>> {
         let kept: Option<(Option<i64>, Option<i64>)> = self.cluster.row(&self.cluster.statements.clock, ()).await?;
         let kept = kept.map(rows::clock).transpose()?;
@@ -114,6 +114,9 @@ impl ScyllaStore {
         if !self.latest_checkpoint().await?.is_some_and(is_later) {
             return Ok(kept);
         }
+        // Nodes keep the meter four times a second, and show it with every renewal.
+        let furthest = self.furthest_shown().await?.map(|shown| kept.map_or(shown, |kept| shown.max(kept.last_alive)));
+        let is_later = |heard| is_later(heard) && furthest.is_none_or(|furthest| !is_void(heard, furthest));
         let mut ahead = Vec::new();
         let mut buckets = self.all_checkpoints();
         while let Some(bucket) = buckets.try_next().await? {
@@ -131,6 +134,14 @@ impl ScyllaStore {
             }
         }
         Ok(kept)
+    }
+
+    /// The furthest meter that the leases of the latest era show.
+    async fn furthest_shown(&self) -> Result<Option<MeterTime>> {
+        let Some(era) = self.era().await? else { return Ok(None) };
+        let leases = self.nodes().await?;
+        let of_it = leases.iter().filter(|lease| lease.era == era.number).map(|lease| lease.meter);
+        Ok(of_it.max().max(Some(era.began)))
     }
 
     async fn latest_checkpoint(&self) -> Result<Option<MeterTime>> {

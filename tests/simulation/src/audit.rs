@@ -26,6 +26,9 @@ const PROBE: Duration = Duration::from_millis(150);
 pub const BOUND: u64 = 1_600;
 /// By how much meters may differ, in ms.
 const SKEW: u64 = 900;
+/// By how much a session may be charged for more than the time that passed, in ms: the meters of two nodes, one of which
+/// is about to find out that it has stood still.
+const UNEQUAL: u64 = 3_500;
 /// How long tokens that are dead are asked about.
 const REMEMBERED: u64 = 25_000;
 
@@ -46,6 +49,8 @@ struct Inner {
     no: HashMap<SessionKey, u64>,
     /// Beats that were acknowledged: session, node, what they raise `last_seen` to, when.
     acked: Vec<(SessionId, usize, MeterTime, u64)>,
+    /// When a node last took a frame for a session, in virtual time.
+    touched: HashMap<SessionKey, u64>,
     stops: BTreeSet<(usize, SessionKey)>,
     promised: Vec<Promise>,
     meters: BTreeMap<usize, MeterTime>,
@@ -130,6 +135,11 @@ impl Watch {
         {
             self.violation(world, "a renewal with the current token was refused".to_owned());
         }
+    }
+
+    /// A frame for a session gets to a node.
+    pub(crate) fn touched(&self, world: &World, session: &SessionId) {
+        self.inner.lock().touched.insert(*session.as_bytes(), world.at());
     }
 
     /// A stop is delivered to a node.
@@ -334,6 +344,7 @@ impl World {
         self.audit_accounts().await;
         self.audit_promises().await;
         self.audit_sessions();
+        self.audit_time();
         for slot in &self.slots {
             let Some(node) = slot.answers() else {
                 self.watch.violation(self, format!("node {} is not back", slot.number));
@@ -404,6 +415,27 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Nobody is charged for more time than passed: while the session was open, nor from when it was opened until the time-out
+    /// after the last frame that got to any node. This knows nothing of meters, eras, nodes and what they decided, and makes no
+    /// allowance for trouble.
+    fn audit_time(&self) {
+        let timeout = self.common.policy.timeout.get();
+        let wrong: Vec<String> = {
+            let inner = self.watch.inner.lock();
+            let charged = inner.truth.lives.iter().filter_map(|(key, life)| Some((key, life, life.end?)));
+            let over = charged.filter_map(|(key, life, (end, ended))| {
+                let charged = end.at.since(life.started).get();
+                let touched = inner.touched.get(key).copied().unwrap_or(0).max(life.opened_at);
+                let passed = (ended - life.opened_at).min(touched - life.opened_at + timeout);
+                let number = inner.truth.number(&SessionId::from_bytes(*key));
+                let what = || format!("session {number} is charged for {charged} ms, of which {passed} ms passed");
+                (charged > passed + UNEQUAL).then(what)
+            });
+            over.collect()
+        };
+        wrong.into_iter().for_each(|what| self.watch.violation(self, what));
     }
 
     /// A second is charged if and only if the service vouched for the token in that second.

@@ -64,7 +64,7 @@ async fn befall(world: &Arc<World>, slot: usize, kind: u64) {
             world.watch.count("stopped");
             let link = place.link.lock().clone();
             link.stopped.store(true, Ordering::SeqCst);
-            pause(world, 300, 12_000).await;
+            pause(world, 300, 25_000).await;
             link.stopped.store(false, Ordering::SeqCst);
             world.note(&format!("node {slot} goes on"));
         }
@@ -74,7 +74,7 @@ async fn befall(world: &Arc<World>, slot: usize, kind: u64) {
             let link = place.link.lock().clone();
             link.stopped.store(true, Ordering::SeqCst);
             place.machine.suspend();
-            pause(world, 300, 12_000).await;
+            pause(world, 300, 25_000).await;
             place.machine.resume();
             link.stopped.store(false, Ordering::SeqCst);
             world.note(&format!("the machine of node {slot} goes on"));

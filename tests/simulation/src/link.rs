@@ -100,6 +100,8 @@ pub struct Link {
     /// The process stands still.
     pub stopped: AtomicBool,
     closed: AtomicBool,
+    /// The era that the process lives in.
+    era: AtomicU64,
 }
 
 /// What becomes of a call.
@@ -114,8 +116,8 @@ struct Fate {
 impl Link {
     /// A way to `server`.
     pub fn new(server: Arc<Server>) -> Arc<Self> {
-        let (dead, stopped, closed) = Default::default();
-        Arc::new(Self { server, weather: Mutex::default(), dead, stopped, closed })
+        let (dead, stopped, closed, era) = Default::default();
+        Arc::new(Self { server, weather: Mutex::default(), dead, stopped, closed, era })
     }
 
     fn is_cut(&self) -> bool {
@@ -260,8 +262,8 @@ impl Store for LinkedStore {
         serial!(self, id = *id, |serial| serial.session(&id))
     }
     async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
-        let rows = rows.to_vec();
-        self.0.call(move |server, reach| async move { server.tables.checkpoint(bucket, &rows, reach).await }).await
+        let (rows, era) = (rows.to_vec(), self.0.era.load(Ordering::SeqCst));
+        self.0.call(move |server, reach| async move { server.tables.checkpoint(bucket, &rows, era, reach).await }).await
     }
     // What is kept of sessions comes first, and then part by part the accounts they are of.
     fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>> {
@@ -275,10 +277,11 @@ impl Store for LinkedStore {
         stream::once(kept).map_ok(parts).try_flatten().boxed()
     }
     async fn clock(&self) -> Result<Option<ClockFact>> {
-        self.0.call(move |server, _| async move { Ok(server.tables.clock()) }).await
+        self.0.call(move |server, _| async move { Ok(server.tables.clock().await) }).await
     }
     async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
-        self.0.call(move |server, reach| async move { server.tables.keep_clock(fact, reach) }).await
+        let era = self.0.era.load(Ordering::SeqCst);
+        self.0.call(move |server, reach| async move { server.tables.keep_clock(fact, era, reach) }).await
     }
     async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
         serial!(self, key = key.clone(), |serial| serial.add_account_key(&key))
@@ -377,6 +380,9 @@ impl Store for LinkedStore {
 
 #[async_trait]
 impl ClusterStore for LinkedStore {
+    fn enter(&self, era: u64) {
+        self.0.era.fetch_max(era, Ordering::SeqCst);
+    }
     async fn put_node(&self, lease: &NodeLease) -> Result<()> {
         let lease = lease.clone();
         self.0.call(move |server, reach| async move { server.tables.put_node(&lease, reach) }).await

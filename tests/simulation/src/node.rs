@@ -216,6 +216,7 @@ impl Running {
             engine: Arc::clone(&engine),
             store,
             clock,
+            membership: Arc::<Member>::clone(&member),
             acts: Arc::clone(&acts),
             keyring: Arc::clone(&common.keyring),
             keeper,
@@ -227,6 +228,9 @@ impl Running {
             checkpoint_interval: common.checkpoint,
             skewed: Arc::default(),
         };
+        if member.has_begun_its_era() {
+            engine.doubt_checkpoints();
+        }
         let stop = CancellationToken::new();
         let tasks = upkeep.start(chores, queue, &stop);
         let node = Node { member, feed: Arc::new(feed), hearing, settings };

@@ -186,6 +186,7 @@ async fn deliver(
     if kind == HeartbeatKind::Stop {
         world.watch.stop_sent(slot, &client.session);
     }
+    world.watch.touched(world, &client.session);
     let meter = node.now();
     let (ack, settled) = match node.handler.beat(Transport::Udp, frame) {
         Reply::Silence(error) => {
@@ -217,6 +218,7 @@ async fn deliver(
 async fn renew(world: &Arc<World>, client: &mut Client, number: usize) {
     let Some((slot, node)) = any_node(world).await else { return };
     let (frame, _) = client.frame(world, HeartbeatKind::Renew);
+    world.watch.touched(world, &client.session);
     let asked = timeout(PATIENCE, node.acts.renew(&client.token, &frame)).await;
     let outcome = match asked {
         Ok(Ok(renewal)) => {

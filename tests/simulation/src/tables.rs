@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::TryStreamExt;
 use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, UnixMs, bucket},
-    store::{AuditRecord, Change, ClockFact, Commit, Era, NodeId, NodeLease, OpenAccount, Result, Store, StoreError},
+    store::{
+        AuditRecord, Change, ClockFact, Commit, Era, NodeId, NodeLease, OpenAccount, Result, Store, StoreError,
+        is_void, stamp,
+    },
     wire::{MeterTime, SessionId},
 };
 use parking_lot::Mutex;
@@ -40,7 +43,7 @@ struct AllCells {
     clock: Cells<(), (u64, u64)>,
     nodes: Cells<NodeId, LeaseCell>,
     changes: Cells<Told, Option<SessionKey>>,
-    /// The latest instant of any act, and of any checkpoint of a session that was open.
+    /// The latest instant of any act, and of the checkpoint of any session that has ended.
     reached: Option<u64>,
     era: Option<Era>,
     applied: Vec<Applied>,
@@ -83,10 +86,13 @@ impl Tables {
         }
         let committed = self.serial.commit(act, audit).await?;
         if matches!(committed, Commit::Done(_)) {
+            // Whoever deletes the checkpoint of a session that has ended raises the clock to it.
+            let heard = act.closes.map(|(session, end)| (self.kept(&session), end.at));
+            let heard = heard.filter(|(heard, end)| !is_void(*heard, *end)).map(|(heard, _)| heard);
             let mut cells = self.cells.lock();
             let started = act.opens.as_ref().map(|session| session.started);
             let ended = act.closes.map(|(_, end)| end.at);
-            cells.reached = cells.reached.max(started.max(ended).map(MeterTime::as_ms));
+            cells.reached = cells.reached.max(started.max(ended).max(heard).map(MeterTime::as_ms));
             cells.applied.push(Applied { at, act: act.clone() });
         }
         Ok(committed)
@@ -104,8 +110,8 @@ impl Tables {
         cells.void.extend(failed);
     }
 
-    /// Writes checkpoints.
-    pub async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint], reach: Reach) -> Result<()> {
+    /// Writes checkpoints, by a node that lives in `era`.
+    pub async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint], era: u64, reach: Reach) -> Result<()> {
         for row in rows {
             let is_open = self.serial.session(&row.session).await?.is_some_and(|record| record.end.is_none());
             // Whoever ends a session deletes its checkpoint for good.
@@ -114,8 +120,7 @@ impl Tables {
             }
             let (key, seen) = ((bucket, *row.session.as_bytes()), row.last_seen.as_ms());
             let mut cells = self.cells.lock();
-            cells.checkpoints.write(&key, seen, Some(seen), reach.0, &self.chance);
-            cells.reached = cells.reached.max(Some(seen));
+            cells.checkpoints.write(&key, stamp(era, row.last_seen), Some(seen), reach.0, &self.chance);
         }
         reach.answer(())
     }
@@ -157,21 +162,31 @@ impl Tables {
         Ok(found)
     }
 
-    /// The meter: no earlier than any act or checkpoint that is durable.
-    pub fn clock(&self) -> Option<ClockFact> {
+    /// The meter: no earlier than any act that is durable, nor than the checkpoint of an open session, but for those that
+    /// no node of the latest era can have lived.
+    pub async fn clock(&self) -> Option<ClockFact> {
+        let open = self.kept_sessions().await.expect("a table");
         let mut cells = self.cells.lock();
         let kept = cells.clock.read(.., &self.chance).pop().map(|(_, fact)| fact);
         let wall = kept.map_or(0, |(_, wall)| wall);
-        let alive = kept.map(|(alive, _)| alive).max(cells.reached)?;
+        let alive = kept.map(|(alive, _)| alive).max(cells.reached);
+        let leases = cells.nodes.read(.., &self.chance).into_iter().map(|(_, lease)| lease);
+        let furthest = cells.era.map(|era| {
+            let shown = leases.filter(|(_, of, ..)| *of == era.number).map(|(_, _, _, meter, ..)| meter).max();
+            MeterTime::from_ms(era.began.as_ms().max(alive.unwrap_or(0)).max(shown.unwrap_or(0)))
+        });
+        let heard = open.iter().map(|(_, checkpoint)| checkpoint.last_seen);
+        let heard = heard.filter(|heard| furthest.is_none_or(|furthest| !is_void(*heard, furthest))).max();
+        let alive = alive.max(heard.map(MeterTime::as_ms))?;
         Some(ClockFact { last_alive: MeterTime::from_ms(alive), wall: UnixMs::from_ms(wall) })
     }
 
-    /// Keeps the meter: the timestamp is what it shows.
-    pub fn keep_clock(&self, fact: ClockFact, reach: Reach) -> Result<()> {
+    /// Keeps the meter, by a node that lives in `era`: the timestamp is of both.
+    pub fn keep_clock(&self, fact: ClockFact, era: u64, reach: Reach) -> Result<()> {
         let alive = fact.last_alive.as_ms();
         // Of two at the same instant the later one stays, whatever the wall clock says: it is written after.
         let mut cells = self.cells.lock();
-        cells.clock.write(&(), alive, Some((alive, fact.wall.as_ms())), reach.0, &self.chance);
+        cells.clock.write(&(), stamp(era, fact.last_alive), Some((alive, fact.wall.as_ms())), reach.0, &self.chance);
         reach.answer(())
     }
 
