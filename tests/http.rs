@@ -21,3 +21,5 @@ mod raw;
 #[path = "http/shapes.rs"]
 mod shapes;
 mod support;
+#[path = "http/unread.rs"]
+mod unread;

@@ -241,3 +241,39 @@ fn run_time(service: &Service, thread: &str) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/task/{thread}/schedstat", service.id())).unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
+
+/// Addresses of this machine, by which it may be sent to.
+fn own_ipv6() -> Vec<String> {
+    let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let global = table.lines().filter(|line| line.split_whitespace().nth(3) == Some("00"));
+    let addresses = global.filter_map(|line| u128::from_str_radix(line.split_whitespace().next()?, 16).ok());
+    addresses.map(|bits| std::net::Ipv6Addr::from(bits).to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_client_that_has_connected_hears_its_ack_whichever_address_of_the_service_it_has_sent_to() {
+    let mut sixes = own_ipv6();
+    let has_ipv6 = std::net::UdpSocket::bind("[::1]:0").is_ok();
+    sixes.push("::1".to_owned());
+    let fours = ["127.0.0.1", "127.0.0.2"].map(str::to_owned).to_vec();
+    let both = [fours.clone(), sixes].concat();
+    let all = [("0.0.0.0", fours), ("[::]", both)];
+    for (bound, addresses) in all.into_iter().filter(|(bound, _)| has_ipv6 || *bound != "[::]") {
+        let home = Home::new();
+        let at = ["127.0.0.1:0".to_owned(), format!("{bound}:0"), "127.0.0.1:0".to_owned()];
+        let service = Service::start_at(&home, &at, &[PATIENT]);
+        let port: u16 = service.listener("udp").rsplit_once(':').unwrap().1.parse().unwrap();
+        let api = Api::new(&service, &home);
+        for address in addresses {
+            let mut session = api.open(&api.owner(1000).await).await;
+            // From an address that the service would not answer by itself.
+            let from = if address.contains(':') { "[::1]:0" } else { "127.0.0.1:0" };
+            let socket = tokio::net::UdpSocket::bind(from).await.unwrap();
+            socket.connect((address.parse::<std::net::IpAddr>().unwrap(), port)).await.unwrap();
+            for kind in [HeartbeatKind::Beat, HeartbeatKind::Beat, HeartbeatKind::Stop] {
+                let ack = session.datagram(&socket, kind).await;
+                assert!(ack.is_some(), "bound to {bound}, sent to {address}: no ack of {kind:?} came back from there");
+            }
+        }
+    }
+}

@@ -208,6 +208,11 @@ impl History {
 }
 
 impl Shutdown {
+    /// How long connections are still taken after the service has said that it is not ready.
+    pub const fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay_ms)
+    }
+
     /// How long requests under way have to finish.
     pub const fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)

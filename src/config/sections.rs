@@ -425,6 +425,9 @@ section! {
 section! {
     /// The end of the process.
     Shutdown {
+        /// Milliseconds for which a process that was told to stop goes on taking connections while it says that it is not
+        /// ready, before `grace_ms` begin. As long as a load balancer needs to notice.
+        delay_ms: u64 = 0;
         /// Milliseconds that requests under way have to finish when the process is told to stop.
         grace_ms: u64 = 8_000;
     }

@@ -127,6 +127,7 @@ impl Config {
              together, or a restart could time out clients that never stopped beating; raise it or lower those"
         );
         ensure(checkpoint.saturating_add(interval) < timeout, "heartbeat.timeout_ms", timeout, why)?;
+        within("shutdown.delay_ms", self.shutdown.delay_ms, 0..=HOUR_MS)?;
         within("shutdown.grace_ms", self.shutdown.grace_ms, 0..=HOUR_MS)
     }
 

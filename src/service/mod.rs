@@ -141,6 +141,7 @@ pub struct Service {
     listening: Listening,
     first_start: bool,
     meter: Meter,
+    delay: Duration,
     grace: Duration,
     stop_listening: CancellationToken,
     stop_rest: CancellationToken,
@@ -399,11 +400,12 @@ impl Service {
         }
         telemetry.health().enter(Phase::Ready);
         tracing::info!(sessions = upkeep.engine.live(), meter = %upkeep.clock.now(), "ready");
-        let grace = config.shutdown.grace();
+        let (delay, grace) = (config.shutdown.delay(), config.shutdown.grace());
         Ok(Self {
             listening,
             first_start,
             meter,
+            delay,
             grace,
             stop_listening,
             stop_rest,
@@ -435,6 +437,8 @@ impl Service {
     pub async fn stop(self) -> Result<(), StoreError> {
         self.upkeep.telemetry.health().enter(Phase::Draining);
         tracing::info!("draining");
+        // Who sends clients here is to see that first.
+        tokio::time::sleep(self.delay).await;
         self.stop_listening.cancel();
         self.listeners.close();
         if tokio::time::timeout(self.grace.saturating_sub(CLOSING), self.listeners.wait()).await.is_err() {

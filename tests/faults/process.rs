@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
-    process::Output,
+    process::{Command, Output},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +16,11 @@ use gastank::{
     wire::{EndReason, HeartbeatKind, SessionId, WireVerdict},
 };
 use rusqlite::Connection;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     client::{Api, Session},
@@ -121,7 +126,7 @@ async fn told_to_stop_under_load_it_ends_in_time_and_loses_nothing() {
         });
     }
     // Whoever is silent must not hold it up.
-    let idle = tokio::net::TcpStream::connect(service.listener("http")).await.unwrap();
+    let idle = TcpStream::connect(service.listener("http")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let start = Instant::now();
     let status = tokio::task::spawn_blocking(move || service.stop()).await.unwrap();
@@ -218,4 +223,50 @@ async fn fight(api: Api, mut session: Session, until: Instant) -> (Session, Spoi
         }
     }
     (session, spoils)
+}
+
+#[tokio::test]
+async fn told_to_stop_it_closes_its_ports_at_once_though_a_connection_is_still_held() {
+    let home = Home::new();
+    let settings = [("GASTANK_HTTPS_ADDR", "127.0.0.1:0"), ("GASTANK_SHUTDOWN_DELAY_MS", "700")];
+    let service = Service::start_with(&home, &settings);
+    let api = Api::new(&service, &home);
+    let owner = api.owner(10).await;
+    let (http, https) = (service.listener("http").to_owned(), service.listener("https").to_owned());
+
+    // A request under way: its body has not all come.
+    let mut held = TcpStream::connect(&http).await.unwrap();
+    let head = format!(
+        "POST /v1/activate HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: 2\r\n\r\n{{",
+        owner.key
+    );
+    held.write_all(head.as_bytes()).await.unwrap();
+    let told = Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &service.id().to_string()]).status().unwrap().success());
+
+    // First it says that it is not ready and still takes connections.
+    while api.ready().await.status != 503 {
+        assert!(told.elapsed() < Duration::from_millis(600), "it does not say that it is not ready");
+    }
+    if told.elapsed() < Duration::from_millis(600) {
+        assert!(TcpStream::connect(&http).await.is_ok(), "it takes nobody during the delay");
+    }
+    // Then whoever comes is refused by the system, at once.
+    for addr in [&http, &https] {
+        loop {
+            match timeout(Duration::from_millis(500), TcpStream::connect(addr)).await {
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => break,
+                _ => assert!(told.elapsed() < Duration::from_secs(4), "{addr} still takes connections"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(api.ready().await.status, 503, "operators are answered while it drains");
+    held.write_all(b"}").await.unwrap();
+    let mut answer = String::new();
+    timeout(Duration::from_secs(5), held.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "what was under way is answered: {answer}");
+    let stopped = tokio::task::spawn_blocking(move || service.wait()).await.unwrap();
+    assert!(stopped.success(), "{stopped}");
 }

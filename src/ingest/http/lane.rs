@@ -181,10 +181,12 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
                 }
                 Read::Head => {
                     self.unread.extend_from_slice(rest);
+                    self.progressed(bytes, rest, now);
                     return self.watch.in_head(now);
                 }
                 Read::Body => {
                     self.unread.extend_from_slice(rest);
+                    self.progressed(bytes, rest, now);
                     return self.watch.in_body(now);
                 }
                 // Whether it is HTTP/2 shows in 24 bytes.
@@ -193,6 +195,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
                     return self.watch.in_head(now);
                 }
                 Read::Other => {
+                    self.progressed(bytes, rest, now);
                     self.watch.in_head(now);
                     self.rest = Some(Bytes::copy_from_slice(rest));
                     return;
@@ -200,6 +203,14 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
             }
         }
         self.watch.answered(now);
+    }
+
+    /// A peer that sends requests without waiting for their answers may always be in the middle of one. It is given the
+    /// time for a head anew with every request that was answered.
+    fn progressed(&self, bytes: &[u8], rest: &[u8], now: Instant) {
+        if rest.len() < bytes.len() {
+            self.watch.answered(now);
+        }
     }
 
     /// Answers a request now, or says what has to be waited for.

@@ -16,6 +16,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unread;
 mod watch;
 
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -227,6 +228,8 @@ impl Listener {
         let looking = tokio::spawn(Arc::clone(&open).look(self.limits));
         let telling = site.heartbeats.clone().map(|handler| tokio::spawn(Arc::clone(&crews.clients).tell(handler)));
         self.accept(&site, &crews, &connections, &open, &stop).await;
+        // Who comes now is refused by the system at once, and does not wait for those who are still here.
+        drop(self.socket);
         open.stop();
         connections.close();
         connections.wait().await;

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::{
     Method, Request, Response, StatusCode, Version,
     body::{Body, Incoming},
-    header::{ALLOW, ALT_SVC, CONNECTION, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, ALT_SVC, CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue},
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -34,6 +34,7 @@ use super::{
     lane::Lane,
     socket::{Rewound, Socket, Stream},
     tls::Shaking,
+    unread::Returning,
     watch::{Watch, Watched},
 };
 
@@ -151,12 +152,19 @@ async fn with_hyper<S: Stream, F: Fallback>(
         request.extensions_mut().insert(peer);
         let (site, watch, elsewhere) = (Arc::clone(&site), watch.clone(), elsewhere.clone());
         async move {
-            let version = request.version();
-            let mut response = site.answer(request).await;
-            if response.status() == StatusCode::PAYLOAD_TOO_LARGE && version < Version::HTTP_2 {
-                // The rest of the body is not read: the next request could not be told from it.
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                watch.refuses_body();
+            let waits = request.headers().contains_key(EXPECT);
+            let (head, body) = request.into_parts();
+            let (body, rest) = Returning::new(body);
+            let mut response = site.answer(Request::from_parts(head, body)).await;
+            if !multiplexed && rest.is_there() {
+                // Who waits to be told to go on sends nothing more after an answer, and who was too slow or sends too much
+                // has had its time.
+                let refused = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
+                if waits || refused.contains(&response.status()) || !rest.discarded().await {
+                    // The next request could not be told from the rest of this one.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    watch.refuses_body();
+                }
             }
             if let Some(elsewhere) = elsewhere {
                 response.headers_mut().insert(ALT_SVC, elsewhere);
@@ -210,6 +218,9 @@ impl<F: Fallback> Site<F> {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
+        if let Err(problem) = one_host(&request) {
+            return problem.response().map(Either::Left);
+        }
         if let Some(handler) = &self.heartbeats
             && request.uri().path() == HEARTBEAT_PATH
         {
@@ -249,6 +260,17 @@ impl<F: Fallback> Site<F> {
         let acked = beat::beat(handler, transport, &body)?.settled(handler).await?;
         handler.sent(transport);
         Ok(acked.response())
+    }
+}
+
+/// Refuses a request of HTTP/1.1 that does not name its host, and any that names several (RFC 9112, 3.2). Which site was
+/// meant could be read in two ways then.
+fn one_host<B>(request: &Request<B>) -> Result<(), Problem> {
+    match (request.headers().get_all(HOST).iter().count(), request.version()) {
+        (1, _) => Ok(()),
+        (0, version) if version != Version::HTTP_11 => Ok(()),
+        (0, _) => Err(Problem::bad_request("a request has to say its host in the header Host")),
+        _ => Err(Problem::bad_request("there is more than one header Host")),
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`BATCH`], answers them together and sends the acks together. Where datagrams come thick it rests a moment between
 //! batches, see [`pace`]. It waits for nothing else: what takes longer, committing a stop, is the runtime's.
 
+mod address;
 mod batch;
 mod fullness;
 mod pace;
@@ -93,6 +94,7 @@ impl Listener {
         for (number, socket) in self.sockets.into_iter().enumerate() {
             let worker = Worker {
                 socket: Arc::clone(&socket),
+                says_where_to: socket::says_where_to(self.addr),
                 handler: Arc::clone(handler),
                 settling: running.settling.clone(),
                 level: levels.of(number),

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How long a thread may sleep in the kernel before it looks up. Being told to stop wakes it at once, where the kernel
@@ -66,7 +67,19 @@ fn prepared(addr: SocketAddr, buffers: Buffers) -> io::Result<Socket> {
     if let IpAddr::V6(ip) = addr.ip() {
         socket.set_only_v6(!ip.is_unspecified())?;
     }
+    if says_where_to(addr) {
+        match addr.ip() {
+            IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+            IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        }
+    }
     Ok(socket)
+}
+
+/// Whether a socket that is bound to `addr` says of each datagram which address it came to. One that is bound to a single
+/// address need not: its acks leave from there.
+pub(super) const fn says_where_to(addr: SocketAddr) -> bool {
+    addr.ip().is_unspecified()
 }
 
 #[cfg(test)]

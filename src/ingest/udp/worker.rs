@@ -18,7 +18,8 @@ use crate::telemetry::Transport;
 
 use super::{
     super::{Handler, Reply},
-    batch::{Address, BATCH, Inbox, Outbox},
+    address::Address,
+    batch::{BATCH, Inbox, Outbox},
     fullness::Level,
     pace::Pace,
     settling::Settling,
@@ -30,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A thread's part of the listener.
 pub(super) struct Worker {
     pub(super) socket: Arc<Socket>,
+    /// Whether it says which address a datagram came to.
+    pub(super) says_where_to: bool,
     pub(super) handler: Arc<Handler>,
     pub(super) settling: Settling,
     pub(super) level: Level,
@@ -39,7 +42,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Answers datagrams until told to stop.
     pub(super) fn run<A: Address>(mut self) {
-        let (mut inbox, mut outbox) = (Inbox::<A>::new(), Outbox::<A>::new());
+        let (mut inbox, mut outbox) = (Inbox::<A>::new(self.says_where_to), Outbox::<A>::new());
         let (start, mut pace) = (Instant::now(), Pace::new(Duration::ZERO));
         loop {
             let received = inbox.receive(&self.socket);
@@ -79,9 +82,9 @@ impl Worker {
             let Some(from) = inbox.sender(n) else { return };
             match reply {
                 Reply::Silence(_) => {}
-                Reply::Now(ack) => outbox.push(&ack, from),
+                Reply::Now(ack) => outbox.push(&ack, from, inbox.local(n)),
                 Reply::Settled(ack, account) => {
-                    self.settling.settle(account, ack, &self.socket, from.socket_addr());
+                    self.settling.settle(account, ack, &self.socket, from, inbox.local(n));
                 }
             }
         });
