@@ -14,14 +14,14 @@ use std::{
 use tokio::{sync::Mutex, task::JoinSet};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, MeterClock},
     control::acts::{ActError, Acts},
     engine::AccountId,
     store::{CHANGES_KEPT, Change, ClusterStore, NodeId, change_slot},
     wire::{MeterTime, Millis, SessionId},
 };
 
-use super::{ClusterError, ClusterMeter, ClusterSettings};
+use super::{ClusterError, ClusterSettings};
 
 /// How far ahead another node's meter may be.
 const AHEAD: Millis = Millis::from_secs(3);
@@ -35,7 +35,7 @@ pub struct Feed {
     me: NodeId,
     acts: Arc<Acts>,
     store: Arc<dyn ClusterStore>,
-    meter: Arc<ClusterMeter>,
+    meter: Arc<MeterClock>,
     settings: ClusterSettings,
     progress: Mutex<Progress>,
 }
@@ -67,7 +67,7 @@ impl Feed {
         me: NodeId,
         acts: Arc<Acts>,
         store: Arc<dyn ClusterStore>,
-        meter: Arc<ClusterMeter>,
+        meter: Arc<MeterClock>,
         settings: ClusterSettings,
         from: MeterTime,
     ) -> Self {

@@ -13,14 +13,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, MeterClock},
     control::peers::{Membership, Peers},
     engine::{Account, Checkpoint, Engine, Moment, SLICES, Sighting, bucket},
     store::{Change, ClusterStore, METERS_DIFFER, StoreError, is_void},
     wire::{EndReason, MeterTime, SessionId},
 };
 
-use super::{ClusterMeter, ClusterSettings, Member};
+use super::{ClusterSettings, Member};
 
 /// Sessions that are asked for at a time.
 const AT_ONCE: usize = 100;
@@ -30,7 +30,7 @@ pub struct Hearing {
     member: Arc<Member>,
     engine: Arc<Engine>,
     store: Arc<dyn ClusterStore>,
-    meter: Arc<ClusterMeter>,
+    meter: Arc<MeterClock>,
     settings: ClusterSettings,
 }
 
@@ -40,7 +40,7 @@ impl Hearing {
         member: Arc<Member>,
         engine: Arc<Engine>,
         store: Arc<dyn ClusterStore>,
-        meter: Arc<ClusterMeter>,
+        meter: Arc<MeterClock>,
         settings: ClusterSettings,
     ) -> Self {
         Self { member, engine, store, meter, settings }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, MeterClock},
     control::peers::{MayWrite, Membership},
     engine::UnixMs,
     entropy::{Entropy, draw},
@@ -22,9 +22,10 @@ use crate::{
     wire::{MeterTime, Millis},
 };
 
-use super::{ClusterError, ClusterMeter, ClusterSettings};
+use super::{ClusterError, ClusterSettings};
 
-/// How far behind the others a meter may be. More than that, and it has stood still.
+/// How far behind the others a meter may be, beyond what it knows to have left out. More than that, and it has stood still
+/// without knowing for how long.
 const MAX_BEHIND: Millis = METERS_DIFFER;
 /// A beat that is under way when telling begins is let in within this time.
 const UNDER_WAY: Millis = Millis::new(50);
@@ -39,7 +40,7 @@ pub struct Member {
     era: Era,
     warmed_at: MeterTime,
     store: Arc<dyn ClusterStore>,
-    meter: Arc<ClusterMeter>,
+    meter: Arc<MeterClock>,
     settings: ClusterSettings,
     state: Mutex<State>,
 }
@@ -50,6 +51,8 @@ struct State {
     renewed: Millis,
     renewed_at: UnixMs,
     told_until: MeterTime,
+    /// What the meter had left out in all when the last renewal that succeeded began.
+    left_out: Millis,
     others: Others,
 }
 
@@ -153,7 +156,7 @@ impl Member {
     pub async fn join(
         name: String,
         store: Arc<dyn ClusterStore>,
-        meter: Arc<ClusterMeter>,
+        meter: Arc<MeterClock>,
         entropy: &dyn Entropy,
         settings: ClusterSettings,
         warm: impl Future<Output = Result<(), StoreError>>,
@@ -222,6 +225,7 @@ impl Member {
             renewed: Millis::ZERO,
             renewed_at: lease.wall,
             told_until: meter.now(),
+            left_out: meter.left_out(),
             others,
         };
         let member = Self { id, name: lease.name, era, warmed_at, store, meter, settings, state: Mutex::new(state) };
@@ -256,7 +260,7 @@ impl Member {
     ///
     /// [`ClusterError`]; all but [`ClusterError::Store`] mean that this node has to start again.
     pub async fn renew(&self) -> Result<(), ClusterError> {
-        let began = self.meter.ticks().elapsed();
+        let (began, left_out) = (self.meter.ticks().elapsed(), self.meter.left_out());
         let lease = {
             let mut state = self.state.lock();
             state.renewals += 1;
@@ -278,16 +282,22 @@ impl Member {
         }
         let leases = self.store.nodes().await?;
         let ticks = self.meter.ticks().elapsed();
-        let shown = {
+        let (shown, explained) = {
             let mut state = self.state.lock();
             state.others.see(leases, self.id, ticks, self.settings.lease);
             // Somebody may be about to begin an era without this node, which is to find out before it acts.
             if !state.others.is_an_era_at_hand(era, ticks, self.settings.dead_after) {
                 (state.renewed, state.renewed_at) = (state.renewed.max(began), lease.wall);
             }
-            state.others.furthest_living(era)
+            // It may have been frozen since this renewal began, too.
+            (state.others.furthest_living(era), self.meter.left_out().minus(state.left_out))
         };
-        shown.map_or(Ok(()), |shown| self.follow(shown))
+        if let Some(shown) = shown {
+            self.follow(shown, explained)?;
+        }
+        // Its meter is where the others' are, whatever it had left out by then.
+        self.state.lock().left_out = left_out;
+        Ok(())
     }
 
     /// Leaves: nobody waits for this node from now on. All that it has heard must be in the store.
@@ -312,15 +322,16 @@ impl Member {
         self.state.lock().others.skew(self.era.number, meter, wall, ticks, self.settings.dead_after)
     }
 
-    /// Whether this node may act: its lease is fresh, and the machine has not been suspended since it was renewed. Then its
-    /// meter is behind, and others would look for what it tells where they have looked already. A wall clock that has been
-    /// set looks the same, until the next renewal.
+    /// Whether this node may act: its lease is fresh, and neither the process was frozen nor the machine suspended since it
+    /// was renewed. Then its meter is behind, and others would look for what it tells where they have looked already. A wall
+    /// clock that has been set looks the same, until the next renewal.
     pub fn may_act(&self) -> bool {
-        let (ticks, wall) = (self.meter.ticks().elapsed(), self.meter.wall());
+        let (ticks, wall, left_out) = (self.meter.ticks().elapsed(), self.meter.wall(), self.meter.left_out());
         let state = self.state.lock();
         let passed = ticks.minus(state.renewed);
-        let stood_still = wall.since(state.renewed_at).minus(passed);
-        passed < self.settings.lease && stood_still < self.settings.glance
+        let suspended = wall.since(state.renewed_at).minus(passed);
+        let frozen = left_out.minus(state.left_out);
+        passed < self.settings.lease && suspended < self.settings.glance && frozen < self.settings.glance
     }
 
     /// For how long no renewal has succeeded.
@@ -348,9 +359,9 @@ impl Member {
     }
 
     /// Follows a meter that is ahead. What this one leaves out, the other has lived.
-    fn follow(&self, shown: MeterTime) -> Result<(), ClusterError> {
+    fn follow(&self, shown: MeterTime, explained: Millis) -> Result<(), ClusterError> {
         let behind = shown.since(self.meter.now());
-        if behind > MAX_BEHIND {
+        if behind.minus(explained) > MAX_BEHIND {
             return Err(ClusterError::Behind(behind));
         }
         self.meter.reach(shown);

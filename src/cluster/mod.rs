@@ -13,7 +13,6 @@ mod feed;
 mod hearing;
 mod joining;
 mod member;
-mod meter;
 mod node;
 
 use std::time::Duration;
@@ -22,7 +21,6 @@ pub use feed::Feed;
 pub use hearing::Hearing;
 pub use joining::Joining;
 pub use member::Member;
-pub use meter::{ClusterMeter, MonotonicTicks, Ticks};
 pub use node::Node;
 
 use crate::{
@@ -80,7 +78,7 @@ pub enum ClusterError {
         /// The era that they have begun.
         era: u64,
     },
-    /// This node's clock has stood still while others went on, as when a machine was suspended.
+    /// This node's clock has stood still while others went on, as when a machine was suspended: it cannot tell for how long.
     #[error("this node's meter is {} ms behind the others'; it must start again", .0.get())]
     Behind(Millis),
     /// Changes may have been forgotten before this node has read them.

@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accounts::{ProviderError, Providers},
-    clock::MeterClock,
+    clock::{Clock, MeterClock},
     cluster::{ClusterError, Joining},
     config::{Config, HostPort},
     control::{
@@ -55,7 +55,7 @@ use history::History;
 use home::{Home, HomeError};
 use instruments::Counting;
 use listeners::{listen, listen_quic, listen_udp};
-use nodes::{Joined, Meter, Shared};
+use nodes::{Joined, Shared};
 pub use store::{StoreCommandError, copy, file_name, migrate};
 use upkeep::Upkeep;
 
@@ -140,7 +140,7 @@ impl Listening {
 pub struct Service {
     listening: Listening,
     first_start: bool,
-    meter: Meter,
+    meter: Arc<MeterClock>,
     delay: Duration,
     grace: Duration,
     stop_listening: CancellationToken,
@@ -181,9 +181,10 @@ impl Service {
         let admin_token = home.admin_token(&*entropy)?;
         let meter = match &shared {
             Some(shared) => shared.meter(),
-            None => Meter::Alone(Arc::new(MeterClock::resume(store.clock().await?))),
+            None => Arc::new(MeterClock::resume(store.clock().await?)),
         };
-        let clock = meter.clock();
+        meter.tick_for_ever()?;
+        let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
         let key_policy = config.token.keys();
         let keyring = Arc::new(Keyring::open(&*store, &secrets, key_policy, clock.wall()).await?);
 
@@ -372,7 +373,7 @@ impl Service {
                 });
             }
         };
-        if let Meter::Alone(meter) = &meter {
+        if joined.is_none() {
             meter.start();
         }
         let tasks = upkeep.start(chores, queue, &stop_rest);

@@ -9,8 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock::{Clock, MeterClock},
-    cluster::{ClusterError, ClusterMeter, ClusterSettings, Feed, Hearing, Joining, Member, MonotonicTicks, Node},
+    clock::MeterClock,
+    cluster::{ClusterError, ClusterSettings, Feed, Hearing, Joining, Member, Node},
     control::http::Surface,
     entropy::Entropy,
     store::{ClusterStore, StoreError},
@@ -25,37 +25,11 @@ const LEARN_EVERY: Duration = Duration::from_secs(2);
 /// by less than half of it.
 const MAX_SKEW: u64 = 5_000;
 
-/// The meter of the service.
-pub(super) enum Meter {
-    /// It has the store for itself.
-    Alone(Arc<MeterClock>),
-    /// Others have it too.
-    Among(Arc<ClusterMeter>),
-}
-
-impl Meter {
-    /// The same, as everybody else sees it.
-    pub(super) fn clock(&self) -> Arc<dyn Clock> {
-        match self {
-            Self::Alone(meter) => Arc::<MeterClock>::clone(meter),
-            Self::Among(meter) => Arc::<ClusterMeter>::clone(meter),
-        }
-    }
-
-    /// Stops it for good.
-    pub(super) fn stop(&self) {
-        match self {
-            Self::Alone(meter) => meter.stop(),
-            Self::Among(meter) => meter.stop(),
-        }
-    }
-}
-
 /// What a service that shares its store has besides, before it has joined.
 #[derive(Clone)]
 pub(super) struct Shared {
     store: Arc<dyn ClusterStore>,
-    meter: Arc<ClusterMeter>,
+    meter: Arc<MeterClock>,
     settings: ClusterSettings,
     /// What acts and status lists ask of the others.
     pub(super) joining: Arc<Joining>,
@@ -63,12 +37,13 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(store: Arc<dyn ClusterStore>) -> Self {
-        let meter = Arc::new(ClusterMeter::new(Arc::new(MonotonicTicks::start())));
+        let meter = Arc::new(MeterClock::resume(None));
         Self { store, meter, settings: ClusterSettings::default(), joining: Arc::default() }
     }
 
-    pub(super) fn meter(&self) -> Meter {
-        Meter::Among(Arc::clone(&self.meter))
+    /// The meter. It runs once this node has joined the others.
+    pub(super) fn meter(&self) -> Arc<MeterClock> {
+        Arc::clone(&self.meter)
     }
 
     /// Joins the others; `warm` reads what the store holds.

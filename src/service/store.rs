@@ -9,7 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    cluster::{MonotonicTicks, Ticks},
+    clock::{MonotonicTicks, Ticks},
     config::{Config, ScyllaUrl, StoreUrl},
     entropy::OsEntropy,
     store::{

@@ -160,6 +160,38 @@ async fn told_to_stop_under_load_it_ends_in_time_and_loses_nothing() {
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
 }
 
+#[tokio::test]
+async fn a_process_that_was_frozen_for_longer_than_the_time_out_ends_no_session_and_charges_for_a_second() {
+    let home = Home::new();
+    let service = Service::start_with(&home, &[("GASTANK_HEARTBEAT_TIMEOUT_MS", "2500")]);
+    let api = Api::new(&service, &home);
+    let (edge, owner) = (api.edge().await, api.owner(1000).await);
+    let mut session = api.open(&owner).await;
+    let signal = |signal: &str| {
+        assert!(Command::new("kill").args([signal, &service.id().to_string()]).status().unwrap().success());
+    };
+    let before = session.posted(&api, HeartbeatKind::Beat).await.unwrap();
+    let beaten = Instant::now();
+    signal("-STOP");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    signal("-CONT");
+    // It may find itself late at first, and say so.
+    let after = loop {
+        if let Some(ack) = session.posted(&api, HeartbeatKind::Beat).await {
+            break ack;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let passed = beaten.elapsed();
+    assert_eq!(after.verdict, WireVerdict::Valid, "{after:?}");
+    assert!(api.is_active(&edge, &session.token).await);
+    let metered = Duration::from_millis(after.now.as_ms() - before.now.as_ms());
+    // It ran on for a second at most.
+    let missing = passed.checked_sub(metered).unwrap();
+    assert!(missing > Duration::from_millis(1_500), "of {passed:?}, {metered:?} were metered");
+    assert!(before.remaining_s - after.remaining_s <= u32::try_from(metered.as_secs()).unwrap() + 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_clients_at_war_never_take_the_activation_from_each_other() {
     let home = Home::new();

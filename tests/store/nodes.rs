@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use gastank::{
     clock::Clock,
-    cluster::{ClusterMeter, ClusterSettings, Member, MonotonicTicks},
+    clock::MeterClock,
+    cluster::{ClusterSettings, Member},
     engine::{Checkpoint, UnixMs},
     entropy::OsEntropy,
     store::{Change, ClockFact, ClusterStore, Era, NodeId, NodeLease, change_slot},
@@ -123,7 +124,7 @@ pub(crate) async fn who_joins_one_that_was_suspended_goes_on_from_what_the_other
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let meter = Arc::new(ClusterMeter::new(Arc::new(MonotonicTicks::start())));
+    let meter = Arc::new(MeterClock::resume(None));
     let shown = Arc::clone(&meter);
     let settings = ClusterSettings::default();
     let joining = Member::join("node 3".to_owned(), Arc::clone(&store), meter, &OsEntropy, settings, async { Ok(()) });

@@ -3,14 +3,14 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use gastank::{
-    clock::{Clock, MeterTime, Millis},
-    cluster::{ClusterError, ClusterMeter, ClusterSettings, Feed, Hearing, Member, Node, Ticks},
+    clock::{Clock, MeterClock, MeterTime, Millis, Ticks},
+    cluster::{ClusterError, ClusterSettings, Feed, Hearing, Member, Node},
     control::{
         acts::{Acts, Witness},
         keyring::Keyring,
@@ -113,7 +113,7 @@ pub(crate) struct Running {
     /// Its acts.
     pub(crate) acts: Arc<Acts>,
     /// Its meter.
-    pub(crate) meter: Arc<ClusterMeter>,
+    pub(crate) meter: Arc<MeterClock>,
     /// Answers its heartbeats.
     pub(crate) handler: Handler,
     /// Its part in the cluster.
@@ -146,6 +146,17 @@ pub(crate) fn secrets() -> SecretRing {
     SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([7; 32]))
 }
 
+/// Ticks a meter while its process runs.
+async fn ticking(meter: Weak<MeterClock>, link: Arc<Link>) {
+    while let Some(meter) = meter.upgrade() {
+        if !link.stopped.load(Ordering::SeqCst) {
+            meter.tick();
+        }
+        drop(meter);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
 impl Running {
     /// Starts a process on a machine, as the service does. Returns once it is ready.
     ///
@@ -159,11 +170,12 @@ impl Running {
         link: Arc<Link>,
         chance: Arc<Chance>,
     ) -> Result<Self, ClusterError> {
-        let store = Arc::new(LinkedStore(link));
+        let store = Arc::new(LinkedStore(Arc::clone(&link)));
         let shared: Arc<dyn ClusterStore> = Arc::<LinkedStore>::clone(&store);
         let store: Arc<dyn Store> = store;
-        let meter = Arc::new(ClusterMeter::new(machine));
-        let clock: Arc<dyn Clock> = Arc::<ClusterMeter>::clone(&meter);
+        let meter = Arc::new(MeterClock::new(machine));
+        tokio::spawn(ticking(Arc::downgrade(&meter), Arc::clone(&link)));
+        let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
         let engine = Arc::new(Engine::new(common.policy, secrets(), GRAVES).among_others());
         let lists = StatusPolicy {
             size: ListSize::new(4096).expect("a power of two"),
