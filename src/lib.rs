@@ -15,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod entropy;
+mod exposure;
 pub mod ingest;
 pub mod peer;
 pub mod problem;

@@ -1,6 +1,13 @@
 //! The `gastank` program.
 
-use std::{error::Error, process::ExitCode};
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use clap::Parser;
 
@@ -14,6 +21,8 @@ use gastank::{
 /// The exit code for what was typed or configured wrongly; clap's, too.
 const USAGE: u8 = 2;
 const FAILURE: u8 = 1;
+/// How long whoever reads standard error is waited for.
+const SAYING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match Cli::parse().into_command() {
@@ -33,15 +42,18 @@ fn serve(args: &ConfigArgs) -> ExitCode {
     };
     if args.check {
         for warning in config.warnings() {
-            eprintln!("warning: {warning}");
+            say(format!("warning: {warning}\n"));
         }
-        eprintln!("the configuration is valid");
+        say("the configuration is valid\n".to_owned());
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
-        return failed(&error, USAGE);
-    }
-    match run(config) {
+    let log = match telemetry::init(config.log.format, &config.log.filter) {
+        Ok(log) => log,
+        Err(error) => return failed(&error, USAGE),
+    };
+    let done = run(config);
+    drop(log);
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&*error, FAILURE),
     }
@@ -56,9 +68,10 @@ fn store(command: StoreCommand) -> ExitCode {
         Ok(config) => config,
         Err(error) => return failed(&error, USAGE),
     };
-    if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
-        return failed(&error, USAGE);
-    }
+    let _log = match telemetry::init(config.log.format, &config.log.filter) {
+        Ok(log) => log,
+        Err(error) => return failed(&error, USAGE),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error, FAILURE),
@@ -66,7 +79,7 @@ fn store(command: StoreCommand) -> ExitCode {
     match command {
         StoreCommand::Migrate(_) => match runtime.block_on(service::migrate(&config)) {
             Ok(()) => {
-                eprintln!("the store is up to date");
+                say("the store is up to date\n".to_owned());
                 ExitCode::SUCCESS
             }
             Err(error) => failed(&error, FAILURE),
@@ -93,7 +106,7 @@ fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let welcome = |listening: &service::Listening, first_start| {
         // A machine that reads the log expects nothing but events.
         if for_people {
-            eprint!("{}", cli::welcome(listening, &data_dir, first_start));
+            say(cli::welcome(listening, &data_dir, first_start));
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -101,6 +114,19 @@ fn run(config: Config) -> Result<(), Box<dyn Error>> {
 }
 
 fn failed(error: &dyn Error, code: u8) -> ExitCode {
-    eprintln!("error: {error}");
+    say(format!("error: {error}\n"));
     ExitCode::from(code)
+}
+
+/// Writes to standard error. A reader that has stalled or is gone does not hold up the program.
+fn say(text: String) {
+    let (done, waiting) = mpsc::sync_channel(1);
+    let saying = move || {
+        drop(io::stderr().write_all(text.as_bytes()));
+        drop(done);
+    };
+    if thread::Builder::new().name("say".to_owned()).spawn(saying).is_ok() {
+        // The sender sends nothing: it is gone when all is said.
+        let _: Result<(), _> = waiting.recv_timeout(SAYING);
+    }
 }

@@ -10,6 +10,8 @@ mod client;
 mod curl;
 #[path = "surface/logs.rs"]
 mod logs;
+#[path = "surface/platform.rs"]
+mod platform;
 mod support;
 
 use std::{

@@ -1,9 +1,11 @@
 //! The configuration: one typed [`Config`] from a TOML file, then the environment, then flags; what comes later wins.
 //!
-//! Every key of the file is also a variable, `GASTANK_<SECTION>_<KEY>`, derived from its name. An unknown key, an
+//! Every key of the file is also a variable, `GASTANK_<SECTION>_<KEY>`, derived from its name. An empty variable is an unset
+//! one, and those that Kubernetes makes for a Service named `gastank` are not ours: see [`foreign`]. An unknown key, an
 //! unknown variable in that namespace or a value that cannot work is an error that names it: a service that starts
 //! with a setting it did not understand is worse than one that does not start.
 
+mod foreign;
 mod meaning;
 mod overlay;
 mod sections;
@@ -192,7 +194,8 @@ impl Config {
         env: &Env,
         read: impl FnOnce(&Path) -> io::Result<String>,
     ) -> Result<Self, ConfigError> {
-        let path = args.config.clone().or_else(|| env.get(CONFIG_VARIABLE).map(PathBuf::from));
+        let path =
+            args.config.clone().or_else(|| env.get(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
         let (path, text) = match path {
             Some(path) => {
                 let text = read(&path);

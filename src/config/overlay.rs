@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::sections::{File, KeyDoc, SECTIONS, SectionDoc};
-use super::{CONFIG_VARIABLE, ConfigArgs, ConfigError, Env};
+use super::{CONFIG_VARIABLE, ConfigArgs, ConfigError, Env, foreign};
 
 /// What the name of each of our variables begins with.
 pub(super) const NAMESPACE: &str = "GASTANK_";
@@ -20,14 +20,15 @@ impl Overlay {
         Self { table, defaults: defaults() }
     }
 
-    /// Applies every variable of our namespace.
+    /// Applies every variable of our namespace that is not empty.
     pub(super) fn apply_environment(&mut self, env: &Env) -> Result<(), ConfigError> {
         let ours = env.range(NAMESPACE.to_owned()..).take_while(|(name, _)| name.starts_with(NAMESPACE));
-        for (name, value) in ours.filter(|(name, _)| *name != CONFIG_VARIABLE) {
-            let (section, key) = keys()
-                .find(|(section, key)| variable(section, key) == *name)
-                .ok_or_else(|| ConfigError::UnknownVariable { name: name.clone(), nearest: nearest(name) })?;
-            self.set(name, section.name, key.name, value)?;
+        for (name, value) in ours.filter(|(name, value)| *name != CONFIG_VARIABLE && !value.is_empty()) {
+            match keys().find(|(section, key)| variable(section, key) == *name) {
+                Some((section, key)) => self.set(name, section.name, key.name, value)?,
+                None if foreign::is_service_link(name, value) => {}
+                None => return Err(ConfigError::UnknownVariable { name: name.clone(), nearest: nearest(name) }),
+            }
         }
         Ok(())
     }

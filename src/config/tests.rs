@@ -159,7 +159,33 @@ fn an_unknown_variable_of_ours_is_refused_with_the_nearest_name() {
     let error = refusal(load("", &[("GASTANK_HEARTBEAT_TIMEOUT", "1")], &[]));
     assert_eq!(error, "unknown variable GASTANK_HEARTBEAT_TIMEOUT; did you mean GASTANK_HEARTBEAT_TIMEOUT_MS?");
     assert!(refusal(load("", &[("GASTANK_STOR", "1")], &[])).contains("GASTANK_STORE?"));
+    assert!(refusal(load("", &[("GASTANK_PORT", "7080")], &[])).contains("unknown variable GASTANK_PORT"));
     assert!(load("", &[("GASTANKER", "1"), ("GAS", "1"), ("PATH", "/bin")], &[]).is_ok());
+}
+
+#[test]
+fn an_empty_variable_is_an_unset_one_whatever_its_key() {
+    let names = overlay::keys().map(|(section, key)| overlay::variable(section, key));
+    let names: Vec<_> = names.chain(["GASTANK_CONFIG", "GASTANK_UNKNOWN"].map(str::to_owned)).collect();
+    let empty: Env = names.into_iter().map(|name| (name, String::new())).collect();
+    let none = |_: &Path| -> io::Result<String> { panic!("no file is read") };
+    let config = Config::load(&ConfigArgs::default(), &empty, none).expect("is as if there were none");
+    assert_eq!(config, Config::load(&ConfigArgs::default(), &Env::new(), none).expect("defaults are good"));
+}
+
+#[test]
+fn variables_that_kubernetes_makes_for_a_service_are_not_settings() {
+    let links = [
+        ("GASTANK_SERVICE_HOST", "10.96.0.17"),
+        ("GASTANK_SERVICE_PORT", "7080"),
+        ("GASTANK_SERVICE_PORT_HTTP", "7080"),
+        ("GASTANK_PORT", "tcp://10.96.0.17:7080"),
+        ("GASTANK_PORT_7080_TCP", "tcp://10.96.0.17:7080"),
+        ("GASTANK_PORT_7080_TCP_PROTO", "tcp"),
+        ("GASTANK_PORT_7080_TCP_PORT", "7080"),
+        ("GASTANK_PORT_7080_TCP_ADDR", "10.96.0.17"),
+    ];
+    assert_eq!(load("", &links, &[]).expect("they are left alone"), load("", &[], &[]).expect("defaults are good"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     control::secrets::SecretFile,
     engine::SecretRing,
     entropy::{Entropy, draw},
+    exposure::is_exposed,
     wire::{ClusterSecret, SecretId},
 };
 
@@ -41,8 +42,8 @@ pub enum HomeError {
         /// What is wrong and what to do.
         what: &'static str,
     },
-    /// A secret can be read by others.
-    #[error("{path} can be read by other users; run: chmod go= {path}")]
+    /// Everybody can read a secret.
+    #[error("{path} can be read by other users; run: chmod o= {path}")]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -167,7 +168,7 @@ fn read_or_make(path: &Path, make: impl FnOnce() -> Zeroizing<String>) -> Result
 /// [`HomeError`].
 pub(super) fn read_secret(path: &Path) -> Result<Option<Zeroizing<String>>, HomeError> {
     match fs::metadata(path) {
-        Ok(found) if found.mode() & 0o077 != 0 => Err(HomeError::Exposed { path: path.to_owned() }),
+        Ok(found) if is_exposed(&found) => Err(HomeError::Exposed { path: path.to_owned() }),
         Ok(found) if found.len() > MAX_FILE => {
             Err(HomeError::Malformed { path: path.to_owned(), what: "it is far too long" })
         }
@@ -202,7 +203,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
     use crate::entropy::SeededEntropy;
@@ -241,9 +242,23 @@ mod tests {
         let home = Home::open(dir.path()).unwrap();
         home.admin_token(&SeededEntropy::new(1)).unwrap();
         let path = dir.path().join(ADMIN_TOKEN);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = home.admin_token(&SeededEntropy::new(1)).unwrap_err().to_string();
-        assert!(error.contains("chmod go="), "{error}");
+        for mode in [0o644, 0o604, 0o602] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = home.admin_token(&SeededEntropy::new(1)).unwrap_err().to_string();
+            assert!(error.contains("chmod o="), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_group_may_read_secrets_as_whoever_mounts_them_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let token = home.admin_token(&SeededEntropy::new(1)).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o2770)).unwrap();
+        for mode in [0o640, 0o660, 0o440] {
+            fs::set_permissions(dir.path().join(ADMIN_TOKEN), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(home.admin_token(&SeededEntropy::new(2)).unwrap(), token, "{mode:o}");
+        }
     }
 
     #[test]

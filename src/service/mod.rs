@@ -489,6 +489,8 @@ impl Service {
 pub async fn run(config: Config, welcome: impl FnOnce(&Listening, bool)) -> Result<(), ServiceError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // It makes the certificates be looked at; from now on it does not end the process, not even while that starts.
+    let _hangup = signal(SignalKind::hangup())?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -498,7 +500,7 @@ pub async fn run(config: Config, welcome: impl FnOnce(&Listening, bool)) -> Resu
         _ = interrupt.recv() => return Ok(()),
     };
     welcome(service.listening(), service.is_first_start());
-    say_ready(service.listening())?;
+    say_ready(service.listening());
     let joined = service.joined.clone();
     let lost = async {
         match &joined {
@@ -517,8 +519,17 @@ pub async fn run(config: Config, welcome: impl FnOnce(&Listening, bool)) -> Resu
     Ok(service.stop().await?)
 }
 
-fn say_ready(listening: &Listening) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", listening.ready_line())?;
-    out.flush()
+/// Prints the ready line. A reader that is gone, or does not read, is no reason not to serve.
+fn say_ready(listening: &Listening) {
+    let line = listening.ready_line();
+    let saying = move || {
+        let mut out = io::stdout().lock();
+        if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+            tracing::warn!(%error, "the ready line could not be written to standard output");
+        }
+    };
+    // Not a thread of the runtime, whose end would wait for the reader.
+    if let Err(error) = std::thread::Builder::new().name("say".to_owned()).spawn(saying) {
+        tracing::warn!(%error, "the ready line could not be written to standard output");
+    }
 }

@@ -3,8 +3,14 @@
 //! No line ever holds a token, a key, an address or a subject. Our own events name none of them; libraries, which know
 //! no such rule and print headers when they debug, are held to `info` whatever the filter says.
 
+mod writer;
+
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
@@ -14,6 +20,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+
+pub use self::writer::LogGuard;
+use self::writer::{Dropped, LogWriter};
+
+/// Lines of this process's log that nobody will read.
+static DROPPED: OnceLock<Dropped> = OnceLock::new();
+/// Panics of this process.
+static PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +46,9 @@ pub enum LogError {
     /// The filter cannot be read.
     #[error("the log filter cannot be read: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The system makes no thread for it.
+    #[error("the log cannot be started: {0}")]
+    Thread(#[from] io::Error),
     /// The process logs already.
     #[error("logging was set up before: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
@@ -47,17 +64,43 @@ impl fmt::Debug for Redacted {
     }
 }
 
-/// Logs to standard error, for the whole process.
+/// Logs to standard error, for the whole process, and panics too. No line waits for its reader: see [`writer`]. The log is
+/// written until the guard is dropped.
 ///
 /// `filter` is a level, or levels by module as in `info,gastank::store=debug`.
 ///
 /// # Errors
 ///
 /// [`LogError::Filter`] for a filter that cannot be read, [`LogError::Twice`] at the second call.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
+pub fn init(format: LogFormat, filter: &str) -> Result<LogGuard, LogError> {
     let colours = io::stderr().is_terminal();
-    subscriber(format, filter, colours, io::stderr)?.try_init()?;
-    Ok(())
+    // Before a thread is made for it: a filter that cannot be read changes nothing.
+    check_filter(filter)?;
+    let (writer, guard, dropped) = LogWriter::start(io::stderr(), format, colours)?;
+    subscriber(format, filter, colours, writer)?.try_init()?;
+    DROPPED.get_or_init(|| dropped);
+    panic::set_hook(Box::new(note_panic));
+    Ok(guard)
+}
+
+/// Lines of this process's log that were dropped because their reader was too slow or gone.
+pub(super) fn dropped_lines() -> u64 {
+    DROPPED.get().map_or(0, Dropped::count)
+}
+
+/// Panics of this process since [`init`].
+pub(super) fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+/// A panic is an event like any other. It goes where the log goes, and does not wait for its reader either.
+fn note_panic(panic: &PanicHookInfo<'_>) {
+    PANICS.fetch_add(1, Ordering::Relaxed);
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("no message");
+    tracing::error!(thread, location, panic = message, "a part of the program panicked");
 }
 
 /// Reads a filter without using it.

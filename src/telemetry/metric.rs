@@ -217,6 +217,10 @@ metrics! {
         "1 while the service takes traffic; 0 while it starts, warms up or drains.";
     BuildInfo: Kind::Gauge, Count, "gastank_build_info", [Version],
         "Always 1; the label tells the version that runs.";
+    LogLinesDropped: Kind::Counter, Count, "gastank_log_lines_dropped_total", [],
+        "Lines of the log that were dropped because their reader was too slow or gone.";
+    Panics: Kind::Counter, Count, "gastank_panics_total", [],
+        "Parts of the program that panicked: each is a fault of the program.";
 }
 
 /// The version that runs: a label with one value.

@@ -27,7 +27,7 @@ pub use labels::{
     StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome,
     WebhookOutcome,
 };
-pub use logs::{LogError, LogFormat, Redacted, check_filter, init, subscriber};
+pub use logs::{LogError, LogFormat, LogGuard, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
 pub use registry::Latency;
 pub use udp::udp_drops;
@@ -99,6 +99,8 @@ struct Inner {
     pressure: Gauge,
     meter_time: Gauge,
     ready: Gauge,
+    log_lines_dropped: Counter,
+    panics: Counter,
 }
 
 impl Telemetry {
@@ -166,6 +168,8 @@ impl Telemetry {
             pressure: registry.gauge(Metric::Pressure),
             meter_time: registry.gauge(Metric::MeterTime),
             ready: registry.gauge(Metric::Ready),
+            log_lines_dropped: registry.counter(Metric::LogLinesDropped),
+            panics: registry.counter(Metric::Panics),
             registry,
         }))
     }
@@ -181,6 +185,8 @@ impl Telemetry {
             let drops = u16::try_from(port).ok().filter(|port| *port != 0).and_then(udp_drops);
             this.udp_drops.of(*listener).absolute(drops.unwrap_or(0));
         }
+        this.log_lines_dropped.absolute(logs::dropped_lines());
+        this.panics.absolute(logs::panics());
         this.registry.render()
     }
 

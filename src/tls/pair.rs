@@ -16,7 +16,7 @@ use rustls::{
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use zeroize::Zeroizing;
 
-use crate::engine::UnixMs;
+use crate::{engine::UnixMs, exposure::is_exposed};
 
 /// Bytes of a file with a chain or a key.
 const MAX_FILE: u64 = 1 << 20;
@@ -31,6 +31,12 @@ pub enum PairError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Everybody can read the key.
+    #[error("{} can be read by other users; run: chmod o= {}", path.display(), path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
     },
     /// It is far too long.
     #[error("{}: it is longer than {MAX_FILE} bytes", path.display())]
@@ -95,8 +101,7 @@ impl Pair {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(chain_file)?)
             .collect::<Result<_, pem::Error>>()
             .map_err(|_| PairError::Chain { path: path() })?;
-        let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
-            .map_err(|_| PairError::Key { path: key_file.to_owned() })?;
+        let key = read_key(key_file)?;
         let own = chain.first().ok_or_else(|| PairError::Chain { path: path() })?;
         let (begins, expires) = validity(own).ok_or_else(|| PairError::Chain { path: path() })?;
         if expires <= now {
@@ -128,6 +133,13 @@ impl Stamp {
         let found = fs::metadata(path).ok()?;
         Some(Self { changed: (found.ctime(), found.ctime_nsec()), inode: found.ino(), len: found.len() })
     }
+}
+
+/// Reads a key that not everybody can read.
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, PairError> {
+    let found = fs::metadata(path).map_err(|source| PairError::Io { path: path.to_owned(), source })?;
+    let key = PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| PairError::Key { path: path.to_owned() })?;
+    if is_exposed(&found) { Err(PairError::Exposed { path: path.to_owned() }) } else { Ok(key) }
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PairError> {

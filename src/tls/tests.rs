@@ -1,4 +1,7 @@
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
@@ -42,6 +45,11 @@ impl Shop {
 
     fn put(&self, name: &str, text: &str) {
         fs::write(self.dir.path().join(name), text).unwrap();
+        self.allow(name, 0o600);
+    }
+
+    fn allow(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     fn open(&self) -> Result<Arc<Certificates>, PairError> {
@@ -85,6 +93,22 @@ fn a_service_does_not_start_with_a_pair_that_cannot_be_used() {
     let shop = Shop::new(good);
     fs::remove_file(shop.dir.path().join("key.pem")).unwrap();
     assert!(matches!(shop.open().unwrap_err(), PairError::Io { .. }));
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_refused_and_the_certificate_may_be_read_by_all() {
+    let shop = Shop::new(issued(NOW));
+    shop.allow("cert.pem", 0o644);
+    for mode in [0o400, 0o640] {
+        shop.allow("key.pem", mode);
+        assert!(shop.open().is_ok(), "{mode:o}");
+    }
+    let certificates = shop.open().unwrap();
+    shop.allow("key.pem", 0o644);
+    let error = shop.open().unwrap_err();
+    assert!(matches!(error, PairError::Exposed { .. }) && error.to_string().contains("chmod o="), "{error}");
+    certificates.look(NOW, false);
+    assert_eq!(shop.refusals(), "1", "a replacement is held to the same");
 }
 
 #[test]

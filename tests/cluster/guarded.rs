@@ -52,5 +52,5 @@ fn a_cluster_is_reached_by_tls_with_a_password_and_not_without() {
     fs::set_permissions(&good, fs::Permissions::from_mode(0o644)).unwrap();
     let (code, said) = migrate(&server, &good, &server.certificate());
     assert_eq!(code, Some(1));
-    assert!(said.contains("chmod go="), "{said}");
+    assert!(said.contains("chmod o="), "{said}");
 }

@@ -1,6 +1,6 @@
 //! Certificates that are replaced while the service runs.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use gastank::{
     tls::CertHash,
@@ -25,6 +25,7 @@ fn issue(dir: &Path) -> CertHash {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
+    fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(dir.join("cert.pem"), certificate.pem()).unwrap();
     CertHash(Sha256::digest(certificate.der()).into())
 }

@@ -84,7 +84,12 @@ impl Service {
 
     /// The same, listening at these addresses for HTTP, UDP and administration.
     pub(crate) fn start_at(home: &Home, addresses: &[String; 3], variables: &[(&str, &str)]) -> Self {
-        let mut child = Self::command(home, addresses, variables).spawn().expect("the built program can be started");
+        Self::start_as(home, Self::command(home, addresses, variables))
+    }
+
+    /// The same, by this command, whose standard output must be piped.
+    pub(crate) fn start_as(home: &Home, mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the built program can be started");
         let stdout = child.stdout.take().expect("it is piped");
         match ready_line(stdout) {
             Some(listening) => Self { child, listening, data_dir: home.data_dir() },

@@ -210,5 +210,5 @@ fn secrets_that_others_can_read_stop_the_start() {
     let status = Service::command(&home, &["127.0.0.1:0"; 3].map(str::to_owned), &[]).status().unwrap();
     assert!(!status.success());
     let log = std::fs::read_to_string(home.log()).unwrap();
-    assert!(log.contains("chmod go=") && !log.contains("whsec_"), "{log}");
+    assert!(log.contains("chmod o=") && !log.contains("whsec_"), "{log}");
 }

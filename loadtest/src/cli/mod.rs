@@ -356,7 +356,7 @@ impl TargetArgs {
     ///
     /// [`ArgsError::Token`].
     pub fn token_file(&self) -> Result<&Path, ArgsError> {
-        self.admin_token_file.as_deref().ok_or(ArgsError::Token)
+        self.admin_token_file.as_deref().filter(|path| !path.as_os_str().is_empty()).ok_or(ArgsError::Token)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use crate::{engine::UnixMs, wire::Millis};
+use crate::{engine::UnixMs, exposure::is_exposed, wire::Millis};
 
 use super::standard::{SecretError, Verifier};
 
@@ -31,8 +31,8 @@ pub enum HookSecretsError {
         /// Why.
         source: io::Error,
     },
-    /// Others can read it.
-    #[error("{path} can be read by other users; run: chmod go= {path}")]
+    /// Everybody can read it.
+    #[error("{path} can be read by other users; run: chmod o= {path}")]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -75,7 +75,7 @@ struct Stamp {
     changed: (i64, i64),
     inode: u64,
     len: u64,
-    mode: u32,
+    is_exposed: bool,
 }
 
 impl HookSecrets {
@@ -134,7 +134,7 @@ fn stamp(path: &Path) -> Result<Option<Stamp>, HookSecretsError> {
             changed: (found.ctime(), found.ctime_nsec()),
             inode: found.ino(),
             len: found.len(),
-            mode: found.mode(),
+            is_exposed: is_exposed(&found),
         })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(HookSecretsError::Io { path: path.to_owned(), source }),
@@ -144,7 +144,7 @@ fn stamp(path: &Path) -> Result<Option<Stamp>, HookSecretsError> {
 fn read(path: &Path, stamp: Option<Stamp>) -> Result<Verifier, HookSecretsError> {
     let path = path.to_owned();
     let Some(stamp) = stamp else { return Ok(Verifier::default()) };
-    if stamp.mode & 0o077 != 0 {
+    if stamp.is_exposed {
         return Err(HookSecretsError::Exposed { path });
     }
     if stamp.len > MAX_FILE {
@@ -196,9 +196,12 @@ mod tests {
     fn a_file_that_others_can_read_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hooks.secrets");
-        write(&path, SECRET, 0o640);
+        write(&path, SECRET, 0o644);
         let open = || HookSecrets::open(path.clone(), Millis::from_secs(300), START);
-        assert!(open().unwrap_err().to_string().contains("chmod go="));
+        assert!(open().unwrap_err().to_string().contains("chmod o="));
+        // As it is mounted for a group.
+        write(&path, SECRET, 0o640);
+        assert_eq!(open().unwrap().current(START).len(), 1);
         write(&path, "whsec_hunter2!", 0o600);
         let error = open().unwrap_err().to_string();
         assert!(error.contains("line 1") && !error.contains("hunter2"), "{error}");

@@ -23,7 +23,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -32,6 +32,7 @@ use axum::{
     response::{IntoResponse, Response as AxumResponse},
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::{Request, Response};
 use tower::ServiceExt;
 
@@ -285,13 +286,20 @@ impl Shared {
         B::Error: Into<BoxError>,
     {
         let request = request.map(axum::body::Body::new);
-        let response = match router.clone().oneshot(request).await {
-            Ok(response) => problem::normalised(response),
-            Err(never) => match never {},
-        };
+        let response = problem::normalised(answer_of(router, request).await);
         let route = response.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
         self.instruments.answered(route, response.status().as_u16(), stopwatch.elapsed());
         response
+    }
+}
+
+/// What a router answers: 500 where the handler panics. What the handler was about to do is left as if the caller had
+/// hung up.
+async fn answer_of(router: &Router, request: AxumRequest) -> AxumResponse {
+    match AssertUnwindSafe(router.clone().oneshot(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => problem::Problem::new(ErrorCode::Internal).into_response(),
     }
 }
 

@@ -10,6 +10,7 @@ mod events;
 mod hardening;
 mod history;
 mod hooks;
+mod panics;
 mod sign_in;
 mod status;
 
