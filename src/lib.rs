@@ -3,7 +3,7 @@
 //! > A second is charged if and only if the service vouched for the token in that second.
 //!
 //! Imports run one way: [`wire`] <- [`engine`] <- [`ingest`], [`accounts`] <- [`control`] <- `service` and the program. The engine knows
-//! no socket, store, runtime or clock; `ingest` and `control` meet in it and never import each other.
+//! no socket, store, runtime or clock; `ingest` and `control` meet in it and never import each other. [`web`] is a leaf that both use.
 
 #![forbid(unsafe_code)]
 
@@ -23,4 +23,5 @@ pub mod service;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod web;
 pub mod wire;

@@ -6,24 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sections::{
-    Audit, Checkpoint, Heartbeat, History, Hooks, Http, Identity, Limits, Quic, Shutdown, StatusList, Tls, Token,
-    Webtransport,
+    Audit, Checkpoint, Heartbeat, History, Hooks, Http, Https, Identity, Limits, Quic, Shutdown, StatusList, Tls,
+    Token, Webtransport,
 };
 use super::values::ProviderUrl;
 use crate::accounts::{EventSettings, ProviderSettings};
 use crate::control::keyring::KeyPolicy;
 use crate::engine::{Credit, ListSize};
-use crate::ingest::quic::{Room, SessionLimits};
+use crate::ingest::quic::SessionLimits;
 use crate::tls::Source;
+use crate::web::admission::Capacity;
 use crate::wire::Millis;
 
 impl Http {
-    /// Connections that may be open at once from one address, if that is limited.
-    pub const fn per_address(&self) -> Option<usize> {
-        match self.max_connections_per_address {
-            0 => None,
-            most => Some(most as usize),
-        }
+    /// Connections that may be open at once.
+    pub fn connections(&self) -> Capacity {
+        capacity(self.max_connections, self.max_connections_per_address)
+    }
+
+    /// Bodies that may be waited for at once.
+    pub fn bodies(&self) -> Capacity {
+        capacity(self.max_bodies, self.max_bodies_per_address)
     }
 
     /// How long a client may take to send a request's head.
@@ -123,6 +126,18 @@ impl Limits {
     pub fn per_address(&self) -> Option<ActRate> {
         rate(self.acts_per_address_per_s, self.acts_per_address_burst)
     }
+
+    /// The limit on webhooks and account events from one address, if there is one.
+    pub fn hooks_per_address(&self) -> Option<ActRate> {
+        rate(self.hooks_per_address_per_s, self.hooks_per_address_burst)
+    }
+}
+
+impl Https {
+    /// TLS handshakes that may be under way at once.
+    pub fn handshakes(&self) -> Capacity {
+        capacity(self.max_handshakes, self.max_handshakes_per_address)
+    }
 }
 
 impl Identity {
@@ -172,13 +187,19 @@ impl Quic {
         Duration::from_millis(self.idle_timeout_ms.unwrap_or_else(|| (2 * interval.get()).max(120_000)))
     }
 
-    /// What there is room for.
-    pub const fn room(&self) -> Room {
-        Room {
-            connections: self.max_connections as usize,
-            from_one_address: self.max_connections_per_address as usize,
-            handshakes: self.max_handshakes as usize,
-        }
+    /// Connections that may be open at once.
+    pub fn connections(&self) -> Capacity {
+        capacity(self.max_connections, self.max_connections_per_address)
+    }
+
+    /// Handshakes that may be under way at once.
+    pub fn handshakes(&self) -> Capacity {
+        capacity(self.max_handshakes, self.max_handshakes_per_address)
+    }
+
+    /// How long there may be no valid frame at first, where clients beat in this interval.
+    pub fn first_frame_timeout(&self, interval: Millis) -> Duration {
+        Duration::from_millis(self.first_frame_timeout_ms.unwrap_or_else(|| (interval.get() * 3 / 2).max(10_000)))
     }
 }
 
@@ -188,7 +209,7 @@ impl Webtransport {
         SessionLimits {
             origins: Arc::new(self.origins.clone()),
             of_connection: self.max_sessions_per_connection as usize,
-            in_all: self.max_sessions as usize,
+            capacity: capacity(self.max_sessions, self.max_sessions_per_address),
         }
     }
 }
@@ -217,6 +238,13 @@ impl Shutdown {
     pub const fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)
     }
+}
+
+/// So many places in all, and so many for one address: 0 is no limit, and a quarter where nothing is said.
+fn capacity(total: u32, per_address: Option<u32>) -> Capacity {
+    let total = total as usize;
+    let share = per_address.map_or_else(|| Capacity::quarter(total), |most| most as usize);
+    Capacity { total, per_network: (share > 0).then_some(share) }
 }
 
 fn rate(per_s: u32, burst: u32) -> Option<ActRate> {

@@ -57,12 +57,12 @@ impl Overlay {
     }
 
     /// Sets one key from a text, which is read as the type that the key's default has. Of the keys without one, those
-    /// whose names end in a unit are numbers.
+    /// whose names end in a unit are numbers, and those that count by address.
     fn set(&mut self, origin: &str, section: &str, key: &str, text: &str) -> Result<(), ConfigError> {
         let wrong = |why: String| ConfigError::Value { origin: origin.to_owned(), why };
         let is_number = match default_of(&self.defaults, section, key) {
             Some(default) => default.is_integer(),
-            None => key.ends_with("_s") || key.ends_with("_ms") || key.ends_with("_bytes"),
+            None => ["_s", "_ms", "_bytes", "_per_address"].iter().any(|unit| key.ends_with(unit)),
         };
         let value = match is_number {
             true => {

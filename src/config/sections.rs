@@ -138,8 +138,16 @@ section! {
         /// Connections that may be open at once; further ones are closed at once.
         max_connections: u32 = 16_384;
         /// Connections that may be open at once from one address (an IPv6 /64 is one); 0 turns that limit off. Addresses of
-        /// edges have none.
-        max_connections_per_address: u32 = 4_096;
+        /// edges have none. The last eighth of all places of any kind is for addresses that have proved themselves within an
+        /// hour, by a valid frame or credential; the last sixteenth is for those of edges.
+        /// Default: a quarter of `max_connections`, and at least 64.
+        max_connections_per_address: Option<u32> = None;
+        /// Requests whose bodies may be waited for at once, over all listeners but that for operators; further ones are
+        /// answered 503. A body that comes with its request is not waited for.
+        max_bodies: u32 = 2_048;
+        /// The same from one address; 0 turns that limit off. Further ones are answered 429.
+        /// Default: a quarter of `max_bodies`, and at least 64.
+        max_bodies_per_address: Option<u32> = None;
         /// Milliseconds a client has to send the head of a request.
         header_timeout_ms: u64 = 5_000;
         /// Milliseconds a client has to send the body of a request.
@@ -162,6 +170,9 @@ section! {
         addr: OptionalListenAddr = OptionalListenAddr::Off;
         /// TLS handshakes that may be under way at once; further connections are closed at once.
         max_handshakes: u32 = 1_024;
+        /// The same from one address; 0 turns that limit off.
+        /// Default: a quarter of `max_handshakes`, and at least 64.
+        max_handshakes_per_address: Option<u32> = None;
     }
 }
 
@@ -201,10 +212,18 @@ section! {
         addr: OptionalListenAddr = OptionalListenAddr::At(ListenAddr::loopback(7443));
         /// Connections that may be open at once; further ones are refused.
         max_connections: u32 = 16_384;
-        /// Connections that may be open at once from one address; an IPv6 /64 is one address.
-        max_connections_per_address: u32 = 4_096;
+        /// Connections that may be open at once from one address (an IPv6 /64 is one); 0 turns that limit off.
+        /// Default: a quarter of `max_connections`, and at least 64.
+        max_connections_per_address: Option<u32> = None;
         /// Handshakes that may be under way at once. From a quarter of it on, addresses are to be proven first.
         max_handshakes: u32 = 4_096;
+        /// The same from one address; 0 turns that limit off. An address that is not proven yet is not counted.
+        /// Default: a quarter of `max_handshakes`, and at least 64.
+        max_handshakes_per_address: Option<u32> = None;
+        /// Milliseconds that a connection of frames, or a WebTransport session, has to send its first valid frame. Later ones
+        /// may be as far apart as `idle_timeout_ms`.
+        /// Default: half again as long as `heartbeat.interval_ms`, and at least 10000.
+        first_frame_timeout_ms: Option<u64> = None;
         /// Milliseconds a connection may be silent. Longer than `heartbeat.interval_ms`, or every beat would need a new one.
         /// Default: 120000, or twice `heartbeat.interval_ms` where that is more.
         idle_timeout_ms: Option<u64> = None;
@@ -224,6 +243,9 @@ section! {
         origins: Origins = Origins::extensions();
         /// Sessions that may be open at once; 0 turns WebTransport off.
         max_sessions: u32 = 16_384;
+        /// The same from one address; 0 turns that limit off.
+        /// Default: a quarter of `max_sessions`, and at least 64.
+        max_sessions_per_address: Option<u32> = None;
         /// Sessions that may be open at once on one connection.
         max_sessions_per_connection: u32 = 16;
         /// Where browsers reach the listener, as they are told, an https URL. Sessions are at `/v1/webtransport` there.
@@ -381,6 +403,10 @@ section! {
         acts_per_address_per_s: u32 = 100;
         /// Acts that may come from one address at once.
         acts_per_address_burst: u32 = 1_000;
+        /// Webhooks and account events a second that may come from one address on average; 0 turns the limit off.
+        hooks_per_address_per_s: u32 = 100;
+        /// Webhooks and account events that may come from one address at once.
+        hooks_per_address_burst: u32 = 1_000;
     }
 }
 

@@ -113,7 +113,8 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             (None, "username" | "datacenter" | "name") => "tank".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
-            (None, "idle_timeout_ms") => "60000".to_owned(),
+            (None, "idle_timeout_ms" | "first_frame_timeout_ms") => "60000".to_owned(),
+            (None, name) if name.ends_with("_per_address") => "100".to_owned(),
             other => panic!("{name} has a default of another type: {other:?}"),
         };
         // A key without a certificate is of no use, nor is a user without a password.

@@ -32,6 +32,7 @@ impl Config {
         for (key, per_s, burst) in [
             ("limits.acts_per_account_burst", limits.acts_per_account_per_s, limits.acts_per_account_burst),
             ("limits.acts_per_address_burst", limits.acts_per_address_per_s, limits.acts_per_address_burst),
+            ("limits.hooks_per_address_burst", limits.hooks_per_address_per_s, limits.hooks_per_address_burst),
         ] {
             let why = "no act would ever be allowed; set it to 1 at least, or turn the limit off with a rate of 0";
             ensure(per_s == 0 || burst > 0, key, burst, why)?;
@@ -70,9 +71,18 @@ impl Config {
         ensure(http.port() == 0 || http != admin, "admin.addr", admin, why)?;
         within("http.threads", self.http.threads.into(), 0..=256)?;
         within("http.max_connections", self.http.max_connections.into(), 1..=1_000_000)?;
-        let per_address = self.http.max_connections_per_address.into();
-        within("http.max_connections_per_address", per_address, 0..=1_000_000)?;
+        within("http.max_bodies", self.http.max_bodies.into(), 1..=1_000_000)?;
         within("https.max_handshakes", self.https.max_handshakes.into(), 1..=1_000_000)?;
+        for (key, share) in [
+            ("http.max_connections_per_address", self.http.max_connections_per_address),
+            ("http.max_bodies_per_address", self.http.max_bodies_per_address),
+            ("https.max_handshakes_per_address", self.https.max_handshakes_per_address),
+            ("quic.max_connections_per_address", self.quic.max_connections_per_address),
+            ("quic.max_handshakes_per_address", self.quic.max_handshakes_per_address),
+            ("webtransport.max_sessions_per_address", self.webtransport.max_sessions_per_address),
+        ] {
+            within(key, share.unwrap_or(0).into(), 0..=1_000_000)?;
+        }
         if let Some(https) = self.https.addr.get() {
             let why = "another listener has this address; give each an address or a port of its own";
             let taken = https.port() != 0 && [http, admin].contains(&https);
@@ -95,8 +105,8 @@ impl Config {
             ensure(udp.port() == 0 || udp != addr.get(), "quic.addr", addr, why)?;
         }
         within("quic.max_connections", quic.max_connections.into(), 1..=1_000_000)?;
-        within("quic.max_connections_per_address", quic.max_connections_per_address.into(), 1..=1_000_000)?;
         within("quic.max_handshakes", quic.max_handshakes.into(), 1..=1_000_000)?;
+        within("quic.first_frame_timeout_ms", quic.first_frame_timeout_ms.unwrap_or(1), 1..=24 * HOUR_MS)?;
         within("quic.buffer_bytes", quic.buffer_bytes.into(), 4096..=1 << 30)?;
         if let Some(idle) = quic.idle_timeout_ms {
             within("quic.idle_timeout_ms", idle, 1..=24 * HOUR_MS)?;

@@ -201,6 +201,11 @@ impl Keyring {
         Arc::clone(&signing.signing)
     }
 
+    /// The key with this id.
+    pub fn find(&self, kid: &str) -> Option<Arc<SigningKey>> {
+        self.keys.read().iter().find(|held| held.record.kid == kid).map(Held::key)
+    }
+
     /// The key that subjects are derived by. It never changes.
     pub fn pairwise(&self) -> ClusterSecret {
         ClusterSecret::from_bytes(*self.pairwise)

@@ -4,7 +4,10 @@ use aws_lc_rs::{
     encoding::AsDer,
     rand::SystemRandom,
     rsa::{KeyPair as RsaKeyPair, KeySize},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+        RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey,
+    },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -195,6 +198,23 @@ impl SigningKey {
     }
 }
 
+impl SigningKey {
+    /// Whether this key made a signature, in the form JWS wants.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let verified = match &self.pair {
+            Pair::Ecdsa(pair) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref()).verify(message, signature)
+            }
+            Pair::Ed25519(pair) => {
+                UnparsedPublicKey::new(&ED25519, pair.public_key().as_ref()).verify(message, signature)
+            }
+            Pair::Rsa(pair) => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref())
+                .verify(message, signature),
+        };
+        verified.is_ok()
+    }
+}
+
 /// RFC 7638: SHA-256 over the required members in order of name.
 fn thumbprint(key: &PublicKey) -> String {
     let text = |member: &Option<String>| member.clone().unwrap_or_default();
@@ -232,6 +252,9 @@ mod tests {
                 jsonwebtoken::crypto::verify(&signature, message, &DecodingKey::from_jwk(&jwk).unwrap(), alg).unwrap()
             };
             assert!(verify(b"message"), "{algorithm:?}");
+            let signature = key.sign(b"message").unwrap();
+            assert!(again.verifies(b"message", &signature) && !again.verifies(b"massage", &signature));
+            assert!(!again.verifies(b"message", &signature[1..]) && !again.verifies(b"message", b""));
             assert!(!verify(b"massage"), "{algorithm:?}");
         }
     }

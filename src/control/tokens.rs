@@ -23,6 +23,8 @@ use super::{
 /// The path of the status lists on the public listener.
 pub const STATUS_LISTS: &str = "/oauth/status";
 
+/// The type of every token (RFC 9068, 2.1).
+const TOKEN_TYPE: &str = "at+jwt";
 /// How every payload begins; the session's id follows.
 const FIRST_CLAIM: &[u8] = br#"{"jti":""#;
 /// Characters of base64url that hold [`FIRST_CLAIM`] and a session id.
@@ -66,6 +68,17 @@ pub struct Issued {
     pub hash: TokenHash,
     /// When it expires.
     pub expires_at: UnixMs,
+}
+
+/// Who signed a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// This service.
+    Ours,
+    /// Somebody else, or nobody.
+    Forged,
+    /// It names a key that is not known here. Another node may just have made it.
+    UnknownKey,
 }
 
 /// The claims of an access token (RFC 9068, 2.2).
@@ -180,8 +193,30 @@ impl Issuer {
                 },
             },
         };
-        let text = sign(&self.keyring.signing(request.now), "at+jwt", &claims, 1024)?;
+        let text = sign(&self.keyring.signing(request.now), TOKEN_TYPE, &claims, 1024)?;
         Ok(Issued { hash: TokenHash::of(text.as_bytes()), text, expires_at: UnixMs::from_ms(exp * 1000) })
+    }
+
+    /// Whether this service signed a token. Costs a public-key operation where the token names one of its keys.
+    pub fn provenance(&self, token: &str) -> Provenance {
+        #[derive(Deserialize)]
+        struct Header<'a> {
+            typ: &'a str,
+            alg: &'a str,
+            kid: &'a str,
+        }
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        let Some((message, signature)) = token.rsplit_once('.') else { return Provenance::Forged };
+        let header = message.split('.').next().filter(|header| header.len() <= MAX_HEADER).and_then(decode);
+        let Some(header) = header else { return Provenance::Forged };
+        let Ok(Header { typ, alg, kid }) = serde_json::from_slice(&header) else { return Provenance::Forged };
+        if typ != TOKEN_TYPE {
+            return Provenance::Forged;
+        }
+        let Some(key) = self.keyring.find(kid) else { return Provenance::UnknownKey };
+        let Some(signature) = decode(signature) else { return Provenance::Forged };
+        let ours = alg == key.algorithm().name() && key.verifies(message.as_bytes(), &signature);
+        if ours { Provenance::Ours } else { Provenance::Forged }
     }
 
     /// The account's name at an edge.

@@ -147,6 +147,7 @@ impl Instruments for Dashboard {
         let by = match by {
             LimitedBy::Account => ActLimit::Account,
             LimitedBy::Address => ActLimit::Address,
+            LimitedBy::Hooks => ActLimit::Hooks,
         };
         self.telemetry.acts_limited(by).increment(1);
     }
@@ -160,6 +161,7 @@ const fn surface(budget: Budget) -> Surface {
     match budget {
         Budget::Verdicts => Surface::Verdicts,
         Budget::Acts => Surface::Acts,
+        Budget::Hooks => Surface::Hooks,
         Budget::Documents => Surface::Documents,
         Budget::Admin => Surface::Admin,
     }

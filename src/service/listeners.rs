@@ -68,7 +68,9 @@ pub(super) fn listen_quic(
 ) -> Result<quic::Listener, ServiceError> {
     let wanted = config.quic.buffer_bytes as usize;
     let limits = QuicLimits {
-        room: config.quic.room(),
+        connections: config.quic.connections(),
+        handshakes: config.quic.handshakes(),
+        first_frame: config.quic.first_frame_timeout(config.heartbeat.interval()),
         idle: config.quic.idle_timeout(config.heartbeat.interval()),
         head: config.http.header_timeout(),
         http_idle: config.http.idle_timeout(),

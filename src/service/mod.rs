@@ -50,6 +50,7 @@ use crate::{
     store::StoreError,
     telemetry::{Health, HttpListener, Phase, Telemetry},
     tls::{Certificates, PairError},
+    web::admission::{Admission, Capacity, Pool},
 };
 use history::History;
 use home::{Home, HomeError};
@@ -190,9 +191,9 @@ impl Service {
 
         let certificates = Certificates::open(config.tls.source(&config.data_dir), telemetry.clone(), clock.wall())?;
 
+        let admission = Admission::new(config.http.bodies());
         let limits = HttpLimits {
-            connections: config.http.max_connections as usize,
-            each: config.http.per_address(),
+            connections: config.http.connections(),
             head: config.http.header_timeout(),
             body: config.http.body_timeout(),
             idle: config.http.idle_timeout(),
@@ -202,15 +203,16 @@ impl Service {
             None => None,
             Some(addr) => {
                 let listener = listen(HttpListener::PublicTls, "https", addr, limits, &telemetry).await?;
+                let handshakes = Pool::new(config.https.handshakes(), Arc::clone(&admission.proven));
                 let tls = certificates.for_tcp(&[b"h2", b"http/1.1"]);
-                Some(listener.encrypted(Tls::new(tls, config.https.max_handshakes as usize)))
+                Some(listener.encrypted(Tls::new(tls, handshakes)))
             }
         };
         let admin = listen(
             HttpListener::Admin,
             "admin",
             config.admin.addr.get(),
-            HttpLimits { each: None, ..limits },
+            HttpLimits { connections: Capacity { per_network: None, ..limits.connections }, ..limits },
             &telemetry,
         )
         .await?;
@@ -309,6 +311,7 @@ impl Service {
             certificates: Arc::clone(&certificates),
             telemetry: telemetry.clone(),
             crews: crews.clone(),
+            admission: Arc::clone(&admission),
             statements,
         })
         .await?;
@@ -318,8 +321,18 @@ impl Service {
         let body = config.http.body_timeout();
         let heartbeats = Some(Arc::clone(&handler));
         let h3_port = listening.quic.map(|bound| config.quic.public_addr.as_ref().map_or(bound.port(), HostPort::port));
-        let public_site = Arc::new(Site { heartbeats, fallback: surfaces.public, body, h3_port });
-        let admin_site = Site { heartbeats: None, fallback: surfaces.admin, body, h3_port: None };
+        let max_body_bytes = config.http.max_body_bytes as usize;
+        let public_site =
+            Arc::new(Site { heartbeats, fallback: surfaces.public, body, h3_port, admission, max_body_bytes });
+        let admin_site = Site {
+            heartbeats: None,
+            fallback: surfaces.admin,
+            body,
+            h3_port: None,
+            // Nobody who cannot reach this listener takes anything from those who can.
+            admission: Admission::new(config.http.bodies()),
+            max_body_bytes,
+        };
         if let Some(encrypted) = encrypted {
             listeners.spawn(encrypted.run(Arc::clone(&public_site), crews.clone(), stop_listening.clone()));
         }

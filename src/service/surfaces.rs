@@ -32,6 +32,7 @@ use crate::{
     store::{Store, StoreError},
     telemetry::Telemetry,
     tls::Certificates,
+    web::admission::Admission,
 };
 
 use super::{Listening, instruments::Dashboard};
@@ -55,6 +56,7 @@ pub(super) struct Parts<'a> {
     pub(super) certificates: Arc<Certificates>,
     pub(super) telemetry: Telemetry,
     pub(super) crews: Crews,
+    pub(super) admission: Arc<Admission>,
     pub(super) statements: Option<Arc<AtomicU64>>,
 }
 
@@ -108,6 +110,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         history_keep: config.history.keep(),
         per_account: config.limits.per_account().map(rate),
         per_address: config.limits.per_address().map(rate),
+        hooks_per_address: config.limits.hooks_per_address().map(rate),
     };
     let surface = Surface::open(SurfaceParts {
         acts: parts.acts,
@@ -129,6 +132,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
             statements: parts.statements,
         }),
         secrets: parts.secrets,
+        admission: parts.admission,
         settings,
     })
     .await?;
@@ -155,7 +159,7 @@ impl Fallback for Public {
 
     async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
         let (surface, request) = (Arc::clone(&self.surface), request.map(Body::new));
-        if Budget::of(request.uri().path()) != Budget::Acts {
+        if matches!(Budget::of(request.uri().path()), Budget::Verdicts | Budget::Documents) {
             return surface.public(request).await;
         }
         let act = AbortOnDropHandle::new(self.runtime.spawn(surface.public(request)));

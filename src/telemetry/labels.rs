@@ -184,6 +184,8 @@ labels! {
         Address = "address",
         /// Too many are shaking hands.
         Handshakes = "handshakes",
+        /// Too many from its address are shaking hands.
+        AddressHandshakes = "address_handshakes",
     }
 
     /// How a TLS handshake went.
@@ -202,8 +204,10 @@ labels! {
         Beats = "beats",
         /// Introspection.
         Verdicts = "verdicts",
-        /// Activations, renewals, revocations, accounts, hooks: what goes to the store.
+        /// Activations, renewals, revocations, accounts: what goes to the store.
         Acts = "acts",
+        /// Webhooks and account events.
+        Hooks = "hooks",
         /// Status lists, keys and other documents that are open to everybody.
         Documents = "documents",
         /// Operators' requests.
@@ -238,6 +242,8 @@ labels! {
         Address = "address",
         /// Refused: too many handshakes are under way.
         Handshakes = "handshakes",
+        /// Refused: too many handshakes are under way from its address.
+        AddressHandshakes = "address_handshakes",
         /// Its handshake failed or took too long.
         Failed = "failed",
     }
@@ -272,6 +278,8 @@ labels! {
         Origin = "origin",
         /// Too many are open, in all or on its connection.
         Full = "full",
+        /// Too many are open from its address.
+        Address = "address",
         /// There are none at its path.
         Path = "path",
     }
@@ -336,6 +344,8 @@ labels! {
         Account = "account",
         /// Acts from one address.
         Address = "address",
+        /// Webhooks and account events from one address.
+        Hooks = "hooks",
     }
 
     /// How signing in with a token of an identity provider went. Everything after the first two is a refusal.

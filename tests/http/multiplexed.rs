@@ -32,10 +32,15 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// A request's header block without compression: literals that nobody has to remember.
 fn block(method: &str, path: &str) -> Vec<u8> {
+    block_with(method, path, &[])
+}
+
+fn block_with(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
-    for (name, value) in [(":method", method), (":scheme", "http"), (":path", path), (":authority", "x")] {
+    let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "x")];
+    for (name, value) in pseudo.iter().chain(more) {
         block.push(0);
-        for text in [name, value] {
+        for text in [*name, *value] {
             block.push(u8::try_from(text.len()).unwrap());
             block.extend_from_slice(text.as_bytes());
         }
@@ -199,6 +204,37 @@ async fn a_peer_is_told_how_many_streams_it_may_open_and_how_long_heads_may_be()
         settings.chunks(6).find(|setting| setting[..2] == wanted.to_be_bytes()).map(of)
     };
     assert_eq!((value(3), value(6)), (Some(128), Some(16 << 10)));
+    assert_eq!(value(4), Some(64 << 10), "a stream may bring a body before it is read, and no more");
+}
+
+#[tokio::test]
+async fn streams_whose_bodies_never_come_keep_nobody_from_acts_and_verdicts() {
+    let (_home, service, api) = started().await;
+    let edge = api.edge().await;
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let head = block_with("POST", "/oauth/revoke", &[form]);
+    let mut peers = Vec::new();
+    for _ in 0..8 {
+        let mut peer = Peer::connect(service.listener("http")).await;
+        let streams: Vec<u8> = (0..128).flat_map(|n| frame(HEADERS, END_HEADERS, 2 * n + 1, &head)).collect();
+        peer.0.write_all(&streams).await.unwrap();
+        peers.push(peer);
+    }
+    // One address has a quarter of the places for bodies: what is beyond is refused at once.
+    let shed = async || api.metric("gastank_http_requests_shed_total", "surface=\"acts\"").await;
+    for _ in 0..100 {
+        if shed().await >= 512.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(shed().await, 512.0);
+    let mut session = api.open(&api.owner(1000).await).await;
+    assert!(api.is_active(&edge, &session.token).await);
+    assert_eq!(session.posted(&api, HeartbeatKind::Beat).await.unwrap().verdict, WireVerdict::Valid);
+    let taken = api.metric("gastank_http_requests_in_flight", "surface=\"acts\"").await;
+    assert_eq!(taken, 0.0, "what waits for a body takes no place of an act");
+    drop(peers);
 }
 
 #[tokio::test]

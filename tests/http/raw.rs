@@ -29,6 +29,13 @@ impl Raw {
         Self { stream: TcpStream::connect(addr).await.unwrap(), read: Vec::new() }
     }
 
+    /// A connection from another address of this machine.
+    pub(crate) async fn connect_from(from: &str, addr: &str) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from.parse::<std::net::IpAddr>().unwrap(), 0).into()).unwrap();
+        Self { stream: socket.connect(addr.parse().unwrap()).await.unwrap(), read: Vec::new() }
+    }
+
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }

@@ -17,11 +17,11 @@ use crate::{
 
 const H3: &[u8] = b"h3";
 
-type Asked = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
-type Http = SendRequest<h3_quinn::OpenStreams, Bytes>;
+pub(crate) type Asked = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+pub(crate) type Http = SendRequest<h3_quinn::OpenStreams, Bytes>;
 
 /// HTTP/3 on a connection.
-async fn speak(connection: &Connection) -> Http {
+pub(crate) async fn speak(connection: &Connection) -> Http {
     let mut builder = h3::client::builder();
     builder.send_grease(false).enable_datagram(true).enable_extended_connect(true);
     let built = builder.build(h3_quinn::Connection::new(connection.clone())).await;
@@ -50,7 +50,7 @@ async fn send(http: &mut Http, request: Request<()>, body: &[u8]) -> (StatusCode
 }
 
 /// Opens a WebTransport session; its status and its number.
-async fn session_at(http: &mut Http, origin: Option<&str>) -> (StatusCode, u64, Asked) {
+pub(crate) async fn session_at(http: &mut Http, origin: Option<&str>) -> (StatusCode, u64, Asked) {
     let mut asked = request(Method::CONNECT, "/v1/webtransport");
     asked.extensions_mut().insert(h3::ext::Protocol::WEB_TRANSPORT);
     if let Some(origin) = origin {

@@ -149,6 +149,68 @@ async fn who_says_nothing_for_long_is_let_go() {
 }
 
 #[tokio::test]
+async fn what_brings_no_valid_frame_is_let_go_whatever_else_it_sends() {
+    let home = Home::new();
+    let limits = [("GASTANK_QUIC_FIRST_FRAME_TIMEOUT_MS", "700")];
+    let service = Service::start_with(&home, &limits);
+    let api = Api::new(&service, &home);
+    let (mut session, told) = open(&api, &api.owner(100).await).await;
+    let endpoint = endpoint();
+    let pinging = |protocol| {
+        let mut config = told.config(protocol);
+        let mut transport = quinn::TransportConfig::default();
+        transport.keep_alive_interval(Some(Duration::from_millis(200)));
+        config.transport_config(std::sync::Arc::new(transport));
+        endpoint.connect_with(config, told.addr, "localhost").unwrap()
+    };
+    let (idle, forging, good) =
+        (pinging(FRAMES).await.unwrap(), pinging(FRAMES).await.unwrap(), pinging(FRAMES).await.unwrap());
+    assert_eq!(beat(&good, &mut session, HeartbeatKind::Beat).await.verdict, WireVerdict::Valid);
+    let web = pinging(b"h3").await.unwrap();
+    let mut http = crate::http::speak(&web).await;
+    let (status, _, mut asked) = crate::http::session_at(&mut http, None).await;
+    assert_eq!(status, 200);
+    let forged = tokio::spawn({
+        let (forging, frame) = (forging.clone(), [7; 48]);
+        async move {
+            while forging.send_datagram(frame.to_vec().into()).is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+    for (who, connection) in [("idle", &idle), ("forging", &forging)] {
+        let why = timeout(PATIENCE, connection.closed()).await.unwrap_or_else(|_| panic!("{who} is still open"));
+        assert!(
+            matches!(why, ConnectionError::ApplicationClosed(ref closed) if closed.error_code == 1_u32.into()),
+            "{why:?}"
+        );
+    }
+    // The session of WebTransport is closed by a capsule, and its stream ends.
+    let closed = timeout(PATIENCE, async { while let Ok(Some(_)) = asked.recv_data().await {} }).await;
+    assert!(closed.is_ok(), "the session is still open");
+    forged.await.unwrap();
+    assert_eq!(beat(&good, &mut session, HeartbeatKind::Beat).await.verdict, WireVerdict::Valid);
+}
+
+#[tokio::test]
+async fn sessions_of_webtransport_are_limited_from_one_address() {
+    let home = Home::new();
+    let service = Service::start_with(&home, &[("GASTANK_WEBTRANSPORT_MAX_SESSIONS_PER_ADDRESS", "2")]);
+    let api = Api::new(&service, &home);
+    let (_, told) = open(&api, &api.owner(100).await).await;
+    let endpoint = endpoint();
+    let connection = told.connect(&endpoint, b"h3").await;
+    let mut http = crate::http::speak(&connection).await;
+    let mut held = Vec::new();
+    for status in [200, 200, 429] {
+        let (told, _, asked) = crate::http::session_at(&mut http, None).await;
+        assert_eq!(told, status);
+        held.push(asked);
+    }
+    assert_eq!(api.metric("gastank_webtransport_sessions_total", "outcome=\"address\"").await, 1.0);
+}
+
+#[tokio::test]
 async fn noise_is_answered_with_fewer_bytes_than_it_has_if_at_all() {
     let home = Home::new();
     let service = Service::start(&home);

@@ -19,13 +19,15 @@ use crate::{
     entropy::{Entropy, draw},
     peer::Peer,
     store::{Actor, ActorKind, Surface},
+    web::admission::Trust,
 };
 
 use super::{
     Shared,
-    instruments::Phase,
+    instruments::{Phase, now},
     limits::LimitedBy,
     problem::{ErrorCode, Problem, for_owner},
+    receive::network_of,
 };
 
 /// How every account key begins.
@@ -179,6 +181,7 @@ impl Shared {
             }
             Credential::IdentityToken(token) => self.signed_in(token).await?,
         };
+        self.prove(request, Trust::Client);
         self.limit_account(owner.account.as_bytes())?;
         Ok(owner)
     }
@@ -202,10 +205,23 @@ impl Shared {
         self.acts.by(Actor::operator())
     }
 
-    /// Whether an operator asks.
+    /// Remembers that whoever sent this request has proved who they are.
+    pub(super) fn prove(&self, request: &RequestParts, trust: Trust) {
+        if let Some(from) = network_of(request) {
+            self.admission.proven.prove(from, trust, now());
+        }
+    }
+
+    /// Whether these headers have the administration's token.
+    pub(super) fn is_operator(&self, headers: &HeaderMap) -> bool {
+        let presented = Authorization::bearer(headers).map(|token| SecretHash::of(token.as_bytes()));
+        presented.is_ok_and(|presented| presented.is_any_of(&[*self.settings.admin_token.0.as_bytes()]))
+    }
+
+    /// Refuses whoever is no operator, and counts a wrong token.
     pub(super) fn operator(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), Problem> {
-        let presented = SecretHash::of(Authorization::bearer(headers)?.as_bytes());
-        if presented.is_any_of(&[*self.settings.admin_token.0.as_bytes()]) {
+        Authorization::bearer(headers)?;
+        if self.is_operator(headers) {
             return Ok(());
         }
         self.limits.guess(peer).inspect_err(|_| self.instruments.limited(LimitedBy::Address))?;
@@ -216,6 +232,22 @@ impl Shared {
     pub(super) fn limit_address(&self, request: &RequestParts) -> Result<(), Problem> {
         let peer = request.extensions.get::<Peer>().copied();
         self.limits.address(peer).inspect_err(|_| self.instruments.limited(LimitedBy::Address))
+    }
+
+    /// Counts a webhook or an event against the limit of the address that it came from.
+    pub(super) fn limit_hooks(&self, request: &RequestParts) -> Result<(), Problem> {
+        let peer = request.extensions.get::<Peer>().copied();
+        self.limits.hook(peer).inspect_err(|_| self.instruments.limited(LimitedBy::Hooks))
+    }
+
+    /// Counts a signature that is about to be looked at, unless good ones have come from that address.
+    pub(super) fn limit_forgeries(&self, request: &RequestParts) -> Result<(), Problem> {
+        let peer = request.extensions.get::<Peer>().copied();
+        let trust = peer.and_then(|peer| self.admission.proven.trust(&peer.network(), now()));
+        if trust.is_some() {
+            return Ok(());
+        }
+        self.limits.unproven_signature(peer).inspect_err(|_| self.instruments.limited(LimitedBy::Hooks))
     }
 
     /// Counts a request against the limit of an account or session.

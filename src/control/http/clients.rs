@@ -17,6 +17,7 @@ use crate::{
     control::acts::Activation,
     engine::{AccountId, session_text},
     store::Actor,
+    web::admission::Trust,
     wire::{EndReason, FRAME_LEN},
 };
 
@@ -174,12 +175,13 @@ async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Pro
     shared.limit_address(&parts)?;
     let token = Authorization::bearer(&parts.headers)?;
     require_type(&parts.headers, "application/octet-stream")?;
-    let frame = read_body(shared, body).await?;
+    let frame = read_body(body).await?;
     // Only who holds the session's key can use up its limit.
     let session = shared.engine.renewal(&frame, shared.clock.now()).map_err(|_| {
         Problem::because(ErrorCode::BadFrame, format!("the body is not a signed frame of kind 3, {FRAME_LEN} bytes"))
     })?;
     shared.limit_account(session.as_bytes())?;
+    shared.prove(&parts, Trust::Client);
     let renewal = shared.acts.by(Actor::session()).renew(token, &frame).await.map_err(for_owner)?;
     Ok(RenewAnswer {
         token: renewal.token.text,
@@ -195,7 +197,7 @@ async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Pro
 )]
 pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> Result<Answer<Remaining>, Problem> {
     let (request, owner) = authenticated(&shared, request).await?;
-    read_body(&shared, request.into_body()).await?;
+    read_body(request.into_body()).await?;
     let ended = owner.acts.end(&owner.account, EndReason::Deactivated).await;
     Ok(Answer(ended.map_err(for_owner)?.into()))
 }

@@ -20,7 +20,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, Method, Request, Response,
+    Method, Request, Response,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use parking_lot::RwLock;
@@ -31,16 +31,19 @@ use utoipa::ToSchema;
 use crate::{
     control::{
         acts::ActError,
-        tokens::{Claims, claims_of, session_of},
+        tokens::{Claims, Provenance, claims_of, session_of},
     },
     engine::{TokenHash, Verdict},
     peer::{KnownEdge, Peer},
     store::{Actor, ActorKind, Edge, Store, StoreError, Surface},
+    web::admission::Trust,
+    wire::SessionId,
 };
 
 use super::{
-    Body, BoxError, Shared, SharedState,
+    Body, Shared, SharedState,
     auth::{Authorization, SecretHash, basic_pair},
+    budgets::Budget,
     extract::{read_body, require_type},
     instruments::Told,
     limits::LimitedBy,
@@ -50,6 +53,8 @@ use super::{
 
 /// The path of revocation.
 pub(super) const REVOKE: &str = "/oauth/revoke";
+/// The type of what edges send.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 /// The path of introspection.
 pub(super) const INTROSPECT: &str = "/oauth/introspect";
 
@@ -184,11 +189,7 @@ pub(super) struct Introspection<'a> {
     request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "What the token is worth.", body = Introspection<'_>), IntrospectErrors),
 )]
-pub(super) async fn introspect<B>(shared: &Shared, request: Request<B>) -> Response<Body>
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+pub(super) async fn introspect(shared: &Shared, request: Request<Body>) -> Response<Body> {
     if request.method() != Method::POST {
         let problem = Problem::because(ErrorCode::MethodNotAllowed, "the header Allow says which are");
         let mut response = problem.into_response();
@@ -223,17 +224,13 @@ fn answer(body: Bytes) -> Response<Body> {
 }
 
 /// The answer about a token that is good; `None` about any other.
-async fn verdict<B>(shared: &Shared, request: Request<B>) -> Result<Option<Vec<u8>>, Problem>
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+async fn verdict(shared: &Shared, request: Request<Body>) -> Result<Option<Vec<u8>>, Problem> {
     let Asked { token, edge } = asked(shared, request).await?;
     let Some(session) = session_of(token.as_bytes()) else { return Ok(None) };
     let hash = TokenHash::of(token.as_bytes());
     let mut verdict = shared.engine.verdict(&session, &hash, shared.clock.now());
     if verdict == Verdict::Unknown && shared.engine.is_unsure(&session) {
-        if !shared.lookups.find(&shared.acts, &session, shared.clock.now()).await? {
+        if !shared.look_up(&token, &session, &edge.client_id).await? {
             return Ok(None);
         }
         verdict = shared.engine.verdict(&session, &hash, shared.clock.now());
@@ -270,6 +267,9 @@ pub(super) struct RevokeForm {
 pub(super) async fn revoke(State(shared): SharedState, request: AxumRequest) -> AxumResponse {
     let revoked = async {
         let Asked { token, edge } = asked(&shared, request).await?;
+        if shared.issuer.provenance(&token) == Provenance::Forged {
+            return Ok(());
+        }
         let acts = shared.acts.by(Actor::named(ActorKind::Edge, edge.client_id, Surface::Http));
         acts.revoke_token(&token, &edge.audience).await.map_err(Problem::from)
     };
@@ -292,25 +292,60 @@ struct AskingEdge {
 }
 
 /// Reads a question about a token, and makes sure of who asks.
-async fn asked<B>(shared: &Shared, request: Request<B>) -> Result<Asked, Problem>
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+async fn asked(shared: &Shared, request: Request<Body>) -> Result<Asked, Problem> {
     shared.warm()?;
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
         return Err(Problem::bad_request("parameters go into the body, where no log keeps them"));
     }
     let (parts, body) = request.into_parts();
-    require_type(&parts.headers, "application/x-www-form-urlencoded")?;
-    let body = read_body(shared, body).await?;
+    let peer = parts.extensions.get::<Peer>().copied();
+    let basic = match Authorization::of(&parts.headers)? {
+        Authorization::Basic(encoded) => Some(basic_pair(encoded).ok_or_else(Problem::bad_credentials)?),
+        Authorization::Bearer(_) => return Err(Problem::bad_credentials()),
+        Authorization::Missing => None,
+    };
+    // What the headers prove is looked at before the body is.
+    let by_headers = basic.as_ref().map(|(id, secret)| shared.edge(id, secret, peer)).transpose()?;
+    require_type(&parts.headers, FORM)?;
+    let body = read_body(body).await?;
     let form = Form::parse(&body)?;
-    let edge = form.authenticate(shared, &parts.headers, parts.extensions.get::<Peer>().copied())?;
+    let (client_id, secret) = form.client(&basic)?.ok_or_else(Problem::bad_credentials)?;
+    let edge = by_headers.map_or_else(|| shared.edge(client_id, secret, peer), Ok)?;
+    shared.prove(&parts, Trust::Edge);
     let token = form.token.ok_or_else(|| Problem::bad_request("the parameter `token` is missing"))?;
     Ok(Asked { token: token.into_owned(), edge })
 }
 
 impl Shared {
+    /// The edge whose credentials these are, by `client_secret_basic` or `client_secret_post`. Counts wrong ones.
+    fn edge(&self, client_id: &str, secret: &str, peer: Option<Peer>) -> Result<AskingEdge, Problem> {
+        if let Some(audience) = self.edges.audience(client_id, secret) {
+            return Ok(AskingEdge { client_id: client_id.to_owned(), audience });
+        }
+        self.limits.guess(peer).inspect_err(|_| self.instruments.limited(LimitedBy::Address))?;
+        Err(Problem::bad_credentials())
+    }
+
+    /// Looks up the session of a token that this process cannot judge. Whether there is such a session.
+    ///
+    /// Only a token that this service signed is worth a read of the store: whoever shows made-up and altered tokens to an
+    /// edge does not reach it.
+    async fn look_up(&self, token: &str, session: &SessionId, edge: &str) -> Result<bool, Problem> {
+        if self.lookups.is_known_absent(session, self.clock.now()) {
+            return Ok(false);
+        }
+        match self.issuer.provenance(token) {
+            Provenance::Ours => {}
+            Provenance::Forged => return Ok(false),
+            Provenance::UnknownKey => self.limits.unknown_key(edge)?,
+        }
+        let _place = self.lookups.place(edge).ok_or_else(|| {
+            self.instruments.shed(Budget::Verdicts);
+            Problem::because(ErrorCode::Overloaded, "too many of this edge's questions wait for the store")
+        })?;
+        Ok(self.lookups.find(&self.acts, session, self.clock.now()).await?)
+    }
+
     /// What an edge is told of a token that is good; `None` if it is not this edge's.
     fn introspection(&self, token: &str, audience: &str) -> Option<Vec<u8>> {
         let claims = claims_of(token)?;
@@ -407,21 +442,6 @@ impl<'a> Form<'a> {
             (None, Some(id), Some(secret)) => Ok(Some((id, secret))),
             (None, _, _) => Ok(None),
         }
-    }
-
-    /// The edge that asks, by `client_secret_basic` or `client_secret_post`.
-    fn authenticate(&self, shared: &Shared, headers: &HeaderMap, peer: Option<Peer>) -> Result<AskingEdge, Problem> {
-        let basic = match Authorization::of(headers)? {
-            Authorization::Basic(encoded) => Some(basic_pair(encoded).ok_or_else(Problem::bad_credentials)?),
-            Authorization::Bearer(_) => return Err(Problem::bad_credentials()),
-            Authorization::Missing => None,
-        };
-        let (client_id, secret) = self.client(&basic)?.ok_or_else(Problem::bad_credentials)?;
-        if let Some(audience) = shared.edges.audience(client_id, secret) {
-            return Ok(AskingEdge { client_id: client_id.to_owned(), audience });
-        }
-        shared.limits.guess(peer).inspect_err(|_| shared.instruments.limited(LimitedBy::Address))?;
-        Err(Problem::bad_credentials())
     }
 }
 

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::{
-    StatusCode,
+    HeaderMap, StatusCode,
     header::{CONTENT_LANGUAGE, HeaderValue},
 };
 use serde::Serialize;
@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use crate::{
     accounts::{EventError, verify::Fault},
     control::hooks::events::Heard,
+    web::admission::Trust,
 };
 
 use super::{
@@ -29,6 +30,8 @@ use super::{
     problem::{ErrorCode, OwnForm, Problem, ProblemDocument},
 };
 
+/// The path of account events.
+pub(super) const PATH: &str = "/hooks/account-events";
 /// The type of an event token (RFC 8417, 7.2).
 const SECEVENT: &str = "application/secevent+jwt";
 
@@ -115,7 +118,8 @@ async fn take(shared: &Arc<Shared>, delivery: Delivery, request: Request) -> Res
     }
     shared.warm()?;
     let (parts, body) = request.into_parts();
-    let body = read_body(shared, body).await?;
+    shared.limit_hooks(&parts)?;
+    let body = read_body(body).await?;
     let set = match delivery {
         Delivery::Bearer => {
             let token = Authorization::bearer(&parts.headers)?;
@@ -126,6 +130,7 @@ async fn take(shared: &Arc<Shared>, delivery: Delivery, request: Request) -> Res
         }
         Delivery::Push => std::str::from_utf8(&body).map_err(|_| Refused::Event(Fault::Malformed))?.trim_ascii(),
     };
+    shared.limit_forgeries(&parts)?;
     let told = shared.reader.read(set, shared.clock.wall()).await.map_err(|error| match error {
         EventError::Refused(fault) => {
             tracing::debug!(%fault, "an account event was refused");
@@ -136,7 +141,16 @@ async fn take(shared: &Arc<Shared>, delivery: Delivery, request: Request) -> Res
             Problem::because(ErrorCode::ProviderUnavailable, detail).into()
         }
     })?;
+    shared.prove(&parts, Trust::Client);
     shared.events.hear(&told).await.map_err(|error| Problem::from(error).into())
+}
+
+/// Whether these are the headers of an event whose body is worth waiting for.
+pub(super) fn check_headers(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
+    if !shared.reader.takes_events() {
+        return Err(Problem::because(ErrorCode::NotFound, "no account events are taken here"));
+    }
+    if has_type(headers, SECEVENT) { Ok(()) } else { Authorization::bearer(headers).map(drop) }
 }
 
 /// The name that RFC 8935 has for it.

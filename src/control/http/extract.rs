@@ -1,16 +1,8 @@
-//! What comes in: bodies and paths, each with its limits.
+//! What comes in: the types of bodies, JSON, paths and pages, each with its limits.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{HeaderMap, header::CONTENT_TYPE};
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -20,44 +12,11 @@ use crate::{
     wire::SessionId,
 };
 
+pub(super) use super::receive::read_body;
 use super::{
-    BoxError, Shared,
+    Shared,
     problem::{ErrorCode, Problem},
 };
-
-/// Reads a body, as far as it may be long and in the time that it may take.
-pub(super) async fn read_body<B>(shared: &Shared, body: B) -> Result<Bytes, Problem>
-where
-    B: hyper::body::Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    read_limited(body, shared.settings.max_body_bytes, shared.settings.body_timeout).await
-}
-
-#[expect(clippy::disallowed_methods, reason = "what is collected is limited to `max` bytes, the setting for bodies")]
-async fn read_limited<B>(body: B, max: usize, timeout: Duration) -> Result<Bytes, Problem>
-where
-    B: hyper::body::Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    let too_large = || Problem::because(ErrorCode::BodyTooLarge, format!("the limit is {max} bytes"));
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
-    }
-    let body = pin!(Limited::new(body, max));
-    let mut reading = pin!(body.collect());
-    // What is there already takes no timer.
-    let collected = match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
-        Poll::Ready(collected) => Ok(collected),
-        Poll::Pending => tokio::time::timeout(timeout, reading).await,
-    };
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::bad_request("the body broke off")),
-        Err(_) => Err(Problem::because(ErrorCode::RequestTimeout, "the body did not arrive in time")),
-    }
-}
 
 /// Whether the content type is this one, whatever its parameters.
 pub(super) fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
@@ -84,9 +43,9 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _shared: &Arc<Shared>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read_body(shared, body).await?;
+        let bytes = read_body(body).await?;
         // `null` is how some say that they have nothing to say.
         if bytes.is_empty() || bytes.trim_ascii() == b"null" {
             return parse_json(b"{}").map(Self);

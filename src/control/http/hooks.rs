@@ -14,6 +14,7 @@ use crate::{
     },
     engine::{AccountId, Credit, EntryKind, NewEntry, Source},
     store::{Actor, ActorKind, Identity, Surface},
+    web::admission::Trust,
 };
 
 use super::{
@@ -24,6 +25,8 @@ use super::{
     problem::{ErrorCode, Problem},
 };
 
+/// The path of credit.
+pub(super) const CREDIT: &str = "/hooks/credit";
 /// Time was bought.
 const GRANTED: &str = "credit.granted";
 /// Time was paid back.
@@ -94,8 +97,10 @@ async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Pr
     }
     shared.warm()?;
     let (parts, body) = request.into_parts();
+    shared.limit_hooks(&parts)?;
     let delivery = delivery(&parts.headers)?;
-    let body = read_body(shared, body).await?;
+    let body = read_body(body).await?;
+    shared.limit_forgeries(&parts)?;
     let tolerance = shared.hooks.tolerance();
     verifier.verify(&delivery, &body, now, tolerance).map_err(|rejected| {
         let detail = match rejected {
@@ -106,6 +111,7 @@ async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Pr
         };
         Problem::because(ErrorCode::BadSignature, detail)
     })?;
+    shared.prove(&parts, Trust::Client);
     require_type(&parts.headers, "application/json")?;
     let Envelope { r#type } = parse_json(&body)?;
     let (kind, hooked) = match r#type.as_str() {
@@ -154,6 +160,19 @@ impl CreditData {
         };
         Ok((payee, new))
     }
+}
+
+/// Whether these are the headers of a webhook whose body is worth waiting for.
+pub(super) fn check_headers(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
+    let now = shared.clock.wall();
+    if shared.hooks.current(now).is_empty() {
+        return Err(Problem::because(ErrorCode::NotFound, "no webhooks are accepted here"));
+    }
+    require_type(headers, "application/json")?;
+    if delivery(headers)?.is_timely(now, shared.hooks.tolerance()) {
+        return Ok(());
+    }
+    Err(Problem::because(ErrorCode::BadSignature, "`webhook-timestamp` is too far from now"))
 }
 
 /// The names of the headers, by the standard, and by the service that many senders send through.

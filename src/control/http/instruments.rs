@@ -122,6 +122,12 @@ pub trait Instruments: Send + Sync + 'static {
     fn shed(&self, budget: Budget);
 }
 
+/// The instant that admission goes by.
+#[expect(clippy::disallowed_methods, reason = "how long a network is trusted is told by the runtime's clock")]
+pub(super) fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Tells how long a request took. A figure for operators: nothing is decided by it.
 pub(super) struct Stopwatch(Instant);
 

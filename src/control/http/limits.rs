@@ -38,24 +38,39 @@ pub enum LimitedBy {
     Account,
     /// The address's.
     Address,
+    /// That on webhooks and events from the address.
+    Hooks,
 }
 
+/// Webhooks and events whose signatures are looked at for one address before any of them has proved to be good. What is
+/// refused costs one hash then, and no public-key work.
+const UNPROVEN_SIGNATURES: (u32, u32) = (5, 50);
 /// Wrong client secrets and admin tokens that may come from one address.
 const GUESSES: (u32, u32) = (1, 20);
+
+/// Tokens of an edge that name a key which is not known here, and are looked up all the same.
+const UNKNOWN_KEYS: Rate =
+    Rate { per_s: NonZeroU32::new(10).expect("it is not zero"), burst: NonZeroU32::new(100).expect("it is not zero") };
 
 /// The limits of a service.
 pub(super) struct Limits {
     accounts: Option<Keyed<[u8; 16]>>,
     addresses: Option<Keyed<Network>>,
     guesses: Option<Keyed<Network>>,
+    hooks: Option<Keyed<Network>>,
+    signatures: Option<Keyed<Network>>,
+    unknown_keys: Keyed<String>,
 }
 
 impl Limits {
-    pub(super) fn new(per_account: Option<Rate>, per_address: Option<Rate>) -> Self {
+    pub(super) fn new(per_account: Option<Rate>, per_address: Option<Rate>, hooks: Option<Rate>) -> Self {
         Self {
             accounts: per_account.map(Keyed::new),
             addresses: per_address.map(Keyed::new),
             guesses: Rate::new(GUESSES.0, GUESSES.1).map(Keyed::new),
+            hooks: hooks.map(Keyed::new),
+            signatures: Rate::new(UNPROVEN_SIGNATURES.0, UNPROVEN_SIGNATURES.1).map(Keyed::new),
+            unknown_keys: Keyed::new(UNKNOWN_KEYS),
         }
     }
 
@@ -67,6 +82,31 @@ impl Limits {
     /// Counts an act that came from an address.
     pub(super) fn address(&self, peer: Option<Peer>) -> Result<(), Problem> {
         peer.map_or(Ok(()), |peer| check(self.addresses.as_ref(), &peer.network()))
+    }
+
+    /// Counts a webhook or an event that came from an address.
+    pub(super) fn hook(&self, peer: Option<Peer>) -> Result<(), Problem> {
+        peer.map_or(Ok(()), |peer| check(self.hooks.as_ref(), &peer.network()))
+    }
+
+    /// Counts a signature that is to be looked at, of an address that has not proved itself.
+    pub(super) fn unproven_signature(&self, peer: Option<Peer>) -> Result<(), Problem> {
+        peer.map_or(Ok(()), |peer| check(self.signatures.as_ref(), &peer.network()))
+    }
+
+    /// Counts a token that names a key which is not known here, as shown to an edge.
+    ///
+    /// # Errors
+    ///
+    /// 503: nobody can tell now whether it is good.
+    pub(super) fn unknown_key(&self, edge: &str) -> Result<(), Problem> {
+        match self.unknown_keys.wait_s(&edge.to_owned()) {
+            0 => Ok(()),
+            wait_s => {
+                let detail = "it names a key that is not known here, and too many do";
+                Err(Problem::because(ErrorCode::Overloaded, detail).retry_after_s(wait_s))
+            }
+        }
     }
 
     /// Counts a wrong secret that came from an address.
@@ -127,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_let_through_and_no_more() {
-        let limits = Limits::new(Rate::new(1, 3), None);
+        let limits = Limits::new(Rate::new(1, 3), None, None);
         for _ in 0..3 {
             assert!(limits.account(&[1; 16]).is_ok());
         }
@@ -138,7 +178,7 @@ mod tests {
 
     #[test]
     fn neighbours_in_one_ipv6_network_share_a_limit() {
-        let limits = Limits::new(None, Rate::new(1, 1));
+        let limits = Limits::new(None, Rate::new(1, 1), None);
         assert!(limits.address(peer("2001:db8::1")).is_ok());
         assert!(limits.address(peer("2001:db8::2")).is_err());
         assert!(limits.address(peer("2001:db8:0:1::1")).is_ok());
@@ -148,7 +188,7 @@ mod tests {
 
     #[test]
     fn zero_turns_a_limit_off() {
-        let limits = Limits::new(Rate::new(0, 5), Rate::new(5, 0));
+        let limits = Limits::new(Rate::new(0, 5), Rate::new(5, 0), Rate::new(0, 0));
         for _ in 0..100 {
             assert!(limits.account(&[1; 16]).is_ok() && limits.address(peer("192.0.2.1")).is_ok());
         }

@@ -18,6 +18,7 @@ mod limits;
 mod lookups;
 mod openapi;
 mod problem;
+mod receive;
 mod shapes;
 mod status;
 #[cfg(test)]
@@ -41,8 +42,10 @@ use crate::{
     clock::Clock,
     engine::Engine,
     entropy::Entropy,
+    peer::Peer,
     store::{Store, StoreError},
     tls::Certificates,
+    web::admission::{Admission, Bodies, Capacity, Pool},
     wire::{MeterTime, Millis},
 };
 
@@ -65,6 +68,9 @@ pub use at_once::Caller;
 pub use budgets::Budget;
 pub use instruments::{Activated, Hooked, Instruments, Listened, Phase, Told};
 pub use limits::{LimitedBy, Rate};
+
+/// Bodies of operators' requests that may be waited for.
+const ADMIN_BODIES: usize = 128;
 
 /// The body of every answer.
 pub type Body = axum::body::Body;
@@ -96,6 +102,8 @@ pub struct Parts {
     pub statuses: Arc<StatusTokens>,
     /// Keeps the cluster secrets.
     pub secrets: Arc<Secrets>,
+    /// Who has proved themselves, and the bodies under way.
+    pub admission: Arc<Admission>,
     /// Health and figures.
     pub instruments: Arc<dyn Instruments>,
     /// What is configured.
@@ -133,6 +141,8 @@ pub struct Settings {
     pub per_account: Option<Rate>,
     /// The limit on acts from one address.
     pub per_address: Option<Rate>,
+    /// The limit on webhooks and events from one address.
+    pub hooks_per_address: Option<Rate>,
 }
 
 /// The bearer token of the administration. Only its hash is kept.
@@ -178,6 +188,9 @@ struct Shared {
     lookups: Lookups,
     edges: Edges,
     limits: Limits,
+    admission: Arc<Admission>,
+    /// Bodies for operators that are waited for: nobody who cannot reach their listener takes from these.
+    admin_bodies: Arc<Pool<Bodies>>,
     under_way: UnderWay,
     started: MeterTime,
     openapi: Bytes,
@@ -196,8 +209,17 @@ impl Surface {
         let (public, admin, document) = openapi::routers();
         let shared = Arc::new(Shared {
             edges: Edges::load(&*parts.store).await?,
-            limits: Limits::new(parts.settings.per_account, parts.settings.per_address),
-            under_way: UnderWay::default(),
+            limits: Limits::new(
+                parts.settings.per_account,
+                parts.settings.per_address,
+                parts.settings.hooks_per_address,
+            ),
+            admin_bodies: Pool::new(
+                Capacity { total: ADMIN_BODIES, per_network: None },
+                Arc::clone(&parts.admission.proven),
+            ),
+            under_way: UnderWay::new(&parts.admission.proven),
+            admission: parts.admission,
             started: parts.clock.now(),
             openapi: openapi::render(&document),
             events: Events::new(Arc::clone(&parts.acts)),
@@ -234,7 +256,7 @@ impl Surface {
 
     /// Answers a request that came to the public listener, whoever it is from.
     ///
-    /// The listener puts a [`Peer`](crate::peer::Peer) into the request's extensions.
+    /// The listener puts a [`Peer`] into the request's extensions.
     pub async fn public<B>(self: Arc<Self>, request: Request<B>) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
@@ -242,8 +264,10 @@ impl Surface {
     {
         let stopwatch = Stopwatch::start();
         let budget = Budget::of(request.uri().path());
-        let _pass = match self.shared.begin(budget) {
-            Ok(pass) => pass,
+        let request = self.shared.receive(budget, request).await;
+        let from = request.extensions().get::<Peer>().map(|peer| peer.network());
+        let _permit = match self.shared.begin(budget, from) {
+            Ok(permit) => permit,
             Err(problem) if budget == Budget::Verdicts => return problem.for_oauth().into_response(),
             Err(problem) => return problem.into_response(),
         };
@@ -270,8 +294,9 @@ impl Surface {
         let stopwatch = Stopwatch::start();
         let request = request.map(axum::body::Body::new);
         let task = tokio::spawn(async move {
-            match self.shared.begin(Budget::Admin) {
-                Ok(_pass) => self.shared.route(&self.admin, request, &stopwatch).await,
+            let request = self.shared.receive(Budget::Admin, request).await;
+            match self.shared.begin(Budget::Admin, None) {
+                Ok(_permit) => self.shared.route(&self.admin, request, &stopwatch).await,
                 Err(problem) => problem.into_response(),
             }
         });
@@ -280,12 +305,7 @@ impl Surface {
 }
 
 impl Shared {
-    async fn route<B>(&self, router: &Router, request: Request<B>, stopwatch: &Stopwatch) -> Response<Body>
-    where
-        B: hyper::body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let request = request.map(axum::body::Body::new);
+    async fn route(&self, router: &Router, request: Request<Body>, stopwatch: &Stopwatch) -> Response<Body> {
         let response = problem::normalised(answer_of(router, request).await);
         let route = response.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
         self.instruments.answered(route, response.status().as_u16(), stopwatch.elapsed());

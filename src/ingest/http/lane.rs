@@ -31,6 +31,7 @@ use crate::{
     peer::{KnownEdge, Peer},
     problem::{Code, Problem},
     telemetry::{Route, Surface, Transport},
+    web::admission::Trust,
 };
 
 use super::{
@@ -70,6 +71,8 @@ pub(super) struct Lane<S, F: Fallback> {
     peer: Peer,
     watch: Watch,
     memory: F::Memory,
+    /// Whether a valid frame has come: the peer's network has proved itself.
+    proved: bool,
     /// Read, and not looked at or not whole.
     unread: Vec<u8>,
     /// Bytes of answers that the peer has not taken yet.
@@ -91,7 +94,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
     pub(super) fn new(io: S, site: Arc<Site<F>>, peer: Peer, watch: Watch) -> Self {
         let memory = F::Memory::default();
         let (unread, unsent) = (Vec::new(), Vec::new());
-        Self { io: Some(io), site, peer, watch, memory, unread, unsent, asking: None, rest: None }
+        Self { io: Some(io), site, peer, watch, memory, proved: false, unread, unsent, asking: None, rest: None }
     }
 
     fn io(&mut self) -> Pin<&mut S> {
@@ -245,7 +248,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
         }
     }
 
-    fn beat(&self, request: &Plain<'_>, wall: UnixMs, output: &mut Vec<u8>) -> Result<StatusCode, Asking> {
+    fn beat(&mut self, request: &Plain<'_>, wall: UnixMs, output: &mut Vec<u8>) -> Result<StatusCode, Asking> {
         let handler = self.site.heartbeats.as_ref().expect("without a handler nothing is plain");
         if crew::is_late() {
             self.site.telemetry().shed(Surface::Beats).increment(1);
@@ -255,6 +258,9 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
             beat::transport_of(request.content_type).and_then(|transport| beat::beat(handler, transport, request.body));
         match said {
             Ok(Said::Now(acked)) => {
+                if !std::mem::replace(&mut self.proved, true) {
+                    self.site.admission.proven.prove(self.peer.network(), Trust::Client, Instant::now());
+                }
                 let content_type = acked.content_type();
                 if acked.transport == Transport::Json {
                     let body = json::ack(&acked.ack);

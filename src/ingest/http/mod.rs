@@ -4,7 +4,6 @@
 //! is hyper's. There, heartbeats touch no router either; every other request goes to the [`Fallback`]. Connections, heads,
 //! bodies and idle time are bounded here for all of them.
 
-mod admission;
 mod beat;
 mod crew;
 mod json;
@@ -37,10 +36,10 @@ use crate::{
     engine::UnixMs,
     peer::Peer,
     telemetry::{HttpListener, OpenConnection, Refusal, Telemetry},
+    web::admission::{Admission, Capacity, ConnectionPermit, Pool, Refused},
 };
 
 use super::Handler;
-use admission::{Place, Places};
 use watch::{Patience, Watch};
 
 pub use crew::{Crew, Threads};
@@ -134,9 +133,7 @@ impl Express {
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
     /// Connections at a time. Further ones are answered 503.
-    pub connections: usize,
-    /// Connections at a time from one address, if that is limited.
-    pub each: Option<usize>,
+    pub connections: Capacity,
     /// How long a request's head may take.
     pub head: Duration,
     /// How long a heartbeat's body may take.
@@ -169,6 +166,10 @@ pub struct Site<F> {
     pub body: Duration,
     /// The port at which the same is answered by HTTP/3, as those are told who come by TLS (RFC 7838).
     pub h3_port: Option<u16>,
+    /// Who has proved themselves, and the bodies under way.
+    pub admission: Arc<Admission>,
+    /// Bytes that a body may have: what a stream of HTTP/2 may bring before it is read.
+    pub max_body_bytes: usize,
 }
 
 /// Who serves a listener's connections.
@@ -248,7 +249,7 @@ impl Listener {
         open: &Arc<Open>,
         stop: &CancellationToken,
     ) {
-        let places = Places::new(self.limits.connections, self.limits.each);
+        let pool = Pool::new(self.limits.connections, Arc::clone(&site.admission.proven));
         let refusals = Arc::new(tokio::sync::Semaphore::new(REFUSALS));
         loop {
             let accepted = tokio::select! {
@@ -264,9 +265,13 @@ impl Listener {
                     continue;
                 }
             };
-            let place = match places.take(peer.network(), Instant::now()) {
-                Ok(place) => place,
-                Err(why) => {
+            let permit = match pool.admit(peer.network(), Instant::now()) {
+                Ok(permit) => permit,
+                Err(refused) => {
+                    let why = match refused {
+                        Refused::Full => Refusal::Full,
+                        Refused::Network => Refusal::Address,
+                    };
                     self.telemetry.connections_refused(self.name, why).increment(1);
                     // Who expects TLS would not understand.
                     if let (None, Ok(permit)) = (&self.tls, Arc::clone(&refusals).try_acquire_owned()) {
@@ -284,17 +289,17 @@ impl Listener {
             let watch = Watch::new(Patience { head, body, idle });
             let guest = Guest {
                 watch: watch.clone(),
-                place,
+                permit,
                 _open: open.enter(watch),
                 _counted: self.telemetry.connection_opened(self.name),
             };
             let (site, watch) = (Arc::clone(site), guest.watch.clone());
             let connection: serve::Connection = match &self.tls {
                 None => Box::pin(serve::serve(stream, peer, site, watch)),
-                Some(tls) => match tls.shake(self.telemetry.clone()) {
-                    Some(shaking) => Box::pin(serve::serve_tls(stream, peer, site, watch, shaking)),
-                    None => {
-                        self.telemetry.connections_refused(self.name, Refusal::Handshakes).increment(1);
+                Some(tls) => match tls.shake(peer.network(), Instant::now(), self.telemetry.clone()) {
+                    Ok(shaking) => Box::pin(serve::serve_tls(stream, peer, site, watch, shaking)),
+                    Err(why) => {
+                        self.telemetry.connections_refused(self.name, why).increment(1);
                         continue;
                     }
                 },
@@ -307,7 +312,7 @@ impl Listener {
 /// A connection that was let in, and all that is to be undone when it ends.
 struct Guest {
     watch: Watch,
-    place: Place,
+    permit: ConnectionPermit,
     _open: Entry,
     _counted: OpenConnection,
 }

@@ -24,9 +24,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     ingest::Handler,
-    peer::{KnownEdge, Peer},
+    peer::{KnownEdge, Network, Peer},
     problem::{Code, Problem},
     telemetry::{Route, Surface},
+    web::admission::{Refused, Trust},
 };
 
 use super::{
@@ -46,6 +47,8 @@ const MAX_STREAMS: u32 = 128;
 const MAX_RESETS: usize = 64;
 /// Bytes of answers that wait for one HTTP/2 peer.
 const MAX_SEND_BUFFER: usize = 256 << 10;
+/// Bytes of all bodies of one HTTP/2 connection that may come before they are read.
+const CONNECTION_WINDOW: u32 = 256 << 10;
 
 /// A connection at work.
 pub(super) type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -76,7 +79,7 @@ pub(super) fn host(mut connection: Connection, guest: Guest, crews: &Crews, conn
 
 /// Goes on with a connection of an edge, in the crew of the edges if there is one.
 async fn go_on(connection: Connection, guest: Guest, edges: Option<Arc<super::Crew>>, connections: &TaskTracker) {
-    guest.place.is_of_an_edge(now());
+    guest.permit.prove(Trust::Edge, now());
     match edges {
         None => until_cut(connection, guest).await,
         Some(edges) => {
@@ -185,6 +188,8 @@ async fn with_hyper<S: Stream, F: Fallback>(
             .max_pending_accept_reset_streams(MAX_RESETS)
             .max_header_list_size(u32::try_from(MAX_HEAD).expect("a small constant"))
             .max_send_buf_size(MAX_SEND_BUFFER)
+            .initial_stream_window_size(stream_window(site.max_body_bytes))
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(Some(watch.patience().idle))
             .keep_alive_timeout(watch.patience().head);
         let mut connection = pin!(builder.serve_connection(io, service));
@@ -256,10 +261,33 @@ impl<F: Fallback> Site<F> {
             return Err(Problem::new(Code::Overloaded));
         }
         let transport = beat::transport_of(request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes))?;
-        let body = read(request.into_body(), MAX_HEARTBEAT, self.body).await?;
+        let from = request.extensions().get::<Peer>().map(|peer| peer.network());
+        let body = self.read(request.into_body(), from).await.inspect_err(|problem| {
+            if matches!(problem.code(), Code::Overloaded | Code::RateLimited) {
+                handler.telemetry.shed(Surface::Beats).increment(1);
+            }
+        })?;
         let acked = beat::beat(handler, transport, &body)?.settled(handler).await?;
         handler.sent(transport);
         Ok(acked.response())
+    }
+
+    /// Reads the body of a heartbeat. One that is there already takes neither a timer nor a permit; one that has to be waited
+    /// for takes a place from its network's share.
+    async fn read<B>(&self, body: B, from: Option<Network>) -> Result<Bytes, Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut reading = pin!(collect(body, MAX_HEARTBEAT));
+        if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+            return read;
+        }
+        let permit = from.map(|from| self.admission.bodies.admit(from, now())).transpose();
+        let _permit = permit.map_err(|refused| match refused {
+            Refused::Full => Problem::new(Code::Overloaded),
+            Refused::Network => Problem::new(Code::RateLimited),
+        })?;
+        tokio::time::timeout(self.body, reading).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
     }
 }
 
@@ -274,30 +302,27 @@ fn one_host<B>(request: &Request<B>) -> Result<(), Problem> {
     }
 }
 
-/// Reads a body of at most `limit` bytes, in at most `patience`. One that is there already takes no timer.
-async fn read<B>(mut body: B, limit: usize, patience: Duration) -> Result<Bytes, Problem>
+/// Reads a body of at most `limit` bytes.
+async fn collect<B>(mut body: B, limit: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     if body.size_hint().lower() > limit as u64 {
         return Err(Problem::new(Code::BodyTooLarge));
     }
-    let mut reading = pin!(async {
-        let mut whole = Bytes::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Problem::new(Code::BadRequest))?.into_data() else { continue };
-            if whole.len() + data.len() > limit {
-                return Err(Problem::new(Code::BodyTooLarge));
-            }
-            whole = if whole.is_empty() { data } else { [whole, data].concat().into() };
+    let mut whole = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Problem::new(Code::BadRequest))?.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Err(Problem::new(Code::BodyTooLarge));
         }
-        Ok(whole)
-    });
-    let at_once = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
-    match at_once {
-        Poll::Ready(read) => read,
-        Poll::Pending => {
-            tokio::time::timeout(patience, reading).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
-        }
+        whole = if whole.is_empty() { data } else { [whole, data].concat().into() };
     }
+    Ok(whole)
+}
+
+/// Bytes that one stream of HTTP/2 may bring before they are read: as many as a body may have.
+fn stream_window(max_body_bytes: usize) -> u32 {
+    const LEAST: u32 = 16 << 10;
+    u32::try_from(max_body_bytes).unwrap_or(u32::MAX).clamp(LEAST, CONNECTION_WINDOW)
 }

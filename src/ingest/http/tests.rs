@@ -17,6 +17,10 @@ use crate::{
     ingest::tests::{beat_of_a_new_session, handler},
 };
 
+fn admission() -> Arc<Admission> {
+    Admission::new(Capacity { total: 8, per_network: Some(4) })
+}
+
 /// Says yes to everything.
 struct Yes;
 
@@ -54,13 +58,25 @@ async fn answer(stream: &mut TcpStream) -> String {
 async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patience() {
     let (engine, handler, telemetry) = handler();
     let patience = Duration::from_secs(30);
-    let limits = HttpLimits { connections: 100, each: None, head: patience, body: patience, idle: patience };
+    let limits = HttpLimits {
+        connections: Capacity { total: 100, per_network: None },
+        head: patience,
+        body: patience,
+        idle: patience,
+    };
     let here = "127.0.0.1:0".parse().unwrap();
     let listener = Listener::bind(here, HttpListener::Public, limits, telemetry.clone()).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let threads = Threads::start(1).unwrap();
     let crews = Crews { clients: Arc::clone(&threads.clients), edges: None };
-    let site = Arc::new(Site { heartbeats: Some(handler), fallback: Yes, body: patience, h3_port: None });
+    let site = Arc::new(Site {
+        heartbeats: Some(handler),
+        fallback: Yes,
+        body: patience,
+        h3_port: None,
+        admission: admission(),
+        max_body_bytes: 1024,
+    });
     let stop = CancellationToken::new();
     let running = tokio::spawn(listener.run(site, crews, stop.clone()));
 
@@ -174,7 +190,14 @@ fn a_request_in_the_lane_allocates_nothing() {
     let (engine, handler, _telemetry) = handler();
     let beat = beat_of_a_new_session(&engine, 1);
     let patience = Duration::from_secs(30);
-    let site = Arc::new(Site { heartbeats: Some(handler), fallback: Yes, body: patience, h3_port: None });
+    let site = Arc::new(Site {
+        heartbeats: Some(handler),
+        fallback: Yes,
+        body: patience,
+        h3_port: None,
+        admission: admission(),
+        max_body_bytes: 1024,
+    });
     for (path, body) in [("/v1/heartbeat", &beat[..]), ("/oauth/introspect", b"token=x")] {
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
         let (turns, answers) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());

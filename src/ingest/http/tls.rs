@@ -1,19 +1,23 @@
-//! TLS handshakes: so many at a time, each in as much time as a head may take.
+//! TLS handshakes: so many at a time, in all and from one network, each in as much time as a head may take.
 
 use std::sync::Arc;
 
 use rustls::{HandshakeKind, ServerConfig};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::telemetry::{Handshake, Telemetry};
+use crate::{
+    peer::Network,
+    telemetry::{Handshake, Refusal, Telemetry},
+    web::admission::{HandshakePermit, Handshakes, Pool, Refused},
+};
 
 use super::socket::Socket;
 
 /// How a listener encrypts.
 pub struct Tls {
     acceptor: TlsAcceptor,
-    room: Arc<Semaphore>,
+    handshakes: Arc<Pool<Handshakes>>,
 }
 
 /// A handshake that is under way. It is counted when this is dropped.
@@ -21,19 +25,22 @@ pub(super) struct Shaking {
     acceptor: TlsAcceptor,
     outcome: Handshake,
     telemetry: Telemetry,
-    _room: OwnedSemaphorePermit,
+    _permit: HandshakePermit,
 }
 
 impl Tls {
-    /// Encrypts as `config` says, with at most so many handshakes at a time.
-    pub fn new(config: ServerConfig, handshakes: usize) -> Self {
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)), room: Arc::new(Semaphore::new(handshakes)) }
+    /// Encrypts as `config` says, with as many handshakes at a time as there are places.
+    pub fn new(config: ServerConfig, handshakes: Arc<Pool<Handshakes>>) -> Self {
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), handshakes }
     }
 
-    /// Begins a handshake, if there is room for one.
-    pub(super) fn shake(&self, telemetry: Telemetry) -> Option<Shaking> {
-        let room = Arc::clone(&self.room).try_acquire_owned().ok()?;
-        Some(Shaking { acceptor: self.acceptor.clone(), outcome: Handshake::Failed, telemetry, _room: room })
+    /// Begins a handshake, if there is room for one, or says why there is none.
+    pub(super) fn shake(&self, network: Network, now: Instant, telemetry: Telemetry) -> Result<Shaking, Refusal> {
+        let permit = self.handshakes.admit(network, now).map_err(|refused| match refused {
+            Refused::Full => Refusal::Handshakes,
+            Refused::Network => Refusal::AddressHandshakes,
+        })?;
+        Ok(Shaking { acceptor: self.acceptor.clone(), outcome: Handshake::Failed, telemetry, _permit: permit })
     }
 }
 

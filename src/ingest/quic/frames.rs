@@ -4,7 +4,14 @@
 //! send it again, and that changes nothing: a beat raises `last_seen` to what it says and never above now, and a stop
 //! ends a session that it has ended already. Frames have no other effect, and nothing else is served here.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::{Connection, ReadExactError, RecvStream, SendStream};
@@ -14,8 +21,11 @@ use tokio_util::task::TaskTracker;
 use crate::{
     ingest::{Handler, Reply},
     telemetry::{DatagramDrop, Telemetry, Transport},
+    web::admission::{Permit, Trust},
     wire::{FRAME_LEN, SignedAck},
 };
+
+use super::{NO_FRAME, QuicLimits, now};
 
 /// Datagrams that are answered before other tasks of the thread get their turn.
 const BURST: u32 = 64;
@@ -32,9 +42,50 @@ pub(super) struct Desk {
     pub(super) work: TaskTracker,
 }
 
+/// The valid frames of a connection or of a WebTransport session: whether there have been any, and lately.
+///
+/// What never sends one is held open for nothing. The first one proves the network it came from.
+pub(super) struct ValidFrames<K> {
+    ever: AtomicBool,
+    /// Since it was looked at last.
+    lately: AtomicBool,
+    /// How long there may be none before the first.
+    first: Duration,
+    /// How long there may be none after that.
+    later: Duration,
+    permit: Arc<Permit<K>>,
+}
+
+impl<K> ValidFrames<K> {
+    pub(super) fn of(permit: Arc<Permit<K>>, limits: &QuicLimits) -> Arc<Self> {
+        let (ever, lately) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { ever, lately, first: limits.first_frame, later: limits.idle, permit })
+    }
+
+    /// A valid frame has come.
+    pub(super) fn note(&self) {
+        self.lately.store(true, Ordering::Relaxed);
+        if !self.ever.load(Ordering::Relaxed) && !self.ever.swap(true, Ordering::Relaxed) {
+            self.permit.prove(Trust::Client, now());
+        }
+    }
+
+    /// Waits until none has come for too long.
+    pub(super) async fn stay_away(&self) {
+        loop {
+            let patience = if self.ever.load(Ordering::Relaxed) { self.later } else { self.first };
+            tokio::time::sleep(patience).await;
+            if !self.lately.swap(false, Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+}
+
 /// Serves a connection to its end.
-pub(super) async fn serve(connection: &Connection, desk: &Arc<Desk>) {
+pub(super) async fn serve<K: 'static>(connection: &Connection, desk: &Arc<Desk>, valid: Arc<ValidFrames<K>>) {
     let mut tally = Tally::default();
+    let mut nothing_comes = pin!(valid.stay_away());
     let mut burst = 0;
     let (mut both_ways, mut one_way) = (pin!(connection.accept_bi()), pin!(connection.accept_uni()));
     loop {
@@ -43,7 +94,11 @@ pub(super) async fn serve(connection: &Connection, desk: &Arc<Desk>) {
             datagram = connection.read_datagram() => {
                 let Ok(datagram) = datagram else { break };
                 tally.read += 1;
-                tally.answered += u64::from(desk.datagram(connection, Transport::Quic, &[], &datagram));
+                let Treated { valid: is_valid, answered } = desk.datagram(connection, Transport::Quic, &[], &datagram);
+                if is_valid {
+                    valid.note();
+                }
+                tally.answered += u64::from(answered);
                 burst += 1;
                 if burst == BURST {
                     burst = 0;
@@ -53,12 +108,16 @@ pub(super) async fn serve(connection: &Connection, desk: &Arc<Desk>) {
             stream = &mut both_ways => {
                 let Ok((send, recv)) = stream else { break };
                 both_ways.set(connection.accept_bi());
-                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(desk), Some(send), recv));
+                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(desk), Arc::clone(&valid), Some(send), recv));
             }
             stream = &mut one_way => {
                 let Ok(recv) = stream else { break };
                 one_way.set(connection.accept_uni());
-                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(desk), None, recv));
+                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(desk), Arc::clone(&valid), None, recv));
+            }
+            () = &mut nothing_comes => {
+                connection.close(NO_FRAME, b"no valid frame for too long");
+                break;
             }
         }
     }
@@ -83,22 +142,30 @@ impl Tally {
     }
 }
 
+/// What became of a datagram.
+pub(super) struct Treated {
+    /// Whether it was a frame with a good tag.
+    pub(super) valid: bool,
+    /// Whether there is an answer already.
+    pub(super) answered: bool,
+}
+
 impl Desk {
-    /// Answers the frame of a datagram in a datagram that begins with `prefix`. Whether there is an answer already.
+    /// Answers the frame of a datagram in a datagram that begins with `prefix`.
     pub(super) fn datagram(
         self: &Arc<Self>,
         connection: &Connection,
         transport: Transport,
         prefix: &[u8],
         frame: &[u8],
-    ) -> bool {
+    ) -> Treated {
         match self.handler.beat(transport, frame) {
-            Reply::Silence(_) => false,
-            Reply::Now(ack) => self.send(connection, transport, prefix, &ack),
+            Reply::Silence(_) => Treated { valid: false, answered: false },
+            Reply::Now(ack) => Treated { valid: true, answered: self.send(connection, transport, prefix, &ack) },
             Reply::Settled(ack, account) => {
                 let Ok(permit) = Arc::clone(&self.settling).try_acquire_owned() else {
                     self.telemetry.datagrams_dropped(DatagramDrop::Settling).increment(1);
-                    return false;
+                    return Treated { valid: true, answered: false };
                 };
                 let (desk, connection, prefix) = (Arc::clone(self), connection.clone(), prefix.to_vec());
                 self.work.spawn(async move {
@@ -107,7 +174,7 @@ impl Desk {
                     }
                     drop(permit);
                 });
-                false
+                Treated { valid: true, answered: false }
             }
         }
     }
@@ -126,7 +193,13 @@ impl Desk {
 }
 
 /// Answers frames on the stream they came by, or in datagrams where it goes one way only.
-async fn stream_of_frames(connection: Connection, desk: Arc<Desk>, mut send: Option<SendStream>, mut recv: RecvStream) {
+async fn stream_of_frames<K>(
+    connection: Connection,
+    desk: Arc<Desk>,
+    valid: Arc<ValidFrames<K>>,
+    mut send: Option<SendStream>,
+    mut recv: RecvStream,
+) {
     const BY: Transport = Transport::QuicStream;
     let mut frame = [0; FRAME_LEN];
     loop {
@@ -141,7 +214,11 @@ async fn stream_of_frames(connection: Connection, desk: Arc<Desk>, mut send: Opt
             }
             Err(ReadExactError::ReadError(_)) => return,
         }
-        let ack = match desk.handler.beat(BY, &frame) {
+        let reply = desk.handler.beat(BY, &frame);
+        if !matches!(reply, Reply::Silence(_)) {
+            valid.note();
+        }
+        let ack = match reply {
             Reply::Silence(_) => continue,
             Reply::Now(ack) => ack,
             Reply::Settled(ack, account) => {

@@ -4,7 +4,6 @@
 //! WebTransport sessions of browsers. Every frame goes to the same [`Handler`] and every request to the same
 //! [`Site`] as those of the other transports.
 
-mod admission;
 mod bounded;
 mod datagram;
 mod frames;
@@ -16,23 +15,24 @@ mod webtransport;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{Connecting, Connection, Endpoint, Incoming, VarInt, crypto::rustls::HandshakeData};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    peer::Peer,
+    peer::{Network, Peer},
     telemetry::{Arrival, QuicProtocol, Telemetry},
     tls::Certificates,
+    web::admission::{
+        Capacity, ConnectionPermit, Connections, HandshakePermit, Handshakes, Pool, Refused, Sessions as SessionKind,
+    },
 };
 
 use super::{
     Handler,
     http::{Fallback, Site},
 };
-use admission::{Door, Greeting, Guest, Turned};
-use frames::Desk;
+use frames::{Desk, ValidFrames};
 
-pub use admission::Room;
 pub use origin::{Origins, OriginsError};
 pub use webtransport::{PATH as WEBTRANSPORT_PATH, SessionLimits};
 
@@ -50,12 +50,18 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 const FAREWELL: Duration = Duration::from_millis(500);
 /// What connections of frames are closed with: the service stops, or a handshake took too long.
 const GOING: VarInt = VarInt::from_u32(0);
+/// The same: no valid frame has come for too long.
+const NO_FRAME: VarInt = VarInt::from_u32(1);
 
 /// What the listener allows.
 #[derive(Clone, Debug)]
 pub struct QuicLimits {
-    /// Connections and handshakes.
-    pub room: Room,
+    /// Connections.
+    pub connections: Capacity,
+    /// Handshakes under way.
+    pub handshakes: Capacity,
+    /// How long a connection of frames, or a WebTransport session, has to send its first valid frame.
+    pub first_frame: Duration,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long a request's head may take.
@@ -92,8 +98,9 @@ struct Hall<F> {
     desk: Arc<Desk>,
     site: Arc<Site<F>>,
     limits: QuicLimits,
-    /// Places for WebTransport sessions.
-    sessions: Arc<Semaphore>,
+    connections: Arc<Pool<Connections>>,
+    handshakes: Arc<Pool<Handshakes>>,
+    sessions: Arc<Pool<SessionKind>>,
     stop: CancellationToken,
 }
 
@@ -133,9 +140,16 @@ impl Listener {
         let work = TaskTracker::new();
         let settling = Arc::new(Semaphore::new(SETTLING));
         let desk = Arc::new(Desk { handler, telemetry: self.telemetry.clone(), settling, work: work.clone() });
-        let sessions = Arc::new(Semaphore::new(self.limits.sessions.in_all));
-        let door = Door::new(self.limits.room);
-        let hall = Arc::new(Hall { desk, site, limits: self.limits, sessions, stop: stop.clone() });
+        let proven = Arc::clone(&site.admission.proven);
+        let hall = Arc::new(Hall {
+            desk,
+            site,
+            connections: Pool::new(self.limits.connections, Arc::clone(&proven)),
+            handshakes: Pool::new(self.limits.handshakes, Arc::clone(&proven)),
+            sessions: Pool::new(self.limits.sessions.capacity, proven),
+            limits: self.limits,
+            stop: stop.clone(),
+        });
         let mut stopped = std::pin::pin!(stop.cancelled());
         loop {
             let incoming = tokio::select! {
@@ -143,7 +157,7 @@ impl Listener {
                 incoming = self.endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
-            admit(incoming, &door, &hall, &work);
+            admit(incoming, &hall, &work);
         }
         // From now on whoever comes is refused; the endpoint itself still serves who is here.
         self.endpoint.set_server_config(None);
@@ -155,77 +169,111 @@ impl Listener {
     }
 }
 
-/// Lets a connection in, or turns it away.
-fn admit<F: Fallback>(incoming: Incoming, door: &Arc<Door>, hall: &Arc<Hall<F>>, work: &TaskTracker) {
+/// Lets a connection in, refuses it, or asks it to prove its address first.
+///
+/// Under load, and where a network has its share already, others may be speaking in its name: it is to prove itself before it
+/// is refused, and until it has it counts in all but not for its network. Proving costs no memory here.
+fn admit<F: Fallback>(incoming: Incoming, hall: &Arc<Hall<F>>, work: &TaskTracker) {
     let telemetry = &hall.desk.telemetry;
-    let from = Peer(incoming.remote_address()).network();
-    let proven = incoming.remote_address_validated();
-    let (guest, greeting) = match door.enter(from, proven) {
-        Ok(entered) => entered,
-        Err(Turned::Prove) => {
-            telemetry.quic_arrivals(Arrival::Retry).increment(1);
-            // Only one whose address is proven cannot be asked to prove it.
-            drop(incoming.retry());
-            return;
-        }
-        Err(why) => {
-            let arrival = match why {
-                Turned::Full | Turned::Prove => Arrival::Full,
-                Turned::Address => Arrival::Address,
-                Turned::Handshakes => Arrival::Handshakes,
-            };
+    let network = Peer(incoming.remote_address()).network();
+    let (handshake, connection) = match permits(hall, network, incoming.remote_address_validated()) {
+        Ok(permits) => permits,
+        Err(arrival) => {
             telemetry.quic_arrivals(arrival).increment(1);
-            incoming.refuse();
+            match arrival {
+                // Only one whose address is proven cannot be asked to prove it.
+                Arrival::Retry => drop(incoming.retry()),
+                _ => incoming.refuse(),
+            }
             return;
         }
     };
-    telemetry.quic_handshakes(door.handshakes());
+    telemetry.quic_handshakes(hall.handshakes.taken());
     match incoming.accept() {
         Ok(connecting) => {
-            let (hall, door, work) = (Arc::clone(hall), Arc::clone(door), work.clone());
+            let (hall, work) = (Arc::clone(hall), work.clone());
             tokio::spawn(async move {
-                let greeted = tokio::time::timeout(HANDSHAKE, greet(connecting, guest, greeting, &hall, &work)).await;
-                let arrival = if greeted == Ok(true) { Arrival::Admitted } else { Arrival::Failed };
-                hall.desk.telemetry.quic_arrivals(arrival).increment(1);
-                hall.desk.telemetry.quic_handshakes(door.handshakes());
+                let shaken = shake_hands(connecting, Arc::new(connection), handshake, network, &hall, &work);
+                let shaken = tokio::time::timeout(HANDSHAKE, shaken).await;
+                hall.desk.telemetry.quic_arrivals(shaken.unwrap_or(Arrival::Failed)).increment(1);
+                hall.desk.telemetry.quic_handshakes(hall.handshakes.taken());
             });
         }
         Err(_) => telemetry.quic_arrivals(Arrival::Failed).increment(1),
     }
 }
 
-/// Goes through the handshake with a guest, and shows it to where it is served. Whether it came that far.
-async fn greet<F: Fallback>(
+/// Permits for a handshake and the connection that comes of it, or what is to become of the peer instead.
+fn permits<F>(hall: &Hall<F>, network: Network, proven: bool) -> Result<(HandshakePermit, ConnectionPermit), Arrival> {
+    let now = now();
+    if !proven {
+        let busy = hall.handshakes.taken() >= hall.handshakes.total().div_ceil(4);
+        let handshake = hall.handshakes.admit_unattributed(network, now);
+        let connection = hall.connections.admit_unattributed(network, now);
+        return match (handshake, connection) {
+            (Ok(handshake), Ok(connection)) if !busy => Ok((handshake, connection)),
+            _ => Err(Arrival::Retry),
+        };
+    }
+    let connection = hall.connections.admit(network, now).map_err(|refused| match refused {
+        Refused::Full => Arrival::Full,
+        Refused::Network => Arrival::Address,
+    })?;
+    let handshake = hall.handshakes.admit(network, now).map_err(|refused| match refused {
+        Refused::Full => Arrival::Handshakes,
+        Refused::Network => Arrival::AddressHandshakes,
+    })?;
+    Ok((handshake, connection))
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is held open for nothing is told by the runtime's clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Goes through the handshake, and hands the connection to what serves it. What became of it.
+async fn shake_hands<F: Fallback>(
     mut connecting: Connecting,
-    guest: Guest,
-    _greeting: Greeting,
+    permit: Arc<ConnectionPermit>,
+    _handshake: HandshakePermit,
+    network: Network,
     hall: &Arc<Hall<F>>,
     work: &TaskTracker,
-) -> bool {
+) -> Arrival {
+    // A handshake that is done proves the address too.
+    let attributed = |permit: &ConnectionPermit| permit.attribute(network, now()).is_ok();
     match protocol(&mut connecting).await.as_deref() {
         Some(FRAMES) => {
             // Frames are answered from the first packet on, before the handshake is done: see `frames`.
-            let Ok((connection, done)) = connecting.into_0rtt() else { return false };
-            let (desk, counted) = (Arc::clone(&hall.desk), hall.desk.telemetry.quic_opened(QuicProtocol::Frames));
+            let Ok((connection, done)) = connecting.into_0rtt() else { return Arrival::Failed };
+            let (counted, hall) = (hall.desk.telemetry.quic_opened(QuicProtocol::Frames), Arc::clone(hall));
             let given_up = CloseOnDrop(Some(connection.clone()));
+            let held = Arc::clone(&permit);
             tokio::spawn(async move {
-                frames::serve(&connection, &desk).await;
-                drop((counted, guest));
+                frames::serve(&connection, &hall.desk, ValidFrames::of(held, &hall.limits)).await;
+                drop(counted);
             });
             done.await;
-            given_up.keep()
+            if !attributed(&permit) {
+                return Arrival::Address;
+            }
+            if given_up.keep() { Arrival::Admitted } else { Arrival::Failed }
         }
         Some(HTTP_3) => {
             // Requests in early data are read when the handshake is done, which who repeats them cannot bring about.
-            let Ok(connection) = connecting.await else { return false };
+            let Ok(connection) = connecting.await else { return Arrival::Failed };
+            if !attributed(&permit) {
+                connection.close(GOING, b"");
+                return Arrival::Address;
+            }
             let (hall, counted) = (Arc::clone(hall), hall.desk.telemetry.quic_opened(QuicProtocol::Http3));
             work.spawn(async move {
                 h3::serve(connection, hall).await;
-                drop((counted, guest));
+                drop((counted, permit));
             });
-            true
+            Arrival::Admitted
         }
-        _ => false,
+        _ => Arrival::Failed,
     }
 }
 

@@ -20,15 +20,18 @@ use quinn::Connection;
 
 use crate::{
     ingest::http::Fallback,
+    peer::Peer,
     problem::{Code as ProblemCode, Problem},
     telemetry::{DatagramDrop, Telemetry, Transport, WebTransportOutcome},
+    web::admission::{Capacity, Refused, Sessions as SessionKind},
 };
 
 use super::{
     Hall,
     datagram::{CLOSE, Capsules, Said, SessionDatagram},
-    frames::{Desk, Tally},
+    frames::{Desk, Tally, Treated, ValidFrames},
     h3::{Exchange, Visit},
+    now,
     origin::Origins,
 };
 
@@ -44,27 +47,34 @@ pub struct SessionLimits {
     pub origins: Arc<Origins>,
     /// Sessions of one connection.
     pub of_connection: usize,
-    /// Sessions at a time. None: there is no WebTransport.
-    pub in_all: usize,
+    /// Sessions at a time. With none in all there is no WebTransport.
+    pub capacity: Capacity,
 }
 
 impl SessionLimits {
     /// Whether there is WebTransport.
     pub(super) const fn are_on(&self) -> bool {
-        self.in_all > 0
+        self.capacity.total > 0
     }
 }
+
+/// The valid frames of a session.
+type Valid = ValidFrames<SessionKind>;
 
 /// The sessions of a connection.
 #[derive(Default)]
 pub(super) struct Sessions {
-    /// Stream numbers; a handful at most.
-    open: Mutex<Vec<u64>>,
+    /// By the number of its stream; a handful at most.
+    open: Mutex<Vec<(u64, Arc<Valid>)>>,
     /// Whether somebody reads the connection's datagrams.
     read: AtomicBool,
 }
 
 impl Sessions {
+    fn find(&self, session: u64) -> Option<Arc<Valid>> {
+        self.open.lock().iter().find(|(number, _)| *number == session).map(|(_, valid)| Arc::clone(valid))
+    }
+
     /// At the end of a connection that never had a session: counts the datagrams it took, which nobody read.
     pub(super) fn tell_unread(&self, connection: &Connection, telemetry: &Telemetry) {
         if !self.read.swap(true, Ordering::AcqRel) {
@@ -88,7 +98,7 @@ pub(super) async fn open<F: Fallback>(
     let number = exchange.send_id().into_inner();
     let telemetry = &hall.desk.telemetry;
     let entered = enter(request, number, visit, hall);
-    let (place, _entry) = match entered {
+    let (valid, _entry) = match entered {
         Ok(entered) => entered,
         Err((outcome, problem)) => {
             telemetry.webtransport_sessions(outcome).increment(1);
@@ -110,9 +120,10 @@ pub(super) async fn open<F: Fallback>(
     tokio::select! {
         () = until_closed(&mut exchange) => {}
         () = hall.stop.cancelled() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
+        () = valid.stay_away() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
     }
     drop(exchange.finish().await);
-    drop((counted, place));
+    drop(counted);
 }
 
 /// Finds room for a session. It is left when the answer is dropped.
@@ -121,7 +132,7 @@ fn enter<F: Fallback>(
     number: u64,
     visit: &Arc<Visit>,
     hall: &Arc<Hall<F>>,
-) -> Result<(tokio::sync::OwnedSemaphorePermit, Entry), (WebTransportOutcome, Problem)> {
+) -> Result<(Arc<Valid>, Entry), (WebTransportOutcome, Problem)> {
     let limits = &hall.limits.sessions;
     if request.uri().path() != PATH {
         return Err((WebTransportOutcome::Path, Problem::new(ProblemCode::NotFound)));
@@ -131,13 +142,18 @@ fn enter<F: Fallback>(
         return Err((WebTransportOutcome::Origin, Problem::new(ProblemCode::OriginNotAllowed)));
     }
     let full = || (WebTransportOutcome::Full, Problem::new(ProblemCode::Overloaded));
-    let place = Arc::clone(&hall.sessions).try_acquire_owned().map_err(|_| full())?;
+    let from = Peer(visit.connection.remote_address()).network();
+    let permit = hall.sessions.admit(from, now()).map_err(|refused| match refused {
+        Refused::Full => full(),
+        Refused::Network => (WebTransportOutcome::Address, Problem::new(ProblemCode::RateLimited)),
+    })?;
     let open = &mut *visit.sessions.open.lock();
     if open.len() >= limits.of_connection {
         return Err(full());
     }
-    open.push(number);
-    Ok((place, Entry { visit: Arc::clone(visit), number }))
+    let valid = ValidFrames::of(Arc::new(permit), &hall.limits);
+    open.push((number, Arc::clone(&valid)));
+    Ok((valid, Entry { visit: Arc::clone(visit), number }))
 }
 
 /// A session that is open, in the table of its connection.
@@ -148,7 +164,7 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.visit.sessions.open.lock().retain(|number| *number != self.number);
+        self.visit.sessions.open.lock().retain(|(number, _)| *number != self.number);
     }
 }
 
@@ -185,13 +201,18 @@ async fn read_datagrams(visit: Arc<Visit>, desk: Arc<Desk>) {
         tally.read += 1;
         let dropped = match SessionDatagram::parse(&datagram) {
             None => DatagramDrop::Malformed,
-            Some(SessionDatagram { session, .. }) if !visit.sessions.open.lock().contains(&session) => {
-                DatagramDrop::NoSession
-            }
-            Some(SessionDatagram { prefix, payload, .. }) => {
-                tally.answered += u64::from(desk.datagram(connection, Transport::WebTransport, prefix, payload));
-                continue;
-            }
+            Some(SessionDatagram { prefix, payload, session }) => match visit.sessions.find(session) {
+                None => DatagramDrop::NoSession,
+                Some(frames) => {
+                    let Treated { valid, answered } =
+                        desk.datagram(connection, Transport::WebTransport, prefix, payload);
+                    if valid {
+                        frames.note();
+                    }
+                    tally.answered += u64::from(answered);
+                    continue;
+                }
+            },
         };
         desk.telemetry.datagrams_dropped(dropped).increment(1);
     }

@@ -26,8 +26,8 @@ async fn bodies_that_are_not_what_they_should_be_are_refused_and_change_nothing(
 }
 
 /// Sends bytes for ever, or never.
-struct Endless {
-    chunk: Option<Bytes>,
+pub(super) struct Endless {
+    pub(super) chunk: Option<Bytes>,
 }
 
 impl hyper::body::Body for Endless {

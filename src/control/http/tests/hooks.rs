@@ -14,7 +14,11 @@ const SECRET: [u8; 32] = [5; 32];
 impl Rig {
     /// A service that accepts webhooks signed with [`SECRET`].
     async fn hooked() -> Self {
-        let rig = Self::new().await;
+        Self::hooked_with(|_| {}).await
+    }
+
+    pub(super) async fn hooked_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let rig = Self::with(change).await;
         let path = rig.home.path().join("hooks.secrets");
         std::fs::write(&path, format!("whsec_{}\n", STANDARD.encode(SECRET))).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -26,7 +30,7 @@ impl Rig {
         self.public(self.signed(id, body.to_string())).await
     }
 
-    fn signed(&self, id: &str, body: String) -> Ask {
+    pub(super) fn signed(&self, id: &str, body: String) -> Ask {
         let sent = Clock::wall(&*self.clock).as_secs().to_string();
         let signature = signature(id, &sent, body.as_bytes());
         let ask = ask("POST", "/hooks/credit").header("content-type", "application/json");

@@ -1,6 +1,7 @@
 //! The surfaces, asked as their callers ask them.
 
 mod administration;
+mod admission;
 mod audit;
 mod bodies;
 mod clients;
@@ -263,7 +264,7 @@ impl Ask {
 impl Rig {
     /// The same with another issuer.
     async fn of_issuer(issuer: &str) -> Self {
-        Self::made(issuer, |_| {}).await
+        Self::made(issuer, false, |_| {}).await
     }
 
     async fn new() -> Self {
@@ -271,10 +272,15 @@ impl Rig {
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::made("https://tank.test", change).await
+        Self::made("https://tank.test", false, change).await
     }
 
-    async fn made(issuer: &str, change: impl FnOnce(&mut Settings)) -> Self {
+    /// One of several nodes.
+    async fn among_others() -> Self {
+        Self::made("https://tank.test", true, |_| {}).await
+    }
+
+    async fn made(issuer: &str, among_others: bool, change: impl FnOnce(&mut Settings)) -> Self {
         let store = Arc::new(SqliteStore::open_in_memory().unwrap());
         let clock = Arc::new(FakeClock::new(MeterTime::from_ms(5_000), START));
         let entropy = Arc::new(SeededEntropy::new(7));
@@ -283,7 +289,8 @@ impl Rig {
         let policy = KeyPolicy::new(Algorithm::ES256, Millis::from_secs(86_400));
         let keyring = Arc::new(Keyring::open(&*store, &ring(), policy, START).await.unwrap());
         let issuer = Arc::new(Issuer::new(issuer.into(), "gastank".into(), "https://tank.test", keyring));
-        let engine = Arc::new(Engine::new(Policy::default(), ring(), 1000));
+        let engine = Engine::new(Policy::default(), ring(), 1000);
+        let engine = Arc::new(if among_others { engine.among_others() } else { engine });
         let lists = StatusPolicy { size: ListSize::new(256).unwrap(), ..StatusPolicy::new(Policy::default().max_ttl) };
         let keeper =
             StatusKeeper::open(engine.clone(), store.clone(), clock.clone(), entropy.clone(), lists).await.unwrap();
@@ -317,6 +324,7 @@ impl Rig {
             history_keep: Some(Millis::from_secs(30 * 86_400)),
             per_account: None,
             per_address: None,
+            hooks_per_address: None,
         };
         change(&mut settings);
         let home = tempfile::tempdir().unwrap();
@@ -334,6 +342,7 @@ impl Rig {
             statuses: Arc::new(statuses),
             secrets: Arc::new(secrets),
             instruments: stub.clone(),
+            admission: Admission::new(Capacity { total: 16, per_network: Some(4) }),
             settings,
         };
         let surface = Arc::new(Surface::open(parts).await.unwrap());
