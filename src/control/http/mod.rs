@@ -264,10 +264,11 @@ impl Surface {
     {
         let stopwatch = Stopwatch::start();
         let budget = Budget::of(request.uri().path());
-        let request = self.shared.receive(budget, request).await;
         let from = request.extensions().get::<Peer>().map(|peer| peer.network());
-        let _permit = match self.shared.begin(budget, from) {
-            Ok(permit) => permit,
+        let received = self.shared.receive(budget, request).await;
+        let begun = received.and_then(|request| Ok((self.shared.begin(budget, from)?, request)));
+        let (_permit, request) = match begun {
+            Ok(begun) => begun,
             Err(problem) if budget == Budget::Verdicts => return problem.for_oauth().into_response(),
             Err(problem) => return problem.into_response(),
         };
@@ -294,9 +295,9 @@ impl Surface {
         let stopwatch = Stopwatch::start();
         let request = request.map(axum::body::Body::new);
         let task = tokio::spawn(async move {
-            let request = self.shared.receive(Budget::Admin, request).await;
-            match self.shared.begin(Budget::Admin, None) {
-                Ok(_permit) => self.shared.route(&self.admin, request, &stopwatch).await,
+            let received = self.shared.receive(Budget::Admin, request).await;
+            match received.and_then(|request| Ok((self.shared.begin(Budget::Admin, None)?, request))) {
+                Ok((_permit, request)) => self.shared.route(&self.admin, request, &stopwatch).await,
                 Err(problem) => problem.into_response(),
             }
         });

@@ -58,7 +58,11 @@ pub(super) fn network_of(parts: &RequestParts) -> Option<Network> {
 
 impl Shared {
     /// The same request, with its body at hand or with why there is none.
-    pub(super) async fn receive<B>(&self, budget: Budget, request: Request<B>) -> Request<Body>
+    ///
+    /// # Errors
+    ///
+    /// 503 or 429 where there is no place for a body that has to be waited for.
+    pub(super) async fn receive<B>(&self, budget: Budget, request: Request<B>) -> Result<Request<Body>, Problem>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -66,30 +70,31 @@ impl Shared {
         let (parts, body) = request.into_parts();
         let nobody_wants_it = budget == Budget::Documents;
         if nobody_wants_it || body.is_end_stream() {
-            return Request::from_parts(parts, Body::empty());
+            return Ok(Request::from_parts(parts, Body::empty()));
         }
-        let body = match self.whole(budget, &parts, body).await {
+        let body = match self.whole(budget, &parts, body).await? {
             Ok(bytes) => Body::from(bytes),
             Err(problem) => Body::new(Absent(Some(NotReceived(problem)))),
         };
-        Request::from_parts(parts, body)
+        Ok(Request::from_parts(parts, body))
     }
 
-    async fn whole<B>(&self, budget: Budget, parts: &RequestParts, body: B) -> Result<Bytes, Problem>
+    async fn whole<B>(&self, budget: Budget, parts: &RequestParts, body: B) -> Result<Result<Bytes, Problem>, Problem>
     where
         B: hyper::body::Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let mut reading = pin!(collect(body, self.settings.max_body_bytes));
         if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
-            return read;
+            return Ok(read);
         }
-        self.is_worth_waiting(budget, parts)?;
+        if let Err(problem) = self.is_worth_waiting(budget, parts) {
+            return Ok(Err(problem));
+        }
         let pool = if budget == Budget::Admin { &self.admin_bodies } else { &self.admission.bodies };
         let _permit = network_of(parts).map(|from| self.permit(budget, pool, from)).transpose()?;
-        tokio::time::timeout(self.settings.body_timeout, reading)
-            .await
-            .unwrap_or_else(|_| Err(Problem::because(ErrorCode::RequestTimeout, "the body did not arrive in time")))
+        let late = || Problem::because(ErrorCode::RequestTimeout, "the body did not arrive in time");
+        Ok(tokio::time::timeout(self.settings.body_timeout, reading).await.unwrap_or_else(|_| Err(late())))
     }
 
     fn permit(

@@ -52,13 +52,16 @@ async fn bodies_that_do_not_come_keep_nobody_from_acts_and_verdicts() {
         begun.push(rig.begin(of_edge(), &from));
         begun.push(rig.begin(Request::post("/v1/activate").header("authorization", "Bearer gtk_x"), &from));
     }
-    tokio::task::yield_now().await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     let token = rig.public(ask("POST", "/v1/activate").bearer(&key).from("192.0.2.1:1")).await.ok().text("token");
     let question = ask("POST", "/oauth/introspect").header("authorization", &basic(&edge.0, &edge.1));
     let question = question.header("content-type", "application/x-www-form-urlencoded").from("192.0.2.2:1");
     assert_eq!(rig.public(question.body(format!("token={token}"))).await.ok().json()["active"], true);
     let waiting = begun.iter().filter(|request| !request.is_finished()).count();
     assert_eq!(waiting, 14, "of 16 places two are for those who have proved themselves");
+    assert_eq!(rig.surface.shared.under_way()[Budget::Acts as usize], (Budget::Acts, 0));
     begun.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
