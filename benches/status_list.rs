@@ -15,7 +15,7 @@ use std::{
 use gastank::{
     control::{
         keys::{Algorithm, SigningKey},
-        status_token::{Publication, encode},
+        status_token::{Entries, Publication, Signs, encode},
     },
     engine::{
         Account, AccountId, Act, Credit, Engine, Entry, EntryKind, ListId, ListSeed, ListSize, Moment, Policy,
@@ -68,7 +68,8 @@ fn main() {
 fn build(name: &str, list: &StatusList) {
     let (key, _) = SigningKey::generate(Algorithm::ES256).expect("keys can be made");
     let uri = format!("https://tank.example/oauth/status/{}", list.id());
-    let publish = || Publication::of(list, &uri, &key, TTL, NOW, WALL).expect("keys can sign");
+    let signs = Signs { uri: &uri, key: &key, ttl: TTL, now: NOW, wall: WALL };
+    let publish = || Publication::of(&Entries::of(list, 0, NOW), &signs).expect("keys can sign");
     let alone = median(|| drop(black_box(encode(&list.packed()))));
     let whole = median(|| drop(black_box(publish())));
     let made = publish();

@@ -59,6 +59,8 @@ struct Waiting {
     wait: Millis,
     /// Whoever decided on the act has given up by then.
     until: MeterTime,
+    /// Who announced acts on it.
+    by: BTreeSet<NodeId>,
 }
 
 impl Feed {
@@ -98,6 +100,11 @@ impl Feed {
     pub async fn lag(&self) -> Millis {
         let read_until = self.progress.lock().await.read_until;
         self.meter.now().since(read_until)
+    }
+
+    /// Whether a node has announced an act of which nobody knows yet whether it will be done.
+    pub async fn waits_for(&self, node: &NodeId) -> bool {
+        self.progress.lock().await.waiting.values().any(|waiting| waiting.by.contains(node))
     }
 
     async fn look(&self, progress: &mut Progress) -> Result<(), ClusterError> {
@@ -183,7 +190,9 @@ impl Progress {
             next: now,
             wait: PATIENCE.0,
             until,
+            by: BTreeSet::new(),
         });
+        waiting.by.insert(change.node);
         waiting.version = waiting.version.max(change.version);
         waiting.open.extend(change.open);
         waiting.until = waiting.until.max(until);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::{
     control::peers::{MayWrite, Membership, Others, Peers},
     engine::Account,
-    store::StoreError,
+    store::{NodeId, StoreError},
     wire::{MeterTime, SessionId},
 };
 
@@ -38,6 +38,10 @@ impl Membership for Joining {
         self.hearing()?.member().may_write()
     }
 
+    fn stint(&self) -> u64 {
+        self.hearing().map_or(0, |hearing| hearing.member().stint())
+    }
+
     async fn confirm(&self) -> Result<MayWrite, StoreError> {
         self.hearing()?.member().confirm().await
     }
@@ -52,6 +56,15 @@ impl Others for Joining {
             // The service is about to stop for it.
             why => StoreError::Unavailable(why.to_string()),
         })
+    }
+
+    async fn is_over(&self, node: &NodeId) -> Result<bool, StoreError> {
+        let (hearing, feed) = self.0.get().ok_or_else(not_yet)?;
+        if hearing.member().lives(node).await? {
+            return Ok(false);
+        }
+        self.catch_up().await?;
+        Ok(!feed.waits_for(node).await)
     }
 }
 

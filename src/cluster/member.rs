@@ -53,6 +53,8 @@ struct State {
     told_until: MeterTime,
     /// What the meter had left out in all when the last renewal that succeeded began.
     left_out: Millis,
+    /// How often it has been away for longer than its lease.
+    stints: u64,
     others: Others,
 }
 
@@ -107,6 +109,12 @@ impl Others {
     fn living(&self, era: u64, ticks: Millis, dead_after: Millis) -> impl Iterator<Item = &NodeLease> {
         let lives = move |seen: &&Seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after;
         self.seen.values().filter(lives).map(|seen| &seen.lease)
+    }
+
+    /// Whether a node lives in this era, or in one that is about to begin.
+    fn lives(&self, node: &NodeId, era: u64, ticks: Millis, dead_after: Millis) -> bool {
+        let seen = self.seen.get(node).filter(|seen| seen.lease.era >= era);
+        seen.is_some_and(|seen| ticks.minus(seen.since) < dead_after)
     }
 
     /// Whether a node that lives is about to begin an era after this one, or has.
@@ -226,6 +234,7 @@ impl Member {
             renewed_at: lease.wall,
             told_until: meter.now(),
             left_out: meter.left_out(),
+            stints: 0,
             others,
         };
         let member = Self { id, name: lease.name, era, warmed_at, store, meter, settings, state: Mutex::new(state) };
@@ -287,6 +296,11 @@ impl Member {
             state.others.see(leases, self.id, ticks, self.settings.lease);
             // Somebody may be about to begin an era without this node, which is to find out before it acts.
             if !state.others.is_an_era_at_hand(era, ticks, self.settings.dead_after) {
+                // A machine that was suspended knows it by the wall clock only.
+                let away = began.minus(state.renewed).max(lease.wall.since(state.renewed_at));
+                if away >= self.settings.lease {
+                    state.stints += 1;
+                }
                 (state.renewed, state.renewed_at) = (state.renewed.max(began), lease.wall);
             }
             // It may have been frozen since this renewal began, too.
@@ -334,6 +348,18 @@ impl Member {
         passed < self.settings.lease && suspended < self.settings.glance && frozen < self.settings.glance
     }
 
+    /// Whether a node lives, as its lease in the store says now.
+    pub(super) async fn lives(&self, node: &NodeId) -> Result<bool, StoreError> {
+        if *node == self.id {
+            return Ok(true);
+        }
+        let leases = self.store.nodes().await?;
+        let ticks = self.meter.ticks().elapsed();
+        let mut state = self.state.lock();
+        state.others.see(leases, self.id, ticks, self.settings.lease);
+        Ok(state.others.lives(node, self.era.number, ticks, self.settings.dead_after))
+    }
+
     /// For how long no renewal has succeeded.
     fn unrenewed_for(&self) -> Millis {
         let ticks = self.meter.ticks().elapsed();
@@ -374,6 +400,10 @@ impl Membership for Member {
     fn may_write(&self) -> Result<MayWrite, StoreError> {
         let expired = || StoreError::Unavailable("this node's lease has run out".to_owned());
         self.may_act().then(MayWrite::granted).ok_or_else(expired)
+    }
+
+    fn stint(&self) -> u64 {
+        self.state.lock().stints
     }
 
     async fn confirm(&self) -> Result<MayWrite, StoreError> {

@@ -174,7 +174,13 @@ impl Acts {
         statuses: Arc<StatusKeeper>,
         witness: Arc<dyn Witness>,
     ) -> Self {
-        let commits = Arc::new(Commits::new(Arc::clone(&engine), Arc::clone(&store), Arc::clone(&clock), witness));
+        let commits = Arc::new(Commits::new(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            witness,
+            Arc::clone(&statuses),
+        ));
         Self {
             engine,
             store,

@@ -19,7 +19,7 @@ use crate::{
     wire::SessionId,
 };
 
-use super::peers::Peers;
+use super::{peers::Peers, status::StatusKeeper};
 
 /// Acts on one account wait for each other here rather than fail each other in the store.
 const STRIPES: usize = 1024;
@@ -41,6 +41,7 @@ pub(super) struct Commits {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     witness: Arc<dyn Witness>,
+    statuses: Arc<StatusKeeper>,
     turns: Vec<Arc<Gate<()>>>,
     /// At most one for each account: an act that follows resolves it first.
     doubts: Mutex<HashMap<AccountId, Doubt>>,
@@ -62,9 +63,10 @@ impl Commits {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         witness: Arc<dyn Witness>,
+        statuses: Arc<StatusKeeper>,
     ) -> Self {
         let turns = std::iter::repeat_with(Arc::default).take(STRIPES).collect();
-        Self { engine, store, clock, witness, turns, doubts: Mutex::default() }
+        Self { engine, store, clock, witness, statuses, turns, doubts: Mutex::default() }
     }
 
     /// Waits for the right to act on an account.
@@ -102,6 +104,12 @@ impl Commits {
                 && let Err(error) = peers.announce(&before).await
             {
                 return (turn, Err(error));
+            }
+            let issued = act.opens.as_ref().map(|session| &session.tokens).or(act.renews.as_ref());
+            // Its bit would be wrong for good.
+            if issued.is_some_and(|tokens| !this.statuses.is_in_hand(&tokens.status.list)) {
+                let why = "the status list of the token may be another node's by now".to_owned();
+                return (turn, Err(StoreError::Unavailable(why)));
             }
             let open = before.open().map(|session| session.id);
             let committed = match this.store.commit(&act, Some(&audit)).await {

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::Mutex as Gate;
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::{
     engine::{SecretRing, UnixMs},
     store::{SealedKey, Store, StoreError},
-    wire::{ClusterSecret, Millis, SecretId},
+    wire::{ClusterSecret, MeterTime, Millis, SecretId},
 };
 
 use super::{
@@ -30,6 +30,10 @@ use super::{
 pub const JWKS_LIFETIME: Millis = Millis::from_secs(5 * 60);
 /// How much longer it waits: who fetched the keys while it was being written has a set without it.
 const WRITING: Millis = Millis::from_secs(1);
+/// How much longer it waits where nodes share the store, and how much of that may pass until whoever reads the store sees
+/// it: a write arrives within 12 s or never, and wall clocks may differ by 5 s. The rest is for nodes to read it in.
+const SPREADING: Millis = Millis::from_secs(30);
+const ARRIVING: Millis = Millis::from_secs(17);
 
 /// Signing keys that may be published at the same time.
 const MAX_KEYS: usize = 16;
@@ -98,17 +102,19 @@ pub struct KeyPolicy {
     pub max_ttl: Millis,
     /// How long verifiers may cache the published keys.
     pub lifetime: Millis,
+    /// Whether other nodes publish and make keys too.
+    pub shared: bool,
 }
 
 impl KeyPolicy {
     /// Keys that verifiers may cache for the usual time.
     pub const fn new(algorithm: Algorithm, max_ttl: Millis) -> Self {
-        Self { algorithm, max_ttl, lifetime: JWKS_LIFETIME }
+        Self { algorithm, max_ttl, lifetime: JWKS_LIFETIME, shared: false }
     }
 
     /// How long a new key is published before it signs.
     const fn wait(&self) -> Millis {
-        self.lifetime.plus(WRITING)
+        self.lifetime.plus(if self.shared { SPREADING } else { WRITING })
     }
 }
 
@@ -116,6 +122,8 @@ impl KeyPolicy {
 pub struct Keyring {
     policy: KeyPolicy,
     keys: RwLock<Vec<Held>>,
+    /// When what others have made of the keys was last read, where there are others.
+    learned: Mutex<Option<MeterTime>>,
     pairwise: Zeroizing<[u8; 32]>,
     /// Held while the stored keys change, so that no change undoes another.
     changes: Gate<()>,
@@ -176,7 +184,8 @@ impl Keyring {
             Some(pairwise) => pairwise,
             None => make_pairwise(store, secrets, now).await?,
         };
-        let keyring = Self { policy, keys: RwLock::new(keys), pairwise, changes: Gate::default() };
+        let (keys, learned) = (RwLock::new(keys), Mutex::default());
+        let keyring = Self { policy, keys, learned, pairwise, changes: Gate::default() };
         let (count, youngest) = {
             let keys = keyring.keys.read();
             (keys.len(), youngest(&keys).map(|held| held.signing.algorithm()))
@@ -211,9 +220,15 @@ impl Keyring {
         ClusterSecret::from_bytes(*self.pairwise)
     }
 
-    /// How long verifiers may cache what is published.
-    pub const fn lifetime(&self) -> Millis {
-        self.policy.lifetime
+    /// How long verifiers may cache what is published at `now`: no key that is not in it signs before.
+    ///
+    /// That is less than usual where this node has not read for a while what others have made of the keys.
+    pub fn max_age(&self, now: MeterTime) -> Millis {
+        if !self.policy.shared {
+            return self.policy.lifetime;
+        }
+        let Some(learned) = *self.learned.lock() else { return Millis::ZERO };
+        self.policy.lifetime.min(self.policy.wait().minus(ARRIVING).minus(now.since(learned)))
     }
 
     /// What is published, and the one JSON document of it (RFC 7517).
@@ -282,12 +297,17 @@ impl Keyring {
         Ok(())
     }
 
-    /// Takes over what other nodes have made of the keys.
+    /// Takes over what other nodes have made of the keys, at `now`.
     ///
     /// # Errors
     ///
     /// [`KeyringError`]; the keys are as they were.
-    pub async fn learn(&self, store: &(impl KeyStore + ?Sized), secrets: &SecretRing) -> Result<(), KeyringError> {
+    pub async fn learn(
+        &self,
+        store: &(impl KeyStore + ?Sized),
+        secrets: &SecretRing,
+        now: MeterTime,
+    ) -> Result<(), KeyringError> {
         let _change = self.changes.lock().await;
         let mut learnt = Vec::new();
         for record in store.sealed_keys().await?.into_iter().filter(signs) {
@@ -300,6 +320,7 @@ impl Keyring {
         if !learnt.is_empty() {
             *self.keys.write() = learnt;
         }
+        *self.learned.lock() = Some(now);
         Ok(())
     }
 

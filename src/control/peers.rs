@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::{
     engine::Account,
-    store::StoreError,
+    store::{NodeId, StoreError},
     wire::{MeterTime, SessionId},
 };
 
@@ -57,8 +57,12 @@ pub trait Membership: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] when the others may have gone on without this node.
     fn may_write(&self) -> Result<MayWrite, StoreError>;
 
-    /// The same, after the membership has been renewed where it would run out soon: for who writes for long and renews
-    /// it otherwise no more.
+    /// Counts how often this node has been away for so long that others may have taken it for dead. To be asked before
+    /// what may have changed meanwhile is read.
+    fn stint(&self) -> u64;
+
+    /// The right to write, after the membership has been renewed where it would run out soon: for who writes for long and
+    /// renews it otherwise no more.
     ///
     /// # Errors
     ///
@@ -76,6 +80,10 @@ impl Membership for Alone {
         Ok(MayWrite::granted())
     }
 
+    fn stint(&self) -> u64 {
+        0
+    }
+
     async fn confirm(&self) -> Result<MayWrite, StoreError> {
         self.may_write()
     }
@@ -90,4 +98,12 @@ pub trait Others: Send + Sync + 'static {
     ///
     /// [`StoreError`] when that cannot be known now.
     async fn catch_up(&self) -> Result<(), StoreError>;
+
+    /// Whether a node is dead, and all that it did, or ever will have done, is known to this one. `false` while that is
+    /// not certain.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when that cannot be known now.
+    async fn is_over(&self, node: &NodeId) -> Result<bool, StoreError>;
 }

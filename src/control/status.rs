@@ -6,13 +6,15 @@
 //! The life of a list: it is *current* while tokens are given indices in it; then *closed*, for as long as one of its
 //! tokens may not have expired; then forgotten. Its id is random and never comes back.
 
+mod sharing;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Mutex as Gate;
+use tokio::sync::{Mutex as Gate, Notify};
 
 use crate::{
     clock::Clock,
@@ -21,6 +23,8 @@ use crate::{
     store::{StatusLease, Store, StoreError},
     wire::Millis,
 };
+
+use sharing::Sharing;
 
 /// A token may be issued this long after its list was closed: the act was under way.
 const SLACK: Millis = Millis::from_secs(10 * 60);
@@ -38,7 +42,7 @@ pub struct StatusPolicy {
     pub block: u32,
     /// The longest a token lives.
     pub max_ttl: Millis,
-    /// Whether other nodes fill lists too. Each then fills those that it has leased itself, and closes no other.
+    /// Whether other nodes share the store. Each then owns the lists that it has leased, or has taken over.
     pub shared: bool,
 }
 
@@ -59,6 +63,10 @@ pub struct StatusKeeper {
     roles: Mutex<Roles>,
     /// One at a time changes what is granted.
     gate: Gate<()>,
+    /// Set once this node has joined others.
+    sharing: OnceLock<Sharing>,
+    /// There is another list that this node owns.
+    leased: Notify,
 }
 
 /// The role of each list on this node. A list enters the engine and gets its role under the same lock, so nobody sees
@@ -66,8 +74,8 @@ pub struct StatusKeeper {
 struct Roles {
     /// Tokens get their indices from this list.
     current: Arc<StatusList>,
-    /// The lists that this node has filled.
-    leased: BTreeSet<ListId>,
+    /// The lists that this node alone says the bits of, by the term in which it owns them among others.
+    owned: BTreeMap<ListId, u64>,
     /// Of closed lists, when they are forgotten.
     retiring: BTreeMap<ListId, UnixMs>,
 }
@@ -97,8 +105,11 @@ impl Drop for Ticket {
 }
 
 impl StatusKeeper {
-    /// Reads the lists from the store into the engine, where every index that may have been handed out is INVALID, and
-    /// leases one if none has room. To be done before the engine is told of sessions.
+    /// Reads the lists from the store into the engine. To be done before the engine is told of sessions.
+    ///
+    /// Where the store is this node's alone, every index that may have been handed out is INVALID there, and a list is
+    /// leased if none has room. Where others share it, lists are theirs, and no token gets an index before this node has
+    /// [joined](Self::join) them.
     ///
     /// # Errors
     ///
@@ -110,15 +121,41 @@ impl StatusKeeper {
         entropy: Arc<dyn Entropy>,
         policy: StatusPolicy,
     ) -> Result<Self, StoreError> {
-        let mut retiring = BTreeMap::new();
+        let leases = store.status_lists().await?;
+        let keeper = |roles| {
+            let (roles, engine, store) = (Mutex::new(roles), Arc::clone(&engine), Arc::clone(&store));
+            let (gate, sharing, leased) = Default::default();
+            Self {
+                engine,
+                store,
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+                policy,
+                roles,
+                gate,
+                sharing,
+                leased,
+            }
+        };
+        if policy.shared {
+            // It is closed, and in nobody's way: the first index is of a list that is leased then.
+            let none = StatusList::of_another(ListId::from_bytes(draw(&*entropy)), policy.size, &seed(&*entropy));
+            let (owned, retiring) = Default::default();
+            let keeper = keeper(Roles { current: Arc::new(none), owned, retiring });
+            for lease in &leases {
+                keeper.admit(lease);
+            }
+            return Ok(keeper);
+        }
+        let (mut owned, mut retiring) = (BTreeMap::new(), BTreeMap::new());
         let mut current: Option<Arc<StatusList>> = None;
-        for lease in store.status_lists().await? {
+        for lease in leases {
             let list = Arc::new(StatusList::new(lease.id, lease.size, &lease.seed, lease.granted));
             engine.lists().insert(Arc::clone(&list));
             if let Some(at) = lease.retires_at {
                 list.close();
                 retiring.insert(lease.id, at);
-            } else if !policy.shared && current.as_ref().is_none_or(|best| room(best) < room(&list)) {
+            } else if current.as_ref().is_none_or(|best| room(best) < room(&list)) {
                 current = Some(list);
             }
         }
@@ -126,7 +163,6 @@ impl StatusKeeper {
             Some(list) if room(&list) > 0 => {
                 let (granted, _) = list.granted();
                 let to = granted + room(&list).min(policy.block.max(1));
-                // Of two nodes that fall out over a list, one goes without until it needs an index.
                 if store.grant_status(&list.id(), granted, to).await? {
                     list.grant(to);
                 }
@@ -138,13 +174,11 @@ impl StatusKeeper {
                 list
             }
         };
-        let leased = BTreeSet::from([current.id()]);
-        let roles = Mutex::new(Roles { current, leased, retiring });
-        Ok(Self { engine, store, clock, entropy, policy, roles, gate: Gate::default() })
+        owned.insert(current.id(), 1);
+        Ok(keeper(Roles { current, owned, retiring }))
     }
 
-    /// Lets in the lists that other nodes have leased since, and lets go of those that they have forgotten. All that is
-    /// not known of them is INVALID.
+    /// Lets in the lists that other nodes have leased since, and lets go of those that they have forgotten.
     ///
     /// # Errors
     ///
@@ -153,56 +187,28 @@ impl StatusKeeper {
         let before: BTreeSet<ListId> = self.engine.lists().all().iter().map(|list| list.id()).collect();
         let leases = self.store.status_lists().await?;
         for lease in &leases {
-            let mut roles = self.roles.lock();
-            let known = self.engine.lists().find(&lease.id);
-            let list = known.unwrap_or_else(|| {
-                let list = Arc::new(StatusList::new(lease.id, lease.size, &lease.seed, lease.granted));
-                self.engine.lists().insert(Arc::clone(&list));
-                list
-            });
-            if let Some(at) = lease.retires_at {
-                list.close();
-                roles.retiring.insert(lease.id, at);
-            }
+            self.admit(lease);
         }
         let there: BTreeSet<ListId> = leases.iter().map(|lease| lease.id).collect();
-        for gone in before.difference(&there).filter(|gone| !self.fills(gone)) {
+        for gone in before.difference(&there).filter(|gone| !self.owns(gone)) {
             self.engine.lists().remove(gone);
             self.roles.lock().retiring.remove(gone);
         }
         Ok(())
     }
 
-    /// Whether this node alone gives out the indices of a list.
-    pub fn fills(&self, list: &ListId) -> bool {
-        !self.policy.shared || self.roles.lock().leased.contains(list)
+    /// Waits until there is another list that this node owns.
+    pub async fn leased(&self) {
+        self.leased.notified().await;
     }
 
     /// Closes the list that this node fills: nobody will when it is gone. To be called when no token is issued any more.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; it is closed when all nodes have been down.
+    /// [`StoreError`]; whoever takes it over closes it.
     pub async fn retire_own(&self) -> Result<(), StoreError> {
         self.retire(&self.current()).await
-    }
-
-    /// Closes the lists that nobody fills any more: all but this node's, when no other lives.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]; what is left to do is done the next time.
-    pub async fn retire_abandoned(&self) -> Result<(), StoreError> {
-        for list in self.engine.lists().all() {
-            let is_abandoned = {
-                let roles = self.roles.lock();
-                !roles.leased.contains(&list.id()) && !roles.retiring.contains_key(&list.id())
-            };
-            if is_abandoned {
-                self.retire(&list).await?;
-            }
-        }
-        Ok(())
     }
 
     async fn retire(&self, list: &StatusList) -> Result<(), StoreError> {
@@ -219,6 +225,7 @@ impl StatusKeeper {
     ///
     /// [`StoreError`] when more have to be granted and cannot be, or others took every index that was.
     pub async fn draw(self: &Arc<Self>) -> Result<Ticket, StoreError> {
+        self.look().await?;
         for _ in 0..ROUNDS {
             let list = self.current();
             if let Some(index) = list.take() {
@@ -255,16 +262,19 @@ impl StatusKeeper {
         for list in self.engine.lists().all() {
             let (retires_at, is_current, is_ours) = {
                 let roles = self.roles.lock();
-                let (current, leased) = (roles.current.id(), roles.leased.contains(&list.id()));
-                (roles.retiring.get(&list.id()).copied(), list.id() == current, leased || !self.policy.shared)
+                let (current, owned) = (roles.current.id(), roles.owned.contains_key(&list.id()));
+                (roles.retiring.get(&list.id()).copied(), list.id() == current, owned || !self.policy.shared)
             };
             match retires_at {
                 Some(at) if at <= now => {
                     self.store.remove_status_list(&list.id()).await?;
+                    if let Some(sharing) = self.sharing.get() {
+                        sharing.store.disown_list(&list.id()).await?;
+                    }
                     let mut roles = self.roles.lock();
                     self.engine.lists().remove(&list.id());
                     roles.retiring.remove(&list.id());
-                    roles.leased.remove(&list.id());
+                    roles.owned.remove(&list.id());
                 }
                 Some(_) => {}
                 None if is_current || !is_ours => {}
@@ -303,11 +313,15 @@ impl StatusKeeper {
         }
         // It is full, or somebody else had it: whose the next numbers are is not worth finding out.
         let new = lease(&*self.store, &*self.entropy, &self.policy, self.clock.wall()).await?;
+        if !self.own(&new.id()).await? {
+            return Err(StoreError::Unavailable("another node has taken over the status list just leased".to_owned()));
+        }
         tracing::info!(list = %new.id(), "a new status list is filled");
         let mut roles = self.roles.lock();
         self.engine.lists().insert(Arc::clone(&new));
-        roles.leased.insert(new.id());
+        roles.owned.insert(new.id(), 1);
         roles.current = new;
+        self.leased.notify_one();
         Ok(())
     }
 }
@@ -322,6 +336,10 @@ fn left(list: &StatusList) -> u32 {
     if list.is_closed() { 0 } else { list.granted().1 }
 }
 
+fn seed(entropy: &dyn Entropy) -> ListSeed {
+    ListSeed::from_bytes(draw(entropy))
+}
+
 /// Leases a list with its first block granted.
 async fn lease(
     store: &dyn Store,
@@ -333,7 +351,7 @@ async fn lease(
         let lease = StatusLease {
             id: ListId::from_bytes(draw(entropy)),
             size: policy.size,
-            seed: ListSeed::from_bytes(draw(entropy)),
+            seed: seed(entropy),
             granted: policy.block.clamp(1, policy.size.tokens()),
             leased_at: now,
             retires_at: None,
@@ -446,39 +464,6 @@ mod tests {
         node.keeper.tidy().await.unwrap();
         assert!(node.engine.lists().find(&first).is_none());
         assert_eq!(node.store.status_lists().await.unwrap().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_node_lets_go_of_what_others_have_forgotten_and_closes_what_nobody_fills() {
-        let store = Arc::new(SqliteStore::open_in_memory().unwrap());
-        let clock = Arc::new(FakeClock::new(MeterTime::ZERO, UnixMs::from_ms(1_700_000_000_000)));
-        let shared = async |seed| {
-            let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes([9; 32]));
-            let engine = Arc::new(Engine::new(Policy::default(), secrets, 16));
-            let (kept, now, entropy) = (store.clone(), clock.clone(), Arc::new(SeededEntropy::new(seed)));
-            let policy = StatusPolicy { size: ListSize::new(64).unwrap(), shared: true, ..StatusPolicy::new(DAY) };
-            StatusKeeper::open(engine, kept, now, entropy, policy).await.unwrap()
-        };
-        let (a, b) = (shared(1).await, shared(2).await);
-        let [of_a, of_b] = [&a, &b].map(|keeper| keeper.current().id());
-        a.learn().await.unwrap();
-        assert!(a.fills(&of_a) && !a.fills(&of_b) && a.listed().contains(&of_b));
-        a.tidy().await.unwrap();
-        assert_eq!(store.status_lists().await.unwrap().iter().filter(|list| list.retires_at.is_some()).count(), 0);
-
-        // One leaves and the other is killed; who comes next is alone.
-        a.retire_own().await.unwrap();
-        let c = shared(3).await;
-        c.retire_abandoned().await.unwrap();
-        let open: Vec<_> =
-            store.status_lists().await.unwrap().into_iter().filter(|list| list.retires_at.is_none()).collect();
-        assert_eq!(open.iter().map(|list| list.id).collect::<Vec<_>>(), [c.current().id()]);
-        let d = shared(4).await;
-        clock.advance(DAY.plus(SLACK));
-        c.tidy().await.unwrap();
-        assert!(d.engine.lists().find(&of_a).is_some());
-        d.learn().await.unwrap();
-        assert!(d.engine.lists().find(&of_a).is_none() && d.engine.lists().find(&of_b).is_none());
     }
 
     #[tokio::test]

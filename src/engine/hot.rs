@@ -115,7 +115,13 @@ impl HotSession {
             if !ending.alone {
                 return State::Doubtful;
             }
-            life = self.seal(last_seen, at, reason).unwrap_or_else(|overtaken| overtaken);
+            life = match self.seal(last_seen, at, reason) {
+                Ok(ended) => {
+                    self.end_status();
+                    ended
+                }
+                Err(overtaken) => overtaken,
+            };
         }
     }
 
@@ -130,12 +136,16 @@ impl HotSession {
         }
     }
 
-    /// Ends the session at `now` for `reason`, unless it is over already or in doubt; answers what it is then.
+    /// Ends the session at `now` for `reason`, unless it is over already or in doubt; answers what it is then. Among other
+    /// nodes its status list says so when the end has been committed: if it never is, the session goes on elsewhere.
     pub(super) fn end(&self, now: MeterTime, ending: Ending, reason: EndReason) -> State {
         loop {
             match self.settle(now, ending) {
                 State::Open { last_seen } => {
                     if self.seal(last_seen, now, reason).is_ok() {
+                        if ending.alone {
+                            self.end_status();
+                        }
                         return State::Ended { at: now, reason };
                     }
                 }
@@ -150,6 +160,7 @@ impl HotSession {
         while let Life::Open { last_seen } = life {
             life = self.seal(last_seen, at, reason).unwrap_or_else(|overtaken| overtaken);
         }
+        self.end_status();
     }
 
     /// Other nodes have heard of the session at `last_seen`.
@@ -215,7 +226,7 @@ impl HotSession {
     }
 
     /// The session has these tokens from now on. The bit of the one before, if it was another, says so.
-    pub(super) fn retoken(&self, tokens: &Tokens, expires: MeterTime, lists: &StatusLists) {
+    pub(super) fn retoken(&self, tokens: &Tokens, expires: MeterTime, lists: &StatusLists, ending: Ending) {
         self.token_expires.store(expires.as_ms(), Ordering::Relaxed);
         let mut held = self.token.lock();
         (held.current, held.previous) = (tokens.current, tokens.previous.unwrap_or(tokens.current));
@@ -227,7 +238,8 @@ impl HotSession {
         }
         held.status = lists.light(&tokens.status);
         // An end that came before has put out the bit that was here then. One that comes now waits for this lock.
-        if matches!(self.register.load(), Life::Ended { .. })
+        if ending.alone
+            && matches!(self.register.load(), Life::Ended { .. })
             && let Some(bit) = &held.status
         {
             bit.end();
@@ -257,10 +269,14 @@ impl HotSession {
     fn seal(&self, last_seen: MeterTime, at: MeterTime, reason: EndReason) -> Result<Life, Life> {
         self.register.seal(last_seen, at, reason)?;
         self.stored.store(last_seen.as_ms(), Ordering::Release);
+        Ok(Life::Ended { at, reason })
+    }
+
+    /// The status list says from now on that the session is over.
+    fn end_status(&self) {
         if let Some(bit) = &self.token.lock().status {
             bit.end();
         }
-        Ok(Life::Ended { at, reason })
     }
 }
 

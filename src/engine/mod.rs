@@ -348,7 +348,7 @@ impl Engine {
             self.hot.with(&session.id, |hot| {
                 hot.fuel_until(runs_dry(session, account));
                 if let Some(tokens) = &act.renews {
-                    hot.retoken(tokens, expiry(tokens, moment), &self.lists);
+                    hot.retoken(tokens, expiry(tokens, moment), &self.lists, self.ending());
                 }
             });
         }
@@ -365,7 +365,7 @@ impl Engine {
         let Some(session) = open else { return };
         let taken_over = self.hot.with(&session.id, |hot| {
             hot.fuel_until(runs_dry(session, account));
-            hot.retoken(&session.tokens, expiry(&session.tokens, moment), &self.lists);
+            hot.retoken(&session.tokens, expiry(&session.tokens, moment), &self.lists, self.ending());
         });
         if taken_over.is_none() {
             self.restore(account, session.started, moment);

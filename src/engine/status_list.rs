@@ -139,6 +139,8 @@ pub struct StatusList {
     size: ListSize,
     shuffle: Shuffle,
     words: Box<[AtomicU64]>,
+    /// Which places are those of tokens that are good, as far as this node knows.
+    lit: Box<[AtomicU64]>,
     /// How often a bit was changed.
     changes: AtomicU64,
     /// Tokens whose sessions go on.
@@ -160,13 +162,14 @@ impl StatusList {
     /// A list of which the first `granted` numbers may have been handed out. All of those are INVALID.
     pub fn new(id: ListId, size: ListSize, seed: &ListSeed, granted: u32) -> Self {
         let granted = granted.min(size.tokens());
-        let words = (0..size.entries() / u64::BITS).map(|_| AtomicU64::new(0)).collect();
+        let words = || (0..size.entries() / u64::BITS).map(|_| AtomicU64::new(0)).collect();
         let counter = Counter { next: granted, granted, returned: Vec::new(), closed: false };
         let list = Self {
             id,
             size,
             shuffle: Shuffle::new(size.entries(), &seed.0),
-            words,
+            words: words(),
+            lit: words(),
             changes: AtomicU64::new(0),
             live: AtomicU32::new(0),
             counter: Mutex::new(counter),
@@ -176,6 +179,42 @@ impl StatusList {
             list.spend_decoy(number);
         }
         list
+    }
+
+    /// A list that another node says the bits of. It hands out no index here; which of its tokens are good is followed,
+    /// for the time when it is [taken over](Self::take_over).
+    pub fn of_another(id: ListId, size: ListSize, seed: &ListSeed) -> Self {
+        let list = Self::new(id, size, seed, 0);
+        list.close();
+        list
+    }
+
+    /// Takes the list over from a node that is gone, and that may have handed out the first `granted` numbers. All of
+    /// those are INVALID from now on, but for the tokens that are good as far as this node knows: it must know of all that
+    /// was committed. Nobody may be shown the list before this has returned.
+    pub fn take_over(&self, granted: u32) {
+        let granted = granted.min(self.size.tokens());
+        {
+            let mut counter = self.counter.lock();
+            (counter.closed, counter.returned) = (true, Vec::new());
+            (counter.next, counter.granted) = (granted, granted.max(counter.granted));
+        }
+        for number in 0..granted {
+            let place = self.shuffle.place(number);
+            // A token may end, or turn out to be good, at the same time.
+            loop {
+                let is_lit = self.is_lit(place);
+                if is_lit {
+                    self.clear(place);
+                } else {
+                    self.set(place);
+                }
+                if self.is_lit(place) == is_lit {
+                    break;
+                }
+            }
+            self.spend_decoy(number);
+        }
     }
 
     /// Its id.
@@ -279,6 +318,19 @@ impl StatusList {
         }
     }
 
+    fn is_lit(&self, idx: u32) -> bool {
+        let (word, bit) = position(idx);
+        self.lit.get(word).is_some_and(|word| word.load(Ordering::SeqCst) & bit != 0)
+    }
+
+    /// Whether that is a change.
+    fn set_lit(&self, idx: u32, lit: bool) -> bool {
+        let (word, bit) = position(idx);
+        let Some(word) = self.lit.get(word) else { return false };
+        let before = if lit { word.fetch_or(bit, Ordering::SeqCst) } else { word.fetch_and(!bit, Ordering::SeqCst) };
+        (before & bit != 0) != lit
+    }
+
     fn set(&self, idx: u32) -> bool {
         let (word, bit) = position(idx);
         let Some(word) = self.words.get(word) else { return false };
@@ -318,7 +370,9 @@ impl LiveBit {
 
     /// The token is good no more. Saying so again changes nothing. No lock.
     pub(super) fn end(&self) {
-        if self.list.set(self.idx) {
+        let was_lit = self.list.set_lit(self.idx, false);
+        self.list.set(self.idx);
+        if was_lit {
             // Saturating: a bit that was lit twice must not make the count wrap.
             let _ = self.list.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| live.checked_sub(1));
         }
@@ -353,8 +407,10 @@ impl StatusLists {
     /// Makes a token's bit 0. `None` if its list is gone: then the token has expired long since.
     pub(super) fn light(&self, index: &StatusIndex) -> Option<LiveBit> {
         let list = self.find(&index.list).filter(|list| index.idx < list.size.0)?;
+        if list.set_lit(index.idx, true) {
+            list.live.fetch_add(1, Ordering::AcqRel);
+        }
         list.clear(index.idx);
-        list.live.fetch_add(1, Ordering::AcqRel);
         Some(LiveBit { list, idx: index.idx })
     }
 }
@@ -473,6 +529,30 @@ mod tests {
             let fresh: BTreeSet<_> = std::iter::from_fn(|| after.take()).collect();
             prop_assert!(indices.iter().all(|index| !fresh.contains(index)));
         }
+    }
+
+    #[test]
+    fn a_list_that_is_taken_over_has_all_that_was_granted_as_invalid_but_for_the_good_tokens() {
+        let owner = Arc::new(list(1024, 0));
+        owner.grant(400);
+        let taken: Vec<_> = (0..300).map(|_| owner.take().unwrap()).collect();
+        // Another node has heard of some of the tokens, and not of those that came and went in between.
+        let lists = StatusLists::default();
+        let other = Arc::new(StatusList::of_another(ListId([1; 8]), ListSize::new(1024).unwrap(), &SEED));
+        lists.insert(Arc::clone(&other));
+        let bits: Vec<_> = taken.iter().step_by(3).map(|index| lists.light(index).unwrap()).collect();
+        bits.iter().step_by(2).for_each(LiveBit::end);
+        assert_eq!((other.take(), other.live()), (None, 50));
+
+        other.take_over(400);
+        let good: BTreeSet<_> = taken.iter().step_by(3).skip(1).step_by(2).map(|index| index.idx).collect();
+        assert!(taken.iter().all(|index| other.is_invalid(index.idx) == Some(!good.contains(&index.idx))));
+        assert!(owner.invalid().all(|idx| other.is_invalid(idx) == Some(true)), "no bit goes back");
+        assert_eq!(other.take(), None);
+        // It goes on to follow them.
+        bits.iter().for_each(LiveBit::end);
+        assert!(taken.iter().all(|index| other.is_invalid(index.idx) == Some(true)));
+        assert_eq!(other.live(), 0);
     }
 
     #[test]

@@ -437,7 +437,7 @@ fn a_renewal_that_meets_an_end_leaves_no_token_good_in_the_list() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 barrier.wait();
-                hot.retoken(&tokens, at(1_000_000), &lists);
+                hot.retoken(&tokens, at(1_000_000), &lists, Ending { timeout: POLICY.timeout, alone: true });
             });
             barrier.wait();
             hot.end(at(20), Ending { timeout: POLICY.timeout, alone: true }, EndReason::Revoked);
@@ -525,4 +525,34 @@ fn what_the_store_keeps_from_an_era_before_is_written_again() {
     assert_eq!(dirty(), kept);
     engine.checkpointed(&kept);
     assert_eq!(dirty(), []);
+}
+
+#[test]
+fn among_others_a_list_says_that_a_session_is_over_when_its_end_is_committed() {
+    let engine = engine().among_others();
+    let list = Arc::new(StatusList::new(
+        ListId::from_bytes([1; 8]),
+        ListSize::new(64).unwrap(),
+        &ListSeed::from_bytes([2; 32]),
+        0,
+    ));
+    list.grant(1);
+    engine.lists().insert(Arc::clone(&list));
+    let status = list.take().unwrap();
+    let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000, "c");
+    let mut opened = session(ID, at(0));
+    opened.tokens.status = status;
+    let opening = account.activate(&moment(at(0), None), &POLICY, opened);
+    let account = account.after(&opening);
+    engine.apply(&account, &opening, &moment(at(0), None));
+    let key = engine.secrets().session_key(&ID).unwrap().body_mac();
+    let stop = Heartbeat { kind: HeartbeatKind::Stop, state: Default::default(), seq: 1, session: ID, clock: at(5) };
+    let Beat::Answer { verdict, .. } = engine.beat(&stop.sign(&key), at(5)) else { panic!("a good frame") };
+    assert_eq!(verdict, WireVerdict::Invalid(EndReason::Deactivated));
+    assert_eq!(list.is_invalid(status.idx), Some(false), "the end may never be committed");
+
+    let sighting = engine.sighting(&ID, at(5));
+    let settle = account.settle(&moment(at(5), sighting), &POLICY).unwrap();
+    engine.apply(&account.after(&settle), &settle, &moment(at(5), sighting));
+    assert_eq!(list.is_invalid(status.idx), Some(true));
 }

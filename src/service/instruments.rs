@@ -215,6 +215,11 @@ impl StoreObserver for Counting {
             | Operation::RetireStatusList
             | Operation::StatusLists
             | Operation::RemoveStatusList
+            | Operation::ListOwners
+            | Operation::OwnList
+            | Operation::DisownList
+            | Operation::PutListCopy
+            | Operation::ListCopy
             | Operation::PruneAudit
             | Operation::PruneHistory
             | Operation::Close => StoreOperation::Settings,

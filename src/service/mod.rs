@@ -33,7 +33,7 @@ use crate::{
     control::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
-        keyring::{Keyring, KeyringError},
+        keyring::{KeyPolicy, Keyring, KeyringError},
         peers::{Alone, Membership},
         secrets::{self, SecretFile, Secrets},
         status::{StatusKeeper, StatusPolicy},
@@ -186,7 +186,7 @@ impl Service {
         };
         meter.tick_for_ever()?;
         let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
-        let key_policy = config.token.keys();
+        let key_policy = KeyPolicy { shared: shared.is_some(), ..config.token.keys() };
         let keyring = Arc::new(Keyring::open(&*store, &secrets, key_policy, clock.wall()).await?);
 
         let certificates = Certificates::open(config.tls.source(&config.data_dir), telemetry.clone(), clock.wall())?;
@@ -276,9 +276,10 @@ impl Service {
             Arc::new(Counting(telemetry.clone())),
         );
         let (acts, statuses) = match &shared {
-            Some(Shared { joining, .. }) => {
-                (acts.among(Arc::<Joining>::clone(joining)), statuses.among(Arc::<Joining>::clone(joining)))
-            }
+            Some(Shared { joining, store, .. }) => (
+                acts.among(Arc::<Joining>::clone(joining)),
+                statuses.among(Arc::<Joining>::clone(joining), Arc::clone(store)),
+            ),
             None => (acts, statuses),
         };
         let (acts, statuses) = (Arc::new(acts), Arc::new(statuses));
@@ -306,7 +307,7 @@ impl Service {
             issuer,
             providers: Arc::clone(&providers),
             hooks,
-            statuses,
+            statuses: Arc::clone(&statuses),
             secrets: Arc::clone(&secrets),
             certificates: Arc::clone(&certificates),
             telemetry: telemetry.clone(),
@@ -391,7 +392,7 @@ impl Service {
         }
         let tasks = upkeep.start(chores, queue, &stop_rest);
         if let Some(joined) = &joined {
-            joined.start(surfaces.surface, &tasks, &stop_rest);
+            joined.start(surfaces.surface, statuses, &tasks, &stop_rest);
         }
         if upkeep.history.is_none() {
             let (store, clock, stop) = (Arc::clone(&upkeep.store), Arc::clone(&upkeep.clock), stop_rest.clone());

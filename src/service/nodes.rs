@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::MeterClock,
     cluster::{ClusterError, ClusterSettings, Feed, Hearing, Joining, Member, Node},
-    control::http::Surface,
+    control::{http::Surface, status_token::StatusTokens},
     entropy::Entropy,
     store::{ClusterStore, StoreError},
 };
@@ -28,7 +28,8 @@ const MAX_SKEW: u64 = 5_000;
 /// What a service that shares its store has besides, before it has joined.
 #[derive(Clone)]
 pub(super) struct Shared {
-    store: Arc<dyn ClusterStore>,
+    /// The store.
+    pub(super) store: Arc<dyn ClusterStore>,
     meter: Arc<MeterClock>,
     settings: ClusterSettings,
     /// What acts and status lists ask of the others.
@@ -59,6 +60,11 @@ impl Shared {
         warm: impl Future<Output = Result<(), StoreError>>,
     ) -> Result<Joined, ClusterError> {
         let Self { store, meter, settings, joining } = self.clone();
+        // The lists must be here before the sessions whose tokens are in them.
+        let warm = async {
+            upkeep.keeper.learn().await?;
+            warm.await
+        };
         let joined = Member::join(name, Arc::clone(&store), Arc::clone(&meter), entropy, settings, warm).await?;
         let member = Arc::new(joined);
         let hearing = Arc::new(Hearing::new(
@@ -68,16 +74,24 @@ impl Shared {
             Arc::clone(&meter),
             settings,
         ));
-        let feed =
-            Arc::new(Feed::new(member.id(), Arc::clone(&upkeep.acts), store, meter, settings, member.warmed_at()));
+        let feed = Arc::new(Feed::new(
+            member.id(),
+            Arc::clone(&upkeep.acts),
+            Arc::clone(&store),
+            meter,
+            settings,
+            member.warmed_at(),
+        ));
         joining.joined(Arc::clone(&hearing), Arc::clone(&feed));
         // What others have done while this node read what the store held, before anybody is answered.
         feed.tail().await?;
+        let (membership, others) = (Arc::<Joining>::clone(&joining), Arc::<Joining>::clone(&joining));
+        upkeep.keeper.join(member.id(), store, membership, others).await?;
         let node = Node { member, feed, hearing, settings };
         let joined = Joined { node, upkeep: upkeep.clone(), lost: CancellationToken::new(), why: Arc::default() };
         if joined.node.member.has_begun_its_era() {
             upkeep.engine.doubt_checkpoints();
-            upkeep.keeper.retire_abandoned().await?;
+            upkeep.keeper.take_over(true).await?;
         }
         joined.tell().await;
         Ok(joined)
@@ -95,7 +109,13 @@ pub(super) struct Joined {
 
 impl Joined {
     /// Does its part until `stop`.
-    pub(super) fn start(&self, surface: Arc<Surface>, tasks: &TaskTracker, stop: &CancellationToken) {
+    pub(super) fn start(
+        &self,
+        surface: Arc<Surface>,
+        statuses: Arc<StatusTokens>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
         let (this, stopped) = (self.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
@@ -116,6 +136,8 @@ impl Joined {
                 () = this.learn_for_ever(&surface) => {}
             }
         });
+        let stopped = stop.clone();
+        tasks.spawn(async move { stopped.run_until_cancelled(statuses.tell_for_ever()).await });
     }
 
     /// Waits until this node cannot go on; answers why.
@@ -157,9 +179,10 @@ impl Joined {
     }
 
     async fn learn(&self, surface: &Surface) -> Result<(), String> {
-        let Upkeep { engine, store, keyring, keeper, secrets, .. } = &self.upkeep;
+        let Upkeep { engine, store, keyring, keeper, secrets, clock, .. } = &self.upkeep;
         secrets.learn().await.map_err(|error| error.to_string())?;
-        keyring.learn(&**store, &engine.secrets()).await.map_err(|error| error.to_string())?;
+        let now = clock.now();
+        keyring.learn(&**store, &engine.secrets(), now).await.map_err(|error| error.to_string())?;
         surface.learn().await.map_err(|error| error.to_string())?;
         keeper.learn().await.map_err(|error| error.to_string())
     }

@@ -40,7 +40,8 @@ pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Sur
 pub use facts::{Capability, ProviderFacts, SeenEvent};
 pub use history::{Heard, HeardKey, HeardRow};
 pub use nodes::{
-    CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, METERS_DIFFER, NodeId, NodeLease, change_slot, is_void, stamp,
+    CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, ListCopy, ListOwner, METERS_DIFFER, NodeId, NodeLease,
+    change_slot, is_void, stamp,
 };
 pub use observed::{Observed, Operation, StoreObserver};
 pub use scylla::{Consistency, Credentials, ScyllaOptions, ScyllaStore, ScyllaTarget};

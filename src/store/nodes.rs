@@ -7,12 +7,13 @@
 //! era. Only [`ClusterStore::begin_era`] is conditional. Reads and writes are at quorum, so that what was written is seen
 //! by whoever reads afterwards.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::{
-    engine::{AccountId, Checkpoint, UnixMs},
+    engine::{AccountId, Checkpoint, ListId, UnixMs},
     wire::{MeterTime, Millis, SessionId},
 };
 
@@ -101,6 +102,30 @@ pub struct Era {
     pub by: NodeId,
 }
 
+/// Which node says the bits of a status list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListOwner {
+    /// The list.
+    pub list: ListId,
+    /// Counts its owners, from 1.
+    pub term: u64,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// What the owner of a status list says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListCopy {
+    /// The list.
+    pub list: ListId,
+    /// The term of its owner.
+    pub term: u64,
+    /// All tokens that had ended by then are INVALID in it.
+    pub as_of: MeterTime,
+    /// The bits, by zlib. At most a little more than the list has bytes: 2 MiB.
+    pub bits: Bytes,
+}
+
 /// That an account is about to change. Written before the act is committed, so that no change goes without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Change {
@@ -160,6 +185,25 @@ pub trait ClusterStore: Store {
 
     /// The changes of one slot from `from` on, in no particular order.
     async fn changes(&self, slot: u64, from: MeterTime) -> Result<Vec<Change>>;
+
+    /// Who owns which status list, in no particular order.
+    async fn list_owners(&self) -> Result<Vec<ListOwner>>;
+
+    /// Makes a node the owner of a status list, if its term is the one after the latest (or the first, number 1, where there
+    /// was none); `false`, and nothing changes, if not. Asked again by the same node: `true`.
+    async fn own_list(&self, owner: &ListOwner) -> Result<bool>;
+
+    /// Forgets who owns a status list that is forgotten itself.
+    async fn disown_list(&self, list: &ListId) -> Result<()>;
+
+    /// Keeps what the owner of a list says of it in place of what it said before, for `keep` at least. Copies of other terms
+    /// stay as they are, and so does one of a later instant.
+    ///
+    /// In CQL: one plain `INSERT … USING TIMESTAMP as_of AND TTL keep`, in a partition for each list.
+    async fn put_list_copy(&self, copy: &ListCopy, keep: Duration) -> Result<()>;
+
+    /// What was last said of a list: of the latest term, and in that of the latest instant.
+    async fn list_copy(&self, list: &ListId) -> Result<Option<ListCopy>>;
 
     /// The checkpoints of sessions of one bucket, in no particular order. One that is over, or that is not, has none.
     ///

@@ -87,11 +87,16 @@ pub enum Operation {
     Announce,
     Changes,
     Heard,
+    ListOwners,
+    OwnList,
+    DisownList,
+    PutListCopy,
+    ListCopy,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 53] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -140,6 +145,11 @@ impl Operation {
         Self::Announce,
         Self::Changes,
         Self::Heard,
+        Self::ListOwners,
+        Self::OwnList,
+        Self::DisownList,
+        Self::PutListCopy,
+        Self::ListCopy,
     ];
 
     /// The method's name.
@@ -193,6 +203,11 @@ impl Operation {
             Self::Announce => "announce",
             Self::Changes => "changes",
             Self::Heard => "heard",
+            Self::ListOwners => "list_owners",
+            Self::OwnList => "own_list",
+            Self::DisownList => "disown_list",
+            Self::PutListCopy => "put_list_copy",
+            Self::ListCopy => "list_copy",
         }
     }
 }

@@ -22,6 +22,7 @@ mod apart;
 mod clocks;
 mod guarded;
 mod history;
+mod lists;
 mod load;
 mod migrating;
 mod moving;

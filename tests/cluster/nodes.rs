@@ -4,13 +4,11 @@
 
 use std::{
     fs,
-    io::Read,
     process::Command,
     time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use flate2::read::ZlibDecoder;
 use futures_util::future::join_all;
 use gastank::wire::{EndReason, HeartbeatKind, WireVerdict};
 use reqwest::Method;
@@ -19,6 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     HANGS,
     client::{Api, EdgeSecret, Session, text},
+    lists::listed,
     settings, store,
     support::{Home, Service},
 };
@@ -64,19 +63,6 @@ pub(crate) fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
-/// Whether a node's copy of the status list calls the token good.
-async fn is_good_in_list(api: &Api, token: &str) -> bool {
-    let place = claims(token)["status"]["status_list"].clone();
-    let (_, list) = place["uri"].as_str().unwrap().rsplit_once('/').unwrap();
-    let url = format!("{}/oauth/status/{list}", api.public);
-    let signed = api.send(Method::GET, url, &[], Vec::new()).await.unwrap().must_be(200).text();
-    let lst = text(&claims(&signed)["status_list"]["lst"]);
-    let mut bits = Vec::new();
-    ZlibDecoder::new(&*URL_SAFE_NO_PAD.decode(lst).unwrap()).read_to_end(&mut bits).unwrap();
-    let idx = usize::try_from(place["idx"].as_u64().unwrap()).unwrap();
-    bits[idx / 8] >> (idx % 8) & 1 == 0
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_node_takes_any_act_any_beat_and_any_question() {
     let _calm = HANGS.read().await;
@@ -108,15 +94,23 @@ async fn any_node_takes_any_act_any_beat_and_any_question() {
     // A node is killed, and its client goes on at the other.
     let owner = a.owner(1000).await;
     let mut session = a.open(&owner).await;
-    assert!(is_good_in_list(&b, &session.token).await, "a list says of no token that it is bad because it is new");
+    until("the list is told of", async || listed(&b, &session.token).await.is_some()).await;
+    assert_eq!(
+        listed(&b, &session.token).await,
+        Some(true),
+        "a list says of no token that it is bad because it is new"
+    );
     let socket = b.socket().await;
     first.kill();
     for _ in 0..5 {
         let ack = session.datagram(&socket, HeartbeatKind::Beat).await.expect("the other node answers");
         assert!(matches!(ack.verdict, WireVerdict::Valid | WireVerdict::Unknown), "{ack:?}");
     }
-    let ack = session.datagram(&socket, HeartbeatKind::Beat).await.expect("the other node answers");
-    assert_eq!(ack.verdict, WireVerdict::Valid);
+    until("the session is known there", async || {
+        let ack = session.datagram(&socket, HeartbeatKind::Beat).await.expect("the other node answers");
+        ack.verdict == WireVerdict::Valid
+    })
+    .await;
     assert!(b.is_active(&edge, &session.token).await);
 
     // It comes back, and knows what happened meanwhile.
@@ -220,5 +214,17 @@ async fn a_node_that_others_have_gone_on_without_says_so_and_ends() {
     assert_eq!(status.code(), Some(1));
     let log = fs::read_to_string(home.log()).unwrap();
     assert!(log.contains("the other nodes have begun era 2 without this one"), "{log}");
-    assert!(second.stop().success());
+
+    // What it wrote when it went on moves nobody's meter.
+    let b = Api::new(&second, &other);
+    let (before, opened) = (b.open(&b.owner(1000).await).await, Instant::now());
+    second.kill();
+    let third = Service::start_with(&other, &settings(&store));
+    let c = Api::new(&third, &other);
+    let after = c.open(&c.owner(1000).await).await;
+    let (shown, passed) = (after.started - before.started, u64::try_from(opened.elapsed().as_millis()).unwrap());
+    println!("the meter went on by {shown} ms in {passed} ms");
+    // It stands still for the twelve seconds in which nobody lives.
+    assert!(shown + 8_000 < passed, "{shown} of {passed} ms");
+    assert!(third.stop().success());
 }

@@ -6,9 +6,9 @@ use gastank::{
     clock::Clock,
     clock::MeterClock,
     cluster::{ClusterSettings, Member},
-    engine::{Checkpoint, UnixMs},
+    engine::{Checkpoint, ListId, UnixMs},
     entropy::OsEntropy,
-    store::{Change, ClockFact, ClusterStore, Era, NodeId, NodeLease, change_slot},
+    store::{Change, ClockFact, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, change_slot},
     wire::{EndReason, MeterTime, SessionId},
 };
 
@@ -31,6 +31,9 @@ macro_rules! node_cases {
             what_was_heard_is_the_checkpoints_of_open_sessions,
             what_a_node_of_an_era_before_has_written_is_not_the_last_word,
             a_checkpoint_beyond_what_any_node_has_shown_does_not_move_the_clock,
+            a_status_list_has_one_owner_after_the_other,
+            of_fifty_nodes_one_owns_a_status_list,
+            what_is_said_of_a_list_is_what_its_latest_owner_said_last,
             a_closed_store_has_no_nodes,
         }
     };
@@ -245,6 +248,70 @@ pub(crate) async fn a_checkpoint_beyond_what_any_node_has_shown_does_not_move_th
     let other = now(&subject, &other.id).await;
     done(&subject, &other, &closing(&other, EndReason::Deactivated, 12_000)).await;
     assert_eq!(alive(&subject).await, Some(12_000));
+}
+
+pub(crate) async fn a_status_list_has_one_owner_after_the_other(store: Shared) {
+    let [one, other] = [1, 2].map(|n| ListId::from_bytes([n; 8]));
+    let owner = |list, term, n| ListOwner { list, term, node: node(n) };
+    let owners = async || {
+        let mut owners = store.list_owners().await.expect("works");
+        owners.sort_by_key(|owner| owner.list);
+        owners
+    };
+    assert_eq!(owners().await, []);
+    assert!(!store.own_list(&owner(one, 2, 1)).await.expect("works"), "the first term is number 1");
+    assert!(store.own_list(&owner(one, 1, 1)).await.expect("works"));
+    assert!(store.own_list(&owner(one, 1, 1)).await.expect("works"), "asked again");
+    assert!(!store.own_list(&owner(one, 1, 2)).await.expect("works"), "somebody else was faster");
+    assert!(!store.own_list(&owner(one, 3, 2)).await.expect("works"), "one is missing");
+    assert!(store.own_list(&owner(other, 1, 2)).await.expect("works"));
+    assert_eq!(owners().await, [owner(one, 1, 1), owner(other, 1, 2)]);
+    assert!(store.own_list(&owner(one, 2, 2)).await.expect("works"));
+    assert!(!store.own_list(&owner(one, 1, 1)).await.expect("works"), "its term is over");
+    assert_eq!(owners().await, [owner(one, 2, 2), owner(other, 1, 2)]);
+    store.disown_list(&one).await.expect("works");
+    store.disown_list(&one).await.expect("works");
+    assert_eq!(owners().await, [owner(other, 1, 2)]);
+}
+
+pub(crate) async fn of_fifty_nodes_one_owns_a_status_list(store: Shared) {
+    let list = ListId::from_bytes([7; 8]);
+    let racers: Vec<_> = (0..50)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            let owner = ListOwner { list, term: 1, node: node(n) };
+            tokio::spawn(async move { store.own_list(&owner).await.expect("works").then_some(owner) })
+        })
+        .collect();
+    let mut won = Vec::new();
+    for racer in racers {
+        won.extend(racer.await.expect("no panic"));
+    }
+    assert_eq!(won.len(), 1);
+    assert_eq!(store.list_owners().await.expect("works"), won);
+}
+
+pub(crate) async fn what_is_said_of_a_list_is_what_its_latest_owner_said_last(store: Shared) {
+    let list = ListId::from_bytes([1; 8]);
+    // As many bytes as a list of usual size takes when half of its tokens have ended.
+    let copy = |term, ms, byte| ListCopy { list, term, as_of: at(ms), bits: vec![byte; 1 << 17].into() };
+    let put = async |copy: &ListCopy| store.put_list_copy(copy, Duration::from_secs(60)).await.expect("works");
+    let said = async || store.list_copy(&list).await.expect("works");
+    assert_eq!(said().await, None);
+    for (told, expected) in [
+        (copy(1, 5_000, 1), copy(1, 5_000, 1)),
+        (copy(1, 5_000, 1), copy(1, 5_000, 1)),
+        (copy(1, 6_000, 2), copy(1, 6_000, 2)),
+        (copy(1, 5_500, 3), copy(1, 6_000, 2)),
+        // The meter of the next owner may be a little behind.
+        (copy(2, 5_900, 4), copy(2, 5_900, 4)),
+        // Who was suspended comes back, and does not know yet.
+        (copy(1, 90_000, 5), copy(2, 5_900, 4)),
+    ] {
+        put(&told).await;
+        assert_eq!(said().await, Some(expected));
+    }
+    assert_eq!(store.list_copy(&ListId::from_bytes([2; 8])).await.expect("works"), None);
 }
 
 pub(crate) async fn a_closed_store_has_no_nodes(store: Shared) {

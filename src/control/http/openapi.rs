@@ -117,7 +117,7 @@ struct KeySet {
 )]
 async fn jwks(State(shared): SharedState) -> impl IntoResponse {
     let keyring = shared.issuer.keyring();
-    let cache = format!("public, max-age={}", keyring.lifetime().as_secs());
+    let cache = format!("public, max-age={}", keyring.max_age(shared.clock.now()).as_secs());
     ([(CACHE_CONTROL, cache)], Answer(KeySet { keys: keyring.published() }))
 }
 

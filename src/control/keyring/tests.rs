@@ -1,14 +1,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use jsonwebtoken::{DecodingKey, Validation, jwk::Jwk};
-use parking_lot::Mutex;
-
 use super::*;
 use crate::{
     control::tokens::{Claims, Issuer, TokenRequest, claims_of},
     engine::{AccountId, ListId, StatusIndex},
     wire::SessionId,
 };
+use jsonwebtoken::{DecodingKey, Validation, jwk::Jwk};
 
 const START: UnixMs = UnixMs::from_ms(1_700_000_000_000);
 const TTL: Millis = Millis::from_secs(3_600);
@@ -249,19 +247,44 @@ async fn what_one_node_makes_of_the_keys_the_other_takes_over() {
 
     a.rotate(&store, &secrets, START).await.unwrap();
     assert_eq!(b.published().len(), 1);
-    b.learn(&store, &secrets).await.unwrap();
+    b.learn(&store, &secrets, MeterTime::ZERO).await.unwrap();
     assert_eq!(b.status(START), a.status(START));
     let later = START.plus(JWKS_LIFETIME).plus(WRITING);
     assert_eq!(b.signing(later).kid(), a.signing(later).kid());
 
     let dead = later.plus(TTL).plus(JWKS_LIFETIME);
     a.tidy(&store, dead).await.unwrap();
-    b.learn(&store, &secrets).await.unwrap();
+    b.learn(&store, &secrets, MeterTime::ZERO).await.unwrap();
     assert_eq!(b.status(dead), a.status(dead));
     assert_eq!(b.published().len(), 1);
 
     // Nothing is learnt of a store that cannot be read as a whole.
     a.rotate(&store, &two_secrets(), dead).await.unwrap();
-    assert!(b.learn(&store, &secrets).await.is_err());
+    assert!(b.learn(&store, &secrets, MeterTime::ZERO).await.is_err());
     assert_eq!(b.published().len(), 1);
+}
+
+#[tokio::test]
+async fn no_key_signs_while_a_set_without_it_may_be_kept_whichever_node_gave_it() {
+    let (store, secrets) = (Fused::new(), ring());
+    let policy = KeyPolicy { shared: true, ..KeyPolicy::new(Algorithm::EdDSA, TTL) };
+    let a = Keyring::open(&store, &secrets, policy, START).await.unwrap();
+    let b = Keyring::open(&store, &secrets, policy, START).await.unwrap();
+    let at = MeterTime::from_ms;
+    assert_eq!(b.max_age(at(0)), Millis::ZERO, "it has not read what others have made");
+    let old = b.signing(START).kid().to_owned();
+    b.learn(&store, &secrets, at(0)).await.unwrap();
+    // Everything is at its latest: the key is made before that, on a clock that is behind, and seen after it.
+    a.rotate(&store, &secrets, START.minus(ARRIVING)).await.unwrap();
+    for passed in (0..400_000).step_by(500) {
+        let until = at(passed).plus(b.max_age(at(passed)));
+        let kept_until = START.plus(until.since(at(0)));
+        // Who got the set that lacks the key keeps it no longer than the old key signs.
+        if b.max_age(at(passed)) > Millis::ZERO {
+            assert_eq!(a.signing(kept_until.minus(Millis::new(1))).kid(), old, "{passed}");
+        }
+    }
+    assert_eq!(b.max_age(at(2_000)), JWKS_LIFETIME, "who reads every two seconds gives the usual time");
+    assert_eq!(b.max_age(at(13_000)), JWKS_LIFETIME);
+    assert!(b.max_age(at(14_000)) < JWKS_LIFETIME);
 }

@@ -1,10 +1,12 @@
 //! The same for what many nodes ask of the store that they share.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::{
-    engine::Checkpoint,
-    store::{Change, ClusterStore, Era, NodeId, NodeLease, Result},
+    engine::{Checkpoint, ListId},
+    store::{Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Result},
     wire::{MeterTime, SessionId},
 };
 
@@ -46,5 +48,25 @@ impl<S: ClusterStore, O: StoreObserver> ClusterStore for Observed<S, O> {
 
     async fn heard(&self, bucket: u8, sessions: &[SessionId]) -> Result<Vec<Checkpoint>> {
         self.timed(Operation::Heard, self.store.heard(bucket, sessions)).await
+    }
+
+    async fn list_owners(&self) -> Result<Vec<ListOwner>> {
+        self.timed(Operation::ListOwners, self.store.list_owners()).await
+    }
+
+    async fn own_list(&self, owner: &ListOwner) -> Result<bool> {
+        self.timed(Operation::OwnList, self.store.own_list(owner)).await
+    }
+
+    async fn disown_list(&self, list: &ListId) -> Result<()> {
+        self.timed(Operation::DisownList, self.store.disown_list(list)).await
+    }
+
+    async fn put_list_copy(&self, copy: &ListCopy, keep: Duration) -> Result<()> {
+        self.timed(Operation::PutListCopy, self.store.put_list_copy(copy, keep)).await
+    }
+
+    async fn list_copy(&self, list: &ListId) -> Result<Option<ListCopy>> {
+        self.timed(Operation::ListCopy, self.store.list_copy(list)).await
     }
 }

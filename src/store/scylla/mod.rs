@@ -23,6 +23,7 @@ mod held;
 mod history;
 mod keys;
 mod ledger;
+mod lists;
 mod moving;
 mod nodes;
 mod recovery;

@@ -40,7 +40,7 @@ const BATCH_ROWS: usize = 16;
 const AUDIT_STAYS: i32 = 7 * 86_400;
 
 /// The tables that have nothing in them before anything moves in.
-const TABLES: [&str; 19] = [
+const TABLES: [&str; 21] = [
     "accounts",
     "identities",
     "directory",
@@ -60,6 +60,8 @@ const TABLES: [&str; 19] = [
     "nodes",
     "eras",
     "changes",
+    "list_owners",
+    "list_copies",
 ];
 
 /// A row of `source, name, reached, ended`.

@@ -1,13 +1,13 @@
 //! What many nodes tell each other: leases and changes are plain writes that go by their TTL, the era is decided.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use scylla::DeserializeRow;
 
 use crate::{
-    engine::{AccountId, Checkpoint},
-    store::{Change, ClusterStore, Era, NodeId, NodeLease, Result},
+    engine::{AccountId, Checkpoint, ListId},
+    store::{Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Result},
     wire::{MeterTime, SessionId},
 };
 
@@ -121,6 +121,26 @@ impl ClusterStore for ScyllaStore {
         let values = (int(slot)?, meter(from)?);
         let rows: Vec<ChangeRow> = self.cluster.pages(&self.cluster.statements.changes, values, usize::MAX).await?;
         rows.into_iter().map(change).collect()
+    }
+
+    async fn list_owners(&self) -> Result<Vec<ListOwner>> {
+        self.read_owners().await
+    }
+
+    async fn own_list(&self, owner: &ListOwner) -> Result<bool> {
+        self.decide_owner(owner).await
+    }
+
+    async fn disown_list(&self, list: &ListId) -> Result<()> {
+        self.drop_owner(list).await
+    }
+
+    async fn put_list_copy(&self, copy: &ListCopy, keep: Duration) -> Result<()> {
+        self.write_copy(copy, keep).await
+    }
+
+    async fn list_copy(&self, list: &ListId) -> Result<Option<ListCopy>> {
+        self.read_copy(list).await
     }
 
     async fn heard(&self, bucket: u8, sessions: &[SessionId]) -> Result<Vec<Checkpoint>> {

@@ -34,7 +34,12 @@ const TRIES: u32 = 20;
 const LEASE: i32 = 60;
 
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 3] = [include_str!("schema.cql"), include_str!("schema-2.cql"), include_str!("schema-3.cql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema.cql"),
+    include_str!("schema-2.cql"),
+    include_str!("schema-3.cql"),
+    include_str!("schema-4.cql"),
+];
 
 /// Servers a new keyspace has its rows on, where there are as many and nothing else is configured.
 const REPLICAS: usize = 3;

@@ -170,6 +170,15 @@ statements! {
     lists: Read = "SELECT id, size, seed, granted, leased_at, retires_at FROM status_lists WHERE one = 1";
     drop_list: Decide = "DELETE FROM status_lists WHERE one = 1 AND id = ? IF EXISTS";
 
+    first_owner: Decide = "INSERT INTO list_owners (one, list, term, node) VALUES (1, ?, ?, ?) IF NOT EXISTS";
+    next_owner: Decide = "UPDATE list_owners SET term = ?, node = ? WHERE one = 1 AND list = ? IF term = ?";
+    drop_owner: Decide = "DELETE FROM list_owners WHERE one = 1 AND list = ? IF EXISTS";
+    list_owners: Read = "SELECT list, term, node FROM list_owners WHERE one = 1";
+    list_owner: SerialRead = "SELECT list, term, node FROM list_owners WHERE one = 1 AND list = ?";
+    put_list_copy: Write = "INSERT INTO list_copies (list, term, as_of, bits) VALUES (?, ?, ?, ?) \
+        USING TIMESTAMP ? AND TTL ?";
+    list_copy: Read = "SELECT term, as_of, bits FROM list_copies WHERE list = ? LIMIT 1";
+
     held_count: Read = "SELECT DISTINCT identity, held FROM held_credit WHERE identity = ?";
     count_held: Decide = "UPDATE held_credit SET held = :held WHERE identity = :identity IF held = :was";
     hold: Decide = "INSERT INTO held_credit (identity, name, kind, amount, source, external_id, reason, at) \

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use crate::{
+    lists::{Listed, Served},
     truth::{SessionKey, Truth},
     world::World,
 };
@@ -25,10 +26,12 @@ const PROBE: Duration = Duration::from_millis(150);
 /// How long after the end of a token was committed a node in good order may vouch for it, in ms.
 pub const BOUND: u64 = 1_600;
 /// By how much meters may differ, in ms.
-const SKEW: u64 = 900;
+pub(crate) const SKEW: u64 = 900;
 /// By how much a session may be charged for more than the time that passed, in ms: the meters of two nodes, one of which
 /// is about to find out that it has stood still.
 const UNEQUAL: u64 = 3_500;
+/// How long a node that stood still may be behind, in ms.
+const AWAKE: u64 = 8_000;
 /// How long tokens that are dead are asked about.
 const REMEMBERED: u64 = 25_000;
 
@@ -43,7 +46,9 @@ struct Inner {
     truth: Truth,
     accounts: Vec<AccountId>,
     /// Every token that was issued.
-    tokens: Vec<(SessionId, TokenHash)>,
+    tokens: Vec<Listed>,
+    /// The status lists that nodes have served.
+    served: Served,
     /// By session, the last instant of the meter at which a node vouched for it, and the first at which one called it dead.
     yes: HashMap<SessionKey, u64>,
     no: HashMap<SessionKey, u64>,
@@ -51,6 +56,8 @@ struct Inner {
     acked: Vec<(SessionId, usize, MeterTime, u64)>,
     /// When a node last took a frame for a session, in virtual time.
     touched: HashMap<SessionKey, u64>,
+    /// When a process stood still, from and to, in virtual time.
+    still: Vec<(u64, u64)>,
     stops: BTreeSet<(usize, SessionKey)>,
     promised: Vec<Promise>,
     meters: BTreeMap<usize, MeterTime>,
@@ -114,7 +121,7 @@ impl Watch {
         self.catch_up(world);
         let mut inner = self.inner.lock();
         *inner.counts.entry("activations").or_default() += 1;
-        inner.tokens.push((activation.session, TokenHash::of(activation.token.text.as_bytes())));
+        inner.tokens.push(Listed::of(activation.session, &activation.token.text));
         inner.promised.push(Promise::Session(*account, activation.session));
     }
 
@@ -122,7 +129,7 @@ impl Watch {
     pub(crate) fn renewed(&self, session: &SessionId, token: &str) {
         let mut inner = self.inner.lock();
         *inner.counts.entry("renewals").or_default() += 1;
-        inner.tokens.push((*session, TokenHash::of(token.as_bytes())));
+        inner.tokens.push(Listed::of(*session, token));
     }
 
     /// A renewal was refused as if its credentials were wrong. They never are, unless the token is older than the one
@@ -135,6 +142,27 @@ impl Watch {
         {
             self.violation(world, "a renewal with the current token was refused".to_owned());
         }
+    }
+
+    /// Every token that was issued.
+    pub(crate) fn listed(&self) -> Vec<Listed> {
+        self.inner.lock().tokens.clone()
+    }
+
+    /// When a token died, in virtual time. `None` while it is good.
+    pub(crate) fn died(&self, world: &World, token: &Listed) -> Option<u64> {
+        self.catch_up(world);
+        self.inner.lock().truth.died(&token.hash)
+    }
+
+    /// Does `work` with the lists that nodes have served.
+    pub(crate) fn served<T>(&self, work: impl FnOnce(&mut Served) -> T) -> T {
+        work(&mut self.inner.lock().served)
+    }
+
+    /// A process stood still, and goes on now.
+    pub(crate) fn stood_still(&self, from: u64, to: u64) {
+        self.inner.lock().still.push((from, to));
     }
 
     /// A frame for a session gets to a node.
@@ -261,7 +289,8 @@ impl World {
         let tokens: Vec<_> = {
             let inner = self.watch.inner.lock();
             let recent = |token: &TokenHash| inner.truth.died(token).is_none_or(|died| now < died + REMEMBERED);
-            inner.tokens.iter().filter(|(_, token)| recent(token)).copied().collect()
+            let known = inner.tokens.iter().map(|token| (token.session, token.hash));
+            known.filter(|(_, token)| recent(token)).collect()
         };
         let mut calm_meters = Vec::new();
         for slot in 0..self.slots.len() {
@@ -418,8 +447,10 @@ impl World {
     }
 
     /// Nobody is charged for more time than passed: while the session was open, nor from when it was opened until the time-out
-    /// after the last frame that got to any node. This knows nothing of meters, eras, nodes and what they decided, and makes no
-    /// allowance for trouble.
+    /// after the last frame that got to any node. This knows nothing of meters, eras, nodes and what they decided.
+    ///
+    /// There is one allowance for trouble: a node that stood still while the others could not reach the store has nobody to
+    /// tell it how far its meter is behind theirs. What it opens then starts as much too early.
     fn audit_time(&self) {
         let timeout = self.common.policy.timeout.get();
         let wrong: Vec<String> = {
@@ -429,9 +460,11 @@ impl World {
                 let charged = end.at.since(life.started).get();
                 let touched = inner.touched.get(key).copied().unwrap_or(0).max(life.opened_at);
                 let passed = (ended - life.opened_at).min(touched - life.opened_at + timeout);
+                let behind = inner.still.iter().filter(|(_, to)| (*to..to + AWAKE).contains(&life.opened_at));
+                let behind = behind.map(|(from, to)| to - from).max().unwrap_or(0);
                 let number = inner.truth.number(&SessionId::from_bytes(*key));
                 let what = || format!("session {number} is charged for {charged} ms, of which {passed} ms passed");
-                (charged > passed + UNEQUAL).then(what)
+                (charged > passed + UNEQUAL + behind).then(what)
             });
             over.collect()
         };

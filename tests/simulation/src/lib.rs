@@ -10,6 +10,7 @@ mod audit;
 pub mod chance;
 mod faults;
 pub mod link;
+mod lists;
 #[path = "../../model/memory_store.rs"]
 mod memory_store;
 mod node;

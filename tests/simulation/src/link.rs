@@ -20,8 +20,8 @@ use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
     store::{
         AccountKey, AuditDay, AuditKey, AuditRecord, Change, ClockFact, ClusterStore, Commit, Edge, Era, Heard,
-        HeardKey, HeardRow, Held, HeldCredit, Identity, NodeId, NodeLease, OpenAccount, Owned, ProviderFacts,
-        RECOVERY_PARTS, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
+        HeardKey, HeardRow, Held, HeldCredit, Identity, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Owned,
+        ProviderFacts, RECOVERY_PARTS, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
     },
     wire::{MeterTime, SessionId},
 };
@@ -407,6 +407,30 @@ impl ClusterStore for LinkedStore {
     }
     async fn changes(&self, slot: u64, from: MeterTime) -> Result<Vec<Change>> {
         self.0.call(move |server, _| async move { Ok(server.tables.changes(slot, from)) }).await
+    }
+    async fn list_owners(&self) -> Result<Vec<ListOwner>> {
+        self.0.call(move |server, _| async move { Ok(server.tables.list_owners()) }).await
+    }
+    async fn own_list(&self, owner: &ListOwner) -> Result<bool> {
+        let owner = *owner;
+        self.0.call(move |server, _| async move { Ok(server.tables.own_list(&owner)) }).await
+    }
+    async fn disown_list(&self, list: &ListId) -> Result<()> {
+        let list = *list;
+        self.0
+            .call(move |server, _| async move {
+                server.tables.disown_list(&list);
+                Ok(())
+            })
+            .await
+    }
+    async fn put_list_copy(&self, copy: &ListCopy, _: Duration) -> Result<()> {
+        let copy = copy.clone();
+        self.0.call(move |server, reach| async move { server.tables.put_list_copy(&copy, reach) }).await
+    }
+    async fn list_copy(&self, list: &ListId) -> Result<Option<ListCopy>> {
+        let list = *list;
+        self.0.call(move |server, _| async move { Ok(server.tables.list_copy(&list)) }).await
     }
     async fn heard(&self, bucket: u8, sessions: &[SessionId]) -> Result<Vec<Checkpoint>> {
         let sessions = sessions.to_vec();

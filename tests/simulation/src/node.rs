@@ -10,12 +10,13 @@ use std::{
 
 use gastank::{
     clock::{Clock, MeterClock, MeterTime, Millis, Ticks},
-    cluster::{ClusterError, ClusterSettings, Feed, Hearing, Member, Node},
+    cluster::{ClusterError, ClusterSettings, Feed, Hearing, Joining, Member, Node},
     control::{
         acts::{Acts, Witness},
         keyring::Keyring,
         secrets::{SecretFile, Secrets},
         status::{StatusKeeper, StatusPolicy},
+        status_token::StatusTokens,
         tokens::Issuer,
     },
     engine::{Act, Engine, ListSize, Policy, SecretRing, UnixMs},
@@ -37,6 +38,8 @@ use crate::{
     link::{Link, LinkedStore, Server},
 };
 
+/// For how long edges keep a status list.
+pub(crate) const LIST_TTL: Millis = Millis::from_secs(8);
 /// Nodes forget nobody within a run.
 const GRAVES: usize = 10_000;
 
@@ -108,10 +111,14 @@ pub(crate) struct Common {
 
 /// A node that takes part.
 pub(crate) struct Running {
+    /// What tells this process from those before and after it.
+    pub(crate) process: u64,
     /// Its engine.
     pub(crate) engine: Arc<Engine>,
     /// Its acts.
     pub(crate) acts: Arc<Acts>,
+    /// Its status lists.
+    pub(crate) statuses: Arc<StatusTokens>,
     /// Its meter.
     pub(crate) meter: Arc<MeterClock>,
     /// Answers its heartbeats.
@@ -169,6 +176,7 @@ impl Running {
         machine: Arc<Machine>,
         link: Arc<Link>,
         chance: Arc<Chance>,
+        process: u64,
     ) -> Result<Self, ClusterError> {
         let store = Arc::new(LinkedStore(Arc::clone(&link)));
         let shared: Arc<dyn ClusterStore> = Arc::<LinkedStore>::clone(&store);
@@ -192,7 +200,10 @@ impl Running {
         );
         let keeper = Arc::new(keeper.await?);
         let settings = common.settings;
-        let warm = async { warm::warm(&engine, &*store, &*clock, &common.telemetry).await.map(drop) };
+        let warm = async {
+            keeper.learn().await?;
+            warm::warm(&engine, &*store, &*clock, &common.telemetry).await.map(drop)
+        };
         let joining = Member::join(name, Arc::clone(&shared), Arc::clone(&meter), &*chance, settings, warm);
         let member = Arc::new(joining.await?);
         let hearing = Arc::new(Hearing::new(
@@ -212,8 +223,27 @@ impl Running {
             Arc::new(Nobody),
         );
         let acts = Arc::new(acts.among(Arc::<Hearing>::clone(&hearing)));
-        let feed = Feed::new(member.id(), Arc::clone(&acts), shared, Arc::clone(&meter), settings, member.warmed_at());
+        let warmed_at = member.warmed_at();
+        let feed =
+            Feed::new(member.id(), Arc::clone(&acts), Arc::clone(&shared), Arc::clone(&meter), settings, warmed_at);
+        let feed = Arc::new(feed);
         feed.tail().await?;
+        let others = Arc::new(Joining::default());
+        others.joined(Arc::clone(&hearing), Arc::clone(&feed));
+        let membership = Arc::<Member>::clone(&member);
+        keeper.join(member.id(), Arc::clone(&shared), membership, Arc::<Joining>::clone(&others)).await?;
+        if member.has_begun_its_era() {
+            engine.doubt_checkpoints();
+            keeper.take_over(true).await?;
+        }
+        let statuses = StatusTokens::new(
+            Arc::clone(&engine),
+            Arc::clone(&clock),
+            Arc::clone(&common.issuer),
+            Arc::clone(&keeper),
+            LIST_TTL,
+        );
+        let statuses = Arc::new(statuses.among(others, shared).in_place());
         let secrets = Arc::new(Secrets::new(
             Arc::clone(&engine),
             Arc::clone(&common.keyring),
@@ -240,12 +270,11 @@ impl Running {
             checkpoint_interval: common.checkpoint,
             skewed: Arc::default(),
         };
-        if member.has_begun_its_era() {
-            engine.doubt_checkpoints();
-        }
         let stop = CancellationToken::new();
         let tasks = upkeep.start(chores, queue, &stop);
-        let node = Node { member, feed: Arc::new(feed), hearing, settings };
+        let (telling, told) = (Arc::clone(&statuses), stop.clone());
+        tasks.spawn(async move { told.run_until_cancelled(telling.tell_for_ever()).await });
+        let node = Node { member, feed, hearing, settings };
         let fenced: Arc<Mutex<Option<ClusterError>>> = Arc::default();
         let (part, cancelled, why) = (node.clone(), stop.clone(), Arc::clone(&fenced));
         tasks.spawn(async move {
@@ -256,7 +285,7 @@ impl Running {
             }
         });
         let draining = AtomicBool::new(false);
-        Ok(Self { engine, acts, meter, handler, node, upkeep, tasks, stop, fenced, draining })
+        Ok(Self { process, engine, acts, statuses, meter, handler, node, upkeep, tasks, stop, fenced, draining })
     }
 
     /// The process is killed: nothing of it goes on.

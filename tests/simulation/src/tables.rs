@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt;
 use gastank::{
-    engine::{Account, AccountId, Act, Checkpoint, UnixMs, bucket},
+    engine::{Account, AccountId, Act, Checkpoint, ListId, UnixMs, bucket},
     store::{
-        AuditRecord, Change, ClockFact, Commit, Era, NodeId, NodeLease, OpenAccount, Result, Store, StoreError,
-        is_void, stamp,
+        AuditRecord, Change, ClockFact, Commit, Era, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Result,
+        Store, StoreError, is_void, stamp,
     },
     wire::{MeterTime, SessionId},
 };
@@ -43,6 +43,8 @@ struct AllCells {
     clock: Cells<(), (u64, u64)>,
     nodes: Cells<NodeId, LeaseCell>,
     changes: Cells<Told, Option<SessionKey>>,
+    owners: BTreeMap<ListId, ListOwner>,
+    copies: Cells<(ListId, u64), (u64, Vec<u8>)>,
     /// The latest instant of any act, and of the checkpoint of any session that has ended.
     reached: Option<u64>,
     era: Option<Era>,
@@ -244,6 +246,41 @@ impl Tables {
             cells.era = Some(*era);
         }
         follows
+    }
+
+    /// Who owns which status list.
+    pub fn list_owners(&self) -> Vec<ListOwner> {
+        self.cells.lock().owners.values().copied().collect()
+    }
+
+    /// Makes somebody the owner of a list, on condition.
+    pub fn own_list(&self, owner: &ListOwner) -> bool {
+        let mut cells = self.cells.lock();
+        let latest = cells.owners.get(&owner.list).copied();
+        let follows = latest.map_or(0, |latest| latest.term) + 1 == owner.term;
+        if follows {
+            cells.owners.insert(owner.list, *owner);
+        }
+        follows || latest == Some(*owner)
+    }
+
+    /// Forgets the owner of a list.
+    pub fn disown_list(&self, list: &ListId) {
+        self.cells.lock().owners.remove(list);
+    }
+
+    /// Writes what the owner of a list says: the timestamp is the instant.
+    pub fn put_list_copy(&self, copy: &ListCopy, reach: Reach) -> Result<()> {
+        let (key, as_of) = ((copy.list, copy.term), copy.as_of.as_ms());
+        self.cells.lock().copies.write(&key, as_of, Some((as_of, copy.bits.to_vec())), reach.0, &self.chance);
+        reach.answer(())
+    }
+
+    /// What the latest owner of a list that said anything said last.
+    pub fn list_copy(&self, list: &ListId) -> Option<ListCopy> {
+        let found = self.cells.lock().copies.read((*list, 0)..=(*list, u64::MAX), &self.chance);
+        let ((_, term), (as_of, bits)) = found.into_iter().next_back()?;
+        Some(ListCopy { list: *list, term, as_of: MeterTime::from_ms(as_of), bits: bits.into() })
     }
 
     /// Writes a change.

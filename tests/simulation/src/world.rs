@@ -143,9 +143,10 @@ impl World {
                 *link.weather.lock() = *current.weather.lock();
                 *current = Arc::clone(&link);
             }
-            let chance = Arc::new(Chance::new(self.chance.branch()));
+            let process = self.chance.branch();
+            let chance = Arc::new(Chance::new(process));
             let machine = Arc::clone(&place.machine);
-            match Running::start(&self.common, format!("node {slot}"), machine, link, chance).await {
+            match Running::start(&self.common, format!("node {slot}"), machine, link, chance, process).await {
                 Ok(running) => {
                     self.note(&format!("node {slot} is ready, meter {}", running.now()));
                     *place.running.lock() = Some(Arc::new(running));
@@ -275,6 +276,7 @@ async fn live(world: &Arc<World>) {
     }
     tokio::spawn(Arc::clone(world).supervise());
     tokio::spawn(Arc::clone(world).watch_over());
+    tokio::spawn(Arc::clone(world).watch_lists());
     people::come(world).await;
     tokio::spawn(faults::rage(Arc::clone(world)));
     sleep(STORM).await;

@@ -7,6 +7,9 @@ mod store;
 #[path = "../../store/nodes.rs"]
 mod nodes;
 
+#[path = "conformance/lists.rs"]
+mod lists;
+
 use std::sync::Arc;
 
 use simulation::{
