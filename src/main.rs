@@ -41,7 +41,11 @@ fn serve(args: &ConfigArgs) -> ExitCode {
         Err(error) => return failed(&error, USAGE),
     };
     if args.check {
-        for warning in config.warnings() {
+        let found = match service::check(&config) {
+            Ok(found) => found,
+            Err(error) => return failed(&error, USAGE),
+        };
+        for warning in config.warnings().into_iter().map(str::to_owned).chain(found) {
             say(format!("warning: {warning}\n"));
         }
         say("the configuration is valid\n".to_owned());

@@ -1,6 +1,10 @@
 //! Who is at the other end of a connection.
 
+mod proxies;
+
 use std::net::{IpAddr, SocketAddr};
+
+pub use proxies::{Announced, Proxies, ProxyHeader, announced};
 
 /// The address a request came from; put into its extensions by the listener. Never logged, never stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

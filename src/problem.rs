@@ -3,6 +3,8 @@
 //! [`Code`] is the only place where an error's name, status, title and page are written down. What went wrong inside is
 //! logged and never told.
 
+mod caught;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -14,6 +16,8 @@ use hyper::{
 use serde::Serialize;
 
 use crate::wire::EndReason;
+
+pub use caught::{caught, caught_at_once};
 
 /// The content type of problem documents.
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -180,6 +184,9 @@ pub struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "invalid_client")]
     error: Option<&'static str>,
+    /// At OAuth endpoints: the detail, under its name there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<&'a str>,
 }
 
 impl Problem {
@@ -231,7 +238,7 @@ impl Problem {
         self
     }
 
-    /// As OAuth endpoints show it: with `error`, and asking for client credentials.
+    /// As OAuth endpoints show it (RFC 6749, 5.2): with `error`, as `application/json`, and asking for client credentials.
     #[must_use]
     pub const fn for_oauth(mut self) -> Self {
         self.oauth = true;
@@ -239,6 +246,11 @@ impl Problem {
             self.challenge = Some(r#"Basic realm="gastank", charset="UTF-8""#);
         }
         self
+    }
+
+    /// Whether it is shown as OAuth endpoints show it.
+    pub const fn is_for_oauth(&self) -> bool {
+        self.oauth
     }
 
     /// What it is.
@@ -264,6 +276,7 @@ impl Problem {
             code: self.code.name(),
             reason: self.reason.map(EndReason::name),
             error: self.oauth.then(|| self.code.oauth()),
+            error_description: self.oauth.then_some(&*self.detail),
         };
         serde_json::to_vec(&document).expect("strings and integers are always JSON")
     }
@@ -271,7 +284,8 @@ impl Problem {
     /// The headers of the response.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        headers
+            .insert(CONTENT_TYPE, if self.oauth { HeaderValue::from_static("application/json") } else { PROBLEM_JSON });
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());

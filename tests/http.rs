@@ -10,12 +10,16 @@
 mod client;
 #[path = "http/conformance.rs"]
 mod conformance;
+#[path = "http/cors.rs"]
+mod cors;
 #[path = "http/crowds.rs"]
 mod crowds;
 #[path = "http/encrypted.rs"]
 mod encrypted;
 #[path = "http/multiplexed.rs"]
 mod multiplexed;
+#[path = "http/proxies.rs"]
+mod proxies;
 #[path = "http/raw.rs"]
 mod raw;
 #[path = "http/shapes.rs"]

@@ -1,22 +1,52 @@
 //! What the keys of the configuration mean to the rest of the program: the same figures in its own types.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Config;
 use super::sections::{
     Audit, Checkpoint, Heartbeat, History, Hooks, Http, Https, Identity, Limits, Quic, Shutdown, StatusList, Tls,
     Token, Webtransport,
 };
-use super::values::ProviderUrl;
+use super::values::{HostPort, ProviderUrl, PublicUrl, only_here};
 use crate::accounts::{EventSettings, ProviderSettings};
 use crate::control::keyring::KeyPolicy;
 use crate::engine::{Credit, ListSize};
 use crate::ingest::quic::SessionLimits;
+use crate::peer::Proxies;
 use crate::tls::Source;
 use crate::web::admission::Capacity;
 use crate::wire::Millis;
+
+impl Config {
+    /// What clients are told of where a listener is that is bound to `bound`: what is configured, else that address. `None`
+    /// where the service is for clients elsewhere and they could not reach it there.
+    pub fn told(&self, public_addr: Option<&HostPort>, bound: SocketAddr) -> Option<String> {
+        match public_addr {
+            Some(addr) => Some(addr.as_str().to_owned()),
+            None if self.is_public() && only_here(bound.ip()) => None,
+            None => Some(bound.to_string()),
+        }
+    }
+
+    /// The port of HTTP/3 that clients are told which have come by HTTPS: at the same host. `None` where they could not reach it.
+    pub fn told_h3_port(&self, bound: SocketAddr) -> Option<u16> {
+        match &self.quic.public_addr {
+            Some(addr) => Some(addr.port()),
+            // What is bound to all addresses is there too.
+            None if self.is_public() && bound.ip().is_loopback() => None,
+            None => Some(bound.port()),
+        }
+    }
+
+    /// Whether the service is for clients elsewhere.
+    pub(super) fn is_public(&self) -> bool {
+        self.http.public_url.as_ref().is_some_and(PublicUrl::is_public)
+    }
+}
 
 impl Http {
     /// Connections that may be open at once.
@@ -27,6 +57,11 @@ impl Http {
     /// Bodies that may be waited for at once.
     pub fn bodies(&self) -> Capacity {
         capacity(self.max_bodies, self.max_bodies_per_address)
+    }
+
+    /// The proxies in front, and how they say whom they speak for.
+    pub fn proxies(&self) -> Proxies {
+        Proxies::new(self.trusted_proxies.as_slice().to_vec(), self.proxy_header)
     }
 
     /// How long a client may take to send a request's head.

@@ -13,6 +13,7 @@ mod validate;
 mod values;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, iter};
 
@@ -25,7 +26,7 @@ pub use sections::{
 };
 pub use values::{
     CapabilityCredits, HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl,
-    StoreUrl, ValueError,
+    StoreUrl, TrustedProxies, ValueError,
 };
 
 use self::overlay::Overlay;
@@ -69,7 +70,7 @@ pub struct ConfigArgs {
     /// Address of the admin listener [default: 127.0.0.1:7090]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
-    /// Validate the configuration and exit
+    /// Validate the configuration, the certificate and the addresses, and exit
     #[arg(long)]
     pub check: bool,
 }
@@ -265,7 +266,35 @@ impl Config {
         if self.http.addr.get().ip().is_unspecified() && self.http.public_url.is_none() {
             warnings.push("http.public_url is not set and http.addr is no address that a client could use");
         }
+        if self.is_public() {
+            self.warn_of_untold(&mut warnings);
+        }
         warnings
+    }
+
+    /// What clients elsewhere are not told of, or cannot be served by.
+    fn warn_of_untold(&self, warnings: &mut Vec<&'static str>) {
+        let untold = |addr: Option<SocketAddr>, told: Option<&HostPort>| {
+            addr.is_some_and(|addr| self.told(told, addr).is_none())
+        };
+        if untold(self.udp.addr.get(), self.udp.public_addr.as_ref()) {
+            warnings.push(
+                "udp.public_addr is not set and clients could not reach udp.addr: they are not told of UDP; set it, or set \
+                 udp.addr to off",
+            );
+        }
+        if untold(self.quic.addr.get(), self.quic.public_addr.as_ref()) {
+            warnings.push(
+                "quic.public_addr is not set and clients could not reach quic.addr: they are not told of QUIC and \
+                 WebTransport; set it, or set quic.addr to off",
+            );
+        }
+        let proxied = self.http.addr.get().ip().is_loopback() && self.https.addr.get().is_none();
+        if proxied && self.http.trusted_proxies.as_slice().is_empty() {
+            warnings.push(
+                "http.trusted_proxies is empty: all clients of the proxy in front share the limits of one address",
+            );
+        }
     }
 
     /// The file with the secrets of webhooks.

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{
     CapabilityCredits, HostPort, ListenAddr, Names, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl,
+    TrustedProxies,
 };
 use crate::accounts::verify::{Algorithm as IdentityAlgorithm, AudienceClaim, TokenType};
 use crate::control::keys::Algorithm;
 use crate::engine::ListSize;
 use crate::ingest::quic::Origins;
+use crate::peer::ProxyHeader;
 use crate::store::Consistency;
 use crate::telemetry::LogFormat;
 
@@ -159,6 +161,16 @@ section! {
         /// Where clients and edges reach this listener, as they are told.
         /// Default: `http://` and the address bound.
         public_url: Option<PublicUrl> = None;
+        /// Origins whose pages may use `/v1/*` and read `/.well-known/*` from a browser (CORS), with spaces between them: to the
+        /// letter, `SCHEME://*` for all of a scheme, or `*` for all. Empty: none.
+        cors_origins: Origins = Origins::none();
+        /// Proxies in front that say which client they speak for: addresses and networks, with spaces between them. Empty:
+        /// nobody is believed, and whatever is limited by address is limited for all clients of a proxy together. All HTTP
+        /// listeners follow it.
+        trusted_proxies: TrustedProxies = TrustedProxies::default();
+        /// How they say it, and nothing else is read: `x-forwarded-for`, `forwarded` (both in each request) or `proxy-protocol`
+        /// (version 1 or 2, at the beginning of each connection from them).
+        proxy_header: ProxyHeader = ProxyHeader::XForwardedFor;
     }
 }
 

@@ -234,6 +234,10 @@ fn values_that_cannot_work_are_refused_by_name() {
         ("[token]\naudience = \"\"", "token.audience"),
         ("[limits]\nacts_per_account_burst = 0", "limits.acts_per_account_burst"),
         ("[log]\nfilter = \"gastank=loud\"", "log.filter"),
+        ("[log]\nfilter = \"inf\"", "log.filter"),
+        ("[log]\nfilter = \"info,hyper\"", "log.filter"),
+        ("[log]\nfilter = \"warning\"", "log.filter"),
+        ("[http]\ntrusted_proxies = \"0.0.0.0/0\"", "trusted_proxies"),
         ("[quic]\naddr = \"127.0.0.1:7080\"", "quic.addr"),
         ("[quic]\nidle_timeout_ms = 30000", "quic.idle_timeout_ms"),
         ("[webtransport]\npublic_url = \"http://a\"", "webtransport.public_url"),
@@ -349,6 +353,53 @@ fn the_help_of_the_flags_tells_the_defaults() {
         let after = help.split_once(&format!("--{flag} <ADDR>")).expect("the flag is there").1;
         assert!(after.split("--").next().expect("has text").contains(&format!("[default: {value}]")), "{flag}");
     }
+}
+
+#[test]
+fn filters_of_levels_and_of_our_modules_are_taken() {
+    for filter in [
+        "info",
+        "INFO",
+        "debug,hyper=warn",
+        "gastank::store",
+        "off",
+        "3",
+        "info,gastank[{x}]=debug",
+        "error, gastank=trace",
+    ] {
+        assert!(Config::from_toml(&format!("[log]\nfilter = \"{filter}\"")).is_ok(), "{filter}");
+    }
+}
+
+#[test]
+fn clients_elsewhere_are_not_told_of_addresses_that_are_only_here_and_that_is_warned_of() {
+    let public = "[http]\npublic_url = \"https://tank.example.org\"\ntrusted_proxies = \"127.0.0.1\"\n";
+    let told = |config: &Config| {
+        let bound = |addr: OptionalListenAddr| addr.get().expect("it is on");
+        let udp = config.told(config.udp.public_addr.as_ref(), bound(config.udp.addr));
+        let quic = config.told(config.quic.public_addr.as_ref(), bound(config.quic.addr));
+        (udp, quic, config.told_h3_port(bound(config.quic.addr)), config.warnings().len())
+    };
+    let some = |text: &str| Some(text.to_owned());
+    for (text, wanted) in [
+        ("", (None, None, None, 2)),
+        ("[udp]\naddr = \"0.0.0.0:7080\"\n[quic]\naddr = \"[::]:7443\"", (None, None, Some(7443), 2)),
+        (
+            "[udp]\npublic_addr = \"tank.example.org:7080\"\n[quic]\naddr = \"192.0.2.1:7443\"",
+            (some("tank.example.org:7080"), some("192.0.2.1:7443"), Some(7443), 0),
+        ),
+        (
+            "[udp]\naddr = \"[::ffff:127.0.0.1]:7080\"\n[quic]\npublic_addr = \"tank.example.org:443\"",
+            (None, some("tank.example.org:443"), Some(443), 1),
+        ),
+    ] {
+        let config = Config::from_toml(&format!("{public}{text}")).expect("is good");
+        assert_eq!(told(&config), wanted, "{text}: {:?}", config.warnings());
+    }
+    let local = Config::from_toml("").expect("is good");
+    assert_eq!(told(&local), (some("127.0.0.1:7080"), some("127.0.0.1:7443"), Some(7443), 0));
+    let proxied = Config::from_toml("[http]\npublic_url = \"https://tank.example.org\"").expect("is good");
+    assert!(proxied.warnings().iter().any(|warning| warning.contains("trusted_proxies")));
 }
 
 #[test]

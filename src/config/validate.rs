@@ -40,6 +40,13 @@ impl Config {
         if let Err(error) = telemetry::check_filter(&self.log.filter) {
             return invalid("log.filter", &self.log.filter, error);
         }
+        if let Some(word) = misspelt_level(&self.log.filter) {
+            let why = format!(
+                "`{word}` is no level (off, error, warn, info, debug, trace); a module alone would silence all others: write \
+                 info,{word}=debug"
+            );
+            return invalid("log.filter", &self.log.filter, why);
+        }
         if self.data_dir.as_os_str().is_empty() {
             return invalid("data_dir", "\"\"", "name a directory, or leave it out for the default");
         }
@@ -197,6 +204,18 @@ impl Config {
         let why = "use a power of two from 1024 to 16777216; 1048576 is the usual one";
         ensure(entries >= 1024 && ListSize::new(entries).is_some(), "status_list.entries", entries, why)
     }
+}
+
+/// A word of a filter that is neither a level nor one of our modules. The filter would take it for a module of that name, log
+/// everything of it, and nothing else.
+fn misspelt_level(filter: &str) -> Option<&str> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let words = filter.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '[', '{']));
+    let is_level = |word: &str| {
+        LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level))
+            || word.parse::<u8>().is_ok_and(|number| number <= 5)
+    };
+    words.into_iter().find(|word| !is_level(word) && *word != "gastank" && !word.starts_with("gastank::"))
 }
 
 fn within(key: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<(), ConfigError> {

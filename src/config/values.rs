@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::accounts::{
@@ -183,6 +184,23 @@ impl PublicUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is for others than this machine.
+    pub fn is_public(&self) -> bool {
+        let authority = self.0.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+        let host = match authority.strip_prefix('[') {
+            Some(v6) => v6.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        let local = host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost");
+        !local && host.parse().map_or(true, |ip: IpAddr| !only_here(ip))
+    }
+}
+
+/// Whether clients elsewhere cannot reach a listener at this address, as it stands there.
+pub(super) fn only_here(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_loopback() || ip.is_unspecified()
 }
 
 impl FromStr for PublicUrl {
@@ -383,6 +401,63 @@ impl<'de> Deserialize<'de> for CapabilityCredits {
     }
 }
 
+/// Addresses and networks of proxies: written as one text with spaces or commas between them, or as a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// More are a mistake.
+    const MOST: usize = 256;
+
+    /// The networks; an address is one of its own.
+    pub fn as_slice(&self) -> &[IpNet] {
+        &self.0
+    }
+
+    fn read<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, ValueError> {
+        let all = texts.map(Self::read_one).collect::<Result<Vec<_>, _>>()?;
+        if all.len() > Self::MOST {
+            return Err(ValueError(format!("there are {} at most", Self::MOST)));
+        }
+        Ok(Self(all))
+    }
+
+    fn read_one(text: &str) -> Result<IpNet, ValueError> {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network
+            .map_err(|_| ValueError(format!("`{text}` is no address or network such as 10.0.0.1 or 10.0.0.0/8")))?;
+        if network.prefix_len() == 0 {
+            return Err(ValueError(format!("`{text}` is everybody: anyone could say to be any address")));
+        }
+        Ok(network)
+    }
+}
+
+impl fmt::Display for TrustedProxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, network) in self.0.iter().enumerate() {
+            write!(f, "{}{network}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for TrustedProxies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustedProxies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let proxies = match Written::deserialize(deserializer)? {
+            Written::Text(text) => Self::read(text.split([' ', ',']).filter(|one| !one.is_empty())),
+            Written::List(list) => Self::read(list.iter().map(String::as_str)),
+        };
+        proxies.map_err(de::Error::custom)
+    }
+}
+
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -470,12 +545,38 @@ mod tests {
     }
 
     #[test]
+    fn a_public_url_is_for_others_than_this_machine() {
+        for (url, public) in [
+            ("https://tank.example.org", true),
+            ("https://192.0.2.1:8443/base", true),
+            ("https://[2001:db8::1]", true),
+            ("http://localhost:7080", false),
+            ("http://tank.localhost", false),
+            ("http://127.0.0.2", false),
+            ("http://[::1]:7080", false),
+            ("http://0.0.0.0:7080", false),
+            ("http://[::ffff:127.0.0.1]", false),
+        ] {
+            assert_eq!(url.parse::<PublicUrl>().expect("is good").is_public(), public, "{url}");
+        }
+    }
+
+    #[test]
     fn what_subscriptions_give_is_read_and_shown() {
         let read = |text: &str| CapabilityCredits::read(text.split(' ')).map(|credits| credits.to_string());
         assert_eq!(read("pro=36000/30").as_deref(), Ok("pro=36000/30"));
         assert_eq!(read("a=b=1/1 https://a/x=2/7").as_deref(), Ok("a=b=1/1 https://a/x=2/7"));
         for text in ["pro", "pro=1", "=1/1", "pro=0/1", "pro=1/0", "pro=-1/1", "pro=1/9999", "pro=1/1/1", "a=1/1 a=2/2"]
         {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_addresses_and_networks_but_not_everybody() {
+        let read = |text: &str| TrustedProxies::read(text.split(' ')).map(|proxies| proxies.to_string());
+        assert_eq!(read("10.0.0.1 192.168.0.0/16 ::1").as_deref(), Ok("10.0.0.1/32 192.168.0.0/16 ::1/128"));
+        for text in ["proxy", "10.0.0.0/33", "0.0.0.0/0", "::/0", "10.0.0.1:80"] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -4,6 +4,7 @@
 //! moment they are bound, with 503 until the service is warm; datagrams wait in the socket's buffer until then. Stop:
 //! no new work, what is under way finishes, what memory knows better than the store is written, the store is closed.
 
+mod check;
 pub mod history;
 mod home;
 mod instruments;
@@ -29,7 +30,7 @@ use crate::{
     accounts::{ProviderError, Providers},
     clock::{Clock, MeterClock},
     cluster::{ClusterError, Joining},
-    config::{Config, HostPort},
+    config::Config,
     control::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
@@ -52,6 +53,7 @@ use crate::{
     tls::{Certificates, PairError},
     web::admission::{Admission, Capacity, Pool},
 };
+pub use check::check;
 use history::History;
 use home::{Home, HomeError};
 use instruments::Counting;
@@ -321,14 +323,24 @@ impl Service {
         let (listeners, operators) = (TaskTracker::new(), TaskTracker::new());
         let body = config.http.body_timeout();
         let heartbeats = Some(Arc::clone(&handler));
-        let h3_port = listening.quic.map(|bound| config.quic.public_addr.as_ref().map_or(bound.port(), HostPort::port));
+        let h3_port = listening.quic.and_then(|bound| config.told_h3_port(bound));
         let max_body_bytes = config.http.max_body_bytes as usize;
-        let public_site =
-            Arc::new(Site { heartbeats, fallback: surfaces.public, body, h3_port, admission, max_body_bytes });
+        let public_site = Arc::new(Site {
+            heartbeats,
+            fallback: surfaces.public,
+            body,
+            origins: config.http.cors_origins.clone(),
+            proxies: config.http.proxies(),
+            h3_port,
+            admission,
+            max_body_bytes,
+        });
         let admin_site = Site {
             heartbeats: None,
             fallback: surfaces.admin,
             body,
+            origins: quic::Origins::none(),
+            proxies: config.http.proxies(),
             h3_port: None,
             // Nobody who cannot reach this listener takes anything from those who can.
             admission: Admission::new(config.http.bodies()),

@@ -85,12 +85,8 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
     let settings = Settings {
         audience: config.token.audience.clone(),
         http_url: parts.public_url,
-        udp: listening.udp.map(|bound| {
-            config.udp.public_addr.as_ref().map_or_else(|| bound.to_string(), |addr| addr.as_str().to_owned())
-        }),
-        quic: listening.quic.map(|bound| {
-            config.quic.public_addr.as_ref().map_or_else(|| bound.to_string(), |addr| addr.as_str().to_owned())
-        }),
+        udp: listening.udp.and_then(|bound| config.told(config.udp.public_addr.as_ref(), bound)),
+        quic: listening.quic.and_then(|bound| config.told(config.quic.public_addr.as_ref(), bound)),
         webtransport: webtransport_url(config, listening),
         certificates: listening.quic.map(|_| parts.certificates),
         listeners: [
@@ -144,10 +140,9 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
 /// Where browsers are told to open WebTransport sessions.
 fn webtransport_url(config: &Config, listening: &Listening) -> Option<String> {
     let bound = listening.quic.filter(|_| config.webtransport.max_sessions > 0)?;
-    let base = match (&config.webtransport.public_url, &config.quic.public_addr) {
-        (Some(url), _) => url.as_str().to_owned(),
-        (None, Some(addr)) => format!("https://{}", addr.as_str()),
-        (None, None) => format!("https://{bound}"),
+    let base = match &config.webtransport.public_url {
+        Some(url) => url.as_str().to_owned(),
+        None => format!("https://{}", config.told(config.quic.public_addr.as_ref(), bound)?),
     };
     Some(base + WEBTRANSPORT_PATH)
 }
@@ -163,7 +158,8 @@ impl Fallback for Public {
             return surface.public(request).await;
         }
         let act = AbortOnDropHandle::new(self.runtime.spawn(surface.public(request)));
-        act.await.expect("handlers do not panic, and the runtime outlives its requests")
+        // A panic goes on here, to where all panics of requests end.
+        act.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
     fn introspect(&self, caller: &mut Caller, question: &Question<'_>, body: &mut Vec<u8>) -> bool {

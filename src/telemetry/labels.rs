@@ -156,6 +156,8 @@ labels! {
         ClientError = "4xx",
         /// 500 and above.
         ServerError = "5xx",
+        /// Refused with 503, unread, because there was more to do than could be done.
+        Shed = "shed",
     }
 
     /// A listener that accepts connections.

@@ -14,6 +14,7 @@ mod metric;
 #[cfg(test)]
 pub(crate) mod page;
 mod registry;
+mod seldom;
 mod udp;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use labels::{
 pub use logs::{LogError, LogFormat, LogGuard, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
 pub use registry::Latency;
+pub use seldom::Seldom;
 pub use udp::udp_drops;
 
 pub use ::metrics::{Counter, Gauge, Histogram};
@@ -307,7 +309,12 @@ impl Telemetry {
 
     /// Counts an HTTP request that was answered with this status, and how long it took.
     pub fn http_request(&self, route: Route, status: u16, took: Duration) {
-        self.0.http_requests.of(route, StatusClass::of(status)).increment(1);
+        self.http_answer(route, StatusClass::of(status), took);
+    }
+
+    /// Counts an HTTP request that was answered so, and how long it took.
+    pub fn http_answer(&self, route: Route, class: StatusClass, took: Duration) {
+        self.0.http_requests.of(route, class).increment(1);
         self.0.http_latency.of(route).observe(took);
     }
 

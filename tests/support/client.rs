@@ -43,8 +43,10 @@ impl Answer {
     #[track_caller]
     pub(crate) fn must_be_problem(&self, status: u16, code: &str) {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
-        assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
+        // OAuth has a form of its own (RFC 6749, 5.2).
+        let form = if problem.get("error").is_some() { "application/json" } else { "application/problem+json" };
+        assert_eq!(self.header("content-type"), form);
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status, "{problem}");
         assert!(problem["type"].is_string() && problem["title"].is_string() && problem["detail"].is_string());

@@ -34,7 +34,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hyper::{Request, Response};
+use hyper::{
+    Request, Response,
+    header::{CACHE_CONTROL, HeaderValue},
+};
 use tower::ServiceExt;
 
 use crate::{
@@ -301,7 +304,8 @@ impl Surface {
                 Err(problem) => problem.into_response(),
             }
         });
-        task.await.expect("handlers do not panic, and the runtime outlives its requests")
+        // A panic goes on here, to where all panics of requests end.
+        task.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }
 
@@ -324,13 +328,15 @@ async fn answer_of(router: &Router, request: AxumRequest) -> AxumResponse {
     }
 }
 
-/// Tells by which route a response came about.
+/// Tells by which route a response came about, and that nobody is to keep it unless it says otherwise.
 async fn note_route(request: AxumRequest, next: Next) -> AxumResponse {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     if let Some(route) = route {
         response.extensions_mut().insert(route);
     }
+    // Nearly every answer is about somebody, and some have a secret. What others may keep says so by itself.
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

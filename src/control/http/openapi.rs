@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use serde::Serialize;
 use utoipa::{
     IntoResponses, Modify, OpenApi, ToSchema,
@@ -93,6 +93,8 @@ pub(super) fn routers() -> (Router<Arc<Shared>>, Router<Arc<Shared>>, Document) 
         .split_for_parts();
     let (admin, described) = admin::router().split_for_parts();
     document.merge(described);
+    // The `type` of an operator's problem leads somewhere too.
+    let admin = admin.route(ERROR_PAGE, get(error_page));
     (public.route(METADATA_OF_PATH, get(metadata_of_path)), admin, document)
 }
 
@@ -138,10 +140,11 @@ struct ServerMetadata {
     revocation_endpoint: String,
     /// How edges prove who they are there.
     revocation_endpoint_auth_methods_supported: [&'static str; 2],
-    /// None: tokens come from activation.
-    response_types_supported: [&'static str; 0],
-    /// None: tokens come from activation.
-    grant_types_supported: [&'static str; 0],
+    /// `none` alone: there is no authorization endpoint that gives a code or a token.
+    response_types_supported: [&'static str; 1],
+    /// The address of activation, as the name of the only way to a token. There is no token endpoint, and leaving this out
+    /// would mean a code or implicit grant (RFC 8414, 2).
+    grant_types_supported: [String; 1],
 }
 
 /// What this service does as an authorization server (RFC 8414).
@@ -149,23 +152,23 @@ struct ServerMetadata {
     get, path = "/.well-known/oauth-authorization-server", tag = "edge",
     responses((status = 200, description = "The metadata.", body = ServerMetadata)),
 )]
-async fn metadata(State(shared): SharedState) -> Answer<ServerMetadata> {
-    Answer(ServerMetadata::of(&shared))
+async fn metadata(State(shared): SharedState) -> impl IntoResponse {
+    (DOCUMENT, Answer(ServerMetadata::of(&shared)))
 }
 
 /// The same for an issuer with a path, which goes behind the well-known one (RFC 8414, 3.1).
-async fn metadata_of_path(
-    State(shared): SharedState,
-    Path(path): Path<String>,
-) -> Result<Answer<ServerMetadata>, Problem> {
+async fn metadata_of_path(State(shared): SharedState, Path(path): Path<String>) -> Result<impl IntoResponse, Problem> {
     let issuer = shared.issuer.name();
     let of_issuer = issuer.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
     if of_issuer != Some(&*path) {
         return Err(Problem::not_found("issuer"));
     }
-    Ok(Answer(ServerMetadata::of(&shared)))
+    Ok((DOCUMENT, Answer(ServerMetadata::of(&shared))))
 }
 
+/// What stays the same while a service runs.
+const DOCUMENT: [(HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))];
+const ERROR_PAGE: &str = "/errors/{code}";
 const METADATA_OF_PATH: &str = "/.well-known/oauth-authorization-server/{*path}";
 const AUTH_METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
@@ -180,8 +183,8 @@ impl ServerMetadata {
             introspection_endpoint_auth_methods_supported: AUTH_METHODS,
             revocation_endpoint: at(edge::REVOKE),
             revocation_endpoint_auth_methods_supported: AUTH_METHODS,
-            response_types_supported: [],
-            grant_types_supported: [],
+            response_types_supported: ["none"],
+            grant_types_supported: [at("/v1/activate")],
         }
     }
 }
@@ -192,7 +195,7 @@ impl ServerMetadata {
     responses((status = 200, description = "This document.", body = Object)),
 )]
 async fn description(State(shared): SharedState) -> impl IntoResponse {
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], shared.openapi.clone())
+    (DOCUMENT, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], shared.openapi.clone())
 }
 
 /// A heartbeat: the session lives, or stops. The frame's tag is its authentication. See `docs/protocol.md`.
@@ -273,13 +276,16 @@ struct AckFields {
 )]
 async fn error_page(Path(code): Path<String>) -> Result<impl IntoResponse, Problem> {
     let code = ErrorCode::parse(&code).ok_or_else(|| Problem::not_found("error"))?;
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static("text/markdown; charset=utf-8"))], code.page()))
+    Ok((DOCUMENT, [(CONTENT_TYPE, HeaderValue::from_static("text/markdown; charset=utf-8"))], code.page()))
 }
+
+/// What any call may be refused for: a head that cannot be understood, a mistake of ours, more to do than can be done.
+const ANY: [ErrorCode; 3] = [ErrorCode::BadRequest, ErrorCode::Internal, ErrorCode::Overloaded];
 
 /// The refusals of a call, by status: one response each, which names its codes.
 fn refusals(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-    for code in codes {
+    for code in codes.iter().chain(ANY.iter().filter(|code| !codes.contains(code))) {
         by_status.entry(code.status().as_u16()).or_default().push(format!("`{}`", code.name()));
     }
     let response = |codes: Vec<String>| {

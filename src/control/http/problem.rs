@@ -2,6 +2,7 @@
 
 use axum::{
     body::Body,
+    extract::MatchedPath,
     response::{IntoResponse, Response},
 };
 use hyper::{
@@ -16,13 +17,23 @@ use crate::{
     engine::Refusal,
     problem::PROBLEM_JSON,
     store::StoreError,
+    telemetry::Seldom,
 };
+
+use super::edge::REVOKE;
 
 pub(super) use crate::problem::{Code as ErrorCode, Document as ProblemDocument, Problem};
 
+static REFUSED: Seldom = Seldom::new();
+static FAILED: Seldom = Seldom::new();
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        self.response().map(Body::new)
+        let mut response = self.response().map(Body::new);
+        if self.is_for_oauth() {
+            response.extensions_mut().insert(OwnForm);
+        }
+        response
     }
 }
 
@@ -47,6 +58,8 @@ pub(super) fn normalised(response: Response) -> Response {
         return response;
     }
     let Some(problem) = of_status(response.status()) else { return response };
+    let route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let problem = if route == Some(REVOKE) { problem.for_oauth() } else { problem };
     let (mut parts, _) = response.into_parts();
     let (made, body) = problem.into_response().into_parts();
     parts.headers.remove(CONTENT_LENGTH);
@@ -110,7 +123,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => {
-                tracing::warn!(%error, "an act was refused");
+                if let Some(unsaid) = REFUSED.speak() {
+                    tracing::warn!(%error, unsaid, "an act was refused");
+                }
                 Self::because(ErrorCode::StoreUnavailable, "nothing has been changed; the meter and the verdicts go on")
             }
             StoreError::Damaged(_) | StoreError::Refused(_) => internal(&error),
@@ -157,6 +172,8 @@ impl From<SecretsError> for Problem {
 
 /// For operators, what happened; for the caller, that it did.
 fn internal(error: &dyn std::error::Error) -> Problem {
-    tracing::error!(error = %error, "a request failed");
+    if let Some(unsaid) = FAILED.speak() {
+        tracing::error!(error = %error, unsaid, "a request failed");
+    }
     Problem::because(ErrorCode::Internal, "the service failed; its log says why")
 }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, FORWARDED, HeaderName, HeaderValue},
 };
 use tokio::{io::ReadBuf, time::Instant};
 
@@ -29,8 +29,8 @@ use crate::{
     engine::UnixMs,
     ingest::Handler,
     peer::{KnownEdge, Peer},
-    problem::{Code, Problem},
-    telemetry::{Route, Surface, Transport},
+    problem::{Code, Problem, caught, caught_at_once},
+    telemetry::{Route, StatusClass, Surface, Transport},
     web::admission::Trust,
 };
 
@@ -43,6 +43,8 @@ use super::{
     socket::Stream,
     watch::{InFlight, Watch},
 };
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What a thread reads into and writes from.
 struct Buffers {
@@ -167,12 +169,18 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
         while !rest.is_empty() {
             match self.site.heartbeats.as_ref().map_or(Read::Other, |_| plain::read(rest)) {
                 Read::Whole(request) => {
-                    let (before, answered) = (rest, self.answer(&request, wall, output, body));
-                    rest = &before[request.length..];
+                    rest = &rest[request.length..];
+                    let written = output.len();
+                    let answered = caught_at_once(|| self.answer(&request, wall, output, body));
+                    let answered = answered.unwrap_or_else(|problem| {
+                        output.truncate(written);
+                        let problem = if request.path == Express::Introspect { problem.for_oauth() } else { problem };
+                        Ok((request.path.route(), refuse(&problem, wall, output)))
+                    });
                     match answered {
-                        Ok((route, status)) => {
+                        Ok((route, class)) => {
                             let done = Instant::now();
-                            self.site.telemetry().http_request(route, status.as_u16(), done - now);
+                            self.site.telemetry().http_answer(route, class, done - now);
                             now = done;
                         }
                         Err(asking) => {
@@ -223,13 +231,14 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
         wall: UnixMs,
         output: &mut Vec<u8>,
         body: &mut Vec<u8>,
-    ) -> Result<(Route, StatusCode), Asking> {
+    ) -> Result<(Route, StatusClass), Asking> {
         match request.path {
             Express::Heartbeat => self.beat(request, wall, output).map(|status| (Route::Heartbeat, status)),
             Express::Introspect => {
                 if crew::is_late() {
                     self.site.telemetry().shed(Surface::Verdicts).increment(1);
-                    return Ok((Route::Introspect, refuse(&Problem::new(Code::Overloaded).for_oauth(), wall, output)));
+                    refuse(&Problem::new(Code::Overloaded).for_oauth(), wall, output);
+                    return Ok((Route::Introspect, StatusClass::Shed));
                 }
                 let Plain { content_type, authorization, body: form, .. } = *request;
                 body.clear();
@@ -243,16 +252,17 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
                 self.watch.is_of_an_edge();
                 reply::ok(output, "application/json", body.len(), wall);
                 output.extend_from_slice(body);
-                Ok((Route::Introspect, StatusCode::OK))
+                Ok((Route::Introspect, StatusClass::Success))
             }
         }
     }
 
-    fn beat(&mut self, request: &Plain<'_>, wall: UnixMs, output: &mut Vec<u8>) -> Result<StatusCode, Asking> {
+    fn beat(&mut self, request: &Plain<'_>, wall: UnixMs, output: &mut Vec<u8>) -> Result<StatusClass, Asking> {
         let handler = self.site.heartbeats.as_ref().expect("without a handler nothing is plain");
         if crew::is_late() {
             self.site.telemetry().shed(Surface::Beats).increment(1);
-            return Ok(refuse(&Problem::new(Code::Overloaded), wall, output));
+            refuse(&Problem::new(Code::Overloaded), wall, output);
+            return Ok(StatusClass::Shed);
         }
         let said =
             beat::transport_of(request.content_type).and_then(|transport| beat::beat(handler, transport, request.body));
@@ -272,9 +282,9 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
                     output.extend_from_slice(body);
                 }
                 handler.sent(acked.transport);
-                Ok(StatusCode::OK)
+                Ok(StatusClass::Success)
             }
-            Ok(settling) => Err(Box::pin(settle(Arc::clone(handler), settling))),
+            Ok(settling) => Err(Box::pin(settle(Arc::clone(handler), settling, Instant::now()))),
             Err(problem) => Ok(refuse(&problem, wall, output)),
         }
     }
@@ -284,21 +294,32 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
         let mut general = Request::new(Full::new(Bytes::copy_from_slice(request.body)));
         *general.method_mut() = Method::POST;
         *general.uri_mut() = hyper::Uri::from_static(request.path.path());
-        for (name, value) in [(CONTENT_TYPE, request.content_type), (AUTHORIZATION, request.authorization)] {
+        let said = [
+            (CONTENT_TYPE, request.content_type),
+            (AUTHORIZATION, request.authorization),
+            (FORWARDED, request.forwarded),
+            (X_FORWARDED_FOR, request.x_forwarded_for),
+        ];
+        for (name, value) in said {
             // A value that is none is left out, and then it is missing.
             if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok()) {
                 general.headers_mut().insert(name, value);
             }
         }
-        general.extensions_mut().insert(self.peer);
+        let client = self.site.proxies.client(self.peer, general.headers());
+        general.extensions_mut().insert(client);
         let general = general.map(|body| body.map_err(|never| match never {}).boxed_unsync());
         let (site, watch) = (Arc::clone(&self.site), self.watch.clone());
         Box::pin(async move {
-            let response = site.fallback.answer(general).await;
-            if response.extensions().get::<KnownEdge>().is_some() {
-                watch.is_of_an_edge();
+            match caught(site.fallback.answer(general)).await {
+                Ok(response) => {
+                    if response.extensions().get::<KnownEdge>().is_some() {
+                        watch.is_of_an_edge();
+                    }
+                    whole(response).await
+                }
+                Err(problem) => whole(problem.for_oauth().response()).await,
             }
-            whole(response).await
         })
     }
 }
@@ -355,7 +376,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
             let mut last = Vec::new();
             let problem = Problem::new(Code::RequestTimeout).response();
             let mut headers = problem.headers().clone();
-            headers.insert(hyper::header::CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
             let body = Problem::new(Code::RequestTimeout).document();
             reply::any(&mut last, problem.status(), &headers, body.len(), self.site.wall());
             last.extend_from_slice(&body);
@@ -366,15 +387,16 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
     }
 }
 
-async fn settle(handler: Arc<Handler>, said: Said) -> Response<Bytes> {
-    match said.settled(&handler).await {
+async fn settle(handler: Arc<Handler>, said: Said, since: Instant) -> Response<Bytes> {
+    let response = match caught(said.settled(&handler)).await.and_then(|settled| settled) {
         Ok(acked) => {
             handler.sent(acked.transport);
-            handler.telemetry.http_request(Route::Heartbeat, 200, std::time::Duration::ZERO);
-            whole(acked.response()).await
+            acked.response()
         }
-        Err(problem) => whole(problem.response()).await,
-    }
+        Err(problem) => problem.response(),
+    };
+    handler.telemetry.http_request(Route::Heartbeat, response.status().as_u16(), since.elapsed());
+    whole(response).await
 }
 
 /// A response whose body is at hand, as everything that is answered here has it.
@@ -391,10 +413,10 @@ async fn whole<B: hyper::body::Body<Data = Bytes>>(response: Response<B>) -> Res
     }
 }
 
-fn refuse(problem: &Problem, wall: UnixMs, output: &mut Vec<u8>) -> StatusCode {
+fn refuse(problem: &Problem, wall: UnixMs, output: &mut Vec<u8>) -> StatusClass {
     let headers: HeaderMap = problem.headers();
     let body = problem.document();
     reply::any(output, problem.code().status(), &headers, body.len(), wall);
     output.extend_from_slice(&body);
-    problem.code().status()
+    StatusClass::of(problem.code().status().as_u16())
 }

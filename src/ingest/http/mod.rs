@@ -5,10 +5,12 @@
 //! bodies and idle time are bounded here for all of them.
 
 mod beat;
+mod cors;
 mod crew;
 mod json;
 mod lane;
 mod plain;
+mod proxied;
 mod reply;
 mod serve;
 mod socket;
@@ -34,12 +36,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     engine::UnixMs,
-    peer::Peer,
-    telemetry::{HttpListener, OpenConnection, Refusal, Telemetry},
-    web::admission::{Admission, Capacity, ConnectionPermit, Pool, Refused},
+    peer::{Peer, Proxies},
+    telemetry::{HttpListener, OpenConnection, Refusal, Route, Seldom, Telemetry},
+    web::admission::{Admission, Capacity, ConnectionPermit, Pool, Refused, Trust},
 };
 
-use super::Handler;
+use super::{Handler, quic::Origins};
 use watch::{Patience, Watch};
 
 pub use crew::{Crew, Threads};
@@ -59,6 +61,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(500);
 /// How a connection begins that speaks HTTP/2 (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+static UNACCEPTED: Seldom = Seldom::new();
 
 /// What is sent as a body: bytes that are at hand, or what the fallback makes.
 pub type ReplyBody<B> = Either<Full<Bytes>, B>;
@@ -105,6 +109,13 @@ enum Express {
 
 impl Express {
     const ALL: [Self; 2] = [Self::Heartbeat, Self::Introspect];
+
+    const fn route(self) -> Route {
+        match self {
+            Self::Heartbeat => Route::Heartbeat,
+            Self::Introspect => Route::Introspect,
+        }
+    }
 
     const fn path(self) -> &'static str {
         match self {
@@ -164,6 +175,10 @@ pub struct Site<F> {
     pub fallback: F,
     /// How long a heartbeat's body may take.
     pub body: Duration,
+    /// The origins whose pages may ask clients' questions.
+    pub origins: Origins,
+    /// The proxies in front that are trusted.
+    pub proxies: Proxies,
     /// The port at which the same is answered by HTTP/3, as those are told who come by TLS (RFC 7838).
     pub h3_port: Option<u16>,
     /// Who has proved themselves, and the bodies under way.
@@ -260,11 +275,17 @@ impl Listener {
                 Ok((stream, peer)) => (stream, Peer(peer)),
                 Err(error) => {
                     // The system ran out of something, or the peer is gone already.
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if let Some(unsaid) = UNACCEPTED.speak() {
+                        tracing::warn!(%error, unsaid, "a connection could not be accepted");
+                    }
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
+            // All its clients come from there: what is limited is who they are, once that is known.
+            if site.proxies.trust(peer.0.ip()) {
+                site.admission.proven.prove(peer.network(), Trust::Edge, Instant::now());
+            }
             let permit = match pool.admit(peer.network(), Instant::now()) {
                 Ok(permit) => permit,
                 Err(refused) => {

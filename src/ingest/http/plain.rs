@@ -26,6 +26,9 @@ pub(super) struct Plain<'a> {
     pub(super) path: Express,
     pub(super) content_type: Option<&'a [u8]>,
     pub(super) authorization: Option<&'a [u8]>,
+    /// Whom a proxy speaks for, if it is a proxy that says so.
+    pub(super) forwarded: Option<&'a [u8]>,
+    pub(super) x_forwarded_for: Option<&'a [u8]>,
     pub(super) body: &'a [u8],
     /// Bytes of the request, head and body.
     pub(super) length: usize,
@@ -36,8 +39,16 @@ pub(super) const MAX_PLAIN: usize = 16 << 10;
 /// Header lines that it has at most.
 const MAX_HEADERS: usize = 48;
 /// Headers that every parser has to look at before it knows where the request ends, or that ask for more than an answer.
-const NOT_PLAIN: [&str; 7] =
-    ["transfer-encoding", "connection", "expect", "upgrade", "trailer", "content-encoding", "proxy-connection"];
+const NOT_PLAIN: [&str; 8] = [
+    "transfer-encoding",
+    "connection",
+    "expect",
+    "upgrade",
+    "trailer",
+    "content-encoding",
+    "proxy-connection",
+    "origin",
+];
 
 /// Reads what stands at the front of `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Read<'_> {
@@ -56,12 +67,15 @@ pub(super) fn read(bytes: &[u8]) -> Read<'_> {
         return Read::Other;
     }
     let (mut content_type, mut authorization, mut length, mut host) = (None, None, None, None);
+    let (mut forwarded, mut x_forwarded_for) = (None, None);
     for header in headers {
         let slot = match header.name.len() {
             4 if header.name.eq_ignore_ascii_case("host") => &mut host,
             12 if header.name.eq_ignore_ascii_case("content-type") => &mut content_type,
             13 if header.name.eq_ignore_ascii_case("authorization") => &mut authorization,
             14 if header.name.eq_ignore_ascii_case("content-length") => &mut length,
+            9 if header.name.eq_ignore_ascii_case("forwarded") => &mut forwarded,
+            15 if header.name.eq_ignore_ascii_case("x-forwarded-for") => &mut x_forwarded_for,
             10 if is_keep_alive(header) => continue,
             _ if NOT_PLAIN.iter().any(|name| header.name.eq_ignore_ascii_case(name)) => return Read::Other,
             _ => continue,
@@ -77,7 +91,7 @@ pub(super) fn read(bytes: &[u8]) -> Read<'_> {
     match rest.get(..length) {
         Some(body) => {
             let length = path.request_line().len() + used + length;
-            Read::Whole(Plain { path, content_type, authorization, body, length })
+            Read::Whole(Plain { path, content_type, authorization, forwarded, x_forwarded_for, body, length })
         }
         None if path.request_line().len() + used + length <= MAX_PLAIN => Read::Body,
         None => Read::Other,

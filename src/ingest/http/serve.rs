@@ -25,14 +25,17 @@ use tokio_util::task::TaskTracker;
 use crate::{
     ingest::Handler,
     peer::{KnownEdge, Network, Peer},
-    problem::{Code, Problem},
-    telemetry::{Route, Surface},
+    problem::{Code, Problem, caught},
+    telemetry::{Route, StatusClass, Surface},
     web::admission::{Refused, Trust},
 };
 
 use super::{
-    BoxError, Crews, Express, Fallback, Guest, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site, beat, crew,
+    BoxError, Crews, Express, Fallback, Guest, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site, beat,
+    cors::{self, Cors},
+    crew,
     lane::Lane,
+    proxied,
     socket::{Rewound, Socket, Stream},
     tls::Shaking,
     unread::Returning,
@@ -106,19 +109,21 @@ async fn until_cut(mut connection: Connection, guest: Guest) {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<F: Fallback>(stream: TcpStream, peer: Peer, site: Arc<Site<F>>, watch: Watch) {
+pub(super) async fn serve<F: Fallback>(mut stream: TcpStream, peer: Peer, site: Arc<Site<F>>, watch: Watch) {
+    let Some(peer) = proxied::client(&mut stream, peer, &site.proxies).await else { return };
     let socket = Socket::new(stream, watch.clone());
     converse(socket, peer, site, watch, false).await;
 }
 
 /// Serves a connection to its end, by TLS.
 pub(super) async fn serve_tls<F: Fallback>(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: Peer,
     site: Arc<Site<F>>,
     watch: Watch,
     shaking: Shaking,
 ) {
+    let Some(peer) = proxied::client(&mut stream, peer, &site.proxies).await else { return };
     if let Some(io) = shaking.hands(Socket::new(stream, watch.clone())).await {
         watch.begins(now());
         converse(io, peer, site, watch, true).await;
@@ -218,20 +223,47 @@ async fn with_hyper<S: Stream, F: Fallback>(
 }
 
 impl<F: Fallback> Site<F> {
-    #[expect(clippy::disallowed_methods, reason = "how long a request takes is told by the runtime's clock")]
+    /// Answers a request, whatever brought it.
     pub(in crate::ingest) async fn answer<B>(&self, request: Request<B>) -> Response<ReplyBody<F::Body>>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
+        let cors = Cors::of(&self.origins, &request);
+        let mut response = match cors.preflight(&request) {
+            Some(Ok(headers)) => cors::answer::<Full<Bytes>>(headers).map(Either::Left),
+            Some(Err(problem)) => problem.response().map(Either::Left),
+            None => {
+                let answered = caught(self.answered(request)).await;
+                answered.unwrap_or_else(|problem| problem.response().map(Either::Left))
+            }
+        };
+        cors.say(&mut response);
+        response
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "how long a request takes is told by the runtime's clock")]
+    async fn answered<B>(&self, request: Request<B>) -> Response<ReplyBody<F::Body>>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         if let Err(problem) = one_host(&request) {
             return problem.response().map(Either::Left);
         }
+        let mut request = request;
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            let client = self.proxies.client(*peer, request.headers());
+            request.extensions_mut().insert(client);
+        }
         if let Some(handler) = &self.heartbeats
             && request.uri().path() == HEARTBEAT_PATH
         {
             let started = Instant::now();
-            let response = self.heartbeat(handler, request).await.unwrap_or_else(|problem| problem.response());
-            handler.telemetry.http_request(Route::Heartbeat, response.status().as_u16(), started.elapsed());
+            let (class, response) = match self.heartbeat(handler, request).await {
+                Ok(response) => (StatusClass::of(response.status().as_u16()), response),
+                Err(problem) if problem.code() == Code::Overloaded => (StatusClass::Shed, problem.response()),
+                Err(problem) => (StatusClass::of(problem.code().status().as_u16()), problem.response()),
+            };
+            handler.telemetry.http_answer(Route::Heartbeat, class, started.elapsed());
             return response.map(Either::Left);
         }
         if let Some(Handler { telemetry, .. }) = self.heartbeats.as_deref()
@@ -239,8 +271,9 @@ impl<F: Fallback> Site<F> {
             && crew::is_late()
         {
             telemetry.shed(Surface::Verdicts).increment(1);
+            let started = Instant::now();
             let response = Problem::new(Code::Overloaded).for_oauth().response();
-            telemetry.http_request(Route::Introspect, response.status().as_u16(), Duration::ZERO);
+            telemetry.http_answer(Route::Introspect, StatusClass::Shed, started.elapsed());
             return response.map(Either::Left);
         }
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());

@@ -37,6 +37,16 @@ impl Origins {
         Self(vec![scheme("chrome"), scheme("moz")])
     }
 
+    /// No origin at all.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a page of this origin may open sessions.
     pub fn allow(&self, origin: &[u8]) -> bool {
         self.0.iter().any(|rule| match rule {

@@ -14,7 +14,7 @@ use std::{
 
 use socket2::Socket;
 
-use crate::telemetry::Transport;
+use crate::telemetry::{Seldom, Transport};
 
 use super::{
     super::{Handler, Reply},
@@ -27,6 +27,8 @@ use super::{
 
 /// How long to leave a socket alone that answers with an error.
 const PAUSE: Duration = Duration::from_millis(50);
+
+static TROUBLED: Seldom = Seldom::new();
 
 /// A thread's part of the listener.
 pub(super) struct Worker {
@@ -63,7 +65,9 @@ impl Worker {
                     // The other end of an earlier ack was not there: nothing to do with us.
                     ErrorKind::Interrupted | ErrorKind::ConnectionRefused => {}
                     _ => {
-                        tracing::warn!(%error, "the UDP socket answers with an error");
+                        if let Some(unsaid) = TROUBLED.speak() {
+                            tracing::warn!(%error, unsaid, "the UDP socket answers with an error");
+                        }
                         thread::sleep(PAUSE);
                     }
                 },

@@ -53,7 +53,7 @@ pub(super) fn guarded(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Rout
 
 async fn guard(State(shared): SharedState, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let open = path == "/metrics" || path.starts_with("/health/");
+    let open = path == "/metrics" || path.starts_with("/health/") || path.starts_with("/errors/");
     if !open {
         let peer = request.extensions().get::<Peer>().copied();
         let allowed = shared.operator(request.headers(), peer);

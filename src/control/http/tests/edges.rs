@@ -194,6 +194,12 @@ async fn the_keys_and_the_metadata_are_published() {
     assert_eq!(metadata["jwks_uri"], "https://tank.test/.well-known/jwks.json");
     assert_eq!(metadata["introspection_endpoint"], "https://tank.test/oauth/introspect");
     assert_eq!(metadata["revocation_endpoint"], "https://tank.test/oauth/revoke");
+    // RFC 8414, 3.2: what has no elements is left out. And 2: without a token endpoint, a grant that has none is named.
+    let empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.is_null();
+    assert!(metadata.as_object().unwrap().values().all(|value| !empty(value)), "{metadata}");
+    assert_eq!(metadata["response_types_supported"], json!(["none"]));
+    assert_eq!(metadata["grant_types_supported"], json!(["https://tank.test/v1/activate"]));
+    assert!(metadata.get("token_endpoint").is_none());
     for endpoint in ["introspection", "revocation"] {
         let methods = &metadata[format!("{endpoint}_endpoint_auth_methods_supported")];
         assert_eq!(methods, &json!(["client_secret_basic", "client_secret_post"]));
@@ -267,4 +273,44 @@ async fn an_answer_allocates_the_same_however_many_sessions_there_are() {
     for later in measured.chunks(2) {
         assert_eq!(later, &measured[..2], "{measured:?}");
     }
+}
+
+#[tokio::test]
+async fn errors_of_oauth_have_the_form_of_oauth_whoever_makes_them() {
+    let rig = Rig::new().await;
+    for path in ["/oauth/introspect", "/oauth/revoke"] {
+        for (method, status, error) in [("POST", 415, "invalid_request"), ("GET", 405, "invalid_request")] {
+            let got = rig.public(ask(method, path)).await;
+            assert_eq!(got.status, status, "{method} {path}");
+            assert_eq!(got.header("content-type"), Some("application/json"), "{method} {path}");
+            let json = got.json();
+            assert_eq!(json["error"], error, "{json}");
+            assert_eq!(json["error_description"], json["detail"], "{json}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_keeps_an_answer_with_a_secret_and_errors_lead_somewhere_at_the_operators_listener_too() {
+    let rig = Rig::new().await;
+    let (account, key) = rig.account(100).await;
+    let (edge, _) = rig.edge("a").await;
+    for (method, path) in [
+        ("POST", "/admin/accounts".to_owned()),
+        ("POST", format!("/admin/accounts/{account}/keys")),
+        ("POST", format!("/admin/edges/{edge}/secrets")),
+        ("GET", "/admin/keys".to_owned()),
+        ("GET", format!("/admin/accounts/{account}")),
+        ("POST", "/admin/keys/rotate-secret".to_owned()),
+    ] {
+        let got = rig.admin(ask(method, &path).json(&json!({"key": true}))).await;
+        assert_eq!(got.header("cache-control"), Some("no-store"), "{method} {path}: {:?}", got.body);
+    }
+    for path in ["/v1/activate", "/v1/deactivate"] {
+        let got = rig.public(ask("POST", path).bearer(&key)).await.ok();
+        assert_eq!(got.header("cache-control"), Some("no-store"), "{path}");
+    }
+    let page = rig.stranger(ask("GET", "/errors/not_found")).await.ok();
+    assert!(page.body.starts_with(b"# "));
+    assert_eq!(page.header("cache-control"), Some("public, max-age=300"));
 }

@@ -208,8 +208,11 @@ impl Got {
     #[track_caller]
     fn is(&self, code: ErrorCode) -> Value {
         assert_eq!(self.status, code.status(), "{:?}", self.body);
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
         let json = self.json();
+        let of_oauth = json.get("error").is_some();
+        let form = if of_oauth { "application/json" } else { "application/problem+json" };
+        assert_eq!(self.header("content-type"), Some(form));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
         assert_eq!(json["code"], code.name());
         assert_eq!(json["type"], format!("/errors/{}", code.name()));
         assert_eq!(json["title"], code.title());
@@ -350,7 +353,8 @@ impl Rig {
     }
 
     async fn public(&self, ask: Ask) -> Got {
-        got(self.surface.clone().public(ask.request).await).await
+        let call = Call::of(&ask);
+        call.described(got(self.surface.clone().public(ask.request).await).await)
     }
 
     /// As an operator.
@@ -360,7 +364,8 @@ impl Rig {
 
     /// At the operators' listener, as whoever the request says.
     async fn stranger(&self, ask: Ask) -> Got {
-        got(self.surface.clone().admin(ask.request).await).await
+        let call = Call::of(&ask);
+        call.described(got(self.surface.clone().admin(ask.request).await).await)
     }
 
     /// An account with credit: its id and a key.
@@ -379,6 +384,53 @@ impl Rig {
 
     async fn activate(&self, key: &str) -> Got {
         self.public(ask("POST", "/v1/activate").bearer(key)).await
+    }
+}
+
+/// What is asked, to be held against the description with what is answered: every test of the surfaces does so.
+struct Call {
+    method: String,
+    path: String,
+}
+
+impl Call {
+    fn of(ask: &Ask) -> Self {
+        Self { method: ask.request.method().as_str().to_lowercase(), path: ask.request.uri().path().to_owned() }
+    }
+
+    /// Panics if the description of the call does not have this answer. What is no call of the description is let pass.
+    #[track_caller]
+    fn described(self, got: Got) -> Got {
+        static DOCUMENT: std::sync::OnceLock<Value> = std::sync::OnceLock::new();
+        let document = DOCUMENT
+            .get_or_init(|| serde_json::from_slice(&openapi::render(&openapi::routers().2)).expect("it is JSON"));
+        let segments = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+        let asked = segments(&self.path);
+        let fits = |template: &str| {
+            let template = segments(template);
+            let same = |(part, wanted): (&String, &String)| part == wanted || wanted.starts_with('{');
+            template.len() == asked.len() && asked.iter().zip(&template).all(same)
+        };
+        let paths = document["paths"].as_object().expect("it has paths");
+        // What is written out comes before what has a parameter.
+        let exact = paths.get(&self.path);
+        let Some(item) = exact.or_else(|| paths.iter().find(|(template, _)| fits(template)).map(|(_, item)| item))
+        else {
+            return got;
+        };
+        let Some(call) = item.get(&self.method) else { return got };
+        let status = got.status.as_u16().to_string();
+        let answer = call["responses"].get(&status);
+        let Self { method, path } = self;
+        let answer = answer
+            .unwrap_or_else(|| panic!("{method} {path} answers {status}, which is not described: {:?}", got.body));
+        let code =
+            serde_json::from_slice::<Value>(&got.body).ok().and_then(|body| body["code"].as_str().map(str::to_owned));
+        if let Some(code) = code.filter(|_| !got.status.is_success()) {
+            let described = answer["description"].as_str().unwrap_or_default();
+            assert!(described.contains(&format!("`{code}`")), "{method} {path} answers {status} {code}: {described}");
+        }
+        got
     }
 }
 

@@ -1,0 +1,87 @@
+//! Pages of other origins that use the service from a browser (CORS, as the Fetch standard says).
+//!
+//! It is ours and not a layer of the router's: heartbeats take no router. No cookies are involved: what a page may do, it
+//! does with a token or key that it has.
+
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{
+        ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderValue, ORIGIN,
+        VARY,
+    },
+};
+
+use crate::{
+    ingest::quic::Origins,
+    problem::{Code, Problem},
+};
+
+/// What pages may ask for.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
+/// What they may say.
+const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, idempotency-key");
+/// What they may read of an answer beyond what any page may.
+const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
+/// Seconds that a browser may remember what is allowed. Browsers keep it for less.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
+
+/// What is to be said of the origin of a request in its answer.
+pub(super) enum Cors {
+    /// Nothing: nobody asks from a page, or nothing is configured for this path.
+    Silent,
+    /// That it depends on the origin, and this one may not.
+    Refused,
+    /// That this origin may.
+    Allowed(HeaderValue),
+}
+
+impl Cors {
+    /// What is to be said to a request.
+    pub(super) fn of<B>(origins: &Origins, request: &Request<B>) -> Self {
+        let path = request.uri().path();
+        if origins.is_empty() || !(path.starts_with("/v1/") || path.starts_with("/.well-known/")) {
+            return Self::Silent;
+        }
+        match request.headers().get(ORIGIN) {
+            Some(origin) if origins.allow(origin.as_bytes()) => Self::Allowed(origin.clone()),
+            _ => Self::Refused,
+        }
+    }
+
+    /// The answer to a browser that asks whether a page may ask (a preflight), if it is one.
+    pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Result<HeaderMap, Problem>> {
+        let asks = request.method() == Method::OPTIONS
+            && request.headers().contains_key(ORIGIN)
+            && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        match self {
+            Self::Allowed(_) if asks => Some(Ok(HeaderMap::from_iter([
+                (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+                (ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
+                (ACCESS_CONTROL_MAX_AGE, MAX_AGE),
+            ]))),
+            Self::Refused if asks => Some(Err(Problem::new(Code::OriginNotAllowed))),
+            _ => None,
+        }
+    }
+
+    /// Says it.
+    pub(super) fn say<B>(self, response: &mut Response<B>) {
+        let headers = response.headers_mut();
+        if !matches!(self, Self::Silent) {
+            headers.append(VARY, HeaderValue::from_static("origin"));
+        }
+        if let Self::Allowed(origin) = self {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+    }
+}
+
+/// An answer to a preflight.
+pub(super) fn answer<B: Default>(headers: HeaderMap) -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = headers;
+    response
+}

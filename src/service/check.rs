@@ -1,0 +1,51 @@
+//! What `serve --check` looks at beyond the configuration itself: the files that it names, and the addresses.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+};
+
+use crate::{
+    clock::{Clock, MeterClock},
+    config::Config,
+    telemetry::{Health, Telemetry},
+    tls::{Certificates, Source},
+};
+
+use super::ServiceError;
+
+/// Tries what a start would do first, and undoes it. Answers what is worth knowing though a start may work.
+///
+/// # Errors
+///
+/// What would keep the service from starting: a certificate that cannot be used, an address that is not this machine's or may
+/// not be bound. An address that is in use is only told of: this service may be running.
+pub fn check(config: &Config) -> Result<Vec<String>, ServiceError> {
+    let source = config.tls.source(&config.data_dir);
+    if matches!(source, Source::Files { .. }) {
+        let wall = MeterClock::resume(None).wall();
+        Certificates::open(source, Telemetry::new(Health::new()), wall)?;
+    }
+    let tcp = |addr: SocketAddr| TcpListener::bind(addr).map(drop);
+    let udp = |addr: SocketAddr| UdpSocket::bind(addr).map(drop);
+    let listeners = [
+        ("http", Some(config.http.addr.get()), &tcp as &dyn Fn(SocketAddr) -> io::Result<()>),
+        ("https", config.https.addr.get(), &tcp),
+        ("admin", Some(config.admin.addr.get()), &tcp),
+        ("udp", config.udp.addr.get(), &udp),
+        ("quic", config.quic.addr.get(), &udp),
+    ];
+    let mut warnings = Vec::new();
+    for (name, addr, bind) in listeners {
+        let Some(addr) = addr else { continue };
+        match bind(addr) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                warnings
+                    .push(format!("{name}.addr {addr} is in use: by this service, if it runs, or by another program"));
+            }
+            Err(source) => return Err(ServiceError::Bind { name, addr, source }),
+        }
+    }
+    Ok(warnings)
+}
