@@ -279,8 +279,16 @@ async fn error_page(Path(code): Path<String>) -> Result<impl IntoResponse, Probl
     Ok((DOCUMENT, [(CONTENT_TYPE, HeaderValue::from_static("text/markdown; charset=utf-8"))], code.page()))
 }
 
-/// What any call may be refused for: a head that cannot be understood, a mistake of ours, more to do than can be done.
-const ANY: [ErrorCode; 3] = [ErrorCode::BadRequest, ErrorCode::Internal, ErrorCode::Overloaded];
+/// What any call may be refused for: a head that cannot be understood, a body that it did not ask for, a mistake of ours, more
+/// to do than can be done.
+const ANY: [ErrorCode; 6] = [
+    ErrorCode::BadRequest,
+    ErrorCode::RequestTimeout,
+    ErrorCode::BodyTooLarge,
+    ErrorCode::RateLimited,
+    ErrorCode::Internal,
+    ErrorCode::Overloaded,
+];
 
 /// The refusals of a call, by status: one response each, which names its codes.
 fn refusals(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Response>> {
@@ -338,7 +346,7 @@ refusals! {
     CreateErrors: BadRequest, BadCredentials, NotFound, IdReused, LimitReached, PersonGone, RequestTimeout, BodyTooLarge,
         UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
     /// Of a status list.
-    StatusErrors: BadRequest, NotFound, Internal, NotImplemented, WarmingUp;
+    StatusErrors: BadRequest, NotFound, Internal, NotImplemented, StoreUnavailable, WarmingUp;
     /// Of the status lists' addresses.
     AggregationErrors: WarmingUp;
     /// Of what operators ask without a body.
