@@ -192,7 +192,7 @@ pub(super) struct Introspection<'a> {
 pub(super) async fn introspect(shared: &Shared, request: Request<Body>) -> Response<Body> {
     if request.method() != Method::POST {
         let problem = Problem::because(ErrorCode::MethodNotAllowed, "the header Allow says which are");
-        let mut response = problem.into_response();
+        let mut response = problem.for_oauth().into_response();
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
