@@ -257,6 +257,31 @@ fn a_configuration_that_cannot_work_exits_with_2_and_one_that_can_with_0() {
     assert_eq!(check("soon").0, Some(2));
 }
 
+#[test]
+fn a_check_reads_the_certificate_and_tries_the_addresses_and_tells_what_clients_are_not_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("it is bound").to_string();
+    for (variable, value, code, told) in [
+        ("GASTANK_TLS_CERT_FILE", "/nowhere/chain.pem", 2, "/nowhere/chain.pem"),
+        // An address for documentation, which no machine has.
+        ("GASTANK_HTTP_ADDR", "203.0.113.1:7080", 2, "cannot listen on http 203.0.113.1:7080"),
+        ("GASTANK_LOG_FILTER", "inf", 2, "no level"),
+        ("GASTANK_HTTP_PUBLIC_URL", "https://tank.example.org", 0, "they are not told of UDP"),
+    ] {
+        let output = gastank().args(["serve", "--check", "--data-dir", "unused"]).env(variable, value).output();
+        let output = output.expect("it can be run");
+        let said = String::from_utf8(output.stderr).expect("it is UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{variable}={value}: {said}");
+        assert!(said.contains(told), "{variable}={value}: {said}");
+    }
+    let held = std::net::TcpListener::bind(&taken).expect("it is free again");
+    let output = gastank().args(["serve", "--check", "--data-dir", "unused", "--http", &taken]).output();
+    drop(held);
+    let output = output.expect("it can be run");
+    let said = String::from_utf8(output.stderr).expect("it is UTF-8");
+    assert!(output.status.success() && said.contains("is in use"), "{said}");
+}
+
 /// Opens a session with an account key.
 fn activate(service: &Service, key: &str) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
