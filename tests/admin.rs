@@ -259,8 +259,6 @@ fn a_configuration_that_cannot_work_exits_with_2_and_one_that_can_with_0() {
 
 #[test]
 fn a_check_reads_the_certificate_and_tries_the_addresses_and_tells_what_clients_are_not_told() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("it is bound").to_string();
     for (variable, value, code, told) in [
         ("GASTANK_TLS_CERT_FILE", "/nowhere/chain.pem", 2, "/nowhere/chain.pem"),
         // An address for documentation, which no machine has.
@@ -274,7 +272,8 @@ fn a_check_reads_the_certificate_and_tries_the_addresses_and_tells_what_clients_
         assert_eq!(output.status.code(), Some(code), "{variable}={value}: {said}");
         assert!(said.contains(told), "{variable}={value}: {said}");
     }
-    let held = std::net::TcpListener::bind(&taken).expect("it is free again");
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = held.local_addr().expect("it is bound").to_string();
     let output = gastank().args(["serve", "--check", "--data-dir", "unused", "--http", &taken]).output();
     drop(held);
     let output = output.expect("it can be run");
