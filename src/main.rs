@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     io::{self, Write},
+    panic::{self, AssertUnwindSafe},
     process::ExitCode,
     sync::mpsc,
     thread,
@@ -12,7 +13,7 @@ use std::{
 use clap::Parser;
 
 use gastank::{
-    cli::{self, Cli, Command, CopyArgs, CopyProgress, StoreCommand},
+    cli::{self, BackupArgs, BackupProgress, Cli, CliError, Command, CopyArgs, CopyProgress, StoreCommand},
     config::{Config, ConfigArgs},
     service,
     telemetry::{self, LogFormat},
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Serve(args) => serve(&args),
         Command::Store { command } => store(command),
+        Command::Backup(args) => backup(&args),
+        Command::Restore(args) => restore(&args),
         Command::Client(command) => match cli::run(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, error.exit_code()),
@@ -55,11 +58,46 @@ fn serve(args: &ConfigArgs) -> ExitCode {
         Ok(log) => log,
         Err(error) => return failed(&error, USAGE),
     };
-    let done = run(config);
+    // A panic is in the log by then.
+    let done = panic::catch_unwind(AssertUnwindSafe(|| run(config)));
     drop(log);
-    match done {
+    match done.unwrap_or_else(|_| Err("the service panicked; the log says where. Please report it".into())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&*error, FAILURE),
+    }
+}
+
+fn backup(args: &BackupArgs) -> ExitCode {
+    let config = match Config::load_here(&args.configures()) {
+        Ok(config) => config,
+        Err(error) => return failed(&error, USAGE),
+    };
+    let mut progress = BackupProgress::default();
+    let made = service::backup::backup(&config, &args.dir, &mut |done, of| progress.at(done, of));
+    progress.clear();
+    match made {
+        Ok(manifest) => told(cli::backed_up(&manifest, &args.dir)),
+        Err(error) => failed(&error, FAILURE),
+    }
+}
+
+fn restore(args: &BackupArgs) -> ExitCode {
+    let config = match Config::load_here(&args.configures()) {
+        Ok(config) => config,
+        Err(error) => return failed(&error, USAGE),
+    };
+    match service::backup::restore(&config, &args.dir) {
+        Ok(files) => told(cli::restored(&files)),
+        Err(error) => failed(&error, FAILURE),
+    }
+}
+
+/// What was done is done, also where the reader of the output is gone.
+fn told(said: Result<(), CliError>) -> ExitCode {
+    match said {
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error, error.exit_code()),
     }
 }
 

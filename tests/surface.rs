@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be done here fails the test")]
 
+#[path = "surface/backup.rs"]
+mod backup;
 #[path = "surface/bodies.rs"]
 mod bodies;
 #[path = "support/client.rs"]

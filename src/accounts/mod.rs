@@ -15,7 +15,7 @@ pub mod verify;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use futures_util::future::BoxFuture;
 
 use crate::{
     clock::Clock,
@@ -140,11 +140,12 @@ impl Providers {
         Ok(Self { list: list.collect::<Result<_, _>>()?, telemetry: telemetry.clone() })
     }
 
-    /// Keeps the keys fresh until `stop`.
-    pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
-        for provider in &self.list {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(Arc::clone(provider.keys()).keep_fresh()));
-        }
+    /// What keeps the keys of each provider fresh, for as long as it runs. It may begin anew.
+    pub fn keepers(&self) -> impl Iterator<Item = impl Fn() -> BoxFuture<'static, ()> + Send + use<>> {
+        self.list.iter().map(|provider| {
+            let keys = Arc::clone(provider.keys());
+            move || -> BoxFuture<'static, ()> { Box::pin(Arc::clone(&keys).keep_fresh()) }
+        })
     }
 
     /// How fresh the keys are.

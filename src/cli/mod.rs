@@ -6,6 +6,7 @@
 mod api;
 mod args;
 mod audit;
+mod backup;
 mod commands;
 mod error;
 mod history;
@@ -23,6 +24,7 @@ pub use args::{
     AccountCommand, AuditArgs, ClientCommand, CopyArgs, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote,
     SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs,
 };
+pub use backup::{BackupArgs, BackupProgress, backed_up, restored};
 pub use error::{CliError, Problem};
 pub use moving::{CopyProgress, copied};
 pub use span::{NotASpan, Seconds};
@@ -81,6 +83,30 @@ Examples:
         #[command(subcommand)]
         command: StoreCommand,
     },
+    /// Make a complete copy of a service's data and secrets, while it runs
+    ///
+    /// The directory gets the data file as it is at one instant, the cluster secret, the admin token, the secrets of
+    /// webhooks, certificates and keys, and a manifest with the SHA-256 of each. The copy is read as a whole and checked.
+    /// It is as secret as what it is a copy of.
+    #[command(after_help = "\
+Examples:
+  gastank backup /backup/2026-03-01
+  gastank backup --data-dir /var/lib/gastank /backup/2026-03-01
+  gastank backup --config /etc/gastank/gastank.toml /backup/2026-03-01
+
+Run it with the configuration of the service and as its user. The directory must be empty or not there.")]
+    Backup(BackupArgs),
+    /// Check a backup and put it back into an empty data directory
+    ///
+    /// Every file is compared with the manifest, and the data file is read as a whole, before anything is written. A data
+    /// directory that is not empty, or that a service runs on, stays as it is.
+    #[command(after_help = "\
+Examples:
+  gastank restore /backup/2026-03-01
+  gastank restore --data-dir /var/lib/gastank /backup/2026-03-01
+
+Run it with the configuration of the service and as its user. Then start the service.")]
+    Restore(BackupArgs),
     /// Talk to a running service
     #[command(flatten)]
     Client(ClientCommand),

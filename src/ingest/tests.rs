@@ -24,14 +24,33 @@ impl Followup for Nobody {
     fn look_up(&self, _session: SessionId) {}
 }
 
+/// Panics when it is asked to look up the first session.
+#[derive(Default)]
+struct Startled(std::sync::atomic::AtomicU32);
+
+#[async_trait]
+impl Followup for Startled {
+    async fn settle(&self, _account: AccountId) -> bool {
+        false
+    }
+
+    fn look_up(&self, _session: SessionId) {
+        assert!(self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0, "nobody expected this");
+    }
+}
+
 /// A handler that is warm.
 pub(super) fn handler() -> (Arc<Engine>, Arc<Handler>, Telemetry) {
+    handler_with(Arc::new(Nobody))
+}
+
+fn handler_with(followup: Arc<dyn Followup>) -> (Arc<Engine>, Arc<Handler>, Telemetry) {
     let secrets = SecretRing::new(SecretId::default(), ClusterSecret::from_bytes(SECRET));
     let engine = Arc::new(Engine::new(Policy::default(), secrets, 100));
     let clock = Arc::new(FakeClock::new(MeterTime::from_ms(1000), UnixMs::from_ms(1000)));
     let telemetry = Telemetry::new(Health::new());
     telemetry.health().enter(Phase::Ready);
-    let handler = Handler::new(Arc::clone(&engine), clock, Arc::new(Nobody), telemetry.clone());
+    let handler = Handler::new(Arc::clone(&engine), clock, followup, telemetry.clone());
     (engine, Arc::new(handler), telemetry)
 }
 
@@ -95,4 +114,34 @@ fn a_batch_of_beats_allocates_nothing() {
     let series = "gastank_heartbeats_total{transport=\"udp\",outcome=\"valid\"}";
     let valid = page.lines().find_map(|line| line.strip_prefix(series));
     assert_eq!(valid, Some(" 638"));
+}
+
+#[tokio::test]
+async fn a_datagram_that_makes_its_thread_panic_does_not_end_the_thread() {
+    let (engine, handler, telemetry) = handler_with(Arc::<Startled>::default());
+    let buffers = udp::Buffers { receive: 1 << 16, send: 1 << 16 };
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = udp::Listener::bind(any, udp::Options { threads: 1, buffers }).unwrap();
+    let (to, stop) = (listener.local_addr(), tokio_util::sync::CancellationToken::new());
+    let running = tokio::spawn(listener.start(&handler).unwrap().run(stop.clone()));
+    let socket = tokio::net::UdpSocket::bind(any).await.unwrap();
+    socket.connect(to).await.unwrap();
+
+    socket.send(&signed(SessionId::from_bytes([0; 16]))).await.unwrap();
+    let beat = beat_of_a_new_session(&engine, 7);
+    let mut ack = [0; 64];
+    let mut answered = false;
+    // What was in the batch that panicked is lost, as a datagram may be.
+    for _ in 0..50 {
+        socket.send(&beat).await.unwrap();
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(100), socket.recv(&mut ack));
+        if matches!(waiting.await, Ok(Ok(FRAME_LEN))) {
+            answered = true;
+            break;
+        }
+    }
+    assert!(answered, "the thread answers again");
+    assert!(telemetry.render().contains("\ngastank_parts_restarted_total 1\n"));
+    stop.cancel();
+    running.await.unwrap();
 }

@@ -4,6 +4,7 @@
 //! moment they are bound, with 503 until the service is warm; datagrams wait in the socket's buffer until then. Stop:
 //! no new work, what is under way finishes, what memory knows better than the store is written, the store is closed.
 
+pub mod backup;
 mod check;
 pub mod history;
 mod home;
@@ -11,6 +12,7 @@ mod instruments;
 mod listeners;
 mod nodes;
 mod store;
+pub mod supervisor;
 mod surfaces;
 pub mod upkeep;
 pub mod warm;
@@ -60,6 +62,7 @@ use instruments::Counting;
 use listeners::{listen, listen_quic, listen_udp};
 use nodes::{Joined, Shared};
 pub use store::{StoreCommandError, copy, file_name, migrate};
+use supervisor::Supervisor;
 use upkeep::Upkeep;
 
 /// Ended sessions that are remembered so that their clients are told why: about 20 MB when full.
@@ -108,6 +111,9 @@ pub enum ServiceError {
     /// An identity provider cannot be used as it is configured.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// A part that cannot begin anew panicked. What memory knew is written.
+    #[error("a part of the service failed: {0}; the log has the panic before it. Please report it")]
+    Part(&'static str),
     /// It cannot be, or go on as, one of the nodes that share the store.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -151,6 +157,7 @@ pub struct Service {
     listeners: TaskTracker,
     operators: TaskTracker,
     threads: Threads,
+    supervisor: Supervisor,
     tasks: TaskTracker,
     upkeep: Upkeep,
     joined: Option<Joined>,
@@ -321,6 +328,8 @@ impl Service {
 
         let (stop_listening, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (listeners, operators) = (TaskTracker::new(), TaskTracker::new());
+        let supervisor = Supervisor::new(telemetry.clone());
+        listeners.spawn(supervisor.clone().thread("HTTP threads", stop_listening.clone(), threads.ended()));
         let body = config.http.body_timeout();
         let heartbeats = Some(Arc::clone(&handler));
         let h3_port = listening.quic.and_then(|bound| config.told_h3_port(bound));
@@ -347,11 +356,14 @@ impl Service {
             max_body_bytes,
         };
         if let Some(encrypted) = encrypted {
-            listeners.spawn(encrypted.run(Arc::clone(&public_site), crews.clone(), stop_listening.clone()));
+            let running = encrypted.run(Arc::clone(&public_site), crews.clone(), stop_listening.clone());
+            listeners.spawn(supervisor.clone().once("https listener", stop_listening.clone(), running));
         }
-        listeners.spawn(public.run(Arc::clone(&public_site), crews, stop_listening.clone()));
+        let running = public.run(Arc::clone(&public_site), crews, stop_listening.clone());
+        listeners.spawn(supervisor.clone().once("http listener", stop_listening.clone(), running));
         let here = Crews { clients: Arc::new(Crew::here()), edges: None };
-        operators.spawn(admin.run(Arc::new(admin_site), here, stop_rest.clone()));
+        let running = admin.run(Arc::new(admin_site), here, stop_rest.clone());
+        operators.spawn(supervisor.clone().once("admin listener", stop_rest.clone(), running));
 
         telemetry.health().enter(Phase::WarmingUp);
         let membership: Arc<dyn Membership> = match &shared {
@@ -402,22 +414,30 @@ impl Service {
         if joined.is_none() {
             meter.start();
         }
-        let tasks = upkeep.start(chores, queue, &stop_rest);
+        let tasks = upkeep.start(chores, queue, &supervisor, &stop_rest);
         if let Some(joined) = &joined {
-            joined.start(surfaces.surface, statuses, &tasks, &stop_rest);
+            joined.start(surfaces.surface, statuses, &tasks, &supervisor, &stop_rest);
         }
         if upkeep.history.is_none() {
             let (store, clock, stop) = (Arc::clone(&upkeep.store), Arc::clone(&upkeep.clock), stop_rest.clone());
             tasks.spawn(async move { stop.run_until_cancelled(history::forget(&*store, &*clock)).await });
         }
-        providers.start(&tasks, &stop_rest);
-        tasks.spawn(certificates.watch(Arc::clone(&upkeep.clock), stop_rest.clone()));
+        for keep_fresh in providers.keepers() {
+            tasks.spawn(supervisor.clone().again("identity provider's keys", stop_rest.clone(), keep_fresh));
+        }
+        let (clock, stop) = (Arc::clone(&upkeep.clock), stop_rest.clone());
+        let watch = move || Arc::clone(&certificates).watch(Arc::clone(&clock), stop.clone());
+        tasks.spawn(supervisor.clone().again("certificate", stop_rest.clone(), watch));
         if let Some(quic) = quic {
-            listeners.spawn(quic.run(Arc::clone(&handler), public_site, stop_listening.clone()));
+            let running = quic.run(Arc::clone(&handler), public_site, stop_listening.clone());
+            listeners.spawn(supervisor.clone().once("quic listener", stop_listening.clone(), running));
         }
         if let Some(datagrams) = datagrams {
             match datagrams.start(&handler) {
-                Ok(running) => drop(listeners.spawn(running.run(stop_listening.clone()))),
+                Ok(running) => {
+                    let running = running.run(stop_listening.clone());
+                    listeners.spawn(supervisor.clone().once("udp listener", stop_listening.clone(), running));
+                }
                 Err(error) => {
                     stop_listening.cancel();
                     stop_rest.cancel();
@@ -439,6 +459,7 @@ impl Service {
             listeners,
             operators,
             threads,
+            supervisor,
             tasks,
             upkeep,
             joined,
@@ -496,6 +517,31 @@ impl Service {
         Ok(())
     }
 
+    /// Runs until it is told to stop, or cannot go on.
+    async fn run_until(self, told: impl Future<Output = ()>) -> Result<(), ServiceError> {
+        let (joined, supervisor) = (self.joined.clone(), self.supervisor.clone());
+        let lost = async {
+            match &joined {
+                Some(joined) => joined.lost().await,
+                None => std::future::pending().await,
+            }
+        };
+        let failed = tokio::select! {
+            biased;
+            why = lost => {
+                self.abandon().await;
+                return Err(why.into());
+            }
+            part = supervisor.failed() => Some(part),
+            () = told => None,
+        };
+        self.stop().await?;
+        match failed {
+            Some(part) => Err(ServiceError::Part(part)),
+            None => Ok(()),
+        }
+    }
+
     /// Ends at once, and writes nothing: others have gone on without this node, and what it knows is void.
     async fn abandon(self) {
         self.stop_listening.cancel();
@@ -527,22 +573,13 @@ pub async fn run(config: Config, welcome: impl FnOnce(&Listening, bool)) -> Resu
     };
     welcome(service.listening(), service.is_first_start());
     say_ready(service.listening());
-    let joined = service.joined.clone();
-    let lost = async {
-        match &joined {
-            Some(joined) => joined.lost().await,
-            None => std::future::pending().await,
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        why = lost => {
-            service.abandon().await;
-            return Err(why.into());
-        }
-    }
-    Ok(service.stop().await?)
+    service.run_until(told).await
 }
 
 /// Prints the ready line. A reader that is gone, or does not read, is no reason not to serve.
@@ -557,5 +594,60 @@ fn say_ready(listening: &Listening) {
     // Not a thread of the runtime, whose end would wait for the reader.
     if let Err(error) = std::thread::Builder::new().name("say".to_owned()).spawn(saying) {
         tracing::warn!(%error, "the ready line could not be written to standard output");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::store::{SqliteOptions, SqliteStore, Store};
+
+    /// A service on free ports, and where its data are.
+    async fn service() -> (Service, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "data_dir = {:?}\n[http]\naddr = \"127.0.0.1:0\"\n[udp]\naddr = \"127.0.0.1:0\"\n[quic]\naddr = \"off\"\n\
+             [admin]\naddr = \"127.0.0.1:0\"\n",
+            dir.path()
+        );
+        let service = Box::pin(Service::start(Config::from_toml(&text).unwrap())).await.unwrap();
+        (service, dir)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_part_that_fails_for_good_ends_the_service_in_order() {
+        let (service, dir) = service().await;
+        let http = service.listening().http;
+        let failing = service.supervisor.clone().once("sunrise", service.stop_rest.clone(), async {
+            panic!("a part panics");
+        });
+        service.tasks.spawn(failing);
+        let ended = service.run_until(std::future::pending()).await;
+        assert!(matches!(ended, Err(ServiceError::Part("sunrise"))), "{ended:?}");
+        assert!(TcpStream::connect(http).await.is_err(), "nobody is let in any more");
+        // Everything is written, and the file is let go: another may have it, and the meter is where it was.
+        let store = SqliteStore::open(&dir.path().join("gastank.db"), &SqliteOptions::default()).unwrap();
+        assert!(store.clock().await.unwrap().is_some());
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn each_listener_and_thread_that_ends_too_early_ends_the_service() {
+        let (service, _dir) = service().await;
+        // As if each of the HTTP threads had ended.
+        service.threads.ended().cancel();
+        let ended = service.run_until(std::future::pending()).await;
+        assert!(matches!(ended, Err(ServiceError::Part("HTTP threads"))), "{ended:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_service_that_is_told_to_stop_has_no_part_that_failed() {
+        let (service, _dir) = service().await;
+        let supervisor = service.supervisor.clone();
+        service.run_until(std::future::ready(())).await.unwrap();
+        let failed = tokio::time::timeout(Duration::from_millis(50), supervisor.failed()).await;
+        assert!(failed.is_err(), "{failed:?}");
     }
 }

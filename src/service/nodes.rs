@@ -16,7 +16,7 @@ use crate::{
     store::{ClusterStore, StoreError},
 };
 
-use super::upkeep::Upkeep;
+use super::{supervisor::Supervisor, upkeep::Upkeep};
 
 /// How often keys, edges and status lists of others are looked for.
 const LEARN_EVERY: Duration = Duration::from_secs(2);
@@ -114,10 +114,11 @@ impl Joined {
         surface: Arc<Surface>,
         statuses: Arc<StatusTokens>,
         tasks: &TaskTracker,
+        supervisor: &Supervisor,
         stop: &CancellationToken,
     ) {
         let (this, stopped) = (self.clone(), stop.clone());
-        tasks.spawn(async move {
+        let taking_part = async move {
             tokio::select! {
                 biased;
                 () = stopped.cancelled() => {}
@@ -125,19 +126,23 @@ impl Joined {
                     tracing::error!(error = %why, "this node cannot go on");
                     this.why.get_or_init(|| why);
                     this.lost.cancel();
+                    // What ends the service is that it is lost.
+                    stopped.cancelled().await;
                 }
             }
-        });
-        let (this, stopped) = (self.clone(), stop.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = stopped.cancelled() => {}
-                () = this.learn_for_ever(&surface) => {}
-            }
-        });
-        let stopped = stop.clone();
-        tasks.spawn(async move { stopped.run_until_cancelled(statuses.tell_for_ever()).await });
+        };
+        tasks.spawn(supervisor.clone().once("node", stop.clone(), taking_part));
+        let this = self.clone();
+        let learn = move || {
+            let (this, surface) = (this.clone(), Arc::clone(&surface));
+            async move { this.learn_for_ever(&surface).await }
+        };
+        tasks.spawn(supervisor.clone().again("learning", stop.clone(), learn));
+        let tell = move || {
+            let statuses = Arc::clone(&statuses);
+            async move { statuses.tell_for_ever().await }
+        };
+        tasks.spawn(supervisor.clone().again("status lists", stop.clone(), tell));
     }
 
     /// Waits until this node cannot go on; answers why.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
@@ -34,7 +34,7 @@ use crate::{
     wire::SessionId,
 };
 
-use super::history::History;
+use super::{history::History, supervisor::Supervisor};
 
 /// How often each session is looked at, at the least: how late the ledger may learn that one is over.
 const ROUND: Millis = Millis::from_secs(5);
@@ -125,15 +125,32 @@ pub struct ChoreQueue(mpsc::Receiver<Chore>);
 
 impl Upkeep {
     /// Starts everything that runs until `stop`.
-    pub fn start(&self, chores: Chores, queue: ChoreQueue, stop: &CancellationToken) -> TaskTracker {
+    pub fn start(
+        &self,
+        chores: Chores,
+        queue: ChoreQueue,
+        supervisor: &Supervisor,
+        stop: &CancellationToken,
+    ) -> TaskTracker {
         let tasks = TaskTracker::new();
-        tasks.spawn(until(stop.clone(), self.clone().sweep_for_ever(chores)));
-        tasks.spawn(until(stop.clone(), self.clone().do_chores(queue)));
-        tasks.spawn(until(stop.clone(), self.clone().keep_meter()));
-        tasks.spawn(until(stop.clone(), self.clone().tidy()));
-        tasks.spawn(until(stop.clone(), self.clone().take_in_metrics()));
+        let again = |part, begin: fn(Self) -> BoxFuture<'static, ()>| {
+            let upkeep = self.clone();
+            tasks.spawn(supervisor.clone().again(part, stop.clone(), move || begin(upkeep.clone())));
+        };
+        again("meter", |upkeep| Box::pin(upkeep.keep_meter()));
+        again("tidying", |upkeep| Box::pin(upkeep.tidy()));
+        again("metrics", |upkeep| Box::pin(upkeep.take_in_metrics()));
+        let upkeep = self.clone();
+        let sweep = move || upkeep.clone().sweep_for_ever(chores.clone());
+        tasks.spawn(supervisor.clone().again("sweep", stop.clone(), sweep));
+        let doing = until(stop.clone(), self.clone().do_chores(queue));
+        tasks.spawn(supervisor.clone().once("chores", stop.clone(), doing));
         if let Some(history) = self.history.clone() {
-            tasks.spawn(until(stop.clone(), async move { history.write_for_ever().await }));
+            let write = move || {
+                let history = Arc::clone(&history);
+                async move { history.write_for_ever().await }
+            };
+            tasks.spawn(supervisor.clone().again("heartbeat history", stop.clone(), write));
         }
         tasks.close();
         tasks

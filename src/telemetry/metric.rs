@@ -219,6 +219,8 @@ metrics! {
         "Always 1; the label tells the version that runs.";
     LogLinesDropped: Kind::Counter, Count, "gastank_log_lines_dropped_total", [],
         "Lines of the log that were dropped because their reader was too slow or gone.";
+    PartsRestarted: Kind::Counter, Count, "gastank_parts_restarted_total", [],
+        "Threads and tasks of the service that panicked and began anew.";
     Panics: Kind::Counter, Count, "gastank_panics_total", [],
         "Parts of the program that panicked: each is a fault of the program.";
 }

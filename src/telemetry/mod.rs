@@ -102,6 +102,7 @@ struct Inner {
     meter_time: Gauge,
     ready: Gauge,
     log_lines_dropped: Counter,
+    parts_restarted: Counter,
     panics: Counter,
 }
 
@@ -171,6 +172,7 @@ impl Telemetry {
             meter_time: registry.gauge(Metric::MeterTime),
             ready: registry.gauge(Metric::Ready),
             log_lines_dropped: registry.counter(Metric::LogLinesDropped),
+            parts_restarted: registry.counter(Metric::PartsRestarted),
             panics: registry.counter(Metric::Panics),
             registry,
         }))
@@ -201,6 +203,11 @@ impl Telemetry {
     /// The counters of heartbeats that came this way.
     pub fn heartbeats(&self, transport: Transport) -> &BeatCounters {
         &self.0.heartbeats[transport.index()]
+    }
+
+    /// A permanent thread or task panicked and begins anew.
+    pub fn part_restarted(&self) {
+        self.0.parts_restarted.increment(1);
     }
 
     /// Acks sent this way.

@@ -109,6 +109,7 @@ pub struct Threads {
     pub edges: Arc<Crew>,
     running: Vec<thread::JoinHandle<()>>,
     stop: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl Threads {
@@ -119,7 +120,7 @@ impl Threads {
     ///
     /// Those of the system.
     pub fn start(each: usize) -> io::Result<Self> {
-        let (stop, mut running) = (CancellationToken::new(), Vec::new());
+        let (stop, ended, mut running) = (CancellationToken::new(), CancellationToken::new(), Vec::new());
         let each =
             if each == 0 { thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2)) } else { each };
         let mut crew = |name: &str| -> io::Result<Arc<Crew>> {
@@ -131,8 +132,9 @@ impl Threads {
                     connections: Arc::default(),
                     late_ms: Arc::clone(&late_ms),
                 };
-                let stop = stop.clone();
+                let (stop, ended) = (stop.clone(), ended.clone().drop_guard());
                 let work = move || {
+                    let _ended = ended;
                     runtime.block_on(stop.run_until_cancelled(watch_the_clock(&late_ms)));
                 };
                 running.push(thread::Builder::new().name(format!("{name}-{number}")).spawn(work)?);
@@ -141,7 +143,12 @@ impl Threads {
             Ok(Arc::new(Crew(hands.collect::<io::Result<Box<[Hand]>>>()?)))
         };
         let (clients, edges) = (crew("http")?, crew("edge")?);
-        Ok(Self { clients, edges, running, stop })
+        Ok(Self { clients, edges, running, stop, ended })
+    }
+
+    /// Cancelled when one of the threads ends: it takes its connections with it, and would be given further ones.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// Ends all threads. Connections that are still open are cut.

@@ -32,7 +32,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, MissedTickBehavior},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use crate::{
     engine::UnixMs,
@@ -241,18 +244,26 @@ impl Listener {
     pub async fn run<F: Fallback>(self, site: Arc<Site<F>>, crews: Crews, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let open = Arc::<Open>::default();
-        let looking = tokio::spawn(Arc::clone(&open).look(self.limits));
-        let telling = site.heartbeats.clone().map(|handler| tokio::spawn(Arc::clone(&crews.clients).tell(handler)));
-        self.accept(&site, &crews, &connections, &open, &stop).await;
+        let looking = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&open).look(self.limits)));
+        let telling = site.heartbeats.clone().map(|handler| Arc::clone(&crews.clients).tell(handler));
+        let telling = AbortOnDropHandle::new(tokio::spawn(async {
+            match telling {
+                Some(telling) => telling.await,
+                None => std::future::pending().await,
+            }
+        }));
+        let (mut looking, mut telling) = (looking, telling);
+        tokio::select! {
+            () = self.accept(&site, &crews, &connections, &open, &stop) => {}
+            // They end by a panic only; whoever runs this is told by its end.
+            _ = &mut looking => return,
+            _ = &mut telling => return,
+        }
         // Who comes now is refused by the system at once, and does not wait for those who are still here.
         drop(self.socket);
         open.stop();
         connections.close();
         connections.wait().await;
-        looking.abort();
-        if let Some(telling) = telling {
-            telling.abort();
-        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "how long an address is remembered is told by the runtime's clock")]

@@ -16,11 +16,13 @@ mod worker;
 use std::{
     io,
     net::SocketAddr,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use nix::sys::socket::{SockaddrIn, SockaddrIn6};
@@ -32,6 +34,9 @@ use super::Handler;
 
 pub use self::batch::BATCH;
 pub use self::socket::{Buffers, Granted};
+
+/// How long a thread that panicked rests.
+const REST: Duration = Duration::from_millis(10);
 
 /// How a UDP listener is to be.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +97,7 @@ impl Listener {
         let stopping = Arc::new(AtomicBool::new(false));
         let mut running = Running { sockets: Vec::new(), threads: Vec::new(), stopping, settling };
         for (number, socket) in self.sockets.into_iter().enumerate() {
-            let worker = Worker {
+            let mut worker = Worker {
                 socket: Arc::clone(&socket),
                 says_where_to: socket::says_where_to(self.addr),
                 handler: Arc::clone(handler),
@@ -102,9 +107,22 @@ impl Listener {
             };
             let work = if self.addr.is_ipv4() { Worker::run::<SockaddrIn> } else { Worker::run::<SockaddrIn6> };
             running.sockets.push(socket);
-            running.threads.push(thread::Builder::new().name(format!("udp-{number}")).spawn(move || work(worker))?);
+            let work = move || again(&mut worker, work);
+            running.threads.push(thread::Builder::new().name(format!("udp-{number}")).spawn(work)?);
         }
         Ok(running)
+    }
+}
+
+/// Works until told to stop. A datagram that makes it panic costs its batch and no more: others come from other people.
+fn again(worker: &mut Worker, work: fn(&mut Worker)) {
+    while panic::catch_unwind(AssertUnwindSafe(|| work(worker))).is_err() {
+        worker.handler.telemetry.part_restarted();
+        tracing::error!("a thread that answers datagrams panicked and begins anew");
+        if worker.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        thread::sleep(REST);
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Answers datagrams until told to stop.
-    pub(super) fn run<A: Address>(mut self) {
+    pub(super) fn run<A: Address>(&mut self) {
         let (mut inbox, mut outbox) = (Inbox::<A>::new(self.says_where_to), Outbox::<A>::new());
         let (start, mut pace) = (Instant::now(), Pace::new(Duration::ZERO));
         loop {

@@ -44,6 +44,12 @@ impl Lock {
     }
 }
 
+/// Whether a process serves from this data file.
+pub fn is_in_use(data: &Path) -> bool {
+    let lock = File::open(beside(data, ".lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Makes the data file, or makes sure that it is one.
 ///
 /// SQLite must not have it open yet: POSIX takes all of a process's locks on a file away when the process closes any
@@ -161,7 +167,7 @@ PRAGMA trusted_schema = OFF;
 PRAGMA foreign_keys = OFF;
 ";
 
-fn check_whose(conn: &Connection, data: &Path) -> Result<()> {
+pub(super) fn check_whose(conn: &Connection, data: &Path) -> Result<()> {
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {

@@ -14,6 +14,7 @@
 //! it is in use.
 
 mod audit;
+mod backup;
 mod error;
 mod facts;
 mod file;
@@ -46,6 +47,9 @@ use super::{
 };
 use readers::Readers;
 use writer::{Kind, Writer};
+
+pub use backup::{copy_online, verify};
+pub use file::is_in_use;
 
 /// Buckets whose accounts are read at a time.
 const BUCKETS_AT_ONCE: usize = 4;

@@ -7,7 +7,13 @@
 //! Acts go first. Write-behind work gets a turn when no act waits, or after [`TURNS`] groups of acts; its groups are
 //! bounded by rows, so that an act never waits for more than one bucket of checkpoints.
 
-use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
@@ -246,9 +252,17 @@ fn work(conn: &Connection, shared: &Shared, most: usize) {
     // Not known at first, so that the first group sets it.
     let mut current = None;
     while let Some(group) = shared.next(most) {
-        let outcomes = transact(conn, group.jobs, group.durability, &mut current);
-        for (job, outcome) in outcomes {
-            job.answer(outcome);
+        let done = panic::catch_unwind(AssertUnwindSafe(|| {
+            for (job, outcome) in transact(conn, group.jobs, group.durability, &mut current) {
+                job.answer(outcome);
+            }
+        }));
+        if done.is_err() {
+            // Whoever waited for the group is told that nobody knows whether it was written. What was begun is undone.
+            current = None;
+            if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
+                return;
+            }
         }
     }
 }
@@ -340,5 +354,27 @@ fn finish(conn: Connection) {
     conn.flush_prepared_statement_cache();
     if let Err((_, error)) = conn.close() {
         tracing::warn!(%error, "the data file was not closed cleanly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_undone_and_the_thread_goes_on() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+        let writer = Writer::start(conn, None, &SqliteOptions::default()).unwrap();
+        let insert = |conn: &Connection| Ok(conn.execute("INSERT INTO t VALUES (1)", [])?);
+        let panicked = writer.run(Kind::Act, move |conn| {
+            insert(conn)?;
+            assert!(conn.is_autocommit(), "it is in a transaction");
+            Ok(())
+        });
+        assert!(panicked.await.is_err());
+        writer.run(Kind::Act, insert).await.unwrap();
+        let count = |conn: &Connection| Ok(conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?);
+        assert_eq!(writer.run(Kind::Act, count).await.unwrap(), 1);
     }
 }

@@ -22,6 +22,7 @@ use gastank::{
     engine::{Act, Engine, ListSize, Policy, SecretRing, UnixMs},
     ingest::Handler,
     service::{
+        supervisor::Supervisor,
         upkeep::{self, Upkeep},
         warm,
     },
@@ -271,7 +272,7 @@ impl Running {
             skewed: Arc::default(),
         };
         let stop = CancellationToken::new();
-        let tasks = upkeep.start(chores, queue, &stop);
+        let tasks = upkeep.start(chores, queue, &Supervisor::new(common.telemetry.clone()), &stop);
         let (telling, told) = (Arc::clone(&statuses), stop.clone());
         tasks.spawn(async move { told.run_until_cancelled(telling.tell_for_ever()).await });
         let node = Node { member, feed, hearing, settings };
