@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod control;
+pub mod deadline;
 pub mod engine;
 pub mod entropy;
 mod exposure;

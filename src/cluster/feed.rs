@@ -159,7 +159,7 @@ impl Feed {
             let (account, read) = read.expect("reading an account does not panic");
             match read {
                 Ok(version) => progress.have(account, version, self.meter.now()),
-                Err(ActError::Store(error)) => failed = Some(error),
+                Err(ActError::Store(error) | ActError::Unknown(error)) => failed = Some(error),
                 Err(error) => tracing::warn!(%error, "an account that has changed could not be read"),
             }
         }

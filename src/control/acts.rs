@@ -10,13 +10,14 @@ mod people;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use crate::{
     clock::Clock,
+    deadline::{Deadline, Late},
     engine::{Account, AccountId, Act, Engine, Entry, Moment, Refusal, Session, TokenHash, Tokens, UnixMs},
     entropy::{Entropy, draw},
     store::{Actor, AuditKey, Commit, Owned, Store, StoreError},
@@ -26,20 +27,24 @@ use crate::{
 pub use super::commits::Witness;
 use super::{
     audit::{self, Deed},
-    commits::Commits,
+    commits::{CommitError, Commits},
     keys::KeyError,
     peers::Peers,
     status::{StatusKeeper, Ticket},
+    turns::{LineFull, Turn},
     tokens::{Issuer, TokenRequest, session_of},
 };
 
 /// How often an act is decided anew before its caller is told to come back.
 const ATTEMPTS: usize = 8;
 
+/// How long an act may take, with all that it waits for; and all acts that one request brings about together.
+pub const ACT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often it is asked whether other nodes have told what they heard of a session that has lapsed, and how many times.
 const ASK_AGAIN: (Duration, usize) = (Duration::from_millis(100), 40);
 
-/// Why an act was not done. Nothing has changed.
+/// Why an act was not done. Nothing has changed, except where it says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
     /// The rules forbid it.
@@ -63,9 +68,15 @@ pub enum ActError {
     /// As much credit is held for somebody who has no account as may be.
     #[error("too much is held for this identity")]
     HeldFull,
-    /// The store failed.
+    /// The store failed. This act was not done; what it takes several steps to do may have been done in part.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store failed when the act was to be written. It may have been done, or be done yet.
+    #[error("it is not known whether it was done: {0}")]
+    Unknown(StoreError),
+    /// It had to wait too long.
+    #[error(transparent)]
+    Late(#[from] Late),
     /// Another node has not told yet what it has heard of the account's session.
     #[error("the other nodes have not told yet what they have heard of a session")]
     Untold,
@@ -142,6 +153,8 @@ pub struct Acts {
     statuses: Arc<StatusKeeper>,
     commits: Arc<Commits>,
     actor: Actor,
+    /// Until when all acts of a request are to be done. `None`: each has a deadline of its own.
+    deadline: Option<Deadline>,
     /// Rows of the audit log so far.
     written: Arc<AtomicU32>,
     /// `None` on a node that is alone.
@@ -190,6 +203,7 @@ impl Acts {
             statuses,
             commits,
             actor: Actor::system(),
+            deadline: None,
             written: Arc::default(),
             peers: None,
         }
@@ -201,10 +215,30 @@ impl Acts {
         Self { peers: Some(peers), ..self }
     }
 
-    /// The same, for somebody else: what is done by it is written down as theirs.
+    /// The same, for somebody else, for one request of theirs: what is done by it is written down as theirs, and all of it
+    /// together may take [`ACT_TIMEOUT`] from now.
     #[must_use]
     pub fn by(&self, actor: Actor) -> Self {
-        Self { actor, ..self.clone() }
+        let deadline = self.deadline.or_else(|| Some(Deadline::after(ACT_TIMEOUT)));
+        Self { actor, deadline, ..self.clone() }
+    }
+
+    /// Does something that belongs to an act before its deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Late`], and those of `work`.
+    pub async fn in_time<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, ActError>
+    where
+        ActError: From<E>,
+    {
+        let deadline = self.deadline.unwrap_or_else(|| Deadline::after(ACT_TIMEOUT));
+        Ok(deadline.hold(work).await??)
+    }
+
+    /// Waits for the right to act on an account.
+    pub(super) async fn turn(&self, account: &AccountId) -> Result<Turn, ActError> {
+        self.commits.turn(account).await.map_err(|LineFull| ActError::Contended)
     }
 
     /// Writes down what has been done. To be called when it is durable and before it is answered.
@@ -231,7 +265,7 @@ impl Acts {
     /// [`ActError::Refused`] when the tank is empty, [`ActError::NotFound`], [`ActError::Store`].
     pub async fn activate(&self, account: &AccountId, audience: &str) -> Result<Activation, ActError> {
         let policy = *self.engine.policy();
-        let mut ticket = self.statuses.draw().await?;
+        let mut ticket = self.in_time(self.statuses.draw()).await?;
         let outcome = self
             .act(account, |account, moment| {
                 let remaining = account.may_activate(moment, &policy)?;
@@ -268,13 +302,13 @@ impl Acts {
         if session_of(token.as_bytes()) != Some(session) {
             return Err(ActError::BadCredentials);
         }
-        let record = self.store.session(&session).await?.ok_or(ActError::BadCredentials)?;
+        let record = self.in_time(self.store.session(&session)).await?.ok_or(ActError::BadCredentials)?;
         if let Some(end) = record.end {
             return Err(Refusal::SessionEnded(end.reason).into());
         }
         let policy = *self.engine.policy();
         let presented = TokenHash::of(token.as_bytes());
-        let mut ticket = self.statuses.draw().await?;
+        let mut ticket = self.in_time(self.statuses.draw()).await?;
         let outcome = self
             .act(&record.account, |account, moment| {
                 let (known, remaining) = account.may_renew(moment, &policy, session, presented)?;
@@ -317,7 +351,7 @@ impl Acts {
     ///
     /// [`ActError::NotFound`] and [`ActError::Store`].
     pub async fn revoke(&self, session: &SessionId) -> Result<Millis, ActError> {
-        let record = self.store.session(session).await?.ok_or(ActError::NotFound("session"))?;
+        let record = self.in_time(self.store.session(session)).await?.ok_or(ActError::NotFound("session"))?;
         let policy = *self.engine.policy();
         let outcome = self
             .act(&record.account, |account, moment| {
@@ -389,8 +423,12 @@ impl Acts {
     /// [`ActError::NotFound`] (also when it has been deleted) and [`ActError::Store`].
     pub async fn view(&self, account: &AccountId) -> Result<View, ActError> {
         self.settle(account).await?;
+        self.in_time(self.view_settled(account)).await
+    }
+
+    async fn view_settled(&self, account: &AccountId) -> Result<View, ActError> {
         // Between the two reads below no act may end the session.
-        let _turn = self.commits.turn(account).await;
+        let _turn = self.turn(account).await?;
         let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;
         if owned.account.deleted {
             return Err(ActError::NotFound("account"));
@@ -409,14 +447,31 @@ impl Acts {
         self.decide(id, true, decide).await
     }
 
-    /// Does an act. If `patient`, waits for other nodes to tell what they have heard of a session that has lapsed.
+    /// Does an act before its deadline. If `patient`, waits for other nodes to tell what they have heard of a session that has
+    /// lapsed.
     async fn decide<T>(
         &self,
         id: &AccountId,
         patient: bool,
+        decide: impl FnMut(&Account, &Moment) -> Result<Decision<T>, ActError>,
+    ) -> Result<Outcome<T>, ActError> {
+        let committing = AtomicBool::new(false);
+        match self.in_time(self.try_decide(id, patient, &committing, decide)).await {
+            Err(ActError::Late(late)) if committing.into_inner() => {
+                Err(ActError::Unknown(StoreError::Unavailable(late.to_string())))
+            }
+            other => other,
+        }
+    }
+
+    async fn try_decide<T>(
+        &self,
+        id: &AccountId,
+        patient: bool,
+        committing: &AtomicBool,
         mut decide: impl FnMut(&Account, &Moment) -> Result<Decision<T>, ActError>,
     ) -> Result<Outcome<T>, ActError> {
-        let mut turn = self.commits.turn(id).await;
+        let mut turn = self.turn(id).await?;
         let (mut before, mut asked, mut decided) = (None, 0, 0);
         while decided < ATTEMPTS {
             let account = self.commits.read(id).await?.ok_or(ActError::NotFound("account"))?;
@@ -428,7 +483,7 @@ impl Acts {
                 asked += 1;
                 drop(turn);
                 tokio::time::sleep(ASK_AGAIN.0).await;
-                turn = self.commits.turn(id).await;
+                turn = self.turn(id).await?;
                 continue;
             };
             decided += 1;
@@ -436,9 +491,11 @@ impl Acts {
                 Decision::Nothing(answer) => return Ok(Outcome { answer, account, moment, repeated: None }),
                 Decision::Write(act, answer) => (act, answer),
             };
+            committing.store(true, Ordering::Relaxed);
             let committed;
             let row = audit::record(&account, &act, &self.actor, self.audit_key());
             (turn, committed) = self.commits.commit(turn, &account, act, row, moment, self.peers.clone()).await;
+            committing.store(false, Ordering::Relaxed);
             match committed? {
                 Commit::Done(account) => return Ok(Outcome { answer, account, moment, repeated: None }),
                 Commit::Repeated(entry) => return Ok(Outcome { answer, account, moment, repeated: Some(entry) }),
@@ -467,6 +524,15 @@ impl Acts {
     fn live(&self, text: String, account: &Account, moment: &Moment) -> Token {
         let expires_at = account.session.as_ref().map_or(moment.wall, |session| session.tokens.expires_at);
         Token { text, expires_in: expires_at.since(moment.wall) }
+    }
+}
+
+impl From<CommitError> for ActError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::NotDone(error) => Self::Store(error),
+            CommitError::Unknown(error) => Self::Unknown(error),
+        }
     }
 }
 

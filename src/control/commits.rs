@@ -6,28 +6,32 @@
 //! A store that fails may have written the act all the same. The account is then read again, at once and, as long as
 //! that fails too, by every act that follows on the account and by a task in the background. Until it has been read, the
 //! account is in *doubt*: beats and verdicts go on by what the engine knew.
+//!
+//! A session that turns out to have been opened after its caller was told that the store failed, or had gone away, is *taken
+//! back*: nobody was given its token, so nobody can be vouched for by it, and nobody pays. It ends where it began.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as Gate, OwnedMutexGuard};
+use tokio::sync::oneshot;
 
 use crate::{
     clock::Clock,
-    engine::{Account, AccountId, Act, Engine, Moment},
-    store::{AuditRecord, Commit, Store, StoreError},
-    wire::SessionId,
+    deadline,
+    engine::{Account, AccountId, Act, Engine, Life, Moment, Sighting},
+    store::{Actor, AuditKey, AuditRecord, Commit, Store, StoreError},
+    wire::{EndReason, SessionId},
 };
 
-use super::{peers::Peers, status::StatusKeeper};
+use super::{
+    audit,
+    peers::Peers,
+    status::StatusKeeper,
+    turns::{LineFull, Turn, Turns},
+};
 
-/// Acts on one account wait for each other here rather than fail each other in the store.
-const STRIPES: usize = 1024;
 /// How long the background waits before it reads an account in doubt again: at first, and at most.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// The right to act on the accounts of a stripe.
-pub(super) type Turn = OwnedMutexGuard<()>;
 
 /// Is told of every act that has been committed.
 pub trait Witness: Send + Sync + 'static {
@@ -42,9 +46,18 @@ pub(super) struct Commits {
     clock: Arc<dyn Clock>,
     witness: Arc<dyn Witness>,
     statuses: Arc<StatusKeeper>,
-    turns: Vec<Arc<Gate<()>>>,
+    turns: Arc<Turns>,
     /// At most one for each account: an act that follows resolves it first.
     doubts: Mutex<HashMap<AccountId, Doubt>>,
+}
+
+/// Why an act was not committed, or not as far as its caller can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CommitError {
+    /// It was not written and will not be.
+    NotDone(StoreError),
+    /// Nobody can tell yet whether it was written.
+    Unknown(StoreError),
 }
 
 /// An act of which nobody knows whether it was written.
@@ -55,6 +68,7 @@ struct Doubt {
     moment: Moment,
     /// The session that was open when it was decided.
     open: Option<SessionId>,
+    peers: Option<Arc<dyn Peers>>,
 }
 
 impl Commits {
@@ -65,30 +79,26 @@ impl Commits {
         witness: Arc<dyn Witness>,
         statuses: Arc<StatusKeeper>,
     ) -> Self {
-        let turns = std::iter::repeat_with(Arc::default).take(STRIPES).collect();
-        Self { engine, store, clock, witness, statuses, turns, doubts: Mutex::default() }
+        Self { engine, store, clock, witness, statuses, turns: Arc::new(Turns::new()), doubts: Mutex::default() }
     }
 
     /// Waits for the right to act on an account.
-    pub(super) async fn turn(&self, account: &AccountId) -> Turn {
-        // Ids are drawn by the service: their bytes are as good as a hash.
-        let [a, b, ..] = *account.as_bytes();
-        Arc::clone(&self.turns[usize::from(u16::from_le_bytes([a, b])) % STRIPES]).lock_owned().await
+    pub(super) async fn turn(&self, account: &AccountId) -> Result<Turn, LineFull> {
+        self.turns.turn(account).await
     }
 
     /// The account as the store holds it; the engine is in line with it afterwards. To be called in the account's turn.
     pub(super) async fn read(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
         let account = self.store.account(id).await?.map(|owned| owned.account);
         let doubt = self.doubts.lock().get(id).cloned();
-        if let (Some(account), Some(doubt)) = (&account, doubt) {
-            self.resolve(account, &doubt).await?;
-            self.doubts.lock().remove(id);
-        }
-        Ok(account)
+        let (Some(account), Some(doubt)) = (account.clone(), doubt) else { return Ok(account) };
+        let account = self.resolve_late(account, &doubt).await?;
+        self.doubts.lock().remove(id);
+        Ok(Some(account))
     }
 
     /// Commits an act that was decided on `before` in the account's `turn`, even if the caller goes away. The other nodes
-    /// are told first.
+    /// are told first. A session that was opened for a caller who has gone away is taken back.
     pub(super) async fn commit(
         self: &Arc<Self>,
         turn: Turn,
@@ -97,32 +107,40 @@ impl Commits {
         audit: AuditRecord,
         moment: Moment,
         peers: Option<Arc<dyn Peers>>,
-    ) -> (Turn, Result<Commit, StoreError>) {
-        let (this, before) = (Arc::clone(self), before.clone());
-        let task = tokio::spawn(async move {
-            if let Some(peers) = peers
-                && let Err(error) = peers.announce(&before).await
+    ) -> (Turn, Result<Commit, CommitError>) {
+        let (this, open) = (Arc::clone(self), before.open().map(|session| session.id));
+        let (before, doubt) = (before.clone(), Doubt { act, audit, moment, open, peers });
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(deadline::carry(async move {
+            let committed = this.commit_now(&before, &doubt).await;
+            if let Err((_turn, Ok(Commit::Done(account)))) = answer.send((turn, committed))
+                && doubt.act.opens.is_some()
+                && this.take_back(&account, doubt.peers.as_ref()).await.is_err()
             {
-                return (turn, Err(error));
+                this.put_in_doubt(doubt);
             }
-            let issued = act.opens.as_ref().map(|session| &session.tokens).or(act.renews.as_ref());
-            // Its bit would be wrong for good.
-            if issued.is_some_and(|tokens| !this.statuses.is_in_hand(&tokens.status.list)) {
-                let why = "the status list of the token may be another node's by now".to_owned();
-                return (turn, Err(StoreError::Unavailable(why)));
+        }));
+        answered.await.expect("committing does not panic, and the runtime outlives its acts")
+    }
+
+    async fn commit_now(self: &Arc<Self>, before: &Account, doubt: &Doubt) -> Result<Commit, CommitError> {
+        if let Some(peers) = &doubt.peers {
+            peers.announce(before).await.map_err(CommitError::NotDone)?;
+        }
+        let issued = doubt.act.opens.as_ref().map(|session| &session.tokens).or(doubt.act.renews.as_ref());
+        // Its bit would be wrong for good.
+        if issued.is_some_and(|tokens| !self.statuses.is_in_hand(&tokens.status.list)) {
+            let why = "the status list of the token may be another node's by now".to_owned();
+            return Err(CommitError::NotDone(StoreError::Unavailable(why)));
+        }
+        match self.store.commit(&doubt.act, Some(&doubt.audit)).await {
+            Ok(Commit::Done(account)) => {
+                self.tell(&account, &doubt.act, &doubt.moment);
+                Ok(Commit::Done(account))
             }
-            let open = before.open().map(|session| session.id);
-            let committed = match this.store.commit(&act, Some(&audit)).await {
-                Ok(Commit::Done(account)) => {
-                    this.tell(&account, &act, &moment);
-                    Ok(Commit::Done(account))
-                }
-                Err(error @ StoreError::Unavailable(_)) => this.ask(Doubt { act, audit, moment, open }, error).await,
-                other => other,
-            };
-            (turn, committed)
-        });
-        task.await.expect("committing does not panic, and the runtime outlives its acts")
+            Err(error @ StoreError::Unavailable(_)) => self.ask(doubt, error).await,
+            other => other.map_err(CommitError::NotDone),
+        }
     }
 
     fn tell(&self, account: &Account, act: &Act, moment: &Moment) {
@@ -131,19 +149,55 @@ impl Commits {
     }
 
     /// What became of an act that the store has failed on; `error` if it was not written or nobody can tell.
-    async fn ask(self: &Arc<Self>, doubt: Doubt, error: StoreError) -> Result<Commit, StoreError> {
-        let id = doubt.act.account;
-        let resolved = match self.store.account(&id).await {
-            Ok(Some(owned)) => self.resolve(&owned.account, &doubt).await.map(|done| done.then_some(owned.account)),
+    async fn ask(self: &Arc<Self>, doubt: &Doubt, error: StoreError) -> Result<Commit, CommitError> {
+        let resolved = match self.store.account(&doubt.act.account).await {
+            Ok(Some(owned)) => self.resolve(&owned.account, doubt).await.map(|done| done.then_some(owned.account)),
             Ok(None) => Ok(None),
             Err(unread) => Err(unread),
         };
         match resolved {
-            Ok(done) => done.map(Commit::Done).ok_or(error),
+            Ok(done) => done.map(Commit::Done).ok_or(CommitError::NotDone(error)),
             Err(_) => {
-                self.doubts.lock().insert(id, doubt);
-                tokio::spawn(Arc::clone(self).clear_up(id));
-                Err(error)
+                self.put_in_doubt(doubt.clone());
+                Err(CommitError::Unknown(error))
+            }
+        }
+    }
+
+    fn put_in_doubt(self: &Arc<Self>, doubt: Doubt) {
+        let id = doubt.act.account;
+        self.doubts.lock().insert(id, doubt);
+        tokio::spawn(Arc::clone(self).clear_up(id));
+    }
+
+    /// Ends the open session of an account where it began: nobody was given its token. To be called in the account's turn.
+    /// The account after it.
+    pub(super) async fn take_back(
+        &self,
+        account: &Account,
+        peers: Option<&Arc<dyn Peers>>,
+    ) -> Result<Account, StoreError> {
+        let Some(session) = account.open() else { return Ok(account.clone()) };
+        let life = Life::Ended { at: session.started, reason: EndReason::Revoked };
+        let sighting = Some(Sighting { life, last_seen: session.started });
+        let moment = Moment { now: self.clock.now(), wall: self.clock.wall(), sighting };
+        let Some(act) = account.settle(&moment, self.engine.policy()) else { return Ok(account.clone()) };
+        // Half of a session's id is as good as a draw, and the same when this is done again.
+        let mut id = [0; 8];
+        id.copy_from_slice(&session.id.as_bytes()[8..]);
+        let key = AuditKey { at: session.started_at, id };
+        let row = audit::record(account, &act, &Actor::system(), key);
+        if let Some(peers) = peers {
+            peers.announce(account).await?;
+        }
+        match self.store.commit(&act, Some(&row)).await? {
+            Commit::Done(after) => {
+                self.tell(&after, &act, &moment);
+                tracing::info!(account = ?account.id, "a session was taken back: nobody was given its token");
+                Ok(after)
+            }
+            Commit::Conflict | Commit::Repeated(_) => {
+                Err(StoreError::Unavailable("others changed the account meanwhile".to_owned()))
             }
         }
     }
@@ -153,17 +207,34 @@ impl Commits {
         let (mut wait, longest) = PATIENCE;
         loop {
             tokio::time::sleep(wait).await;
-            let _turn = self.turn(&id).await;
+            wait = longest.min(wait * 2);
+            let Ok(_turn) = self.turn(&id).await else { continue };
             if !self.doubts.lock().contains_key(&id) || self.read(&id).await.is_ok() {
                 return;
             }
-            wait = longest.min(wait * 2);
         }
+    }
+
+    /// Brings the engine in line with an account that was in doubt after the act's caller was told so. The account after it:
+    /// a session that the act opened is over.
+    async fn resolve_late(&self, account: Account, doubt: &Doubt) -> Result<Account, StoreError> {
+        let opened = doubt.act.opens.as_ref().map(|session| session.id);
+        if opened.is_none() || account.open().map(|session| session.id) != opened {
+            self.resolve(&account, doubt).await?;
+            return Ok(account);
+        }
+        self.store.append_audit(std::slice::from_ref(&doubt.audit)).await?;
+        let after = self.take_back(&account, doubt.peers.as_ref()).await?;
+        self.witness.committed(&doubt.act);
+        if let Some((closed, end)) = &doubt.act.closes {
+            self.engine.conclude(&after, closed, Some(*end), self.clock.now());
+        }
+        Ok(after)
     }
 
     /// Brings the engine in line with an account that was in doubt. Answers whether it is what the act made of it.
     async fn resolve(&self, account: &Account, doubt: &Doubt) -> Result<bool, StoreError> {
-        let Doubt { act, audit, moment, open } = doubt;
+        let Doubt { act, audit, moment, open, .. } = doubt;
         if account.version <= act.expects {
             return Ok(false);
         }

@@ -7,7 +7,10 @@
 //! Beside them lies the key that subjects are derived by. It is made once and never changes, whatever rotates: an edge
 //! knows its people by it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
@@ -124,6 +127,8 @@ pub struct Keyring {
     keys: RwLock<Vec<Held>>,
     /// When what others have made of the keys was last read, where there are others.
     learned: Mutex<Option<MeterTime>>,
+    /// Until then tokens live that were issued when they were configured to live longer. Milliseconds since 1970.
+    older_tokens_until: AtomicU64,
     pairwise: Zeroizing<[u8; 32]>,
     /// Held while the stored keys change, so that no change undoes another.
     changes: Gate<()>,
@@ -184,8 +189,8 @@ impl Keyring {
             Some(pairwise) => pairwise,
             None => make_pairwise(store, secrets, now).await?,
         };
-        let (keys, learned) = (RwLock::new(keys), Mutex::default());
-        let keyring = Self { policy, keys, learned, pairwise, changes: Gate::default() };
+        let (keys, learned, older_tokens_until) = (RwLock::new(keys), Mutex::default(), AtomicU64::new(0));
+        let keyring = Self { policy, keys, learned, older_tokens_until, pairwise, changes: Gate::default() };
         let (count, youngest) = {
             let keys = keyring.keys.read();
             (keys.len(), youngest(&keys).map(|held| held.signing.algorithm()))
@@ -274,6 +279,15 @@ impl Keyring {
         }
         self.add(store, secrets, now, now.plus(self.policy.wait())).await?;
         self.retire_superseded(store).await
+    }
+
+    /// Learns how long the longest-lived of all good tokens still lives. If that is longer than tokens live by now, they were
+    /// once configured to live longer, and the keys that signed them are published for as long.
+    pub fn tokens_live(&self, longest: Millis, now: UnixMs) {
+        // A token's end is rounded up to a second.
+        if longest > self.policy.max_ttl.plus(Millis::from_secs(2)) {
+            self.older_tokens_until.fetch_max(now.plus(longest).as_ms(), Ordering::Relaxed);
+        }
     }
 
     /// Drops the keys whose last token has died, and decides when superseded ones are dropped. To be called now and then.
@@ -384,6 +398,7 @@ impl Keyring {
 
     /// A key signs until the next younger one does; it is dropped a token's life (and a cached key set's) later.
     async fn retire_superseded(&self, store: &(impl KeyStore + ?Sized)) -> Result<(), KeyringError> {
+        let older_tokens_until = UnixMs::from_ms(self.older_tokens_until.load(Ordering::Relaxed));
         let changed: Vec<SealedKey> = {
             let keys = self.keys.read();
             let superseded_at = |record: &SealedKey| {
@@ -391,7 +406,8 @@ impl Keyring {
             };
             keys.iter()
                 .filter_map(|held| {
-                    let retires_at = superseded_at(&held.record)?.plus(self.policy.max_ttl).plus(self.policy.lifetime);
+                    let last_token = superseded_at(&held.record)?.plus(self.policy.max_ttl);
+                    let retires_at = last_token.max(older_tokens_until).plus(self.policy.lifetime);
                     // Tokens may be meant to live longer than when this was decided.
                     let decided = held.record.retires_at.is_some_and(|at| at >= retires_at);
                     (!decided).then(|| SealedKey { retires_at: Some(retires_at), ..held.record.clone() })

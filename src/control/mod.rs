@@ -13,3 +13,4 @@ pub mod secrets;
 pub mod status;
 pub mod status_token;
 pub mod tokens;
+mod turns;

@@ -213,7 +213,9 @@ impl StatusKeeper {
 
     async fn retire(&self, list: &StatusList) -> Result<(), StoreError> {
         list.close();
-        let at = self.clock.wall().plus(self.policy.max_ttl).plus(SLACK);
+        // Tokens may have been issued when they were configured to live longer.
+        let ttl = self.policy.max_ttl.max(self.engine.longest_token(self.clock.now()));
+        let at = self.clock.wall().plus(ttl).plus(SLACK);
         self.store.retire_status_list(&list.id(), at).await?;
         self.roles.lock().retiring.insert(list.id(), at);
         Ok(())
@@ -370,10 +372,10 @@ mod tests {
     use super::*;
     use crate::{
         clock::FakeClock,
-        engine::{Policy, SecretRing},
+        engine::{Account, AccountId, Credit, Moment, Policy, SecretRing, Session, TokenHash, Tokens},
         entropy::SeededEntropy,
         store::SqliteStore,
-        wire::{ClusterSecret, MeterTime, SecretId},
+        wire::{ClusterSecret, MeterTime, SecretId, SessionId},
     };
 
     const DAY: Millis = Millis::from_secs(86_400);
@@ -464,6 +466,33 @@ mod tests {
         node.keeper.tidy().await.unwrap();
         assert!(node.engine.lists().find(&first).is_none());
         assert_eq!(node.store.status_lists().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_list_is_kept_for_tokens_from_when_they_lived_longer() {
+        let node = Node::new().await;
+        let status = node.keeper.draw().await.unwrap().redeem();
+        let (now, wall) = (node.clock.now(), node.clock.wall());
+        let tokens =
+            Tokens { current: TokenHash::of(b"token"), previous: None, expires_at: wall.plus(DAY), status };
+        let session = Session {
+            id: SessionId::new(SecretId::default(), [1; 16]),
+            started: now,
+            started_at: wall,
+            audience: "edge".to_owned(),
+            tokens,
+            end: None,
+        };
+        let account = Account::new(AccountId::from_bytes([2; 16]));
+        let account = Account { balance: Credit::from_secs(100_000), session: Some(session), ..account };
+        node.engine.restore(&account, now, &Moment { now, wall, sighting: None });
+        // Now tokens live for a minute.
+        let policy = StatusPolicy { max_ttl: Millis::from_secs(60), ..node.keeper.policy };
+        let Node { engine, store, clock, entropy, .. } = node;
+        let keeper = StatusKeeper::open(engine, store.clone(), clock, entropy, policy).await.unwrap();
+        keeper.retire_own().await.unwrap();
+        let retires_at = store.status_lists().await.unwrap()[0].retires_at;
+        assert_eq!(retires_at, Some(wall.plus(DAY).plus(SLACK)));
     }
 
     #[tokio::test]

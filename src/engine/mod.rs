@@ -426,6 +426,15 @@ impl Engine {
         }
     }
 
+    /// How long from `now` on that token lives which lives the longest of those of open sessions. Goes over all of them.
+    pub fn longest_token(&self, now: MeterTime) -> Millis {
+        let mut longest = Millis::ZERO;
+        for slice in 0..SLICES {
+            self.hot.visit(slice, |_, hot| longest = longest.max(hot.token_expires().since(now)));
+        }
+        longest
+    }
+
     /// Learns that the store keeps these.
     pub fn checkpointed(&self, rows: &[Checkpoint]) {
         for row in rows {

@@ -164,7 +164,7 @@ impl Upkeep {
             for account in sweep.over {
                 match self.acts.settle_if_told(&account).await {
                     Err(ActError::Untold) => {}
-                    Err(ActError::Store(error)) => return Err(error),
+                    Err(ActError::Store(error) | ActError::Unknown(error)) => return Err(error),
                     Ok(()) | Err(_) => {}
                 }
             }
@@ -309,6 +309,7 @@ impl Upkeep {
 
     /// Makes and throws away what the wall clock says the time has come of.
     async fn tidy_by_date(&self) {
+        self.keyring.tokens_live(self.engine.longest_token(self.clock.now()), self.clock.wall());
         if let Err(error) = self.rotate_when_due().await {
             tracing::warn!(%error, "a new signing key is due and could not be made yet");
         }

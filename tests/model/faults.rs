@@ -10,7 +10,7 @@ use futures_util::{
 use gastank::{
     accounts::SignedIn,
     control::{
-        acts::ActError,
+        acts::{ACT_TIMEOUT, ActError},
         hooks::deposits::{Deposit, Payee},
     },
     engine::{AccountId, Act, Checkpoint, Credit, Entry, EntryKind, ListId, NewEntry, Policy, SLICES, Source, UnixMs},
@@ -284,7 +284,7 @@ async fn rig() -> (Rig, Arc<Flaky>) {
 }
 
 fn is_unavailable<T>(result: &std::result::Result<T, ActError>) -> bool {
-    matches!(result, Err(ActError::Store(StoreError::Unavailable(_))))
+    matches!(result, Err(ActError::Store(StoreError::Unavailable(_)) | ActError::Unknown(_)))
 }
 
 /// Waits, in virtual time, until the background has cleared up.
@@ -418,21 +418,32 @@ async fn an_act_that_was_written_though_the_store_failed_is_found_out_at_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_activation_of_unknown_outcome_is_taken_over_once_the_store_is_back() {
+async fn an_activation_of_unknown_outcome_costs_nothing_once_the_store_is_back() {
     let (rig, store) = rig().await;
     let account = rig.account(CREDIT).await;
     let first = rig.activate(&account).await.unwrap();
     rig.advance(10_000);
     store.fail_commit(Write::FailsAfter, DOWN);
-    assert!(is_unavailable(&rig.activate(&account).await));
+    assert!(matches!(rig.activate(&account).await, Err(ActError::Unknown(_))), "it is said that nobody can tell");
     assert!(rig.is_valid(&first.token), "nobody knows better");
+    rig.advance(60_000);
     heal(&store).await;
     assert!(!rig.is_valid(&first.token), "the store ended it");
     assert_eq!(rig.beat(&first).await.verdict, WireVerdict::Invalid(EndReason::Superseded));
-    assert_eq!(rig.engine.live(), 1);
+    assert_eq!(rig.engine.live(), 0, "nobody was given the token of the second");
+    rig.advance(60_000);
+    assert_eq!(rig.ledger(&account).await, [CREDIT, -10_000, 0]);
     let third = rig.activate(&account).await.unwrap();
     assert!(rig.is_valid(&third.token));
-    assert_eq!((rig.engine.live(), rig.ledger(&account).await), (1, vec![CREDIT, -10_000, 0]));
+    assert_eq!(rig.engine.live(), 1);
+
+    // Also when the next act finds it, and not the background.
+    store.fail_commit(Write::FailsAfter, DOWN);
+    assert!(is_unavailable(&rig.activate(&account).await));
+    store.set(NONE);
+    rig.advance(30_000);
+    assert_eq!(rig.acts.view(&account).await.unwrap().remaining, Millis::new(CREDIT.unsigned_abs() - 10_000));
+    assert_eq!(rig.engine.live(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -501,9 +512,48 @@ async fn a_caller_that_goes_away_during_a_commit_leaves_the_engine_in_line_with_
     assert!(caller.await.unwrap_err().is_cancelled());
     assert!(rig.is_valid(&first.token), "nothing has been committed yet");
     gate.notify_one();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(!rig.is_valid(&first.token));
+    assert_eq!(rig.engine.live(), 0, "nobody was given the token of the second");
+    rig.advance(10_000);
     let third = rig.activate(&account).await.unwrap();
-    assert!(rig.is_valid(&third.token) && !rig.is_valid(&first.token));
+    assert!(rig.is_valid(&third.token));
     assert_eq!((rig.engine.live(), rig.ledger(&account).await), (1, vec![CREDIT, 0, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "how long an answer takes, in virtual time, is what is tested")]
+async fn whoever_acts_on_an_account_is_answered_in_time_however_many_wait_and_whatever_the_store_does() {
+    let (rig, store) = rig().await;
+    let rig = Arc::new(rig);
+    let account = rig.account(CREDIT).await;
+    let gate = store.hold_commit();
+    let began = tokio::time::Instant::now();
+    let mut acts = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        let rig = Arc::clone(&rig);
+        acts.spawn(async move { rig.activate(&account).await.map(drop) });
+    }
+    let (mut unknown, mut late, mut turned_away) = (0, 0, 0);
+    while let Some(act) = acts.join_next().await {
+        match act.unwrap() {
+            Err(ActError::Unknown(_)) => unknown += 1,
+            Err(ActError::Late(_)) => late += 1,
+            Err(ActError::Contended) => {
+                assert_eq!(began.elapsed(), Duration::ZERO, "a full line is told of at once");
+                turned_away += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(began.elapsed(), ACT_TIMEOUT, "every wait shares one deadline");
+    assert_eq!((unknown, late + turned_away), (1, 299));
+    assert!(turned_away > 100 && late > 100, "{turned_away} {late}");
+    rig.advance(60_000);
+    gate.notify_one();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((rig.engine.live(), rig.ledger(&account).await), (0, vec![CREDIT, 0]), "what nobody waited for costs nothing");
+    rig.activate(&account).await.unwrap();
 }
 
 #[derive(Clone, Debug)]

@@ -40,7 +40,7 @@ impl Acts {
     ///
     /// [`ActError::Store`].
     pub async fn refresh(&self, id: &AccountId, open: &[SessionId]) -> Result<u64, ActError> {
-        let _turn = self.commits.turn(id).await;
+        let _turn = self.turn(id).await?;
         let Some(account) = self.commits.read(id).await? else { return Ok(0) };
         self.catch_up(&account, open).await?;
         Ok(account.version)
@@ -54,7 +54,7 @@ impl Acts {
     ///
     /// [`ActError::Store`].
     pub async fn forestall(&self, id: &AccountId, version: u64) -> Result<bool, ActError> {
-        let _turn = self.commits.turn(id).await;
+        let _turn = self.turn(id).await?;
         match self.commits.read(id).await? {
             Some(account) if account.version < version && !account.deleted => {
                 self.store.commit(&account.nothing(), None).await?;

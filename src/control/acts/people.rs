@@ -1,15 +1,20 @@
 //! Accounts come and go: at the first sight of a person, by an operator, and for good.
 
+use std::time::Duration;
+
 use crate::{
     accounts::SignedIn,
     control::hooks::events::Admission,
     engine::{AccountId, Credit, EntryKind, NewEntry, Source},
     entropy::draw,
     store::{AuditAct, Identity, ProviderFacts},
+    wire::SessionId,
 };
 
 use super::{ActError, Acts, Credited, Deed};
 
+/// How soon it is tried again to take a session back: at first, and at the latest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// The name of the credit that an account begins with.
 const CREATION: &str = "gastank:creation";
 
@@ -120,6 +125,32 @@ impl Acts {
             reason: None,
         };
         self.credit(account, new).await
+    }
+
+    /// Ends a session whose token nobody has been given, where it began: nobody was vouched for, and nobody pays. Where the
+    /// store fails this is tried again in the background.
+    pub async fn take_back(&self, account: &AccountId, session: &SessionId) {
+        let (mut wait, longest) = RETRY;
+        let (this, account, session) = (Self { deadline: None, ..self.clone() }, *account, *session);
+        let task = tokio::spawn(async move {
+            while this.in_time(this.try_take_back(&account, &session)).await.is_err() {
+                tokio::time::sleep(wait).await;
+                wait = longest.min(wait * 2);
+            }
+        });
+        // Whoever waits for it need not wait for long.
+        if self.in_time(async { task.await.map_err(|_| ActError::Contended) }).await.is_err() {
+            tracing::warn!(?account, "a session that nobody was given the token of is not taken back yet");
+        }
+    }
+
+    async fn try_take_back(&self, account: &AccountId, session: &SessionId) -> Result<(), ActError> {
+        let _turn = self.turn(account).await?;
+        let Some(account) = self.commits.read(account).await? else { return Ok(()) };
+        if account.open().is_some_and(|open| open.id == *session) {
+            self.commits.take_back(&account, self.peers.as_ref()).await?;
+        }
+        Ok(())
     }
 
     /// Deletes an account for good.

@@ -88,10 +88,10 @@ impl Events {
     /// [`ActError::Store`] and [`ActError::Contended`]: it is to be told again.
     pub async fn hear(&self, told: &Told) -> Result<Vec<Heard>, ActError> {
         let place = usize::try_from(self.turn.hash_one(&told.identity) % TURNS as u64).expect("it is below TURNS");
-        // The same event ten times at once is dealt with once, and nine times found to have been.
-        let _turn = self.turns[place].lock().await;
         let issuer = told.identity.issuer.clone();
         let acts = self.acts.by(Actor::named(ActorKind::Provider, issuer, Surface::Hooks));
+        // The same event ten times at once is dealt with once, and nine times found to have been.
+        let _turn = acts.in_time(async { Ok::<_, ActError>(self.turns[place].lock().await) }).await?;
         let mut heard = Vec::with_capacity(told.events.len());
         for event in &told.events {
             heard.push(acts.hear(told, event).await?);

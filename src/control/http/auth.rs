@@ -13,13 +13,14 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::{
-    accounts::AuthError,
-    control::acts::Acts,
+    accounts::{AuthError, SignedIn},
+    control::{acts::Acts, hooks::events::Admission},
     engine::AccountId,
     entropy::{Entropy, draw},
     peer::Peer,
     store::{Actor, ActorKind, Surface},
     web::admission::Trust,
+    wire::SessionId,
 };
 
 use super::{
@@ -150,12 +151,22 @@ impl<'a> Credential<'a> {
     }
 }
 
+/// What somebody has proved to be the owner of an account by.
+pub(super) enum Proof {
+    /// An account key, by its hash.
+    Key(SecretHash),
+    /// A token of an identity provider.
+    Token(Box<SignedIn>),
+}
+
 /// Who asks about an account of theirs.
 pub(super) struct Owner {
     /// The account.
     pub(super) account: AccountId,
     /// Does acts for them.
     pub(super) acts: Acts,
+    /// What they have shown.
+    pub(super) proof: Proof,
 }
 
 impl Shared {
@@ -174,10 +185,11 @@ impl Shared {
         let bearer = Authorization::bearer(&request.headers)?;
         let owner = match Credential::of(bearer) {
             Credential::AccountKey(key) => {
-                let key = self.store.account_by_key(SecretHash::of(key.as_bytes()).as_bytes()).await?;
+                let hash = SecretHash::of(key.as_bytes());
+                let key = self.store.account_by_key(hash.as_bytes()).await?;
                 let key = key.ok_or_else(Problem::bad_credentials)?;
                 let actor = Actor::named(ActorKind::AccountKey, key.key_id, Surface::Http);
-                Owner { account: key.account, acts: self.acts.by(actor) }
+                Owner { account: key.account, acts: self.acts.by(actor), proof: Proof::Key(hash) }
             }
             Credential::IdentityToken(token) => self.signed_in(token).await?,
         };
@@ -196,8 +208,32 @@ impl Shared {
         })?;
         let issuer = somebody.identity.issuer.clone();
         let acts = self.acts.by(Actor::named(ActorKind::IdentityToken, issuer, Surface::Http));
-        let account = acts.first_sight(&somebody).await.map_err(for_owner)?;
-        Ok(Owner { account, acts })
+        let account = acts.in_time(acts.first_sight(&somebody)).await.map_err(for_owner)?;
+        Ok(Owner { account, acts, proof: Proof::Token(Box::new(somebody)) })
+    }
+
+    /// Looks again at what the owner has shown, once a session has been opened by it: a key may have been removed meanwhile,
+    /// or a provider may have told of something that outdates a token. Whoever acknowledged that has told everybody that no
+    /// session is opened by it any more. So this one is taken back, before anybody was given its token.
+    pub(super) async fn confirm(&self, owner: &Owner, session: &SessionId) -> Result<(), Problem> {
+        let looked = match &owner.proof {
+            Proof::Key(hash) => {
+                let key = owner.acts.in_time(self.store.account_by_key(hash.as_bytes())).await;
+                key.map(|key| key.is_some_and(|key| key.account == owner.account))
+            }
+            Proof::Token(somebody) => {
+                let admission = owner.acts.in_time(owner.acts.admit(somebody)).await;
+                admission.map(|admission| matches!(admission, Admission::Admitted(_)))
+            }
+        };
+        let refused = match looked {
+            Ok(true) => return Ok(()),
+            Ok(false) => Problem::bad_credentials(),
+            // Nobody can tell, so nobody is given the token.
+            Err(error) => for_owner(error),
+        };
+        owner.acts.take_back(&owner.account, session).await;
+        Err(refused)
     }
 
     /// Does acts for an operator.

@@ -127,7 +127,9 @@ async fn try_activate(shared: &Arc<Shared>, request: Request) -> Result<Activati
     if audience != shared.settings.audience && !shared.edges.know_audience(audience) {
         return Err(Problem::because(ErrorCode::UnknownAudience, "no edge and no configuration names this audience"));
     }
-    owner.acts.activate(&owner.account, audience).await.map_err(for_owner)
+    let activation = owner.acts.activate(&owner.account, audience).await.map_err(for_owner)?;
+    shared.confirm(&owner, &activation.session).await?;
+    Ok(activation)
 }
 
 impl ActivateAnswer {

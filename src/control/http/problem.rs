@@ -98,7 +98,10 @@ impl From<ActError> for Problem {
             ActError::HeldFull => {
                 Self::because(ErrorCode::LimitReached, "too much is held for this person, who has no account yet")
             }
-            ActError::Store(error) => error.into(),
+            ActError::Store(error) | ActError::Unknown(error) => error.into(),
+            ActError::Late(_) => {
+                Self::because(ErrorCode::Overloaded, "this could not be done in time, and is not done any more")
+            }
             ActError::Untold => {
                 Self::because(ErrorCode::Overloaded, "what other nodes have heard of the session is not known yet")
             }
@@ -126,7 +129,9 @@ impl From<StoreError> for Problem {
                 if let Some(unsaid) = REFUSED.speak() {
                     tracing::warn!(%error, unsaid, "an act was refused");
                 }
-                Self::because(ErrorCode::StoreUnavailable, "nothing has been changed; the meter and the verdicts go on")
+                let detail = "the store failed or did not answer in time: what was asked may have been done or not, and can \
+                              be asked again; the meter and the verdicts go on";
+                Self::because(ErrorCode::StoreUnavailable, detail)
             }
             StoreError::Damaged(_) | StoreError::Refused(_) => internal(&error),
         }

@@ -288,3 +288,21 @@ async fn no_key_signs_while_a_set_without_it_may_be_kept_whichever_node_gave_it(
     assert_eq!(b.max_age(at(13_000)), JWKS_LIFETIME);
     assert!(b.max_age(at(14_000)) < JWKS_LIFETIME);
 }
+
+#[tokio::test]
+async fn a_key_is_published_for_tokens_from_when_they_lived_longer() {
+    let (store, secrets) = (Fused::new(), ring());
+    let short = Millis::from_secs(60);
+    drop(Keyring::open(&store, &secrets, KeyPolicy::new(Algorithm::EdDSA, TTL), START).await.unwrap());
+    let lowered = Keyring::open(&store, &secrets, KeyPolicy::new(Algorithm::EdDSA, short), START).await.unwrap();
+    lowered.tokens_live(TTL, START);
+    lowered.rotate(&store, &secrets, START).await.unwrap();
+    let last = START.plus(TTL).plus(JWKS_LIFETIME);
+    let before = UnixMs::from_ms(last.as_ms() - 1);
+    // What lives as long as it may by now keeps nothing.
+    lowered.tokens_live(short, before);
+    lowered.tidy(&store, before).await.unwrap();
+    assert_eq!(lowered.published().len(), 2, "a token that the old key signed lives still");
+    lowered.tidy(&store, last).await.unwrap();
+    assert_eq!(lowered.published().len(), 1);
+}

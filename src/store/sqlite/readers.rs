@@ -4,9 +4,12 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::store::{Result, StoreError};
+use crate::{
+    deadline::within,
+    store::{Result, StoreError},
+};
 
 use super::{SqliteOptions, file};
 
@@ -40,7 +43,7 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let permit = timeout(self.patience, Arc::clone(&self.free).acquire_owned())
+        let permit = within(self.patience, Arc::clone(&self.free).acquire_owned())
             .await
             .map_err(|_| StoreError::Unavailable("too many are waiting to read".to_owned()))?
             .map_err(|_| closed())?;

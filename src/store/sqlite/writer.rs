@@ -4,6 +4,9 @@
 //! with a savepoint for each piece, commits once, and only then answers: a hundred acts cost one sync of the disk. A
 //! piece that fails is undone alone; trouble with the file undoes all of them, and each is told so.
 //!
+//! Nothing is done for who has stopped waiting: a piece whose caller has gone away, or whose [deadline](crate::deadline) is
+//! over, is dropped before it is run, also while another program has the file locked.
+//!
 //! Acts go first. Write-behind work gets a turn when no act waits, or after [`TURNS`] groups of acts; its groups are
 //! bounded by rows, so that an act never waits for more than one bucket of checkpoints.
 
@@ -12,17 +15,17 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
-use rusqlite::Connection;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::timeout,
-};
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::store::{Result, StoreError};
+use crate::{
+    deadline::{self, within},
+    store::{Result, StoreError},
+};
 
 use super::{
     SqliteOptions,
@@ -33,6 +36,8 @@ use super::{
 const TURNS: u32 = 8;
 /// How many rows of write-behind work make one transaction, unless a single piece has more.
 const ROWS: usize = 4096;
+/// How often it is looked, while the file is locked, who has stopped waiting.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The way to the thread that writes.
 pub(super) struct Writer {
@@ -56,13 +61,13 @@ impl Writer {
     pub(super) fn start(conn: Connection, lock: Option<Lock>, options: &SqliteOptions) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
-        let group = options.group.max(1);
+        let (group, busy) = (options.group.max(1), options.busy_timeout);
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 let closer = Closer(of_thread);
-                work(&conn, &closer.0, group);
-                finish(conn);
+                work(&conn, &closer.0, group, busy);
+                finish(conn, busy);
                 drop(lock);
             })
             .map_err(|error| StoreError::Unavailable(format!("cannot start the writer: {error}")))?;
@@ -85,12 +90,14 @@ impl Writer {
             Kind::Act => &self.acts,
             Kind::Behind(_) => &self.behind,
         };
-        let place = timeout(self.patience, Arc::clone(places).acquire_owned())
+        let place = within(self.patience, Arc::clone(places).acquire_owned())
             .await
             .map_err(|_| StoreError::Unavailable("too much is waiting to be written".to_owned()))?
             .map_err(|_| closed())?;
         let (reply, answer) = oneshot::channel();
-        self.shared.push(kind, Box::new(Task { work: Some(work), done: None, reply: Some(reply), _place: place }))?;
+        let until = deadline::current().map(deadline::Deadline::into_std);
+        let task = Task { work: Some(work), done: None, reply: Some(reply), until, _place: place };
+        self.shared.push(kind, Box::new(task))?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -122,6 +129,8 @@ fn closed() -> StoreError {
 /// A piece of work, without the types of what it does.
 trait Job: Send {
     fn run(&mut self, conn: &Connection) -> Result<()>;
+    /// Whether nobody waits for it any more.
+    fn is_late(&self, now: Instant) -> bool;
     fn answer(self: Box<Self>, outcome: Result<()>);
 }
 
@@ -129,6 +138,7 @@ struct Task<T, F> {
     work: Option<F>,
     done: Option<T>,
     reply: Option<oneshot::Sender<Result<T>>>,
+    until: Option<Instant>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -141,6 +151,10 @@ where
         let work = self.work.take().ok_or_else(closed)?;
         self.done = Some(work(conn)?);
         Ok(())
+    }
+
+    fn is_late(&self, now: Instant) -> bool {
+        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed) || self.until.is_some_and(|until| until <= now)
     }
 
     fn answer(mut self: Box<Self>, outcome: Result<()>) {
@@ -248,12 +262,15 @@ impl Drop for Closer {
     }
 }
 
-fn work(conn: &Connection, shared: &Shared, most: usize) {
+fn work(conn: &Connection, shared: &Shared, most: usize, busy: Duration) {
+    if let Err(error) = conn.busy_timeout(busy.min(LOOK)) {
+        tracing::warn!(%error, "the writer waits for others as long as it was opened to");
+    }
     // Not known at first, so that the first group sets it.
     let mut current = None;
     while let Some(group) = shared.next(most) {
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
-            for (job, outcome) in transact(conn, group.jobs, group.durability, &mut current) {
+            for (job, outcome) in transact(conn, group.jobs, group.durability, &mut current, busy) {
                 job.answer(outcome);
             }
         }));
@@ -275,15 +292,19 @@ fn transact(
     jobs: Vec<Box<dyn Job>>,
     durability: Durability,
     current: &mut Option<Durability>,
+    busy: Duration,
 ) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(jobs.len());
-    let mut jobs = jobs.into_iter();
-    let all = (|| {
+    let mut jobs = jobs;
+    let begun = (|| {
         if *current != Some(durability) {
             set_durability(conn, durability)?;
             *current = Some(durability);
         }
-        execute(conn, "BEGIN IMMEDIATE")?;
+        begin(conn, &mut jobs, busy)
+    })();
+    let mut jobs = jobs.into_iter();
+    let all = begun.and_then(|()| {
         for mut job in jobs.by_ref() {
             let outcome = attempt(conn, job.as_mut());
             let spoilt = outcome.as_ref().err().filter(|error| matches!(error, StoreError::Unavailable(_))).cloned();
@@ -293,7 +314,7 @@ fn transact(
             }
         }
         execute(conn, "COMMIT")
-    })();
+    });
     if let Err(error) = all {
         // Everybody in it is told, and the service says when the store is lost and when it is back.
         tracing::debug!(%error, acts = outcomes.len() + jobs.len(), "a transaction was not committed");
@@ -311,6 +332,27 @@ fn transact(
         outcomes.extend(jobs.map(|job| (job, Err(undone(&error)))));
     }
     outcomes
+}
+
+/// Begins a transaction, as soon as no other program has the file locked and in `busy` at most. Meanwhile and before, those
+/// that nobody waits for are let go.
+#[expect(clippy::disallowed_methods, reason = "how long a lock is waited for, and who waits, is all that depends on it")]
+fn begin(conn: &Connection, jobs: &mut Vec<Box<dyn Job>>, busy: Duration) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let now = Instant::now();
+        for job in jobs.extract_if(.., |job| job.is_late(now)) {
+            job.answer(Err(StoreError::Unavailable("it was not written in time, and is not written any more".to_owned())));
+        }
+        match conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])) {
+            Ok(_) => return Ok(()),
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && !jobs.is_empty()
+                    && now.duration_since(began) < busy => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Runs one piece within a savepoint; an error leaves nothing of it.
@@ -343,7 +385,10 @@ fn execute(conn: &Connection, sql: &str) -> Result<()> {
 }
 
 /// Moves the log into the file, so that the file alone is the whole of the data, and closes it.
-fn finish(conn: Connection) {
+fn finish(conn: Connection, busy: Duration) {
+    if let Err(error) = conn.busy_timeout(busy) {
+        tracing::warn!(%error, "the store's log is merged only if nobody uses it");
+    }
     let merged: rusqlite::Result<i64> = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
     match merged {
         Ok(0) => {}

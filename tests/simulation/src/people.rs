@@ -276,7 +276,7 @@ async fn deposit(world: &Arc<World>, account: AccountId, amount: i64, kind: Entr
 
 fn told(error: &ActError) -> String {
     match error {
-        ActError::Store(_) => "the store failed".to_owned(),
+        ActError::Store(_) | ActError::Unknown(_) => "the store failed".to_owned(),
         other => other.to_string(),
     }
 }

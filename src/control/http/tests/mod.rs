@@ -128,15 +128,15 @@ impl Instruments for Stub {
     fn shed(&self, _budget: Budget) {}
 }
 
-/// Tokens of the tests are `id:SUBJECT`; and `down` is shown while the provider is.
+/// Tokens of the tests are `id:SUBJECT`, and `old:SUBJECT` where they tell that they were issued before the start; and `down` is shown while the provider is.
 #[async_trait::async_trait]
 impl Authenticator for Stub {
     async fn authenticate(&self, bearer: &str, _now: UnixMs) -> Result<SignedIn, AuthError> {
         match bearer.split_once(':') {
-            Some(("id", subject)) => Ok(SignedIn {
+            Some((kind @ ("id" | "old"), subject)) => Ok(SignedIn {
                 identity: Identity { issuer: "https://id.test".into(), subject: subject.into() },
                 starting_credit: Credit::from_secs(self.starting_credit_s.load(Ordering::Relaxed)),
-                issued_before: None,
+                issued_before: (kind == "old").then_some(START),
                 generation: None,
                 gives: gifts(),
             }),

@@ -1,4 +1,12 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::sync::oneshot;
+
 use crate::{
+    accounts::{Event, EventKind},
     engine::{EntryKind, NewEntry, Source},
     store::HeldCredit,
 };
@@ -102,6 +110,65 @@ async fn who_was_deleted_returns_as_somebody_new() {
     let before = see().await;
     rig.admin(ask("DELETE", &format!("/admin/accounts/{before}"))).await.ok();
     assert_ne!(see().await, before);
+}
+
+/// A body that ends when it is told to, and tells when it is waited for.
+struct Waited {
+    begun: Option<oneshot::Sender<()>>,
+    end: oneshot::Receiver<()>,
+}
+
+impl hyper::body::Body for Waited {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        self.begun.take().map(|begun| begun.send(()));
+        Pin::new(&mut self.end).poll(cx).map(|_| None)
+    }
+}
+
+/// An activation with `token`, in the middle of which something happens.
+async fn activated(rig: &Rig, token: &str, meanwhile: impl Future<Output = ()>) -> Got {
+    let ((begun, began), (go, end)) = (oneshot::channel(), oneshot::channel());
+    let request = Request::post("/v1/activate").header("authorization", format!("Bearer {token}"));
+    let request = request.body(Waited { begun: Some(begun), end }).unwrap();
+    let answer = tokio::spawn(rig.surface.clone().public(request));
+    began.await.unwrap();
+    meanwhile.await;
+    go.send(()).unwrap();
+    got(answer.await.unwrap()).await
+}
+
+#[tokio::test]
+async fn no_session_is_opened_by_what_was_outdated_before_it_was() {
+    let rig = Rig::new().await;
+    rig.stub.starting_credit_s.store(600, Ordering::Relaxed);
+    let identity = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
+    let changed = EventKind::PasswordChanged { at: START.plus(Millis::from_secs(1)) };
+    let told = crate::accounts::Told {
+        identity: identity.clone(),
+        events: vec![Event { kind: changed, digest: [1; 16] }],
+        gives: gifts(),
+    };
+    rig.stub.events.lock().insert("changed".to_owned(), told);
+    let change = async { drop(rig.public(ask("POST", "/hooks/account-events").bearer("changed")).await.ok()) };
+    activated(&rig, "old:ada", change).await.is(ErrorCode::BadCredentials);
+    assert_eq!(rig.engine.live(), 0, "what was opened is taken back");
+    let account = rig.public(ask("GET", "/v1/account").bearer("id:ada")).await.ok().json();
+    assert_eq!(account["remaining_s"], 600, "and costs nothing");
+    activated(&rig, "id:ada", async {}).await.ok();
+
+    let (account, key) = rig.account(600).await;
+    let keys = format!("/admin/accounts/{account}/keys");
+    let listed = rig.admin(ask("GET", &keys)).await.ok().json();
+    let path = format!("{keys}/{}", listed["keys"][0]["key_id"].as_str().unwrap());
+    let removal = async { drop(rig.admin(ask("DELETE", &path)).await.ok()) };
+    activated(&rig, &key, removal).await.is(ErrorCode::BadCredentials);
+    assert_eq!(rig.engine.live(), 1, "hers alone");
 }
 
 #[tokio::test]
