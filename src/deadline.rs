@@ -24,7 +24,10 @@ pub struct Deadline(Instant);
 
 impl Deadline {
     /// So long from now.
-    #[expect(clippy::disallowed_methods, reason = "how long a caller waits decides nothing but that it waits no longer")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a caller waits decides nothing but that it waits no longer"
+    )]
     pub fn after(limit: Duration) -> Self {
         Self(Instant::now() + limit)
     }
@@ -90,7 +93,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_deadline_can_be_taken_into_another_task_and_ends_nothing_there() {
         let (inner, outer) =
-            within(SECOND, async { (tokio::spawn(carry(async { current() })).await.unwrap(), current()) }).await.unwrap();
+            within(SECOND, async { (tokio::spawn(carry(async { current() })).await.unwrap(), current()) })
+                .await
+                .unwrap();
         assert!(inner.is_some() && inner == outer);
         let slow = within(SECOND, async {
             tokio::spawn(carry(async {

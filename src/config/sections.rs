@@ -425,7 +425,8 @@ section! {
 section! {
     /// Webhooks: credit that other services tell of.
     Hooks {
-        /// File with the secrets of the senders, one a line: `whsec_…` or `whpk_…`. Nobody but its owner may read it. It
+        /// File with the secrets of the senders, one a line: `whsec_…` or `whpk_…`. A sender's name and a space may stand before
+        /// it: the ids of its messages are its own then. Nobody but its owner may read it. It
         /// is read again when it changes. Where there is none, no webhook is accepted.
         /// Default: `hooks.secrets` in the data directory.
         secrets_file: Option<PathBuf> = None;

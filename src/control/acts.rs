@@ -31,8 +31,8 @@ use super::{
     keys::KeyError,
     peers::Peers,
     status::{StatusKeeper, Ticket},
-    turns::{LineFull, Turn},
     tokens::{Issuer, TokenRequest, session_of},
+    turns::{LineFull, Turn},
 };
 
 /// How often an act is decided anew before its caller is told to come back.
@@ -60,7 +60,7 @@ pub enum ActError {
     #[error("the frame is not valid")]
     BadFrame(FrameError),
     /// The same name was given to another entry before.
-    #[error("this id was used before, for another amount")]
+    #[error("this id was used before, for another amount or account")]
     IdReused,
     /// The provider has told that this person is gone.
     #[error("the person is gone")]

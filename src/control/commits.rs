@@ -218,9 +218,18 @@ impl Commits {
     /// Brings the engine in line with an account that was in doubt after the act's caller was told so. The account after it:
     /// a session that the act opened is over.
     async fn resolve_late(&self, account: Account, doubt: &Doubt) -> Result<Account, StoreError> {
-        let opened = doubt.act.opens.as_ref().map(|session| session.id);
-        if opened.is_none() || account.open().map(|session| session.id) != opened {
+        let Some(opened) = doubt.act.opens.as_ref().map(|session| session.id) else {
             self.resolve(&account, doubt).await?;
+            return Ok(account);
+        };
+        if account.open().is_none_or(|open| open.id != opened) {
+            self.resolve(&account, doubt).await?;
+            // It was taken back before, and that was not answered either.
+            if self.engine.holds(&opened) {
+                let end =
+                    account.session.as_ref().filter(|session| session.id == opened).and_then(|session| session.end);
+                self.engine.conclude(&account, &opened, end, self.clock.now());
+            }
             return Ok(account);
         }
         self.store.append_audit(std::slice::from_ref(&doubt.audit)).await?;

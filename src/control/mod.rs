@@ -2,6 +2,7 @@
 
 pub mod acts;
 pub mod audit;
+mod claims;
 mod commits;
 pub mod hooks;
 pub mod http;

@@ -473,8 +473,7 @@ mod tests {
         let node = Node::new().await;
         let status = node.keeper.draw().await.unwrap().redeem();
         let (now, wall) = (node.clock.now(), node.clock.wall());
-        let tokens =
-            Tokens { current: TokenHash::of(b"token"), previous: None, expires_at: wall.plus(DAY), status };
+        let tokens = Tokens { current: TokenHash::of(b"token"), previous: None, expires_at: wall.plus(DAY), status };
         let session = Session {
             id: SessionId::new(SecretId::default(), [1; 16]),
             started: now,

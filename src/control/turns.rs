@@ -3,11 +3,7 @@
 //! Each account has a line of its own, of bounded length: whoever finds it full is told at once, and nobody else waits for
 //! them. A line is there only while somebody stands in it.
 
-use std::{
-    collections::HashMap,
-    hash::BuildHasher,
-    sync::Arc,
-};
+use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Gate, OwnedMutexGuard};

@@ -552,7 +552,11 @@ async fn whoever_acts_on_an_account_is_answered_in_time_however_many_wait_and_wh
     rig.advance(60_000);
     gate.notify_one();
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!((rig.engine.live(), rig.ledger(&account).await), (0, vec![CREDIT, 0]), "what nobody waited for costs nothing");
+    assert_eq!(
+        (rig.engine.live(), rig.ledger(&account).await),
+        (0, vec![CREDIT, 0]),
+        "what nobody waited for costs nothing"
+    );
     rig.activate(&account).await.unwrap();
 }
 

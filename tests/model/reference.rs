@@ -1,6 +1,8 @@
 //! The service as a few dozen obvious lines. No formula of when a session dies: time passes a millisecond at a time, and
 //! each one is burned by an open session or by nobody.
 
+use std::collections::HashMap;
+
 use gastank::wire::EndReason;
 
 /// The least credit that opens a session, in ms.
@@ -20,6 +22,8 @@ pub(crate) struct Reference {
 pub(crate) struct Tank {
     /// What each row of the ledger is called, its amount, and what it adds to the debt.
     pub(crate) ledger: Vec<(Name, i64, i64)>,
+    /// What was asked by debits: the tank may have had less.
+    pub(crate) debits: HashMap<u8, i64>,
     /// The session whose usage is not in the ledger yet.
     pub(crate) unsettled: Option<usize>,
     pub(crate) deleted: bool,
@@ -209,8 +213,11 @@ impl Reference {
     pub(crate) fn credit(&mut self, tank: usize, name: u8, amount: i64) -> Result<bool, Refused> {
         self.alive(tank)?;
         if let Some((_, before, _)) = self.tanks[tank].ledger.iter().find(|(known, ..)| *known == Name::Credit(name)) {
-            let took_what_there_was = amount < 0 && (amount..=0).contains(before);
-            return if *before == amount || took_what_there_was { Ok(true) } else { Err(Refused::IdReused) };
+            let asked = self.tanks[tank].debits.get(&name).unwrap_or(before);
+            return if *asked == amount { Ok(true) } else { Err(Refused::IdReused) };
+        }
+        if amount <= 0 {
+            self.tanks[tank].debits.insert(name, amount);
         }
         let over = self.tanks[tank].unsettled;
         self.settle(tank);

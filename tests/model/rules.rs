@@ -303,6 +303,21 @@ async fn a_name_that_stands_for_one_entry_is_refused_for_another() {
 }
 
 #[tokio::test]
+async fn the_name_of_a_debit_stands_for_what_was_asked_and_not_for_what_there_was() {
+    let rig = Rig::new().await;
+    let account = rig.account(60_000).await;
+    for (name, asked, took) in [("some", -5_000, -5_000), ("all", -100_000, -55_000), ("none", -5, 0)] {
+        assert_eq!(rig.credit(&account, asked, name).await.unwrap().entry.amount.as_ms(), took);
+        for other in [asked - 1, asked + 1, took + 1, 0, -asked] {
+            assert!(matches!(rig.credit(&account, other, name).await, Err(ActError::IdReused)), "{name} {other}");
+        }
+        let again = rig.credit(&account, asked, name).await.unwrap();
+        assert!(again.repeated && again.entry.amount.as_ms() == took);
+    }
+    assert_eq!(rig.ledger(&account).await, [60_000, -5_000, -55_000, 0]);
+}
+
+#[tokio::test]
 async fn the_ledger_adds_up_to_the_balance_even_where_credit_ends() {
     let rig = Rig::new().await;
     let account = rig.account(i64::MAX).await;

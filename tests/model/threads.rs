@@ -122,7 +122,7 @@ impl Witnesses {
 
 #[test]
 fn once_anybody_has_seen_the_end_everybody_sees_the_same_end() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let rig = Arc::new(runtime.block_on(Rig::new()));
     for round in 0..300 {
         let account = runtime.block_on(rig.account(HOUR_OF_CREDIT));

@@ -10,6 +10,7 @@ use std::{
 };
 
 use gastank::{
+    deadline::{carry, within},
     engine::{Act, Credit, Source},
     store::{Commit, SqliteOptions, SqliteStore, StoreError},
     wire::EndReason,
@@ -308,6 +309,30 @@ async fn a_file_locked_by_another_program_is_unavailable_until_it_is_let_go() {
 
     other.execute_batch("ROLLBACK").expect("unlocks");
     done(&store, &account, &act).await;
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_written_when_a_lock_is_let_go() {
+    let place = Place::new();
+    let long = Duration::from_secs(60);
+    let options = SqliteOptions { busy_timeout: long, queue_wait: long, ..SqliteOptions::default() };
+    let store = place.open_with(&options);
+    let account = made(&store, 1).await;
+    let other = Connection::open(place.path()).expect("opens");
+    other.execute_batch("BEGIN EXCLUSIVE").expect("locks");
+
+    let late = granting(&account, 5, "late");
+    assert!(within(Duration::from_millis(100), store.commit(&late, None)).await.is_err());
+    // A task that goes on without its caller is told in time.
+    let carried = within(Duration::from_millis(100), async {
+        let (store, late) = (Arc::clone(&store), late.clone());
+        tokio::spawn(carry(async move { store.commit(&late, None).await }))
+    });
+    let carried = carried.await.expect("it is not waited for").await.expect("no panic");
+    assert!(matches!(carried, Err(StoreError::Unavailable(_))), "{carried:?}");
+    other.execute_batch("ROLLBACK").expect("unlocks");
+    done(&store, &account, &granting(&account, 7, "in time")).await;
+    assert_eq!(store.entry(&account.id, Source::Admin, "late").await, Ok(None));
 }
 
 #[tokio::test]

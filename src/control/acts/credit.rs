@@ -1,6 +1,9 @@
 //! Entries of the ledger: each is entered once, however often it is asked for.
 
-use crate::engine::{Account, AccountId, Act, Credit, Entry, Moment, NewEntry, Policy, Refusal};
+use crate::{
+    control::claims::{Claim, Meaning},
+    engine::{Account, AccountId, Act, Credit, Entry, Moment, NewEntry, Policy, Refusal},
+};
 
 use super::{ActError, Acts, Credited, Decision};
 
@@ -12,9 +15,22 @@ impl Acts {
     /// [`ActError::IdReused`], [`ActError::Refused`], [`ActError::NotFound`], [`ActError::Store`].
     pub async fn credit(&self, account: &AccountId, new: NewEntry) -> Result<Credited, ActError> {
         let asked = new.amount;
-        // A debit may have taken less than asked.
+        if asked <= Credit::ZERO {
+            self.claim_debit(account, &new).await?;
+        }
+        // A debit may have taken less than asked: what was asked is in its claim, except of one from before there were claims.
         let same = |entry: &Entry| entry.amount == asked || (asked..=Credit::ZERO).contains(&entry.amount);
         self.enter(account, new, Account::credit, same).await
+    }
+
+    /// The name of a debit stands for what is asked by it, not for what the tank had of that.
+    async fn claim_debit(&self, account: &AccountId, new: &NewEntry) -> Result<(), ActError> {
+        let namespace = format!("debit/{account}/{}", new.source.name());
+        let meaning = Meaning::of(&[new.kind.name().as_bytes(), &new.amount.as_ms().to_be_bytes()]);
+        match self.claim(&namespace, &new.external_id, meaning, None).await? {
+            Claim::First | Claim::Same => Ok(()),
+            Claim::Other => Err(ActError::IdReused),
+        }
     }
 
     /// Takes credit back, once; what the tank does not have becomes debt, which later credit pays first.

@@ -1,6 +1,7 @@
 //! Credit that comes from outside: from a message to a ledger, exactly once.
 //!
-//! A message names its entry. The ledger takes each name once, so a message that comes again, or that was entered and
+//! A message names its entry. The name is claimed for whose credit it is and how much, so that it counts once in all, not
+//! once for each account. The ledger takes each name once, so a message that comes again, or that was entered and
 //! never acknowledged, changes nothing. Credit for somebody who has no account yet is *held* under the same name, and
 //! entered when they get one. It is entered first and let go of after: a crash in between enters it again, which changes
 //! nothing.
@@ -9,6 +10,7 @@ use crate::{
     control::{
         acts::{ActError, Acts},
         audit::Deed,
+        claims::{Claim, Meaning},
     },
     engine::{AccountId, Credit, EntryKind, NewEntry, Refusal},
     store::{Actor, ActorKind, AuditAct, Held, HeldCredit, Identity, Surface},
@@ -48,11 +50,32 @@ impl Acts {
     /// [`ActError::Store`]. Nothing has been entered then.
     pub async fn deposit(&self, payee: &Payee, new: NewEntry) -> Result<Deposit, ActError> {
         match payee {
-            Payee::Account(account) => match self.pay(account, new).await {
-                Err(ActError::Refused(Refusal::Deleted)) => Ok(Deposit::Undeliverable),
-                other => other,
-            },
+            Payee::Account(account) => {
+                let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;
+                if owned.account.deleted {
+                    return Ok(Deposit::Undeliverable);
+                }
+                self.claim_message(payee, owned.identity.map(Payee::Identity), &new).await?;
+                match self.pay(account, new).await {
+                    Err(ActError::Refused(Refusal::Deleted)) => Ok(Deposit::Undeliverable),
+                    other => other,
+                }
+            }
             Payee::Identity(identity) => self.deposit_for(identity, new).await,
+        }
+    }
+
+    /// The name of a message stands for its credit and for whose that is. `same` is another name of theirs.
+    async fn claim_message(&self, payee: &Payee, same: Option<Payee>, new: &NewEntry) -> Result<(), ActError> {
+        let (kind, amount) = (new.kind.name().as_bytes(), new.amount.as_ms().to_be_bytes());
+        let meaning = |payee: &Payee| match payee {
+            Payee::Account(account) => Meaning::of(&[kind, &amount, b"account", account.as_bytes()]),
+            Payee::Identity(identity) => Meaning::of(&[kind, &amount, b"identity", &identity.digest()]),
+        };
+        let also = same.as_ref().map(meaning);
+        match self.claim(new.source.name(), &new.external_id, meaning(payee), also).await? {
+            Claim::First | Claim::Same => Ok(()),
+            Claim::Other => Err(ActError::IdReused),
         }
     }
 
@@ -83,7 +106,9 @@ impl Acts {
             self.delete_gone(identity).await?;
             return Ok(Deposit::Undeliverable);
         }
-        if let Some(account) = self.store.account_of(identity).await? {
+        let account = self.store.account_of(identity).await?;
+        self.claim_message(&Payee::Identity(identity.clone()), account.map(Payee::Account), &new).await?;
+        if let Some(account) = account {
             match self.pay(&account, new.clone()).await {
                 // Deleted since. Whoever signs in next with this identity is somebody new.
                 Err(ActError::Refused(Refusal::Deleted) | ActError::NotFound(_)) => {}

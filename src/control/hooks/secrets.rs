@@ -38,7 +38,9 @@ pub enum HookSecretsError {
         path: PathBuf,
     },
     /// It is not what it should be.
-    #[error("{path}: {what}; it has one secret a line, `whsec_…` or `whpk_…`")]
+    #[error(
+        "{path}: {what}; it has one secret a line, `whsec_…` or `whpk_…`, with the sender's name before it if it has one"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,

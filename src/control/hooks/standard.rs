@@ -64,12 +64,18 @@ pub enum Rejected {
     Unsigned,
 }
 
+/// Characters of a sender's name.
+const MAX_SENDER: usize = 32;
+
 /// Why a list of secrets cannot be used. Never says what stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// A line is none of ours.
-    #[error("line {0} begins with neither `whsec_` nor `whpk_`")]
+    #[error("line {0} has neither a `whsec_` nor a `whpk_`")]
     Prefix(usize),
+    /// A sender's name cannot be this.
+    #[error("line {0} names its sender by other than 1 to {MAX_SENDER} letters, digits, `-` and `_`")]
+    Sender(usize),
     /// A private key, which only the sender should have.
     #[error("line {0} is a private key (`whsk_`): it stays with the sender; put the public key (`whpk_`) here")]
     PrivateKey(usize),
@@ -84,8 +90,24 @@ pub enum SecretError {
 /// The secrets that are good now.
 #[derive(Default)]
 pub struct Verifier {
-    symmetric: Vec<hmac::Key>,
-    public: Vec<[u8; 32]>,
+    symmetric: Vec<(hmac::Key, Option<Sender>)>,
+    public: Vec<([u8; 32], Option<Sender>)>,
+}
+
+/// The name of a sender. The ids of its messages are its own; those that have no name share theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender(String);
+
+impl Sender {
+    fn parse(text: &str) -> Option<Self> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        ((1..=MAX_SENDER).contains(&text.len()) && text.bytes().all(legal)).then(|| Self(text.to_owned()))
+    }
+
+    /// The name that an entry has by a message of `sender`. No id has a full stop, so that no two messages have one name.
+    pub fn entry_name(sender: Option<&Self>, id: &str) -> String {
+        sender.map_or_else(|| id.to_owned(), |Self(name)| format!("{name}.{id}"))
+    }
 }
 
 /// What the headers of a delivery say.
@@ -98,8 +120,8 @@ pub struct Delivery<'a> {
 }
 
 impl Verifier {
-    /// Reads secrets, one a line: `whsec_` and 24 to 64 bytes, or `whpk_` and an Ed25519 public key, in base64. Empty
-    /// lines and lines that begin with `#` are skipped.
+    /// Reads secrets, one a line: `whsec_` and 24 to 64 bytes, or `whpk_` and an Ed25519 public key, in base64. The sender's
+    /// name may stand before it. Empty lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
     ///
@@ -112,13 +134,19 @@ impl Verifier {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
+            let (sender, line) = match line.split_once(char::is_whitespace) {
+                None => (None, line),
+                Some((name, rest)) => {
+                    (Some(Sender::parse(name).ok_or(SecretError::Sender(number))?), rest.trim_start())
+                }
+            };
             if let Some(secret) = line.strip_prefix("whsec_") {
                 let secret = decode(secret).filter(|secret| SECRET_LEN.contains(&secret.len()));
                 let secret = secret.ok_or(SecretError::Length(number))?;
-                verifier.symmetric.push(hmac::Key::new(hmac::HMAC_SHA256, &secret));
+                verifier.symmetric.push((hmac::Key::new(hmac::HMAC_SHA256, &secret), sender));
             } else if let Some(key) = line.strip_prefix("whpk_") {
                 let key = decode(key).and_then(|key| key.as_slice().try_into().ok());
-                verifier.public.push(key.ok_or(SecretError::Length(number))?);
+                verifier.public.push((key.ok_or(SecretError::Length(number))?, sender));
             } else if line.starts_with("whsk_") {
                 return Err(SecretError::PrivateKey(number));
             } else {
@@ -139,44 +167,59 @@ impl Verifier {
     }
 
     /// Accepts a delivery that one of the secrets signed, sent no more than `tolerance` before or after `now`. Both count
-    /// in whole seconds.
+    /// in whole seconds. Answers who sent it, by the secret's name.
     ///
     /// # Errors
     ///
     /// [`Rejected`].
-    pub fn verify(&self, delivery: &Delivery<'_>, body: &[u8], now: UnixMs, tolerance: Millis) -> Result<(), Rejected> {
+    pub fn verify(
+        &self,
+        delivery: &Delivery<'_>,
+        body: &[u8],
+        now: UnixMs,
+        tolerance: Millis,
+    ) -> Result<Option<&Sender>, Rejected> {
         if !delivery.is_timely(now, tolerance) {
             return Err(Rejected::Untimely);
         }
         let parts = [delivery.id.as_bytes(), b".", delivery.timestamp.as_bytes(), b".", body];
-        let fits = self.is_symmetric(delivery, &parts) | self.is_public(delivery, &parts);
-        if fits.into() { Ok(()) } else { Err(Rejected::Unsigned) }
+        let (symmetric, public) = (self.symmetric_signer(delivery, &parts), self.public_signer(delivery, &parts));
+        symmetric.or(public).ok_or(Rejected::Unsigned)
     }
 
-    fn is_symmetric(&self, delivery: &Delivery<'_>, parts: &[&[u8]]) -> Choice {
+    fn symmetric_signer(&self, delivery: &Delivery<'_>, parts: &[&[u8]]) -> Option<Option<&Sender>> {
         let signatures: Vec<[u8; 32]> = delivery.signatures("v1").collect();
         if signatures.is_empty() {
-            return Choice::from(0);
+            return None;
         }
-        self.symmetric.iter().fold(Choice::from(0), |fits, key| {
-            let mut context = hmac::Context::with_key(key);
-            parts.iter().for_each(|part| context.update(part));
-            let tag = context.sign();
-            signatures.iter().fold(fits, |fits, signature| fits | tag.as_ref().ct_eq(signature))
-        })
+        // Every key and every signature is compared before any is looked for that fitted.
+        let fits: Vec<(Choice, Option<&Sender>)> = self
+            .symmetric
+            .iter()
+            .map(|(key, sender)| {
+                let mut context = hmac::Context::with_key(key);
+                parts.iter().for_each(|part| context.update(part));
+                let tag = context.sign();
+                let none = Choice::from(0);
+                (signatures.iter().fold(none, |fits, signature| fits | tag.as_ref().ct_eq(signature)), sender.as_ref())
+            })
+            .collect();
+        fits.into_iter().find(|(fits, _)| bool::from(*fits)).map(|(_, sender)| sender)
     }
 
-    fn is_public(&self, delivery: &Delivery<'_>, parts: &[&[u8]]) -> Choice {
+    fn public_signer(&self, delivery: &Delivery<'_>, parts: &[&[u8]]) -> Option<Option<&Sender>> {
         let signatures: Vec<[u8; 64]> = delivery.signatures("v1a").collect();
         if signatures.is_empty() || self.public.is_empty() {
-            return Choice::from(0);
+            return None;
         }
         let signed = parts.concat();
-        let pairs = signatures.iter().flat_map(|signature| self.public.iter().map(move |key| (key, signature)));
-        let fits = pairs
-            .take(MOST_VERIFICATIONS)
-            .any(|(key, signature)| UnparsedPublicKey::new(&ED25519, key).verify(&signed, signature).is_ok());
-        Choice::from(u8::from(fits))
+        let pairs = signatures.iter().flat_map(|signature| self.public.iter().map(move |signer| (signer, signature)));
+        let mut pairs = pairs.take(MOST_VERIFICATIONS);
+        let signed_by = |key: &[u8; 32], signature: &[u8; 64]| {
+            UnparsedPublicKey::new(&ED25519, key).verify(&signed, signature).is_ok()
+        };
+        let signer = pairs.find(|((key, _), signature)| signed_by(key, signature));
+        signer.map(|((_, sender), _)| sender.as_ref())
     }
 }
 
@@ -249,7 +292,7 @@ mod tests {
     const NOW: UnixMs = UnixMs::from_ms(1_614_265_330_000);
 
     fn check(verifier: &Verifier, id: &str, sent: &str, signatures: &str, body: &[u8]) -> Result<(), Rejected> {
-        verifier.verify(&Delivery::parse(id, sent, signatures).unwrap(), body, NOW, TOLERANCE)
+        verifier.verify(&Delivery::parse(id, sent, signatures).unwrap(), body, NOW, TOLERANCE).map(drop)
     }
 
     fn sign(secret: &[u8], id: &str, sent: &str, body: &[u8]) -> String {
@@ -282,7 +325,7 @@ mod tests {
     fn the_tolerance_counts_both_ways_to_the_second() {
         let verifier = Verifier::parse(SECRET).unwrap();
         let delivery = Delivery::parse(ID, SENT, SIGNATURE).unwrap();
-        let at = |ms: u64| verifier.verify(&delivery, BODY, UnixMs::from_ms(ms), TOLERANCE);
+        let at = |ms: u64| verifier.verify(&delivery, BODY, UnixMs::from_ms(ms), TOLERANCE).map(drop);
         let sent = NOW.as_ms();
         assert_eq!(at(sent + 300_999), Ok(()));
         assert_eq!(at(sent + 301_000), Err(Rejected::Untimely));
@@ -309,6 +352,29 @@ mod tests {
             assert_eq!(check(&verifier, "a", SENT, &renamed, b"x"), Err(Rejected::Unsigned), "{renamed}");
         }
         assert_eq!(check(&verifier, "a", SENT, &sign(&[9; 32], "a", SENT, b"x"), b"x"), Err(Rejected::Unsigned));
+    }
+
+    #[test]
+    fn a_message_is_of_the_sender_that_its_secret_is_named_for() {
+        let (pair, public) = pair([3; 32]);
+        let [one, other, nobody] = [[1; 24], [2; 24], [4; 24]];
+        let of = |secret: &[u8]| format!("whsec_{}", STANDARD.encode(secret));
+        let text = format!("shop-a {}\n  shop_b\t{}\nshop_b {public}\n{}\n", of(&one), of(&other), of(&nobody));
+        let verifier = Verifier::parse(&text).unwrap();
+        let name = |signature: &str| {
+            let delivery = Delivery::parse(ID, SENT, signature).unwrap();
+            let sender = verifier.verify(&delivery, BODY, NOW, TOLERANCE).unwrap();
+            Sender::entry_name(sender, ID)
+        };
+        assert_eq!(name(&sign(&one, ID, SENT, BODY)), format!("shop-a.{ID}"));
+        assert_eq!(name(&sign(&other, ID, SENT, BODY)), format!("shop_b.{ID}"));
+        assert_eq!(name(&sign_publicly(&pair, ID, SENT, BODY)), format!("shop_b.{ID}"));
+        assert_eq!(name(&sign(&nobody, ID, SENT, BODY)), ID);
+        let long = "a".repeat(MAX_SENDER + 1);
+        for bad in ["a.b", "shop:", "\u{e9}", &long] {
+            assert_eq!(Verifier::parse(&format!("{bad} {}", of(&one))).unwrap_err(), SecretError::Sender(1), "{bad}");
+        }
+        assert_eq!(Verifier::parse("shop hunter2").unwrap_err(), SecretError::Prefix(1));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     control::hooks::{
         deposits::{Deposit, Payee},
-        standard::{Delivery, Rejected},
+        standard::{Delivery, Rejected, Sender},
     },
     engine::{AccountId, Credit, EntryKind, NewEntry, Source},
     store::{Actor, ActorKind, Identity, Surface},
@@ -64,7 +64,8 @@ pub(super) struct CreditData {
     reason: Option<String>,
 }
 
-/// Takes credit from a sender of webhooks. The same `webhook-id` again changes nothing and is acknowledged again.
+/// Takes credit from a sender of webhooks. The same `webhook-id` again changes nothing and is acknowledged again; for another
+/// account or amount it is refused. Senders that have names have ids of their own.
 ///
 /// A refund takes what the tank has; the rest is debt that later credit pays first. Credit for a person who has no account
 /// yet is kept until they have one. The headers may be named `svix-id`, `svix-timestamp` and `svix-signature` instead.
@@ -102,7 +103,7 @@ async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Pr
     let body = read_body(body).await?;
     shared.limit_forgeries(&parts)?;
     let tolerance = shared.hooks.tolerance();
-    verifier.verify(&delivery, &body, now, tolerance).map_err(|rejected| {
+    let sender = verifier.verify(&delivery, &body, now, tolerance).map_err(|rejected| {
         let detail = match rejected {
             Rejected::Untimely => {
                 format!("`webhook-timestamp` is more than {} seconds from now", tolerance.as_secs())
@@ -120,9 +121,9 @@ async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Pr
         _ => return Ok(Hooked::Ignored),
     };
     let CreditMessage { data, .. } = parse_json(&body)?;
-    let (payee, new) = data.read(kind, delivery.id())?;
-    let sender = Actor::named(ActorKind::Webhook, delivery.id(), Surface::Hooks);
-    Ok(match shared.acts.by(sender).deposit(&payee, new).await? {
+    let (payee, new) = data.read(kind, Sender::entry_name(sender, delivery.id()))?;
+    let actor = Actor::named(ActorKind::Webhook, new.external_id.clone(), Surface::Hooks);
+    Ok(match shared.acts.by(actor).deposit(&payee, new).await? {
         Deposit::Entered => hooked,
         Deposit::Repeated => Hooked::Repeated,
         Deposit::Held => Hooked::Held,
@@ -134,7 +135,7 @@ async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Pr
 }
 
 impl CreditData {
-    fn read(self, kind: EntryKind, id: &str) -> Result<(Payee, NewEntry), Problem> {
+    fn read(self, kind: EntryKind, external_id: String) -> Result<(Payee, NewEntry), Problem> {
         let payee = match (self.account, self.issuer, self.subject) {
             (Some(account), None, None) => {
                 let account = AccountId::parse(&account);
@@ -155,7 +156,7 @@ impl CreditData {
             kind,
             amount: if kind == EntryKind::Refund { amount.negated() } else { amount },
             source: Source::Webhook,
-            external_id: id.to_owned(),
+            external_id,
             reason: self.reason.map(|reason| text("reason", reason, MAX_REASON)).transpose()?,
         };
         Ok((payee, new))

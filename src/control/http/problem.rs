@@ -91,7 +91,9 @@ impl From<ActError> for Problem {
             ActError::BadFrame(_) => {
                 Self::because(ErrorCode::BadFrame, "the body is not a renewal's frame of this session")
             }
-            ActError::IdReused => Self::because(ErrorCode::IdReused, "an entry of another amount has this name"),
+            ActError::IdReused => {
+                Self::because(ErrorCode::IdReused, "this name was used before, for another amount or another account")
+            }
             ActError::Gone => {
                 Self::because(ErrorCode::PersonGone, "the identity provider has told that this person is gone for good")
             }

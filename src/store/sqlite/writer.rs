@@ -336,13 +336,18 @@ fn transact(
 
 /// Begins a transaction, as soon as no other program has the file locked and in `busy` at most. Meanwhile and before, those
 /// that nobody waits for are let go.
-#[expect(clippy::disallowed_methods, reason = "how long a lock is waited for, and who waits, is all that depends on it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a lock is waited for, and who waits, is all that depends on it"
+)]
 fn begin(conn: &Connection, jobs: &mut Vec<Box<dyn Job>>, busy: Duration) -> Result<()> {
     let began = Instant::now();
     loop {
         let now = Instant::now();
         for job in jobs.extract_if(.., |job| job.is_late(now)) {
-            job.answer(Err(StoreError::Unavailable("it was not written in time, and is not written any more".to_owned())));
+            job.answer(Err(StoreError::Unavailable(
+                "it was not written in time, and is not written any more".to_owned(),
+            )));
         }
         match conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])) {
             Ok(_) => return Ok(()),

@@ -168,7 +168,10 @@ impl Shared {
         let key_id = new_short_id(&*self.entropy);
         let record =
             AccountKey { key_id: key_id.clone(), account, hash: *hash.as_bytes(), created_at: self.clock.wall() };
-        self.store.add_account_key(&record).await?;
+        // It may have been deleted since it was looked at.
+        if !self.store.add_account_key(&record).await? {
+            return Err(Problem::not_found("account"));
+        }
         self.for_operator().write_down(Deed::to(AuditAct::AccountKeyAdded, &key_id).on(account)).await?;
         Ok(NewAccountKey { key_id, key })
     }

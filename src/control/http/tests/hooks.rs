@@ -94,6 +94,48 @@ async fn credit_is_entered_once_however_often_it_is_told() {
 }
 
 #[tokio::test]
+async fn the_name_of_a_message_counts_once_in_all_and_not_once_for_each_account() {
+    let rig = Rig::hooked().await;
+    let [(one, _), (other, _)] = [rig.account(10).await, rig.account(10).await];
+    rig.hook("m1", &granted(&one, 60)).await.ok();
+    rig.hook("m1", &granted(&other, 60)).await.is(ErrorCode::IdReused);
+    rig.hook("m1", &granted_to("ada", 60)).await.is(ErrorCode::IdReused);
+    rig.hook("m1", &granted(&one, 60)).await.ok();
+    assert_eq!(rig.last_hooked(), Hooked::Repeated);
+    assert_eq!((rig.ledger(&one).await.len(), rig.ledger(&other).await.len()), (2, 1));
+    // What came to nothing claims nothing.
+    let nobody = AccountId::from_bytes([1; 16]).to_string();
+    rig.hook("m2", &granted(&nobody, 60)).await.is(ErrorCode::NotFound);
+    rig.hook("m2", &granted(&other, 60)).await.ok();
+    assert_eq!(rig.last_hooked(), Hooked::Credited);
+}
+
+#[tokio::test]
+async fn the_ids_of_senders_that_have_names_are_their_own() {
+    let rig = Rig::hooked().await;
+    let (account, _) = rig.account(10).await;
+    rig.hook("m1", &granted(&account, 60)).await.ok();
+    let path = rig.home.path().join("hooks.secrets");
+    std::fs::write(&path, format!("shop-a whsec_{}\n", STANDARD.encode(SECRET))).unwrap();
+    rig.clock.advance(Millis::from_secs(2));
+    rig.hook("m1", &granted(&account, 7)).await.ok();
+    assert_eq!(rig.last_hooked(), Hooked::Credited, "another sender's m1");
+    rig.hook("m1", &granted(&account, 7)).await.ok();
+    assert_eq!(rig.last_hooked(), Hooked::Repeated);
+    let names: Vec<_> = rig.ledger(&account).await.iter().map(|row| row["external_id"].clone()).collect();
+    assert_eq!(names[1..], [json!("m1"), json!("shop-a.m1")]);
+}
+
+#[tokio::test]
+async fn credit_for_the_longest_subject_that_may_be_bought_for_is_theirs_when_they_sign_in() {
+    let rig = Rig::hooked().await;
+    let subject = "ß".repeat(512);
+    rig.hook("m1", &granted_to(&subject, 60)).await.ok();
+    rig.hook("m2", &granted_to(&format!("{subject}ß"), 60)).await.is(ErrorCode::BadRequest);
+    assert!(Identity::is_name(&subject), "a provider may call somebody this as well");
+}
+
+#[tokio::test]
 async fn without_secrets_there_is_no_such_place() {
     let rig = Rig::new().await;
     let (account, _) = rig.account(10).await;
@@ -143,8 +185,8 @@ async fn credit_for_somebody_without_an_account_waits_for_them() {
     let refund =
         json!({"type": "credit.refunded", "data": {"issuer": "https://id.test", "subject": "ada", "seconds": 20}});
     rig.hook("m3", &refund).await.ok();
-    rig.hook("m1", &granted_to("bob", 7)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Held);
+    rig.hook("m1", &granted_to("bob", 7)).await.is(ErrorCode::IdReused);
+    rig.hook("m1", &granted_to("bob", 60)).await.is(ErrorCode::IdReused);
 
     let who = json!({"issuer": "https://id.test", "subject": "ada"});
     let make = || rig.admin(ask("POST", "/admin/accounts").json(&who));
