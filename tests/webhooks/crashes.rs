@@ -163,7 +163,9 @@ async fn killed_between_recording_and_acknowledging_a_message_is_entered_once() 
                 service = Service::start_at(&home, &addresses, &dying.variables());
                 // It was recorded, or the sender was told nothing for another reason.
                 assert_eq!((sender.send(&id, &message), sender.send(&id, &message)), (204, 204));
-                assert_eq!(api.metric("gastank_webhooks_total", "\"repeated\"").await, 2.0, "{kind} {step}");
+                // What is written first claims the message's name: it is entered after that, by the next attempt.
+                let repeated = if step == 1 { 1.0 } else { 2.0 };
+                assert_eq!(api.metric("gastank_webhooks_total", "\"repeated\"").await, repeated, "{kind} {step}");
             }
             let account = if kind == "held" {
                 let who = json!({"issuer": "https://id.example", "subject": subject});

@@ -29,7 +29,12 @@ impl Acts {
         let meaning = Meaning::of(&[new.kind.name().as_bytes(), &new.amount.as_ms().to_be_bytes()]);
         match self.claim(&namespace, &new.external_id, meaning, None).await? {
             Claim::First | Claim::Same => Ok(()),
-            Claim::Other => Err(ActError::IdReused),
+            // Of an account that is gone, that is what there is to say.
+            Claim::Other => match self.in_time(self.store.account(account)).await? {
+                None => Err(ActError::NotFound("account")),
+                Some(owned) if owned.account.deleted => Err(Refusal::Deleted.into()),
+                Some(_) => Err(ActError::IdReused),
+            },
         }
     }
 
