@@ -220,3 +220,14 @@ async fn the_status_tells_how_the_service_does() {
     assert_eq!(status["store"]["reachable"], true);
     assert_eq!(status["listeners"]["http"], "127.0.0.1:7080");
 }
+
+#[tokio::test]
+async fn no_key_is_given_for_an_account_that_is_deleted_while_it_is_made() {
+    let rig = Rig::new().await;
+    let (account, _) = rig.account(1).await;
+    rig.admin(ask("DELETE", &format!("/admin/accounts/{account}"))).await.ok();
+    // As after it was found to be there.
+    let account = crate::engine::AccountId::parse(&account).unwrap();
+    let given = rig.surface.shared.add_account_key(account).await;
+    assert_eq!(given.map(drop).unwrap_err().code(), ErrorCode::NotFound);
+}
