@@ -42,9 +42,13 @@ impl Deadline {
     /// # Errors
     ///
     /// [`Late`]: it was dropped where it waited.
-    pub async fn hold<F: Future>(self, work: F) -> Result<F::Output, Late> {
-        let Self(instant) = current().map_or(self, |outer| outer.min(self));
-        timeout_at(instant, DEADLINE.scope(instant, work)).await.map_err(|_| Late)
+    pub fn hold<F: Future>(self, work: F) -> impl Future<Output = Result<F::Output, Late>> {
+        // Acts are large: whoever waits for one holds a pointer to it.
+        let work = Box::pin(work);
+        async move {
+            let Self(instant) = current().map_or(self, |outer| outer.min(self));
+            timeout_at(instant, DEADLINE.scope(instant, work)).await.map_err(|_| Late)
+        }
     }
 }
 
@@ -53,8 +57,8 @@ impl Deadline {
 /// # Errors
 ///
 /// [`Late`]: it was dropped where it waited.
-pub async fn within<F: Future>(limit: Duration, work: F) -> Result<F::Output, Late> {
-    Deadline::after(limit).hold(work).await
+pub fn within<F: Future>(limit: Duration, work: F) -> impl Future<Output = Result<F::Output, Late>> {
+    Deadline::after(limit).hold(work)
 }
 
 /// The deadline that this task's work is done under, if there is one.

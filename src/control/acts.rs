@@ -228,12 +228,12 @@ impl Acts {
     /// # Errors
     ///
     /// [`ActError::Late`], and those of `work`.
-    pub async fn in_time<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, ActError>
+    pub fn in_time<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> impl Future<Output = Result<T, ActError>>
     where
         ActError: From<E>,
     {
-        let deadline = self.deadline.unwrap_or_else(|| Deadline::after(ACT_TIMEOUT));
-        Ok(deadline.hold(work).await??)
+        let held = self.deadline.unwrap_or_else(|| Deadline::after(ACT_TIMEOUT)).hold(work);
+        async move { Ok(held.await??) }
     }
 
     /// Waits for the right to act on an account.

@@ -29,7 +29,7 @@ const MAX_KEYS: usize = 64;
 
 /// An account key, as it is shown once.
 #[derive(Serialize, ToSchema)]
-pub(super) struct NewAccountKey {
+pub(in crate::control::http) struct NewAccountKey {
     /// Names the key.
     key_id: String,
     /// The key. Shown this once.
@@ -160,7 +160,7 @@ impl SigningKeys {
 
 impl Shared {
     /// Makes a key for an account that exists.
-    pub(super) async fn add_account_key(&self, account: AccountId) -> Result<NewAccountKey, Problem> {
+    pub(in crate::control::http) async fn add_account_key(&self, account: AccountId) -> Result<NewAccountKey, Problem> {
         if self.store.account_keys(&account).await?.len() >= MAX_KEYS {
             return Err(Problem::because(ErrorCode::LimitReached, format!("an account has {MAX_KEYS} keys at most")));
         }
