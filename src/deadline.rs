@@ -102,11 +102,12 @@ mod tests {
                 .unwrap();
         assert!(inner.is_some() && inner == outer);
         let slow = within(SECOND, async {
-            tokio::spawn(carry(async {
+            Some(tokio::spawn(carry(async {
                 tokio::time::sleep(2 * SECOND).await;
                 7
-            }))
+            })))
         });
-        assert_eq!(slow.await.unwrap().await.unwrap(), 7);
+        let slow = slow.await.unwrap().unwrap();
+        assert_eq!(slow.await.unwrap(), 7);
     }
 }
