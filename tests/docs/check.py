@@ -21,6 +21,17 @@ OTHER_VARIABLES = {"GASTANK_CONFIG"}
 problems = []
 
 
+def check_tests(page):
+    """Every test that the threat model names exists."""
+    cells = [line.strip("|").split("|")[-1] for line in page.read_text().splitlines() if line.startswith("| ")]
+    named = [name for cell in cells for name in re.findall(r"`([a-z0-9_]+)`", cell)]
+    assert named, "the threat model names no test"
+    sources = [path.read_text() for top in ("src", "tests", "loadtest") for path in (ROOT / top).rglob("*.rs")]
+    exist = {name for text in sources for name in re.findall(r"\bfn ([a-z0-9_]+)", text)}
+    problems.extend(f"{page.relative_to(ROOT)}: no such test: {name}" for name in named if name not in exist)
+    return len(named)
+
+
 def without_code(text):
     return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
 
@@ -66,6 +77,7 @@ def main():
         text = page.read_text()
         looked_at += check_links(page, text)
         looked_at += check_names(page, text, metrics, variables)
+    looked_at += check_tests(ROOT / "docs/security.md")
     for path in DEPLOYMENT:
         looked_at += check_names(path, path.read_text(), metrics, variables)
     for problem in problems:
