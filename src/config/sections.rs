@@ -344,7 +344,8 @@ section! {
         algorithm: Algorithm = Algorithm::ES256;
         /// Days after which a new signing key takes over by itself; 0 turns that off.
         rotate_keys_days: u32 = 90;
-        /// Seconds that verifiers may keep the published keys: a new one waits for as long before it signs. After lowering it,
+        /// Seconds that verifiers may keep the published keys: a new one waits for as long before it signs, and half a minute
+        /// more where nodes share a store. A node that has not read the others' keys for 13 s says fewer. After lowering it,
         /// let the old time pass before keys rotate.
         keys_max_age_s: u64 = 300;
         /// Seconds a token lives at most.
