@@ -27,12 +27,12 @@ define step
 	    mkdir -p $(dir $(STEPS)); printf '%6d s  %s\n' "$$((EPOCHSECONDS - began))" '$(1)' >> $(STEPS)
 endef
 
-.PHONY: help test check quick unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short million fuzz
+.PHONY: help test check quick unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soak, whether the benchmark works, browsers last
+test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soak and a siege, whether the benchmark works, browsers last
 	@rm -f $(STEPS)
 	@$(MAKE) setup
 	@$(MAKE) check
@@ -41,6 +41,7 @@ test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soa
 	@$(MAKE) fuzz
 	@$(MAKE) unit
 	@$(MAKE) soak-short
+	@$(MAKE) siege-short
 	@$(MAKE) bench-smoke
 	@$(MAKE) browsers
 	@printf '\n== what each step took\n'; cat $(STEPS); awk '{ all += $$1 } END { printf "%6d s  all\n", all }' $(STEPS)
@@ -102,6 +103,11 @@ million: ## a million sessions for MILLION (10m): no beat is lost, nobody times 
 soak-short:
 	$(call step,soak: build,$(BUILD_WITH_TESTS))
 	$(call step,short soak,loadtest/soak.sh target/debug 50s)
+
+# With what the tests have built. All attackers at once beside good clients, for a minute.
+siege-short:
+	$(call step,siege: build,$(BUILD_WITH_TESTS))
+	$(call step,siege,loadtest/soak.sh target/debug 45s siege)
 
 bench-micro: ## the pieces by themselves, in process
 	$(call step,benches,cargo bench --locked --workspace --bench '*')

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     record::Kind,
     report::{Operation, ProcessReport, Total},
+    siege::{AttackKind, AttackReport},
 };
 
 /// What a run is judged by. What is not named is not judged, but for bad answers and for what was not sent: none of
@@ -38,6 +39,8 @@ pub struct Criteria {
     pub server_rss_mb: Option<f64>,
     /// How much larger its memory may be at the end than a fifth of the way through, as a share.
     pub server_rss_growth: Option<f64>,
+    /// How many newcomers may be turned away during a siege.
+    pub newcomers_refused: Option<u64>,
 }
 
 /// Something a run is judged by, and how it fared.
@@ -106,6 +109,31 @@ impl Criteria {
         judged
     }
 
+    /// Judges a siege: whether everybody attacked, and whether newcomers were served.
+    pub fn judge_attacks(&self, attacks: &[AttackReport]) -> Vec<Criterion> {
+        if attacks.is_empty() {
+            return Vec::new();
+        }
+        let idle: Vec<_> = attacks.iter().filter(|attack| attack.begun == 0).map(|attack| attack.kind.name()).collect();
+        let newcomers = attacks.iter().filter(|attack| attack.kind == AttackKind::Newcomers);
+        let (begun, refused) = newcomers.fold((0, 0), |sum, one| (sum.0 + one.begun, sum.1 + one.refused));
+        let mut judged = vec![Criterion {
+            name: "attacks",
+            met: idle.is_empty(),
+            value: Some(idle.len() as f64),
+            limit: 0.0,
+            detail: if idle.is_empty() { "all of them began".to_owned() } else { format!("no {}", idle.join(", ")) },
+        }];
+        judged.extend(self.newcomers_refused.map(|limit| Criterion {
+            name: "newcomers_refused",
+            met: begun > 0 && refused <= limit,
+            value: Some(refused as f64),
+            limit: limit as f64,
+            detail: format!("{refused} newcomers were not served, of {begun} connections"),
+        }));
+        judged
+    }
+
     /// Judges what the service used. What could not be measured is not met.
     pub fn judge_server(&self, server: Option<&ProcessReport>) -> Vec<Criterion> {
         let cores = server.map(|server| server.cores);
@@ -168,6 +196,26 @@ fn growth(server: &ProcessReport) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::{gauge::Sample, record::Quantiles};
+
+    #[test]
+    fn a_siege_is_judged_by_whether_it_took_place_and_whether_newcomers_were_served() {
+        let report = |kind, begun, refused| AttackReport {
+            kind,
+            from: std::net::Ipv4Addr::LOCALHOST,
+            at_once: 1,
+            begun,
+            refused,
+        };
+        let criteria = Criteria { newcomers_refused: Some(0), ..Criteria::default() };
+        let judge = |attacks: &[AttackReport]| {
+            criteria.judge_attacks(attacks).iter().map(|criterion| criterion.met).collect::<Vec<_>>()
+        };
+        let (streams, newcomers) = (AttackKind::Streams, AttackKind::Newcomers);
+        assert_eq!(judge(&[report(streams, 1, 1), report(newcomers, 9, 0)]), [true, true]);
+        assert_eq!(judge(&[report(streams, 0, 0), report(newcomers, 9, 1)]), [false, false]);
+        assert_eq!(judge(&[report(streams, 1, 0)]), [true, false], "without newcomers nothing is shown");
+        assert!(judge(&[]).is_empty());
+    }
 
     fn operation(kind: Kind, lost: u64, ms: f64) -> Operation {
         let us = 1000.0 * ms;

@@ -35,6 +35,7 @@ pub mod scenario;
 pub mod schedule;
 pub mod series;
 pub mod session;
+pub mod siege;
 pub mod target;
 pub mod transport;
 pub mod verify;

@@ -30,6 +30,7 @@ use crate::{
     report::{Heading, Report, page},
     scenario::{LIBRARY, Scenario, ScenarioError, ScenarioFileError, find},
     session::{self, OpenSession},
+    siege::Siege,
     target::Target,
 };
 
@@ -267,7 +268,12 @@ fn conduct_all(
     let udp = target.udp(&welcome.heartbeat).ok().filter(|address| process::is_local(address.ip()));
     let drops = || process::udp_drops(udp?.port());
     let before = drops();
+    let siege = match scenario.attacks.as_slice() {
+        [] => None,
+        attacks => Some(Siege::begin(attacks, target.besieged(&welcome.heartbeat)?)?),
+    };
     let conducted = conduct(fleets, &conditions, gauges);
+    let attacks = siege.map(Siege::end).unwrap_or_default();
     let udp_drops = before.zip(drops()).map(|(before, after)| after.saturating_sub(before));
     muster::dismiss(recruiter, edge);
     let heading = Heading {
@@ -278,7 +284,7 @@ fn conduct_all(
         criteria: scenario.accept.clone(),
         udp_drops,
     };
-    Ok(Report::new(&heading, conducted?))
+    Ok(Report::new(&heading, conducted?).besieged(attacks, &heading.criteria))
 }
 
 /// The service's process: the one that was named, or the one that listens where the service does.

@@ -14,12 +14,14 @@ use crate::{
     api::HeartbeatTerms,
     cli::TargetArgs,
     process,
+    siege::Besieged,
     transport::{Route, TransportKind, Trust},
 };
 
 /// A service.
 pub struct Target {
     http: Url,
+    https: Option<SocketAddr>,
     udp: Option<SocketAddr>,
     quic: Option<SocketAddr>,
     trust: Arc<Trust>,
@@ -35,7 +37,14 @@ impl Target {
             (None, true) => (Trust::Anyone, true),
             (None, false) => (Trust::System, false),
         };
-        Self { http: args.http.clone(), udp: args.udp, quic: args.quic, trust: Arc::new(trust), insists }
+        Self {
+            http: args.http.clone(),
+            https: args.https,
+            udp: args.udp,
+            quic: args.quic,
+            trust: Arc::new(trust),
+            insists,
+        }
     }
 
     /// The way to an HTTP listener.
@@ -95,6 +104,23 @@ impl Target {
             Some(address) => Ok(address),
             None => self.reachable(terms.udp.as_deref().context("the service names no UDP address: give --udp")?),
         }
+    }
+
+    /// The service as attackers see it.
+    ///
+    /// # Errors
+    ///
+    /// A name that cannot be resolved.
+    pub fn besieged(&self, terms: &HeartbeatTerms) -> anyhow::Result<Besieged> {
+        let quic = self.route(TransportKind::WebTransport, terms).ok();
+        let quic = quic.map(|route| (route.server, format!("https://{}{}", route.name, route.path)));
+        Ok(Besieged {
+            http: self.public_address()?,
+            https: self.https,
+            udp: self.udp(terms).ok(),
+            quic,
+            trust: self.quic_trust(terms),
+        })
     }
 
     /// Whether the service is on this machine, as far as can be told.

@@ -101,6 +101,10 @@ pub struct TargetArgs {
     #[arg(long, value_name = "ADDR")]
     pub udp: Option<SocketAddr>,
 
+    /// Where the service speaks TLS, for attacks on its handshakes.
+    #[arg(long, value_name = "ADDR")]
+    pub https: Option<SocketAddr>,
+
     /// Where QUIC connections go (QUIC datagrams, WebTransport, HTTP/3); by default where the activation's answer says.
     #[arg(long, value_name = "ADDR")]
     pub quic: Option<SocketAddr>,
@@ -332,6 +336,7 @@ impl PlainArgs {
             about: "What the command line asked for.".to_owned(),
             phases: vec![Phase::steady(load.duration)],
             fleets: vec![fleet],
+            attacks: Vec::new(),
             accept: Criteria { loss: Some(load.accept_loss), ..Criteria::default() },
             seed: load.seed,
         }

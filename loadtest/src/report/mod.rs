@@ -17,6 +17,7 @@ use crate::{
     profile::{self, Phase, PhaseKind},
     record::{Kind, Quantiles, Record},
     series::Series,
+    siege::AttackReport,
 };
 
 pub use page::page;
@@ -58,6 +59,8 @@ pub struct Report {
     pub generator: Option<ProcessReport>,
     /// Connections and datagrams, by fleet.
     pub links: BTreeMap<String, Links>,
+    /// Who attacked meanwhile.
+    pub attacks: Vec<AttackReport>,
     /// What it was made on.
     pub machine: Machine,
 }
@@ -249,6 +252,7 @@ impl Report {
             compare: used(compare),
             generator: used(generator),
             links,
+            attacks: Vec::new(),
             machine: Machine::here(),
         };
         if let Some(server) = &mut report.server {
@@ -257,6 +261,15 @@ impl Report {
         report.criteria.extend(heading.criteria.judge_server(report.server.as_ref()));
         report.passed = report.criteria.iter().all(|criterion| criterion.met);
         report
+    }
+
+    /// The same run, with what became of those who attacked meanwhile.
+    #[must_use]
+    pub fn besieged(mut self, attacks: Vec<AttackReport>, criteria: &Criteria) -> Self {
+        self.criteria.extend(criteria.judge_attacks(&attacks));
+        self.passed = self.criteria.iter().all(|criterion| criterion.met);
+        self.attacks = attacks;
+        self
     }
 
     /// The operation of this kind, of the first fleet that has it.

@@ -24,6 +24,11 @@ impl fmt::Display for Report {
             let (broken, dropped) = (links.broken, links.dropped_here);
             writeln!(f, "  {fleet:<12} {broken} connections broke, {dropped} answers dropped on this machine")?;
         }
+        for attack in &self.attacks {
+            let (kind, at_once, from) = (attack.kind.name(), attack.at_once, attack.from);
+            let (begun, refused) = (attack.begun, attack.refused);
+            writeln!(f, "  {kind:<20} {at_once} at once from {from}: {begun} begun, {refused} refused or ended")?;
+        }
         for criterion in &self.criteria {
             let word = if criterion.met { "met" } else { "NOT MET" };
             writeln!(f, "  {word:<12} {}: {}", criterion.name, criterion.detail)?;

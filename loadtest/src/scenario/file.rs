@@ -1,6 +1,6 @@
 //! Scenarios as TOML.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, net::Ipv4Addr, path::Path, time::Duration};
 
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -14,6 +14,7 @@ use crate::{
     profile::{Phase, PhaseKind, Rate},
     record::Kind,
     session::MAX_SESSIONS,
+    siege::{AttackKind, AttackPlan},
     transport::TransportKind,
 };
 
@@ -50,6 +51,8 @@ struct FileForm {
     phases: Vec<PhaseForm>,
     #[serde(default, rename = "fleet")]
     fleets: Vec<FleetForm>,
+    #[serde(default, rename = "attack")]
+    attacks: Vec<AttackForm>,
     #[serde(default)]
     accept: Criteria,
 }
@@ -84,6 +87,14 @@ struct FleetForm {
     replayed_percent: u8,
     #[serde(default)]
     during: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttackForm {
+    kind: AttackKind,
+    at_once: u16,
+    from: Ipv4Addr,
 }
 
 const fn one() -> u64 {
@@ -142,6 +153,7 @@ impl Scenario {
             about: form.about,
             phases: form.phases.iter().map(phase).collect::<Result<_, _>>().map_err(value)?,
             fleets: form.fleets.iter().map(fleet).collect::<Result<_, _>>().map_err(value)?,
+            attacks: form.attacks.iter().map(attack).collect::<Result<_, _>>().map_err(value)?,
             accept: form.accept,
             seed: form.seed,
         })
@@ -208,6 +220,14 @@ fn fleet(form: &FleetForm) -> Result<FleetPlan, String> {
         during: form.during.clone(),
         name,
     })
+}
+
+fn attack(form: &AttackForm) -> Result<AttackPlan, String> {
+    let AttackForm { kind, at_once, from } = *form;
+    if !(1..=4096).contains(&at_once) || !from.is_loopback() {
+        return Err(format!("attack {}: at_once must be from 1 to 4096, from a loopback address", kind.name()));
+    }
+    Ok(AttackPlan { kind, at_once, from })
 }
 
 fn time(text: &str, least: Duration, most: Duration) -> Option<Duration> {

@@ -22,6 +22,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
     scenario!("forged-flood"),
     scenario!("reconnect-storm"),
     scenario!("soak"),
+    scenario!("siege"),
 ];
 
 /// The text of the scenario of this name.

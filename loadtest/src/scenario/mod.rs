@@ -12,6 +12,7 @@ use crate::{
     profile::{self, Phase},
     record::Kind,
     session::MAX_SESSIONS,
+    siege::AttackPlan,
 };
 
 pub use file::ScenarioFileError;
@@ -28,6 +29,8 @@ pub struct Scenario {
     pub phases: Vec<Phase>,
     /// Who does what.
     pub fleets: Vec<FleetPlan>,
+    /// Who attacks meanwhile.
+    pub attacks: Vec<AttackPlan>,
     /// What it is judged by.
     pub accept: Criteria,
     /// What everything is drawn from.

@@ -26,6 +26,7 @@ use quic::Datagrams;
 pub use http1::Http1Transport;
 pub use tls::{Trust, TrustError};
 pub use udp::UdpTransport;
+pub(crate) use webtransport::Target as SessionTarget;
 
 /// Sends the messages of a lane and receives the answers.
 pub trait Transport {

@@ -14,12 +14,12 @@ use tokio::task::JoinHandle;
 use super::Route;
 
 /// Where to open sessions.
-pub(super) struct Target {
+pub(crate) struct Target {
     url: String,
 }
 
 /// An open session.
-pub(super) struct Session {
+pub(crate) struct Session {
     /// What each of its datagrams starts with: a quarter of the stream's id, as QUIC writes integers (RFC 9297, 2.1).
     pub(super) prefix: Bytes,
     stream: RequestStream<BidiStream<Bytes>, Bytes>,
@@ -34,7 +34,12 @@ impl Target {
         Self { url: format!("https://{name}{path}") }
     }
 
-    pub(super) async fn open(&self, connection: &quinn::Connection) -> anyhow::Result<Session> {
+    /// Where this URL says.
+    pub(crate) const fn at(url: String) -> Self {
+        Self { url }
+    }
+
+    pub(crate) async fn open(&self, connection: &quinn::Connection) -> anyhow::Result<Session> {
         let (driving, mut requests) = connect(connection).await?;
         // No origin: that is for pages to have.
         let request = Request::builder()
@@ -54,7 +59,7 @@ impl Target {
 
 impl Session {
     /// Waits until the session ends.
-    pub(super) async fn last(mut self) {
+    pub(crate) async fn last(mut self) {
         while let Ok(Some(_)) = self.stream.recv_data().await {}
     }
 }
