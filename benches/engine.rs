@@ -14,8 +14,8 @@ use std::{
 use gastank::{
     control::tokens::session_of,
     engine::{
-        Account, AccountId, Act, Beat, Credit, Engine, Entry, EntryKind, ListId, Moment, Policy, SecretRing, Session,
-        Source, StatusIndex, TokenHash, Tokens, UnixMs, Verdict, session_text,
+        Account, AccountId, Act, ActivationNames, Beat, Credit, Engine, Entry, EntryKind, ListId, Moment, Policy,
+        SecretRing, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, Verdict, session_text,
     },
     wire::{BODY_LEN, ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, SessionKey, StateBits},
 };
@@ -191,8 +191,11 @@ fn account(n: usize) -> Account {
                 current: TokenHash::of(token(&session).as_bytes()),
                 previous: None,
                 expires_at: UnixMs::from_ms(1 << 40),
+                expires: None,
+                renewed: None,
                 status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
             },
+            names: ActivationNames::default(),
             end: None,
         }),
         entries: vec![Entry {

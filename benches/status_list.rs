@@ -18,8 +18,8 @@ use gastank::{
         status_token::{Entries, Publication, Signs, encode},
     },
     engine::{
-        Account, AccountId, Act, Credit, Engine, Entry, EntryKind, ListId, ListSeed, ListSize, Moment, Policy,
-        SecretRing, Session, Source, StatusIndex, StatusList, TokenHash, Tokens, UnixMs, session_text,
+        Account, AccountId, Act, ActivationNames, Credit, Engine, Entry, EntryKind, ListId, ListSeed, ListSize, Moment,
+        Policy, SecretRing, Session, Source, StatusIndex, StatusList, TokenHash, Tokens, UnixMs, session_text,
     },
     wire::{ClusterSecret, MeterTime, Millis, SecretId, SessionId},
 };
@@ -122,7 +122,8 @@ fn open(engine: &Engine, n: usize, status: StatusIndex) {
     let account = Account::new(AccountId::from_bytes(*id));
     let session = SessionId::new(SecretId::default(), random[0]);
     let expires_at = UnixMs::from_ms(1 << 42);
-    let tokens = Tokens { current: TokenHash::of(id), previous: None, expires_at, status };
+    let tokens =
+        Tokens { current: TokenHash::of(id), previous: None, expires_at, expires: None, renewed: None, status };
     let act = Act {
         opens: Some(Session {
             id: session,
@@ -130,6 +131,7 @@ fn open(engine: &Engine, n: usize, status: StatusIndex) {
             started_at: UnixMs::from_ms(0),
             audience: String::new(),
             tokens,
+            names: ActivationNames::default(),
             end: None,
         }),
         entries: vec![Entry {

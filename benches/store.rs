@@ -16,7 +16,9 @@ use std::{
 
 use futures_util::{TryStreamExt, future};
 use gastank::{
-    engine::{AccountId, Act, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, UnixMs, bucket},
+    engine::{
+        AccountId, Act, ActivationNames, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, UnixMs, bucket,
+    },
     store::{Commit, Identity, SqliteOptions, SqliteStore, Store},
     wire::{MeterTime, SecretId, SessionId},
 };
@@ -158,8 +160,11 @@ fn opening(account: &AccountId, expects: u64, n: u64) -> Act {
             current: TokenHash::from_bytes(hash(n, b"token")),
             previous: None,
             expires_at: UnixMs::from_ms(1_700_000_000_000),
+            expires: None,
+            renewed: None,
             status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: u32::try_from(n % (1 << 20)).unwrap_or(0) },
         },
+        names: ActivationNames::default(),
         end: None,
     };
     Act {

@@ -15,7 +15,7 @@ use hyper::{
 };
 use serde::Serialize;
 
-use crate::wire::EndReason;
+use crate::wire::{EndReason, MeterTime};
 
 pub use caught::{caught, caught_at_once};
 
@@ -82,7 +82,9 @@ codes! {
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
     /// The session to be renewed is over.
     SessionEnded = "session_ended", CONFLICT, "The session has ended";
-    /// The same name was given to another entry.
+    /// A later renewal of the session, or this one, has been done.
+    StaleRenewal = "stale_renewal", CONFLICT, "A later renewal has been done";
+    /// The same name was given to another entry, or to another activation.
     IdReused = "id_reused", CONFLICT, "This name was used for something else";
     /// There are as many as there may be.
     LimitReached = "limit_reached", CONFLICT, "There are too many of these";
@@ -155,6 +157,7 @@ pub struct Problem {
     code: Code,
     detail: Cow<'static, str>,
     reason: Option<EndReason>,
+    meter: Option<MeterTime>,
     retry_after_s: Option<u32>,
     challenge: Option<&'static str>,
     oauth: bool,
@@ -176,10 +179,13 @@ pub struct Document<'a> {
     /// What it is. For programs.
     #[schema(example = "tank_empty")]
     code: &'static str,
-    /// Of `session_ended`: why.
+    /// Of `session_ended`: why, if that is still known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "superseded")]
     reason: Option<&'static str>,
+    /// Of `stale_renewal`: what the meter shows, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meter_ms: Option<u64>,
     /// At OAuth endpoints: the error's name there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "invalid_client")]
@@ -201,6 +207,7 @@ impl Problem {
             code,
             detail: detail.into(),
             reason: None,
+            meter: None,
             retry_after_s: code.retry_after_s(),
             challenge: match code {
                 Code::BadSignature => Some("StandardWebhooks"),
@@ -229,6 +236,13 @@ impl Problem {
     pub fn session_ended(reason: EndReason) -> Self {
         let detail = format!("the session has ended: {}", reason.name());
         Self { reason: Some(reason), ..Self::because(Code::SessionEnded, detail) }
+    }
+
+    /// A renewal that came after a later one, or a second time.
+    pub fn stale_renewal(now: MeterTime) -> Self {
+        let detail =
+            "this renewal is not later than the last one that was done; sign another frame, by this meter time";
+        Self { meter: Some(now), ..Self::because(Code::StaleRenewal, detail) }
     }
 
     /// Come back in so many seconds.
@@ -275,6 +289,7 @@ impl Problem {
             detail: &self.detail,
             code: self.code.name(),
             reason: self.reason.map(EndReason::name),
+            meter_ms: self.meter.map(MeterTime::as_ms),
             error: self.oauth.then(|| self.code.oauth()),
             error_description: self.oauth.then_some(&*self.detail),
         };

@@ -18,7 +18,10 @@ use std::{
 use crate::{
     clock::Clock,
     deadline::{Deadline, Late},
-    engine::{Account, AccountId, Act, Engine, Entry, Moment, Refusal, Session, TokenHash, Tokens, UnixMs},
+    engine::{
+        Account, AccountId, Act, ActivationName, ActivationNames, Engine, Entry, Moment, Refusal, RenewalName, Session,
+        TokenHash, Tokens, UnixMs,
+    },
     entropy::{Entropy, draw},
     store::{Actor, AuditKey, Commit, Owned, Store, StoreError},
     wire::{EndReason, FrameError, MeterTime, Millis, SessionId, SessionKey},
@@ -264,29 +267,61 @@ impl Acts {
     ///
     /// [`ActError::Refused`] when the tank is empty, [`ActError::NotFound`], [`ActError::Store`].
     pub async fn activate(&self, account: &AccountId, audience: &str) -> Result<Activation, ActError> {
+        self.activate_named(account, audience, None).await
+    }
+
+    /// The same, under a name: while the session is open that it opened, a repeated activation answers that session with
+    /// another token, and opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::activate`]; [`ActError::Refused`] as well for a repeated one that may not be answered again.
+    pub async fn activate_named(
+        &self,
+        account: &AccountId,
+        audience: &str,
+        name: Option<ActivationName>,
+    ) -> Result<Activation, ActError> {
         let policy = *self.engine.policy();
         let mut ticket = self.in_time(self.statuses.draw()).await?;
         let outcome = self
             .act(account, |account, moment| {
+                let again = name.map(|name| account.may_answer_again(moment, &policy, name, audience)).transpose()?;
+                if let Some((known, remaining)) = again.flatten() {
+                    let (text, tokens) = self.token(known.id, account.id, audience, moment, remaining, &mut ticket)?;
+                    let tokens = Tokens {
+                        previous: Some(known.tokens.current),
+                        renewed: Some(RenewalName::ANSWERED_AGAIN),
+                        ..tokens
+                    };
+                    let answer = (known.id, text, remaining, known.names.superseded);
+                    return Ok(Decision::Write(account.renew(tokens), answer));
+                }
                 let remaining = account.may_activate(moment, &policy)?;
                 let (secret, _) = self.engine.secrets().current();
                 let id = SessionId::new(secret, draw(&*self.entropy));
-                let (text, tokens) = self.token(id, account.id, audience, moment.wall, remaining, &mut ticket)?;
+                let (text, tokens) = self.token(id, account.id, audience, moment, remaining, &mut ticket)?;
                 let session = Session {
                     id,
                     started: moment.now,
                     started_at: moment.wall,
                     audience: audience.to_owned(),
                     tokens,
+                    names: ActivationNames::default(),
                     end: None,
                 };
-                let act = account.activate(moment, &policy, session);
+                let mut act = account.activate(moment, &policy, session);
                 let superseded = act.closes.is_some_and(|(_, end)| end.reason == EndReason::Superseded);
+                if let Some(session) = &mut act.opens {
+                    let before = account.session.as_ref().map(|before| &before.names);
+                    session.names = ActivationNames::then(before, name, superseded);
+                }
                 Ok(Decision::Write(act, (id, text, remaining, superseded)))
             })
             .await?;
         let (session, text, remaining, superseded) = outcome.answer;
-        let key = self.engine.secrets().session_key(&session).expect("the session was given the current secret");
+        // It was given the current secret, now or when it was opened; then that may have been retired since.
+        let key = self.engine.secrets().session_key(&session).ok_or(ActError::NotFound("session"))?;
         let token = self.live(text, &outcome.account, &outcome.moment);
         Ok(Activation { session, key, token, now: outcome.moment.now, remaining, superseded })
     }
@@ -298,7 +333,7 @@ impl Acts {
     /// [`ActError::BadFrame`], [`ActError::BadCredentials`], [`ActError::Refused`] with the reason the session ended for,
     /// [`ActError::Store`].
     pub async fn renew(&self, token: &str, frame: &[u8]) -> Result<Renewal, ActError> {
-        let session = self.engine.renewal(frame, self.clock.now()).map_err(ActError::BadFrame)?;
+        let (session, name) = self.engine.renewal(frame, self.clock.now()).map_err(ActError::BadFrame)?;
         if session_of(token.as_bytes()) != Some(session) {
             return Err(ActError::BadCredentials);
         }
@@ -311,10 +346,10 @@ impl Acts {
         let mut ticket = self.in_time(self.statuses.draw()).await?;
         let outcome = self
             .act(&record.account, |account, moment| {
-                let (known, remaining) = account.may_renew(moment, &policy, session, presented)?;
+                let (known, remaining) = account.may_renew(moment, &policy, session, presented, name)?;
                 let (text, tokens) =
-                    self.token(session, account.id, &known.audience, moment.wall, remaining, &mut ticket)?;
-                let tokens = Tokens { previous: Some(presented), ..tokens };
+                    self.token(session, account.id, &known.audience, moment, remaining, &mut ticket)?;
+                let tokens = Tokens { previous: Some(presented), renewed: Some(name), ..tokens };
                 Ok(Decision::Write(account.renew(tokens), (text, remaining)))
             })
             .await;
@@ -340,8 +375,27 @@ impl Acts {
     ///
     /// [`ActError::NotFound`] and [`ActError::Store`].
     pub async fn end(&self, account: &AccountId, reason: EndReason) -> Result<Millis, ActError> {
+        self.end_only(account, reason, None).await
+    }
+
+    /// The same; if a session is named, only if it is the one that is open.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::end`].
+    pub async fn end_only(
+        &self,
+        account: &AccountId,
+        reason: EndReason,
+        only: Option<SessionId>,
+    ) -> Result<Millis, ActError> {
         let policy = *self.engine.policy();
-        let outcome = self.act(account, |account, moment| Ok(account.end(moment, &policy, reason).into())).await?;
+        let outcome = self
+            .act(account, |account, moment| {
+                let meant = account.open().is_some_and(|open| only.is_none_or(|only| only == open.id));
+                Ok(meant.then(|| account.end(moment, &policy, reason)).flatten().into())
+            })
+            .await?;
         Ok(outcome.account.remaining(&outcome.moment, policy.timeout))
     }
 
@@ -511,14 +565,23 @@ impl Acts {
         session: SessionId,
         account: AccountId,
         audience: &str,
-        now: UnixMs,
+        moment: &Moment,
         remaining: Millis,
         ticket: &mut Ticket,
     ) -> Result<(String, Tokens), KeyError> {
         let ttl = self.engine.policy().token_ttl(remaining);
         let (nonce, status) = (draw(&*self.entropy), ticket.redeem());
-        let issued = self.issuer.issue(&TokenRequest { session, account, audience, now, ttl, nonce, status })?;
-        Ok((issued.text, Tokens { current: issued.hash, previous: None, expires_at: issued.expires_at, status }))
+        let issued =
+            self.issuer.issue(&TokenRequest { session, account, audience, now: moment.wall, ttl, nonce, status })?;
+        let tokens = Tokens {
+            current: issued.hash,
+            previous: None,
+            expires_at: issued.expires_at,
+            expires: Some(moment.now.plus(issued.expires_at.since(moment.wall))),
+            renewed: None,
+            status,
+        };
+        Ok((issued.text, tokens))
     }
 
     fn live(&self, text: String, account: &Account, moment: &Moment) -> Token {

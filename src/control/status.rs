@@ -214,7 +214,7 @@ impl StatusKeeper {
     async fn retire(&self, list: &StatusList) -> Result<(), StoreError> {
         list.close();
         // Tokens may have been issued when they were configured to live longer.
-        let ttl = self.policy.max_ttl.max(self.engine.longest_token(self.clock.now()));
+        let ttl = self.policy.max_ttl.max(self.engine.longest_token(self.clock.wall()));
         let at = self.clock.wall().plus(ttl).plus(SLACK);
         self.store.retire_status_list(&list.id(), at).await?;
         self.roles.lock().retiring.insert(list.id(), at);
@@ -372,7 +372,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::FakeClock,
-        engine::{Account, AccountId, Credit, Moment, Policy, SecretRing, Session, TokenHash, Tokens},
+        engine::{Account, AccountId, ActivationNames, Credit, Moment, Policy, SecretRing, Session, TokenHash, Tokens},
         entropy::SeededEntropy,
         store::SqliteStore,
         wire::{ClusterSecret, MeterTime, SecretId, SessionId},
@@ -473,13 +473,21 @@ mod tests {
         let node = Node::new().await;
         let status = node.keeper.draw().await.unwrap().redeem();
         let (now, wall) = (node.clock.now(), node.clock.wall());
-        let tokens = Tokens { current: TokenHash::of(b"token"), previous: None, expires_at: wall.plus(DAY), status };
+        let tokens = Tokens {
+            current: TokenHash::of(b"token"),
+            previous: None,
+            expires_at: wall.plus(DAY),
+            expires: None,
+            renewed: None,
+            status,
+        };
         let session = Session {
             id: SessionId::new(SecretId::default(), [1; 16]),
             started: now,
             started_at: wall,
             audience: "edge".to_owned(),
             tokens,
+            names: ActivationNames::default(),
             end: None,
         };
         let account = Account::new(AccountId::from_bytes([2; 16]));

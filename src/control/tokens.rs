@@ -51,7 +51,7 @@ pub struct TokenRequest<'a> {
     pub audience: &'a str,
     /// When it is issued.
     pub now: UnixMs,
-    /// How long it may live. Rounded down to where a whole second of the wall clock begins.
+    /// How long it may live. Its end is rounded up to where a second of the wall clock begins.
     pub ttl: Millis,
     /// What makes it unlike every other token of the session.
     pub nonce: [u8; 8],
@@ -177,7 +177,7 @@ impl Issuer {
     ///
     /// [`KeyError::Refused`].
     pub fn issue(&self, request: &TokenRequest<'_>) -> Result<Issued, KeyError> {
-        let exp = request.now.plus(request.ttl).as_secs();
+        let expires_at = request.now.plus(request.ttl).next_second();
         let claims = Claims {
             jti: format!("{}.{}", session_text(&request.session), URL_SAFE_NO_PAD.encode(request.nonce)).into(),
             iss: (&*self.issuer).into(),
@@ -185,7 +185,7 @@ impl Issuer {
             sub: self.subject(request.audience, &request.account).into(),
             client_id: (&*self.client_id).into(),
             iat: request.now.as_secs(),
-            exp,
+            exp: expires_at.as_secs(),
             status: StatusClaim {
                 status_list: StatusReference {
                     idx: request.status.idx,
@@ -194,7 +194,7 @@ impl Issuer {
             },
         };
         let text = sign(&self.keyring.signing(request.now), TOKEN_TYPE, &claims, 1024)?;
-        Ok(Issued { hash: TokenHash::of(text.as_bytes()), text, expires_at: UnixMs::from_ms(exp * 1000) })
+        Ok(Issued { hash: TokenHash::of(text.as_bytes()), text, expires_at })
     }
 
     /// Whether this service signed a token. Costs a public-key operation where the token names one of its keys.

@@ -47,6 +47,8 @@ pub struct Session {
     pub audience: String,
     /// Its tokens.
     pub tokens: Tokens,
+    /// What its activation was called, and those before it.
+    pub names: ActivationNames,
     /// How it ended, if it has.
     pub end: Option<End>,
 }
@@ -60,8 +62,85 @@ pub struct Tokens {
     pub previous: Option<TokenHash>,
     /// When the current one expires.
     pub expires_at: UnixMs,
+    /// The same on the meter: beyond it nobody was vouched for. `None` if a version issued it that did not keep this.
+    pub expires: Option<MeterTime>,
+    /// The last renewal that was done. `None` until there is one.
+    pub renewed: Option<RenewalName>,
     /// Where the current one's bit is.
     pub status: StatusIndex,
+}
+
+/// What tells a renewal from others of its session, and which of two is later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RenewalName {
+    /// The clock of its frame, but not beyond the meter when it came.
+    pub clock: MeterTime,
+    /// The counter of its frame.
+    pub seq: u32,
+}
+
+impl RenewalName {
+    /// No renewal, but an activation that was answered again with another token: nobody knows which of the two arrived.
+    pub const ANSWERED_AGAIN: Self = Self { clock: MeterTime::ZERO, seq: 0 };
+}
+
+/// What an activation is called: the first 128 bits of the SHA-256 of its `Idempotency-Key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActivationName([u8; 16]);
+
+impl ActivationName {
+    /// The name that an `Idempotency-Key` gives.
+    pub fn of(key: &str) -> Self {
+        Self(*TokenHash::of(key.as_bytes()).as_bytes())
+    }
+}
+
+/// What the activation of a session was called, and the activations before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActivationNames {
+    /// Its own name, if it has one.
+    pub own: Option<ActivationName>,
+    /// Whether it ended another session.
+    pub superseded: bool,
+    /// Those of the account's sessions before, the latest first; [`Self::REMEMBERED`] at most.
+    earlier: Vec<ActivationName>,
+}
+
+impl ActivationNames {
+    /// How many names of sessions before are remembered.
+    pub const REMEMBERED: usize = 8;
+
+    /// The names after another activation.
+    #[must_use]
+    pub fn then(before: Option<&Self>, own: Option<ActivationName>, superseded: bool) -> Self {
+        let known = before.map_or(&[][..], |names| &names.earlier);
+        let latest = before.and_then(|names| names.own);
+        let earlier = latest.into_iter().chain(known.iter().copied()).take(Self::REMEMBERED).collect();
+        Self { own, superseded, earlier }
+    }
+
+    /// Whether one of the account's sessions before was called so.
+    pub fn was_called(&self, name: ActivationName) -> bool {
+        self.earlier.contains(&name)
+    }
+
+    /// As the store keeps it: a byte of flags (1: it has a name, 2: it ended another session), then the names, 16 bytes
+    /// each.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let flags = u8::from(self.own.is_some()) | u8::from(self.superseded) << 1;
+        let names = self.own.iter().chain(&self.earlier).flat_map(|name| name.0);
+        std::iter::once(flags).chain(names).collect()
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (flags, names) = bytes.split_first()?;
+        let (names, rest) = names.as_chunks::<16>();
+        let mut names = names.iter().copied().map(ActivationName);
+        let own = if flags & 1 == 0 { None } else { Some(names.next()?) };
+        let fits = *flags < 4 && rest.is_empty() && names.len() <= Self::REMEMBERED;
+        fits.then(|| Self { own, superseded: flags & 2 != 0, earlier: names.collect() })
+    }
 }
 
 /// How a session ended.
@@ -235,6 +314,18 @@ pub enum Refusal {
     /// The token is neither the session's current one nor the one before it.
     #[error("the token is not the session's")]
     WrongToken,
+    /// A later renewal of the session, or this one, has been done.
+    #[error("a later renewal has been done")]
+    StaleRenewal {
+        /// What the meter shows.
+        now: MeterTime,
+    },
+    /// The name of an activation was given to another one, of another kind.
+    #[error("another activation has this name")]
+    NameReused,
+    /// The session of an activation of this name is over, and others have followed it.
+    #[error("the session of this activation is long over")]
+    StaleActivation,
 }
 
 /// Credit to be entered into an account's ledger.
@@ -271,6 +362,13 @@ pub struct Act {
     pub deletes: bool,
 }
 
+impl Session {
+    /// Until when anybody was vouched for of a session that ended at `at`: not beyond its token.
+    fn vouched_until(&self, at: MeterTime) -> MeterTime {
+        self.tokens.expires.map_or(at, |expires| at.min(expires.max(self.started)))
+    }
+}
+
 impl Account {
     /// A new account without credit.
     pub const fn new(id: AccountId) -> Self {
@@ -287,6 +385,7 @@ impl Account {
         let Some(session) = self.open() else { return Standing::Idle };
         let sighting = moment.sighting.unwrap_or(Sighting::open(session.started));
         let over = |at: MeterTime, reason| {
+            let at = session.vouched_until(at);
             let at_wall = moment.wall.minus(moment.now.since(at));
             Standing::Over(End { reason, at, at_wall, last_seen: sighting.last_seen })
         };
@@ -340,17 +439,58 @@ impl Account {
         act
     }
 
-    /// Whether the open session may have another token, asked with `presented`; answers how much is left to burn.
+    /// Whether an activation of this name has been done, so that it may only be answered again; answers its session, with
+    /// how much is left to burn. `None`: it is a new one.
     ///
     /// # Errors
     ///
-    /// [`Refusal::SessionEnded`], [`Refusal::WrongToken`] and [`Refusal::Deleted`].
+    /// [`Refusal::Deleted`]; [`Refusal::SessionEnded`] and [`Refusal::StaleActivation`] when its session is over;
+    /// [`Refusal::NameReused`] if it was for another audience; [`Refusal::StaleRenewal`] once the token it gave has been
+    /// renewed: then its answer has arrived.
+    pub fn may_answer_again(
+        &self,
+        moment: &Moment,
+        policy: &Policy,
+        name: ActivationName,
+        audience: &str,
+    ) -> Result<Option<(&Session, Millis)>, Refusal> {
+        self.alive()?;
+        let Some(known) = &self.session else { return Ok(None) };
+        if known.names.was_called(name) {
+            return Err(Refusal::StaleActivation);
+        }
+        if known.names.own != Some(name) {
+            return Ok(None);
+        }
+        if known.audience != audience {
+            return Err(Refusal::NameReused);
+        }
+        if let Some(end) = known.end {
+            return Err(Refusal::SessionEnded(end.reason));
+        }
+        match self.standing(moment, policy.timeout) {
+            Standing::Idle => Ok(None),
+            Standing::Over(end) => Err(Refusal::SessionEnded(end.reason)),
+            Standing::Running { .. } if known.tokens.renewed > Some(RenewalName::ANSWERED_AGAIN) => {
+                Err(Refusal::StaleRenewal { now: moment.now })
+            }
+            Standing::Running { burned, .. } => Ok(Some((known, self.balance.fuel().minus(burned)))),
+        }
+    }
+
+    /// Whether the open session may have another token, asked with `presented` and a frame that makes it `name`; answers
+    /// how much is left to burn.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::SessionEnded`], [`Refusal::WrongToken`], [`Refusal::StaleRenewal`] and [`Refusal::Deleted`].
     pub fn may_renew(
         &self,
         moment: &Moment,
         policy: &Policy,
         session: SessionId,
         presented: TokenHash,
+        name: RenewalName,
     ) -> Result<(&Session, Millis), Refusal> {
         let known = self.session.as_ref().filter(|known| known.id == session).ok_or(Refusal::WrongToken)?;
         if let Some(end) = known.end {
@@ -363,6 +503,9 @@ impl Account {
         match self.standing(moment, policy.timeout) {
             Standing::Idle => Err(Refusal::WrongToken),
             Standing::Over(end) => Err(Refusal::SessionEnded(end.reason)),
+            Standing::Running { .. } if known.tokens.renewed >= Some(name) => {
+                Err(Refusal::StaleRenewal { now: moment.now })
+            }
             Standing::Running { burned, .. } => Ok((known, self.balance.fuel().minus(burned))),
         }
     }
@@ -494,7 +637,9 @@ impl Account {
             Standing::Idle => self.nothing(),
             Standing::Over(end) => self.closing(moment, end),
             Standing::Running { last_seen, .. } => {
-                self.closing(moment, End { reason, at: moment.now, at_wall: moment.wall, last_seen })
+                let at = self.open().map_or(moment.now, |session| session.vouched_until(moment.now));
+                let at_wall = moment.wall.minus(moment.now.since(at));
+                self.closing(moment, End { reason, at, at_wall, last_seen })
             }
         }
     }

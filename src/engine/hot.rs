@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use crate::wire::{BodyMac, EndReason, MeterTime, Millis, SessionId, StateBits};
 
 use super::{
-    AccountId, Life, Sighting, StatusLists, TokenHash, Tokens, account::lapse, register::Register, status_list::LiveBit,
+    AccountId, Life, Sighting, StatusLists, TokenHash, Tokens, UnixMs, account::lapse, register::Register,
+    status_list::LiveBit,
 };
 
 /// Into how many slices the table is cut, so that it can be swept a slice at a time.
@@ -29,6 +30,7 @@ pub(super) struct HotSession {
     register: Register,
     /// Meter time at which the tank is empty.
     runs_dry: AtomicU64,
+    /// On the wall clock: by that verdicts go.
     token_expires: AtomicU64,
     pub(super) mac: BodyMac,
     pub(super) account: AccountId,
@@ -53,7 +55,7 @@ pub(super) struct HotStart {
     pub(super) last_seen: MeterTime,
     pub(super) runs_dry: MeterTime,
     pub(super) tokens: (TokenHash, Option<TokenHash>),
-    pub(super) token_expires: MeterTime,
+    pub(super) token_expires: UnixMs,
     pub(super) status: Option<LiveBit>,
 }
 
@@ -221,12 +223,12 @@ impl HotSession {
         }
     }
 
-    pub(super) fn token_expires(&self) -> MeterTime {
-        MeterTime::from_ms(self.token_expires.load(Ordering::Relaxed))
+    pub(super) fn token_expires(&self) -> UnixMs {
+        UnixMs::from_ms(self.token_expires.load(Ordering::Relaxed))
     }
 
     /// The session has these tokens from now on. The bit of the one before, if it was another, says so.
-    pub(super) fn retoken(&self, tokens: &Tokens, expires: MeterTime, lists: &StatusLists, ending: Ending) {
+    pub(super) fn retoken(&self, tokens: &Tokens, expires: UnixMs, lists: &StatusLists, ending: Ending) {
         self.token_expires.store(expires.as_ms(), Ordering::Relaxed);
         let mut held = self.token.lock();
         (held.current, held.previous) = (tokens.current, tokens.previous.unwrap_or(tokens.current));

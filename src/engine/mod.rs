@@ -25,7 +25,8 @@ mod tests;
 mod units;
 
 pub use account::{
-    Account, Act, End, Entry, EntryKind, Moment, NewEntry, Refusal, Session, Sighting, Source, Standing, Tokens,
+    Account, Act, ActivationName, ActivationNames, End, Entry, EntryKind, Moment, NewEntry, Refusal, RenewalName,
+    Session, Sighting, Source, Standing, Tokens,
 };
 pub use graves::Grave;
 pub use hot::{BUCKETS, SLICES, bucket};
@@ -35,7 +36,13 @@ pub use register::Life;
 pub use status_list::{ListId, ListSeed, ListSize, StatusIndex, StatusList, StatusLists};
 pub use units::{AccountId, Credit, TokenHash, UnixMs, parse_session, session_text};
 
-use std::{array, sync::Arc};
+use std::{
+    array,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use papaya::HashMap;
 use parking_lot::RwLock;
@@ -196,6 +203,8 @@ pub struct Engine {
     /// Which session of an account is in the hot table. `None` where no other node hears of the sessions: then only what
     /// this one does changes that.
     held: Option<HashMap<AccountId, SessionId>>,
+    /// By how much the wall clock is ahead of the meter, in milliseconds.
+    ahead: AtomicI64,
 }
 
 impl Engine {
@@ -209,7 +218,18 @@ impl Engine {
             graves: Graves::new(graves),
             lists: StatusLists::default(),
             held: None,
+            ahead: AtomicI64::new(0),
         }
+    }
+
+    /// Learns what the wall clock shows, by which tokens expire. To be called now and then: it may be set.
+    pub fn set_wall(&self, now: MeterTime, wall: UnixMs) {
+        self.ahead.store(wall.as_ms().wrapping_sub(now.as_ms()).cast_signed(), Ordering::Relaxed);
+    }
+
+    /// What the wall clock shows at `now`.
+    fn wall(&self, now: MeterTime) -> UnixMs {
+        UnixMs::from_ms(now.as_ms().saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
     }
 
     /// The figures it works with.
@@ -283,14 +303,14 @@ impl Engine {
         }
     }
 
-    /// Checks the frame of a renewal; answers the session it is for.
+    /// Checks the frame of a renewal; answers the session it is for and what tells the renewal from others.
     ///
     /// It counts as a beat, like every frame that proves the key.
     ///
     /// # Errors
     ///
     /// The [`FrameError`] of a frame that is malformed, forged or of another kind.
-    pub fn renewal(&self, frame: &[u8], now: MeterTime) -> Result<SessionId, FrameError> {
+    pub fn renewal(&self, frame: &[u8], now: MeterTime) -> Result<(SessionId, RenewalName), FrameError> {
         let signed = SignedHeartbeat::parse(frame)?;
         let session = *signed.session();
         let heartbeat = match self.hot.with(&session, |hot| signed.verify(&hot.mac)) {
@@ -301,7 +321,7 @@ impl Engine {
             return Err(FrameError::Kind);
         }
         self.hot.with(&session, |hot| hot.beat(heartbeat.clock, heartbeat.state, now, self.ending()));
-        Ok(session)
+        Ok((session, RenewalName { clock: heartbeat.clock.min(now), seq: heartbeat.seq }))
     }
 
     /// What a token is worth at `now`. The token is known by its session and its hash.
@@ -339,6 +359,7 @@ impl Engine {
     ///
     /// What closes is sealed before what opens is let in: at no instant are two tokens valid.
     pub fn apply(&self, account: &Account, act: &Act, moment: &Moment) {
+        self.set_wall(moment.now, moment.wall);
         if let Some((session, end)) = &act.closes {
             self.close(account, session, end.at, end.reason);
         }
@@ -348,7 +369,7 @@ impl Engine {
             self.hot.with(&session.id, |hot| {
                 hot.fuel_until(runs_dry(session, account));
                 if let Some(tokens) = &act.renews {
-                    hot.retoken(tokens, expiry(tokens, moment), &self.lists, self.ending());
+                    hot.retoken(tokens, expiry(tokens), &self.lists, self.ending());
                 }
             });
         }
@@ -365,7 +386,7 @@ impl Engine {
         let Some(session) = open else { return };
         let taken_over = self.hot.with(&session.id, |hot| {
             hot.fuel_until(runs_dry(session, account));
-            hot.retoken(&session.tokens, expiry(&session.tokens, moment), &self.lists, self.ending());
+            hot.retoken(&session.tokens, expiry(&session.tokens), &self.lists, self.ending());
         });
         if taken_over.is_none() {
             self.restore(account, session.started, moment);
@@ -384,7 +405,7 @@ impl Engine {
             last_seen: last_seen.min(moment.now).max(session.started),
             runs_dry: runs_dry(session, account),
             tokens: (session.tokens.current, session.tokens.previous),
-            token_expires: expiry(&session.tokens, moment),
+            token_expires: expiry(&session.tokens),
             status: self.lists.light(&session.tokens.status),
         });
         self.hot.insert(session.id, hot);
@@ -426,11 +447,11 @@ impl Engine {
         }
     }
 
-    /// How long from `now` on that token lives which lives the longest of those of open sessions. Goes over all of them.
-    pub fn longest_token(&self, now: MeterTime) -> Millis {
+    /// How long from `wall` on that token lives which lives the longest of those of open sessions. Goes over all of them.
+    pub fn longest_token(&self, wall: UnixMs) -> Millis {
         let mut longest = Millis::ZERO;
         for slice in 0..SLICES {
-            self.hot.visit(slice, |_, hot| longest = longest.max(hot.token_expires().since(now)));
+            self.hot.visit(slice, |_, hot| longest = longest.max(hot.token_expires().since(wall)));
         }
         longest
     }
@@ -541,10 +562,7 @@ impl Engine {
     fn flags(&self, hot: &HotSession, verdict: WireVerdict, remaining: Millis, now: MeterTime) -> AckFlags {
         let mut flags = 0;
         if verdict == WireVerdict::Valid {
-            let expires = hot.token_expires();
-            let later = now.plus(self.policy.token_ttl(remaining));
-            // Only if a new token would live noticeably longer: the credit may be what ends this one.
-            if expires.since(now) <= self.policy.renew_before && later.since(expires) > RENEWAL_GAIN {
+            if self.policy.is_renewal_due(hot.token_expires(), self.wall(now), remaining) {
                 flags |= AckFlags::RENEW;
             }
             if remaining <= self.policy.low_credit {
@@ -562,9 +580,6 @@ impl Engine {
 /// How many sessions [`Engine::beats`] looks for before it checks the first frame.
 const AHEAD: usize = 64;
 
-/// By how much a new token must outlive the old one for a client to be asked to renew.
-const RENEWAL_GAIN: Millis = Millis::from_secs(2);
-
 /// A frame of kind renew means nothing by itself.
 fn live_kind(heartbeat: Heartbeat) -> Result<Heartbeat, FrameError> {
     if heartbeat.kind == HeartbeatKind::Renew { Err(FrameError::Kind) } else { Ok(heartbeat) }
@@ -575,9 +590,10 @@ fn runs_dry(session: &Session, account: &Account) -> MeterTime {
     session.started.plus(account.balance.fuel())
 }
 
-/// When a token expires, in meter time: as far from now as on the wall clock.
-fn expiry(tokens: &Tokens, moment: &Moment) -> MeterTime {
-    moment.now.plus(tokens.expires_at.since(moment.wall))
+/// When a token expires, as far as it matters for its renewal. One that was given in place of another nobody knows to
+/// have arrived is to be renewed at once: the client may have either.
+fn expiry(tokens: &Tokens) -> UnixMs {
+    if tokens.renewed == Some(RenewalName::ANSWERED_AGAIN) { UnixMs::from_ms(0) } else { tokens.expires_at }
 }
 
 fn seconds(span: Millis) -> u32 {

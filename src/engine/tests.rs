@@ -26,9 +26,19 @@ fn session(id: SessionId, started: MeterTime) -> Session {
         current: TokenHash::of(id.as_bytes()),
         previous: None,
         expires_at: UnixMs::from_ms(u64::MAX),
+        expires: None,
+        renewed: None,
         status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
     };
-    Session { id, started, started_at: UnixMs::from_ms(0), audience: "edge".to_owned(), tokens, end: None }
+    Session {
+        id,
+        started,
+        started_at: UnixMs::from_ms(0),
+        audience: "edge".to_owned(),
+        tokens,
+        names: ActivationNames::default(),
+        end: None,
+    }
 }
 
 fn moment(now: MeterTime, sighting: Option<Sighting>) -> Moment {
@@ -319,7 +329,7 @@ fn race<A: Send, B: Send>(
         last_seen: at(10),
         runs_dry: at(1_000_000),
         tokens: (TokenHash::of(b"token"), None),
-        token_expires: at(1_000_000),
+        token_expires: UnixMs::from_ms(1_000_000),
         status: None,
     };
     let sessions: Vec<HotSession> = (0..ROUNDS).map(|_| HotSession::new(start())).collect();
@@ -429,7 +439,7 @@ fn a_renewal_that_meets_an_end_leaves_no_token_good_in_the_list() {
             last_seen: at(10),
             runs_dry: at(1_000_000),
             tokens: (TokenHash::of(b"token"), None),
-            token_expires: at(1_000_000),
+            token_expires: UnixMs::from_ms(1_000_000),
             status: lists.light(&old),
         });
         let tokens = Tokens { status: new, ..session(ID, at(0)).tokens };
@@ -437,7 +447,12 @@ fn a_renewal_that_meets_an_end_leaves_no_token_good_in_the_list() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 barrier.wait();
-                hot.retoken(&tokens, at(1_000_000), &lists, Ending { timeout: POLICY.timeout, alone: true });
+                hot.retoken(
+                    &tokens,
+                    UnixMs::from_ms(1_000_000),
+                    &lists,
+                    Ending { timeout: POLICY.timeout, alone: true },
+                );
             });
             barrier.wait();
             hot.end(at(20), Ending { timeout: POLICY.timeout, alone: true }, EndReason::Revoked);

@@ -132,6 +132,12 @@ impl UnixMs {
         self.0 / 1000
     }
 
+    /// The first instant from this one on at which a second begins.
+    #[must_use]
+    pub const fn next_second(self) -> Self {
+        Self(self.0.div_ceil(1000).saturating_mul(1000))
+    }
+
     /// This instant and `span` later.
     #[must_use]
     pub const fn plus(self, span: Millis) -> Self {

@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     clock::FakeClock,
     engine::{
-        Account, Credit, EntryKind, ListId, Moment, NewEntry, Policy, SecretRing, Session, Source, StatusIndex,
-        TokenHash, Tokens, UnixMs,
+        Account, ActivationNames, Credit, EntryKind, ListId, Moment, NewEntry, Policy, SecretRing, Session, Source,
+        StatusIndex, TokenHash, Tokens, UnixMs,
     },
     telemetry::{Health, Phase},
     wire::{BodyMac, ClusterSecret, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, SecretId, StateBits},
@@ -65,11 +65,21 @@ pub(super) fn beat_of_a_new_session(engine: &Engine, number: u8) -> [u8; FRAME_L
         current: TokenHash::of(&id),
         previous: None,
         expires_at: UnixMs::from_ms(u64::MAX),
+        expires: None,
+        renewed: None,
         status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
     };
     let (started, started_at) = (MeterTime::ZERO, UnixMs::from_ms(0));
     let audience = "edge".to_owned();
-    let session = Session { id: SessionId::from_bytes(id), started, started_at, audience, tokens, end: None };
+    let session = Session {
+        id: SessionId::from_bytes(id),
+        started,
+        started_at,
+        audience,
+        tokens,
+        names: ActivationNames::default(),
+        end: None,
+    };
     let entry = NewEntry {
         kind: EntryKind::Grant,
         amount: Credit::from_ms(1_000_000_000),

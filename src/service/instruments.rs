@@ -85,6 +85,9 @@ impl Instruments for Dashboard {
             Activated::Refused(ErrorCode::TankEmpty) => ActivationOutcome::TankEmpty,
             Activated::Refused(ErrorCode::UnknownAudience) => ActivationOutcome::UnknownAudience,
             Activated::Refused(ErrorCode::RateLimited) => ActivationOutcome::Limited,
+            Activated::Refused(ErrorCode::SessionEnded | ErrorCode::StaleRenewal | ErrorCode::IdReused) => {
+                ActivationOutcome::Stale
+            }
             Activated::Refused(code) if code.status().is_server_error() => ActivationOutcome::Unavailable,
             Activated::Refused(_) => ActivationOutcome::BadCredentials,
         };
@@ -95,6 +98,7 @@ impl Instruments for Dashboard {
         let outcome = match refused {
             None => RenewalOutcome::Renewed,
             Some(ErrorCode::SessionEnded) => RenewalOutcome::SessionEnded,
+            Some(ErrorCode::StaleRenewal) => RenewalOutcome::Stale,
             Some(ErrorCode::BadFrame) => RenewalOutcome::BadFrame,
             Some(ErrorCode::RateLimited) => RenewalOutcome::Limited,
             Some(code) if code.status().is_server_error() => RenewalOutcome::Unavailable,

@@ -6,6 +6,7 @@
 
 pub mod backup;
 mod check;
+mod dates;
 pub mod history;
 mod home;
 mod instruments;
@@ -189,9 +190,10 @@ impl Service {
             secrets = learnt;
         }
         let admin_token = home.admin_token(&*entropy)?;
+        let kept = store.clock().await?;
         let meter = match &shared {
             Some(shared) => shared.meter(),
-            None => Arc::new(MeterClock::resume(store.clock().await?)),
+            None => Arc::new(MeterClock::resume(kept)),
         };
         meter.tick_for_ever()?;
         let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
@@ -247,6 +249,7 @@ impl Service {
             Arc::new(Issuer::new(issuer_name, config.token.client_id.clone(), &public_url, Arc::clone(&keyring)));
         let engine = Engine::new(config.policy(), secrets, REMEMBERED);
         let engine = Arc::new(if shared.is_some() { engine.among_others() } else { engine });
+        engine.set_wall(clock.now(), clock.wall());
         let lists = StatusPolicy {
             size: config.status_list.size(),
             shared: shared.is_some(),
@@ -389,6 +392,7 @@ impl Service {
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
             skewed: Arc::default(),
+            kept,
         };
         let warm = warm::warm(&upkeep.engine, &*upkeep.store, &*upkeep.clock, &telemetry);
         let ready = async {

@@ -29,12 +29,12 @@ use crate::{
     },
     engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
     ingest::Followup,
-    store::{AuditAct, Store, StoreError},
+    store::{AuditAct, ClockFact, Store, StoreError},
     telemetry::Telemetry,
     wire::SessionId,
 };
 
-use super::{history::History, supervisor::Supervisor};
+use super::{dates::DateGuard, history::History, supervisor::Supervisor};
 
 /// How often each session is looked at, at the least: how late the ledger may learn that one is over.
 const ROUND: Millis = Millis::from_secs(5);
@@ -83,6 +83,8 @@ pub struct Upkeep {
     pub checkpoint_interval: Millis,
     /// The wall clock is not that of other nodes: nothing is made or thrown away by its date.
     pub skewed: Arc<AtomicBool>,
+    /// What both clocks showed when the service was last up, if it ever was.
+    pub kept: Option<ClockFact>,
 }
 
 /// Something to do for a session, found by a sweep or a heartbeat.
@@ -272,7 +274,9 @@ impl Upkeep {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.telemetry.meter_time(self.clock.now());
+            let now = self.clock.now();
+            self.engine.set_wall(now, self.clock.wall());
+            self.telemetry.meter_time(now);
             // Whether the store is there is known before the right to write runs out.
             let Ok(may) = self.membership.may_write() else { continue };
             let kept = self.keep_clock(may).await;
@@ -296,9 +300,11 @@ impl Upkeep {
 
     async fn tidy(self) {
         let mut ticks = interval(TIDY);
+        let mut dates = DateGuard::new(self.kept.unwrap_or_else(|| self.clock.fact()));
         loop {
             ticks.tick().await;
-            if !self.skewed.load(Ordering::Relaxed) {
+            let believed = dates.believes(self.clock.now(), self.clock.wall());
+            if believed && !self.skewed.load(Ordering::Relaxed) {
                 self.tidy_by_date().await;
             }
             if let Err(error) = self.secrets.tend().await {
@@ -309,7 +315,7 @@ impl Upkeep {
 
     /// Makes and throws away what the wall clock says the time has come of.
     async fn tidy_by_date(&self) {
-        self.keyring.tokens_live(self.engine.longest_token(self.clock.now()), self.clock.wall());
+        self.keyring.tokens_live(self.engine.longest_token(self.clock.wall()), self.clock.wall());
         if let Err(error) = self.rotate_when_due().await {
             tracing::warn!(%error, "a new signing key is due and could not be made yet");
         }

@@ -70,6 +70,8 @@ labels! {
         TankEmpty = "tank_empty",
         /// The audience asked for is not known.
         UnknownAudience = "unknown_audience",
+        /// It was repeated under its name, and may not be answered again.
+        Stale = "stale",
         /// A limit on acts was reached.
         Limited = "limited",
         /// The service could not decide: store down, overloaded or warming up.
@@ -82,6 +84,8 @@ labels! {
         Renewed = "renewed",
         /// The session is over.
         SessionEnded = "session_ended",
+        /// It was late or came twice.
+        Stale = "stale",
         /// The token is not one of the session's.
         BadCredentials = "bad_credentials",
         /// The frame is malformed or forged.

@@ -43,9 +43,9 @@ impl Development {
         [dir.join("development.pem"), dir.join("development-next.pem")]
     }
 
-    /// Whether the next one is to be made, or to be shown.
-    pub(super) fn is_due(expires: UnixMs, has_next: bool, now: UnixMs) -> bool {
-        expires.since(now) <= if has_next { REPLACE } else { PREPARE }
+    /// Whether the next one is to be made, or to be shown. One that has not begun is of no use: the clock has been set back.
+    pub(super) fn is_due(begins: UnixMs, expires: UnixMs, has_next: bool, now: UnixMs) -> bool {
+        now < begins || expires.since(now) <= if has_next { REPLACE } else { PREPARE }
     }
 
     /// Reads what is there, and makes what is missing or due.

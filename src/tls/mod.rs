@@ -81,6 +81,7 @@ pub struct Certificates {
 
 struct Shown {
     key: Arc<CertifiedKey>,
+    begins: UnixMs,
     expires: UnixMs,
     /// The one that will be shown next, where it is known.
     next: Option<CertHash>,
@@ -182,7 +183,10 @@ impl Certificates {
         let stamps = self.source.stamps();
         let due = match &self.source {
             Source::Files { .. } => looked.refused_at.is_some_and(|at| now.since(at) >= TRY_AGAIN),
-            Source::Development { .. } => Development::is_due(self.expires(), self.shown.read().next.is_some(), now),
+            Source::Development { .. } => {
+                let shown = self.shown.read();
+                Development::is_due(shown.begins, shown.expires, shown.next.is_some(), now)
+            }
         };
         let changed = stamps != looked.stamps;
         if !(asked || changed || due) {
@@ -246,7 +250,7 @@ impl Source {
                 (current, next.map(|next| hash(&next.key)))
             }
         };
-        Ok(Shown { key: pair.key, expires: pair.expires, next })
+        Ok(Shown { key: pair.key, begins: pair.begins, expires: pair.expires, next })
     }
 }
 

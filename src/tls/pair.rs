@@ -86,6 +86,7 @@ pub enum PairError {
 /// A certificate and its key that may be shown.
 pub(super) struct Pair {
     pub(super) key: Arc<CertifiedKey>,
+    pub(super) begins: UnixMs,
     pub(super) expires: UnixMs,
 }
 
@@ -115,7 +116,7 @@ impl Pair {
             key: key_file.to_owned(),
             source,
         })?;
-        Ok(Self { key: Arc::new(key), expires })
+        Ok(Self { key: Arc::new(key), begins, expires })
     }
 }
 

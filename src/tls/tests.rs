@@ -193,6 +193,27 @@ fn the_next_certificate_of_our_own_is_told_of_days_before_it_is_shown() {
 }
 
 #[test]
+fn a_certificate_of_our_own_that_has_not_begun_is_made_anew_while_it_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = own(&dir, NOW);
+    let first = shown(&certificates);
+    // It begins an hour before it was made.
+    for back in [0, 1800, 3599] {
+        certificates.look(before(NOW, Millis::from_secs(back)), false);
+        assert_eq!(shown(&certificates), first);
+    }
+    let yesterday = before(NOW, DAY);
+    certificates.look(yesterday, false);
+    assert_ne!(shown(&certificates), first);
+    assert!(certificates.expires() > yesterday && certificates.expires() < NOW.plus(Millis::from_secs(13 * 24 * 3600)));
+    let second = shown(&certificates);
+    certificates.look(yesterday, false);
+    assert_eq!(shown(&certificates), second);
+    certificates.look(NOW, false);
+    assert_eq!(shown(&certificates), second, "it is good still when the clock is back");
+}
+
+#[test]
 fn a_certificate_of_our_own_that_is_over_or_broken_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let first = own(&dir, NOW).hashes();

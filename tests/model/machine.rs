@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use gastank::{
     clock::Clock,
     control::{acts::ActError, tokens::claims_of},
-    engine::{AccountId, BUCKETS, Policy, Refusal, SLICES, Source, StatusIndex, UnixMs, Verdict, bucket, session_text},
+    engine::{
+        AccountId, ActivationName, BUCKETS, Policy, Refusal, SLICES, Source, StatusIndex, UnixMs, Verdict, bucket,
+        session_text,
+    },
     entropy::SeededEntropy,
     store::{SqliteStore, Store},
     wire::{EndReason, FRAME_LEN, HeartbeatKind, MeterTime, Millis, WireVerdict},
@@ -48,6 +51,7 @@ enum Wait {
 enum Do {
     Nothing,
     Activate(usize),
+    ActivateNamed { tank: usize, name: u8 },
     Credit { tank: usize, name: u8, amount: i64 },
     Refund { tank: usize, name: u8, amount: i64 },
     Beat { client: Index, clock: Says, held: bool },
@@ -55,6 +59,7 @@ enum Do {
     Stop(Index),
     Renew { token: Index, clock: Says },
     RenewCurrent(usize),
+    RepeatRenewal(Index),
     End(usize, EndReason),
     Revoke(Index),
     Delete(usize),
@@ -90,7 +95,8 @@ impl Says {
 fn any_step() -> impl Strategy<Value = Step> {
     let act = prop_oneof![
         2 => Just(Do::Nothing),
-        8 => (0..TANKS).prop_map(Do::Activate),
+        6 => (0..TANKS).prop_map(Do::Activate),
+        6 => (0..TANKS, 0..12u8).prop_map(|(tank, name)| Do::ActivateNamed { tank, name }),
         6 => (0..TANKS, 0..8u8, 1i64..8_000).prop_map(|(tank, name, amount)| Do::Credit { tank, name, amount }),
         3 => (0..TANKS, 0..8u8, -6_000i64..=0).prop_map(|(tank, name, amount)| Do::Credit { tank, name, amount }),
         3 => (0..TANKS, 0..8u8, 1i64..9_000).prop_map(|(tank, name, amount)| Do::Refund { tank, name, amount }),
@@ -100,6 +106,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => any::<Index>().prop_map(Do::Stop),
         4 => (any::<Index>(), any_says()).prop_map(|(token, clock)| Do::Renew { token, clock }),
         3 => (0..TANKS).prop_map(Do::RenewCurrent),
+        3 => any::<Index>().prop_map(Do::RepeatRenewal),
         2 => (0..TANKS, any_reason()).prop_map(|(tank, reason)| Do::End(tank, reason)),
         1 => any::<Index>().prop_map(Do::Revoke),
         1 => (0..TANKS).prop_map(Do::Delete),
@@ -149,6 +156,8 @@ struct World {
     tokens: Vec<(usize, String)>,
     /// Every frame ever signed, and what is in it.
     frames: Vec<(usize, HeartbeatKind, u64, [u8; FRAME_LEN])>,
+    /// Every renewal ever asked for: with which token, by which frame.
+    renewals: Vec<(usize, u64, [u8; FRAME_LEN])>,
     /// By session.
     tallies: Vec<Tally>,
     /// Every place in a status list that a token was given.
@@ -179,8 +188,8 @@ impl World {
             accounts.push(rig.account(0).await);
         }
         let reference = Reference::new(TANKS, TIMEOUT_MS);
-        let (clients, tokens, frames, tallies, places, tidied) = Default::default();
-        Self { rig, reference, accounts, clients, tokens, frames, tallies, places, tidied }
+        let (clients, tokens, frames, renewals, tallies, places, tidied) = Default::default();
+        Self { rig, reference, accounts, clients, tokens, frames, renewals, tallies, places, tidied }
     }
 
     async fn step(&mut self, step: &Step) {
@@ -204,7 +213,8 @@ impl World {
         let mut stops = BTreeSet::from([until]);
         if watched {
             stops.extend((now..until).step_by(usize::try_from(SAMPLE_MS).unwrap()));
-            let ends = (0..TANKS).flat_map(|tank| [self.silent_at(tank), self.dry_at(tank)]);
+            let expires = |tank| self.reference.open(tank).map(|life| self.reference.lives[life].expires);
+            let ends = (0..TANKS).flat_map(|tank| [self.silent_at(tank), self.dry_at(tank), expires(tank)]);
             stops.extend(ends.flatten().flat_map(|at| [at.saturating_sub(1), at, at + 1]));
         }
         for stop in stops.range(now..=until.max(now)).copied().collect::<Vec<_>>() {
@@ -230,7 +240,8 @@ impl World {
     async fn act(&mut self, act: &Do) {
         match act {
             Do::Nothing => {}
-            Do::Activate(tank) => self.activate(*tank).await,
+            Do::Activate(tank) => self.activate(*tank, None).await,
+            Do::ActivateNamed { tank, name } => self.activate(*tank, Some(*name)).await,
             Do::Credit { tank, name, amount } => self.credit(*tank, *name, *amount).await,
             Do::Refund { tank, name, amount } => self.refund(*tank, *name, *amount).await,
             Do::Beat { client, clock, held } if !self.clients.is_empty() => {
@@ -253,6 +264,10 @@ impl World {
                 if let Some(life) = self.reference.open(*tank) {
                     self.renew(self.reference.lives[life].current, self.reference.now).await;
                 }
+            }
+            Do::RepeatRenewal(renewal) if !self.renewals.is_empty() => {
+                let (token, clock, frame) = self.renewals[renewal.index(self.renewals.len())];
+                self.renew_by(token, clock, frame).await;
             }
             Do::End(tank, reason) => {
                 self.reference.end(*tank, *reason);
@@ -289,20 +304,30 @@ impl World {
                 let to = if *back { wall - HOUR_MS } else { wall + HOUR_MS };
                 self.rig.clock.step_wall(UnixMs::from_ms(to));
             }
-            Do::Beat { .. } | Do::Replay(_) | Do::Stop(_) | Do::Renew { .. } | Do::Revoke(_) => {}
+            Do::Beat { .. } | Do::Replay(_) | Do::Stop(_) | Do::Renew { .. } | Do::RepeatRenewal(_) | Do::Revoke(_) => {
+            }
         }
     }
 
-    async fn activate(&mut self, tank: usize) {
-        let told = self.reference.activate(tank, self.tokens.len());
-        let got = self.rig.acts.activate(&self.accounts[tank], "edge").await;
-        assert_eq!(got.as_ref().map(|activation| activation.superseded).map_err(refused), told);
-        if let Ok(activation) = got {
+    async fn activate(&mut self, tank: usize, name: Option<u8>) {
+        let told = self.reference.activate(tank, name, self.tokens.len(), self.rig.clock.wall().as_ms());
+        let named = name.map(|name| ActivationName::of(&name.to_string()));
+        let got = self.rig.acts.activate_named(&self.accounts[tank], "edge", named).await;
+        assert_eq!(
+            got.as_ref().map(|activation| activation.superseded).map_err(refused),
+            told.map(|told| told.superseded)
+        );
+        if let (Ok(activation), Ok(told)) = (got, told) {
             assert_eq!(as_left(activation.remaining), self.reference.left(tank));
-            assert!(activation.token.expires_in <= activation.remaining);
-            self.issued(self.clients.len(), &activation.token.text);
-            self.clients.push(Client::from(activation));
-            self.tallies.push(Tally { yes: None, no: None, complete: true, lost: 0 });
+            let expires_in = self.reference.lives[told.life].expires - self.reference.now;
+            assert_eq!(activation.token.expires_in.get(), expires_in);
+            self.issued(told.life, &activation.token.text);
+            if told.life == self.clients.len() {
+                self.clients.push(Client::from(activation));
+                self.tallies.push(Tally { yes: None, no: None, complete: true, lost: 0 });
+            } else {
+                assert_eq!(activation.session, self.clients[told.life].session);
+            }
         }
     }
 
@@ -325,9 +350,17 @@ impl World {
     }
 
     async fn renew(&mut self, token: usize, clock: u64) {
-        let (life, text) = self.tokens[token].clone();
-        let told = self.reference.renew(life, clock, token, self.tokens.len());
+        let (life, _) = self.tokens[token];
         let frame = self.clients[life].frame(HeartbeatKind::Renew, MeterTime::from_ms(clock));
+        self.renewals.push((token, clock, frame));
+        self.renew_by(token, clock, frame).await;
+    }
+
+    async fn renew_by(&mut self, token: usize, clock: u64, frame: [u8; FRAME_LEN]) {
+        let (life, text) = self.tokens[token].clone();
+        let seq = u32::from_le_bytes(*frame[4..].first_chunk().unwrap());
+        let wall = self.rig.clock.wall().as_ms();
+        let told = self.reference.renew(life, (clock, seq), token, self.tokens.len(), wall);
         let got = self.rig.acts.renew(&text, &frame).await;
         assert_eq!(got.as_ref().map(drop).map_err(refused), told);
         if let Ok(renewal) = got {
@@ -355,7 +388,7 @@ impl World {
             HeartbeatKind::Beat | HeartbeatKind::Renew => self.reference.beat(life, clock),
         };
         let ack = self.rig.deliver(&self.clients[life], &bytes).await;
-        let left = self.reference.left(self.reference.lives[life].tank);
+        let left = self.reference.left_if_burned(life);
         let left_s = match told {
             Word::Valid(left) => left / 1000,
             Word::Invalid(_) => grave.map_or(left / 1000, i64::from),
@@ -430,7 +463,8 @@ impl World {
             match verdict {
                 Verdict::Valid { .. } => {
                     valid[it.tank] += 1;
-                    tally.yes = tally.yes.max(Some(now));
+                    // Nobody vouches for a token that has expired.
+                    tally.yes = tally.yes.max(Some(now).filter(|now| *now <= it.expires));
                     assert_eq!(tally.no, None, "session {life} came back to life");
                 }
                 Verdict::Invalid { .. } if it.current == token => tally.no = tally.no.or(Some(now)),
@@ -447,7 +481,7 @@ impl World {
             let record = self.rig.store.session(&client.session).await.unwrap().unwrap();
             open[it.tank] += usize::from(record.end.is_none());
             let end = record.end.map(|end| (end.at.as_ms(), end.reason));
-            assert_eq!(end, it.end.filter(|_| it.settled), "the end of session {life}");
+            assert_eq!(end, self.reference.end_of(life).filter(|_| it.settled), "the end of session {life}");
         }
         assert!(open.iter().all(|count| *count <= 1), "an account has at most one open session: {open:?}");
         for (tank, id) in self.accounts.iter().enumerate() {
@@ -504,6 +538,8 @@ fn refused(error: &ActError) -> Refused {
         ActError::Refused(Refusal::TankEmpty) => Refused::Empty,
         ActError::Refused(Refusal::Deleted) => Refused::Deleted,
         ActError::Refused(Refusal::SessionEnded(reason)) => Refused::Ended(*reason),
+        ActError::Refused(Refusal::StaleRenewal { .. }) => Refused::Stale,
+        ActError::Refused(Refusal::StaleActivation) => Refused::LongOver,
         ActError::BadCredentials => Refused::WrongToken,
         ActError::IdReused => Refused::IdReused,
         other => panic!("{other}"),

@@ -7,6 +7,11 @@ use gastank::wire::EndReason;
 
 /// The least credit that opens a session, in ms.
 const LEAST: i64 = 1000;
+/// The longest that a token lives, and by how much it outlives the credit, in ms.
+const LONGEST: i64 = 86_400_000;
+const BEYOND: i64 = 500;
+/// How many names of activations before the latest are remembered.
+const REMEMBERED: usize = 8;
 
 pub(crate) struct Reference {
     pub(crate) now: u64,
@@ -52,6 +57,19 @@ pub(crate) struct Life {
     pub(crate) grave: Option<u32>,
     pub(crate) current: usize,
     pub(crate) previous: Option<usize>,
+    /// When the current token expires: nobody is vouched for, or charged, beyond it.
+    pub(crate) expires: u64,
+    /// The clock and the counter of the last renewal.
+    pub(crate) renewed: Option<(u64, u32)>,
+    pub(crate) name: Option<u8>,
+    pub(crate) superseded: bool,
+}
+
+/// What came of an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Activated {
+    pub(crate) life: usize,
+    pub(crate) superseded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +85,8 @@ pub(crate) enum Refused {
     Deleted,
     Ended(EndReason),
     WrongToken,
+    Stale,
+    LongOver,
     IdReused,
 }
 
@@ -99,7 +119,31 @@ impl Reference {
     pub(crate) fn left(&self, tank: usize) -> i64 {
         let tank = &self.tanks[tank];
         let bought: i64 = tank.ledger.iter().map(|(_, amount, _)| amount).sum();
-        bought - tank.unsettled.map_or(0, |life| self.lives[life].burned)
+        bought - tank.unsettled.map_or(0, |life| self.charge(life))
+    }
+
+    /// What a session costs: what it has burned, but once it is over not what it burned beyond its token.
+    fn charge(&self, life: usize) -> i64 {
+        let it = &self.lives[life];
+        let vouched = i64::try_from(it.expires - it.started).unwrap();
+        if it.end.is_some() { it.burned.min(vouched) } else { it.burned }
+    }
+
+    /// What is left in the tank if all is charged that a session has burned.
+    pub(crate) fn left_if_burned(&self, life: usize) -> i64 {
+        let tank = self.lives[life].tank;
+        self.left(tank) - (self.lives[life].burned - self.charge(life))
+    }
+
+    /// When a session ended, as the ledger has it.
+    pub(crate) fn end_of(&self, life: usize) -> Option<(u64, EndReason)> {
+        self.lives[life].end.map(|(at, reason)| (at.min(self.lives[life].expires), reason))
+    }
+
+    /// When a token expires that is issued now, by a wall clock that shows `wall`.
+    fn expiry(&self, tank: usize, wall: u64) -> u64 {
+        let lives = u64::try_from((self.left(tank) + BEYOND).min(LONGEST)).unwrap();
+        self.now + (wall + lives).div_ceil(1000) * 1000 - wall
     }
 
     pub(crate) fn debt(&self, tank: usize) -> i64 {
@@ -159,22 +203,40 @@ impl Reference {
 
     pub(crate) fn settle(&mut self, tank: usize) {
         let Some(life) = self.tanks[tank].unsettled else { return };
-        let Some((at, _)) = self.lives[life].end else { return };
+        let Some((at, _)) = self.end_of(life) else { return };
+        let charge = self.charge(life);
         self.tanks[tank].unsettled = None;
-        self.tanks[tank].ledger.push((Name::Usage(life), -self.lives[life].burned, 0));
+        self.tanks[tank].ledger.push((Name::Usage(life), -charge, 0));
         self.lives[life].settled = true;
         self.lives[life].grave = Some(self.left_s(tank));
         self.durable = self.durable.max(at);
     }
 
-    /// Opens a session with this token; answers whether another one ended for it.
-    pub(crate) fn activate(&mut self, tank: usize, token: usize) -> Result<bool, Refused> {
+    /// Opens a session with this token, or answers again under a name that the open one has.
+    pub(crate) fn activate(
+        &mut self,
+        tank: usize,
+        name: Option<u8>,
+        token: usize,
+        wall: u64,
+    ) -> Result<Activated, Refused> {
         self.alive(tank)?;
+        if let Some(name) = name {
+            let mine: Vec<usize> = (0..self.lives.len()).rev().filter(|life| self.lives[*life].tank == tank).collect();
+            let names = mine.iter().skip(1).filter_map(|life| self.lives[*life].name);
+            if names.take(REMEMBERED).any(|before| before == name) {
+                return Err(Refused::LongOver);
+            }
+            if let Some(life) = mine.first().copied().filter(|life| self.lives[*life].name == Some(name)) {
+                return self.answer_again(life, token, wall);
+            }
+        }
         if self.left(tank) < LEAST {
             return Err(Refused::Empty);
         }
         let supersedes = self.open(tank).is_some();
         self.end(tank, EndReason::Superseded);
+        let expires = self.expiry(tank, wall);
         self.tanks[tank].unsettled = Some(self.lives.len());
         self.lives.push(Life {
             tank,
@@ -187,25 +249,54 @@ impl Reference {
             grave: None,
             current: token,
             previous: None,
+            expires,
+            renewed: None,
+            name,
+            superseded: supersedes,
         });
         self.durable = self.now;
-        Ok(supersedes)
+        Ok(Activated { life: self.lives.len() - 1, superseded: supersedes })
+    }
+
+    fn answer_again(&mut self, life: usize, token: usize, wall: u64) -> Result<Activated, Refused> {
+        let expires = self.expiry(self.lives[life].tank, wall);
+        let it = &mut self.lives[life];
+        if let Some((_, reason)) = it.end {
+            return Err(Refused::Ended(reason));
+        }
+        if it.renewed.is_some() {
+            return Err(Refused::Stale);
+        }
+        (it.previous, it.current, it.expires) = (Some(it.current), token, expires);
+        Ok(Activated { life, superseded: it.superseded })
     }
 
     /// `with` is the token that is shown, `new` the one that would be issued.
-    pub(crate) fn renew(&mut self, life: usize, clock: u64, with: usize, new: usize) -> Result<(), Refused> {
+    pub(crate) fn renew(
+        &mut self,
+        life: usize,
+        (clock, seq): (u64, u32),
+        with: usize,
+        new: usize,
+        wall: u64,
+    ) -> Result<(), Refused> {
         if !self.lives[life].settled {
             self.beat(life, clock);
         }
+        let expires = self.expiry(self.lives[life].tank, wall);
+        let name = (clock.min(self.now), seq);
         let it = &mut self.lives[life];
         match it.end {
             Some((_, reason)) if it.settled => return Err(Refused::Ended(reason)),
             _ if it.current != with && it.previous != Some(with) => return Err(Refused::WrongToken),
             Some((_, reason)) => return Err(Refused::Ended(reason)),
+            None if it.renewed >= Some(name) => return Err(Refused::Stale),
             None => {}
         }
         it.current = new;
         it.previous = Some(with);
+        it.renewed = Some(name);
+        it.expires = expires;
         Ok(())
     }
 

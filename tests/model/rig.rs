@@ -1,6 +1,9 @@
 //! The real thing: engine, acts and a store, on a clock that the test moves.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use futures_util::TryStreamExt;
 use gastank::{
@@ -243,6 +246,7 @@ impl Rig {
             telemetry: telemetry.clone(),
             checkpoint_interval: Millis::from_secs(30),
             skewed: Arc::default(),
+            kept: None,
         }
     }
 
@@ -268,8 +272,10 @@ impl Rig {
 
 impl Client {
     pub(crate) fn frame(&self, kind: HeartbeatKind, clock: MeterTime) -> [u8; FRAME_LEN] {
-        let state = StateBits::default();
-        Heartbeat { kind, state, seq: 7, session: self.session, clock }.sign(&self.mac)
+        // No two frames are the same.
+        static SEQ: AtomicU32 = AtomicU32::new(1);
+        let (state, seq) = (StateBits::default(), SEQ.fetch_add(1, Ordering::Relaxed));
+        Heartbeat { kind, state, seq, session: self.session, clock }.sign(&self.mac)
     }
 }
 

@@ -1,13 +1,19 @@
 //! Rules that have a name, each shown on the figures that users get: beats every 30 s, time-out after 90 s.
 
+use std::{sync::Arc, time::Duration};
+
 use gastank::{
     clock::Clock,
-    control::acts::ActError,
-    engine::{Refusal, SLICES, UnixMs, Verdict},
-    wire::{EndReason, HeartbeatKind, MeterTime, Millis, WireVerdict},
+    control::{acts::ActError, tokens::claims_of},
+    engine::{ActivationName, Refusal, SLICES, UnixMs, Verdict},
+    service::{supervisor::Supervisor, upkeep},
+    telemetry::{Health, Telemetry},
+    wire::{AckFlags, EndReason, HeartbeatKind, MeterTime, Millis, WireVerdict},
 };
 
-use crate::rig::{Client, Rig};
+use tokio_util::sync::CancellationToken;
+
+use crate::rig::{Client, Rig, WALL};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -203,6 +209,198 @@ async fn a_renewal_whose_reply_was_lost_is_asked_again_with_the_token_that_is_le
     let never = Client { token: lost, ..client.clone() };
     assert!(matches!(rig.renew(&never).await, Err(ActError::BadCredentials)));
     assert!(rig.is_valid(&client.token));
+}
+
+#[tokio::test]
+async fn a_late_or_repeated_renewal_leaves_the_token_in_use_alone() {
+    let rig = Rig::new().await;
+    let account = rig.account(HOUR_OF_CREDIT).await;
+    let client = rig.activate(&account).await.unwrap();
+    rig.advance(10_000);
+    let [late, first] = [8_000, 10_000].map(|clock| client.frame(HeartbeatKind::Renew, MeterTime::from_ms(clock)));
+    let given = rig.acts.renew(&client.token, &first).await.unwrap().token.text;
+    rig.advance(5_000);
+    for frame in [first, late] {
+        // Its token is the one before, which is good for asking again.
+        let refused = rig.acts.renew(&client.token, &frame).await.err().unwrap();
+        let stale = Refusal::StaleRenewal { now: MeterTime::from_ms(15_000) };
+        assert!(matches!(refused, ActError::Refused(why) if why == stale), "{refused:?}");
+        assert!(rig.is_valid(&given));
+    }
+    // A clock that is ahead counts as the meter does: the next one is later all the same.
+    let ahead = client.frame(HeartbeatKind::Renew, MeterTime::from_ms(u64::MAX));
+    let given = rig.acts.renew(&given, &ahead).await.unwrap().token.text;
+    rig.advance(1);
+    let next = client.frame(HeartbeatKind::Renew, rig.now());
+    assert!(rig.is_valid(&rig.acts.renew(&given, &next).await.unwrap().token.text));
+}
+
+#[tokio::test]
+async fn a_repeated_activation_opens_nothing_and_asks_for_a_renewal() {
+    let mut rig = Rig::new().await;
+    let account = rig.account(HOUR_OF_CREDIT).await;
+    let name = |key: &str| Some(ActivationName::of(key));
+    let before = rig.activate(&account).await.unwrap();
+    let first = rig.acts.activate_named(&account, "edge", name("a")).await.unwrap();
+    rig.advance(1_000);
+    // Durable: its answer was lost in a crash.
+    rig.restart(Millis::from_secs(60)).await;
+    let again = rig.acts.activate_named(&account, "edge", name("a")).await.unwrap();
+    assert!(first.superseded && again.superseded, "as the first time");
+    assert_eq!((again.session, rig.ledger(&account).await), (first.session, vec![3_600_000, 0]));
+    assert!(rig.is_valid(&again.token.text) && !rig.is_valid(&first.token.text));
+    let other = rig.acts.activate_named(&account, "other", name("a")).await;
+    assert!(matches!(other, Err(ActError::Refused(Refusal::NameReused))));
+
+    // Whichever answer the client has got, its next ack asks it to renew, and it may.
+    let client = Client { token: first.token.text, ..Client::from(again) };
+    assert!(rig.beat(&client).await.flags.has(AckFlags::RENEW));
+    let given = rig.renew(&client).await.unwrap();
+    assert!(rig.is_valid(&given) && !rig.beat(&client).await.flags.has(AckFlags::RENEW));
+    // Now its answer has arrived: one that is repeated is late.
+    let late = rig.acts.activate_named(&account, "edge", name("a")).await;
+    assert!(matches!(late, Err(ActError::Refused(Refusal::StaleRenewal { .. }))) && rig.is_valid(&given));
+
+    // A late one of an earlier session does not take the activation back.
+    let second = rig.acts.activate_named(&account, "edge", name("b")).await.unwrap();
+    let late = rig.acts.activate_named(&account, "edge", name("a")).await;
+    assert!(matches!(late, Err(ActError::Refused(Refusal::StaleActivation))) && rig.is_valid(&second.token.text));
+    rig.acts.end(&account, EndReason::Deactivated).await.unwrap();
+    let over = rig.acts.activate_named(&account, "edge", name("b")).await;
+    assert_eq!(ended(over), Some(EndReason::Deactivated));
+    assert_eq!(rig.end_of(&before).await, Some(EndReason::Superseded));
+}
+
+#[tokio::test]
+async fn a_late_deactivation_of_a_session_leaves_the_next_one_alone() {
+    let rig = Rig::new().await;
+    let account = rig.account(HOUR_OF_CREDIT).await;
+    let (first, second) = (rig.activate(&account).await.unwrap(), rig.activate(&account).await.unwrap());
+    rig.acts.end_only(&account, EndReason::Deactivated, Some(first.session)).await.unwrap();
+    assert!(rig.is_valid(&second.token));
+    rig.acts.end_only(&account, EndReason::Deactivated, Some(second.session)).await.unwrap();
+    assert_eq!(rig.verdict(&second.token), dead(EndReason::Deactivated));
+}
+
+/// What introspection says of a token: the verdict, and not beyond its `exp`.
+fn is_active(rig: &Rig, token: &str) -> bool {
+    rig.is_valid(token) && claims_of(token).unwrap().exp > rig.clock.wall().as_secs()
+}
+
+#[tokio::test]
+async fn a_client_that_does_as_acks_say_is_vouched_for_in_every_moment_that_it_pays_for() {
+    const ROUND_TRIP: u64 = 100;
+    const STEP: u64 = 10;
+    for (credit, bought_at, bought) in (0..60)
+        .map(|n: u64| (1_000 + 97 * (n % 31), 60 + 151 * n, [700, 6_000, 1_001][usize::try_from(n % 3).unwrap()]))
+    {
+        let rig = Rig::new().await;
+        // Somewhere within a second of the wall clock.
+        rig.advance(credit * 7 % 1_000);
+        let account = rig.account(i64::try_from(credit).unwrap()).await;
+        let mut client = rig.activate(&account).await.unwrap();
+        let (started, bought_at) = (rig.now().as_ms(), bought_at % credit);
+        let (mut beat_at, mut renew_at, mut has_bought) = (started, None, false);
+        let mut active_ms = 0;
+        loop {
+            let passed = rig.now().as_ms() - started;
+            if passed >= bought_at && !has_bought {
+                rig.credit(&account, bought, "top-up").await.unwrap();
+                has_bought = true;
+            }
+            if renew_at.is_some_and(|at| at <= rig.now().as_ms()) {
+                client.token = rig.renew(&client).await.unwrap();
+                renew_at = None;
+            }
+            if beat_at <= rig.now().as_ms() {
+                let ack = rig.beat(&client).await;
+                if ack.verdict != WireVerdict::Valid {
+                    break;
+                }
+                // What is left is seen half a round trip later, and answered another half later.
+                beat_at = rig.now().as_ms() + u64::from(ack.next_beat_100ms) * 100 + ROUND_TRIP;
+                renew_at = ack.flags.has(AckFlags::RENEW).then(|| rig.now().as_ms() + ROUND_TRIP).or(renew_at);
+            }
+            if rig.is_valid(&client.token) {
+                assert!(
+                    is_active(&rig, &client.token),
+                    "of {credit} ms and {bought} after {bought_at}: not at {passed}"
+                );
+                active_ms += STEP;
+            }
+            rig.advance(STEP);
+        }
+        rig.acts.settle(&account).await.unwrap();
+        let charged = rig.ledger(&account).await.last().unwrap().unsigned_abs();
+        assert!(charged > credit && charged <= active_ms, "{active_ms} of {charged} ms were vouched for");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_charged_beyond_the_token_that_was_never_renewed() {
+    let rig = Rig::new().await;
+    let account = rig.account(2_000).await;
+    let client = rig.activate(&account).await.unwrap();
+    let expires = claims_of(&client.token).unwrap().exp * 1_000 - rig.clock.wall().as_ms();
+    rig.advance(1_900);
+    rig.credit(&account, 600_000, "top-up").await.unwrap();
+    // The client is gone. Its session would have gone on until its time-out.
+    rig.advance(TIMEOUT);
+    rig.sweep(0..SLICES).await;
+    assert_eq!(rig.end_of(&client).await, Some(EndReason::TimedOut));
+    assert_eq!(rig.ledger(&account).await.last(), Some(&-i64::try_from(expires).unwrap()));
+    assert_eq!(rig.remaining(&account).await, Millis::new(602_000 - expires));
+}
+
+#[tokio::test]
+async fn a_renewal_is_asked_for_by_the_clock_that_verdicts_go_by() {
+    let rig = Rig::new().await;
+    let account = rig.account(10 * 24 * HOUR_OF_CREDIT).await;
+    let mut client = rig.activate(&account).await.unwrap();
+    let (wall, day) = (rig.clock.wall().as_ms(), 24 * HOUR);
+    for (step, renews) in
+        [(wall, false), (wall + 2 * day, true), (wall, false), (wall - 2 * day, false), (wall + 5 * day, true)]
+    {
+        rig.clock.step_wall(UnixMs::from_ms(step));
+        rig.engine.set_wall(rig.now(), rig.clock.wall());
+        assert_eq!(is_active(&rig, &client.token), !renews, "at {step}");
+        assert_eq!(rig.beat(&client).await.flags.has(AckFlags::RENEW), renews, "at {step}");
+        if renews {
+            client.token = rig.renew(&client).await.unwrap();
+            assert!(is_active(&rig, &client.token) && !rig.beat(&client).await.flags.has(AckFlags::RENEW));
+        }
+        // The meter may go on by itself, too: then the token ages by it.
+        rig.advance(30_000);
+        assert!(rig.is_valid(&client.token));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_date_that_has_jumped_drops_nothing_until_it_has_lasted() {
+    let rig = Rig::new().await;
+    let account = rig.account(HOUR_OF_CREDIT).await;
+    rig.activate(&account).await.unwrap();
+    let written = async || {
+        let rows = rig.store.audit_of_account(&account, None, 10).await.unwrap();
+        rows.iter().filter(|row| row.key.at < WALL.plus(Millis::new(24 * HOUR))).count()
+    };
+    let (all, lists) = (written().await, rig.store.status_lists().await.unwrap());
+    assert!(all > 0);
+    let telemetry = Telemetry::new(Health::new());
+    let upkeep = rig.upkeep(None, &telemetry).await;
+    let (chores, queue) = upkeep::chores(Arc::clone(&rig.acts));
+    let stop = CancellationToken::new();
+    let tasks = upkeep.start(chores, queue, &Supervisor::new(telemetry), &stop);
+    let some_rounds = || tokio::time::sleep(Duration::from_secs(150));
+    some_rounds().await;
+    rig.clock.step_wall(WALL.plus(Millis::new(30 * 24 * HOUR)));
+    some_rounds().await;
+    assert_eq!((written().await, rig.store.status_lists().await.unwrap()), (all, lists));
+    rig.advance(HOUR);
+    some_rounds().await;
+    assert_eq!(written().await, 0, "its rows are kept for a day");
+    stop.cancel();
+    tasks.wait().await;
 }
 
 #[tokio::test]

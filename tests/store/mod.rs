@@ -15,8 +15,8 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use gastank::{
     engine::{
-        Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, ListId, NewEntry, Session, Source,
-        StatusIndex, TokenHash, Tokens, UnixMs, session_text,
+        Account, AccountId, Act, ActivationName, ActivationNames, Checkpoint, Credit, End, Entry, EntryKind, ListId,
+        NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, session_text,
     },
     store::{Commit, HeldCredit, Identity, Store},
     wire::{EndReason, MeterTime, SessionId},
@@ -58,8 +58,16 @@ pub(crate) fn session(id: SessionId, started: u64) -> Session {
         started_at: wall(started),
         audience: "https://edge.example".to_owned(),
         tokens: tokens(started, false),
+        names: names(started),
         end: None,
     }
+}
+
+/// Names of activations that differ by `n`; none at all for some.
+fn names(n: u64) -> ActivationNames {
+    let own = |n: u64| (!n.is_multiple_of(5)).then(|| ActivationName::of(&n.to_string()));
+    let before = ActivationNames::then(None, own(n / 7), false);
+    ActivationNames::then(Some(&before), own(n), n.is_multiple_of(2))
 }
 
 /// Tokens that differ by `n`.
@@ -68,6 +76,8 @@ pub(crate) fn tokens(n: u64, previous: bool) -> Tokens {
         current: TokenHash::of(&n.to_le_bytes()),
         previous: previous.then(|| TokenHash::of(&[n.to_le_bytes(), n.to_le_bytes()].concat())),
         expires_at: wall(n + 60_000),
+        expires: (!n.is_multiple_of(3)).then(|| MeterTime::from_ms(n + 60_000)),
+        renewed: previous.then(|| RenewalName { clock: MeterTime::from_ms(n), seq: u32::MAX }),
         status: StatusIndex {
             list: ListId::from_bytes(n.to_be_bytes()),
             idx: u32::try_from(n % (1 << 20)).expect("it is small"),

@@ -11,7 +11,7 @@ use std::{
 
 use gastank::{
     deadline::{carry, within},
-    engine::{Act, Credit, Source},
+    engine::{Act, ActivationNames, Credit, Source},
     store::{Commit, SqliteOptions, SqliteStore, StoreError},
     wire::EndReason,
 };
@@ -161,9 +161,20 @@ async fn a_file_of_the_first_format_is_brought_up_to_date_with_all_that_is_in_it
         [account_id(1).as_bytes()],
     )
     .expect("works");
+    // A session is open.
+    conn.execute(
+        "UPDATE accounts SET balance = 9000, session = x'00112233445566778899aabbccddeeff', started = 3, started_at = 4, \
+         audience = 'edge', token = x'00112233445566778899aabbccddeeff', token_expires_at = 5000, \
+         status_list = x'0011223344556677', status_idx = 8 WHERE id = ?1",
+        [account_id(1).as_bytes()],
+    )
+    .expect("works");
     drop(conn);
     let store = place.open();
     let account = now(&store, &account_id(1)).await;
+    let session = account.open().expect("it goes on");
+    assert_eq!((session.tokens.expires, session.tokens.renewed), (None, None));
+    assert_eq!(session.names, ActivationNames::default());
     done(&store, &account, &granting(&account, 5, "a")).await;
     assert_eq!(store.facts(&identity(1)).await.expect("works").revision, 0);
     assert_eq!(store.audit_of_account(&account.id, None, 10).await.expect("works"), []);
@@ -171,7 +182,7 @@ async fn a_file_of_the_first_format_is_brought_up_to_date_with_all_that_is_in_it
     let version: i64 = Connection::open(place.path())
         .and_then(|conn| conn.pragma_query_value(None, "user_version", |row| row.get(0)))
         .expect("works");
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
 }
 
 #[tokio::test]

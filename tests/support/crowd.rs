@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gastank::{
     engine::{
-        Account, AccountId, Act, Checkpoint, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
-        Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, bucket, session_text,
+        Account, AccountId, Act, ActivationName, ActivationNames, Checkpoint, Credit, End, Entry, EntryKind, ListId,
+        ListSeed, ListSize, NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, bucket,
+        session_text,
     },
     store::{
         AccountKey, Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, ClockFact, Commit, Edge,
@@ -236,6 +237,11 @@ fn session(dice: &mut Dice, started: u64) -> Session {
         started_at: at(started),
         audience: "edge".to_owned(),
         tokens: tokens(dice, false),
+        names: ActivationNames::then(
+            None,
+            (dice.below(2) == 0).then(|| ActivationName::of(text(dice))),
+            dice.below(2) == 0,
+        ),
         end: None,
     }
 }
@@ -247,6 +253,8 @@ fn tokens(dice: &mut Dice, previous: bool) -> Tokens {
         current: TokenHash::from_bytes(wide(dice)),
         previous: previous.then(|| TokenHash::from_bytes(wide(dice))),
         expires_at,
+        expires: (dice.below(2) == 0).then(|| MeterTime::from_ms(dice.below(1 << 30))),
+        renewed: previous.then(|| RenewalName { clock: MeterTime::from_ms(dice.below(1 << 30)), seq: u32::MAX }),
         status: StatusIndex { list: ListId::from_bytes(dice.below(9).to_be_bytes()), idx },
     }
 }

@@ -16,8 +16,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gastank::{
     config::StoreUrl,
     engine::{
-        AccountId, Act, Credit, Entry, EntryKind, ListId, ListSeed, ListSize, Session, Source, StatusIndex, StatusList,
-        TokenHash, Tokens, UnixMs, session_text,
+        AccountId, Act, ActivationNames, Credit, Entry, EntryKind, ListId, ListSeed, ListSize, Session, Source,
+        StatusIndex, StatusList, TokenHash, Tokens, UnixMs, session_text,
     },
     entropy::OsEntropy,
     store::{Commit, Identity, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, StatusLease, Store},
@@ -126,8 +126,14 @@ async fn open(
     let identity = Identity { issuer: "bench".to_owned(), subject: n.to_string() };
     let account = AccountId::from_bytes(hash(n, "account"));
     let (owned, _) = store.create_account(account, &identity, UnixMs::from_ms(0)).await?;
-    let tokens =
-        Tokens { current: TokenHash::from_bytes(hash(n, "token")), previous: None, expires_at: EXPIRES_AT, status };
+    let tokens = Tokens {
+        current: TokenHash::from_bytes(hash(n, "token")),
+        previous: None,
+        expires_at: EXPIRES_AT,
+        expires: None,
+        renewed: None,
+        status,
+    };
     let act = Act {
         opens: Some(Session {
             id: session,
@@ -135,6 +141,7 @@ async fn open(
             started_at: UnixMs::from_ms(0),
             audience: "edge".to_owned(),
             tokens,
+            names: ActivationNames::default(),
             end: None,
         }),
         entries: vec![Entry {

@@ -25,8 +25,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gastank::{
     engine::{
-        Account, AccountId, Act, Beat, Credit, Engine, EntryKind, ListId, Moment, NewEntry, Policy, SecretRing,
-        Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, session_text,
+        Account, AccountId, Act, ActivationNames, Beat, Credit, Engine, EntryKind, ListId, Moment, NewEntry, Policy,
+        SecretRing, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, session_text,
     },
     wire::{ClusterSecret, Millis, SecretId, SessionId},
 };
@@ -203,10 +203,19 @@ async fn activate(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
         current: TokenHash::of(&n.to_be_bytes()),
         previous: None,
         expires_at: moment.wall.plus(Millis::from_secs(3600)),
+        expires: None,
+        renewed: None,
         status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
     };
-    let session =
-        Session { id, started: moment.now, started_at: moment.wall, audience: "edge".to_owned(), tokens, end: None };
+    let session = Session {
+        id,
+        started: moment.now,
+        started_at: moment.wall,
+        audience: "edge".to_owned(),
+        tokens,
+        names: ActivationNames::default(),
+        end: None,
+    };
     let policy = shared.engine.policy();
     let act = account.activate(&moment, policy, session);
     shared.commit(&mut accounts, account.id, &act, &moment);

@@ -12,6 +12,7 @@ use tokio::{net::UdpSocket, time::timeout};
 use super::quic::{Datagrams, Http3};
 use crate::{
     cli::{CliError, Transport, api::Api},
+    entropy::{OsEntropy, draw},
     tls::CertHash,
     wire::{Ack, BodyMac, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, Millis, SessionId, SessionKey, StateBits},
 };
@@ -80,7 +81,8 @@ impl Client {
     /// Opens a session whose token is for `audience`. A person's act.
     pub(super) async fn activate(api: &Api, audience: &str, transport: Transport) -> Result<Self, CliError> {
         let activated = instant();
-        let answer = api.post(&["v1", "activate"], &json!({ "audience": audience })).await?;
+        let name = URL_SAFE_NO_PAD.encode(draw::<16>(&OsEntropy));
+        let answer = api.post_once(&["v1", "activate"], &name, &json!({ "audience": audience })).await?;
         let strange = |what: &str| CliError::strange(api.base(), format!("the activation {what}"));
         let answer: Activation =
             serde_json::from_value(answer).map_err(|error| strange(&format!("is not one: {error}")))?;

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::{
     control::acts::Activation,
-    engine::{AccountId, session_text},
+    engine::{AccountId, ActivationName, parse_session, session_text},
     store::Actor,
     web::admission::Trust,
     wire::{EndReason, FRAME_LEN},
@@ -24,9 +24,9 @@ use crate::{
 use super::{
     Shared, SharedState,
     auth::{Authorization, Owner},
-    extract::{Json, Page, read_body, require_type},
+    extract::{Json, Page, idempotency_key, read_body, require_type},
     instruments::Activated,
-    openapi::{ActErrors, OwnerErrors, RenewErrors},
+    openapi::{ActErrors, DeactivateErrors, OwnerErrors, RenewErrors},
     problem::{ErrorCode, Problem, for_owner},
     shapes::{AccountShape, Entries, Remaining},
 };
@@ -60,6 +60,13 @@ pub(super) struct ActivateAnswer {
     heartbeat: HeartbeatAdvice,
     /// Whether another session ended for this one.
     superseded: bool,
+}
+
+/// What a client may ask of a deactivation.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(super) struct DeactivateRequest {
+    /// The session that is to end, if it is the one that is open. Absent: whichever is open.
+    session_id: Option<String>,
 }
 
 /// Where and how often to beat.
@@ -101,6 +108,8 @@ pub(super) struct RenewAnswer {
 /// Opens the tap: a token, and a key for heartbeats. The account's open session ends for it, if there is one.
 #[utoipa::path(
     post, path = "/v1/activate", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The activation's name, 1 to 128 visible ASCII \
+        characters: repeated while its session is open, it answers that session with another token.")),
     request_body = Option<ActivateRequest>,
     responses((status = 200, description = "A session is open.", body = ActivateAnswer), ActErrors),
 )]
@@ -121,13 +130,14 @@ pub(super) async fn activate(State(shared): SharedState, request: Request) -> Re
 
 async fn try_activate(shared: &Arc<Shared>, request: Request) -> Result<Activation, Problem> {
     let (request, owner) = authenticated(shared, request).await?;
+    let name = idempotency_key(request.headers())?.map(ActivationName::of);
     let Json(asked) =
         <Json<Option<ActivateRequest>> as axum::extract::FromRequest<_>>::from_request(request, shared).await?;
     let audience = asked.as_ref().and_then(|asked| asked.audience.as_deref()).unwrap_or(&shared.settings.audience);
     if audience != shared.settings.audience && !shared.edges.know_audience(audience) {
         return Err(Problem::because(ErrorCode::UnknownAudience, "no edge and no configuration names this audience"));
     }
-    let activation = owner.acts.activate(&owner.account, audience).await.map_err(for_owner)?;
+    let activation = owner.acts.activate_named(&owner.account, audience, name).await.map_err(for_owner)?;
     shared.confirm(&owner, &activation.session).await?;
     Ok(activation)
 }
@@ -179,7 +189,7 @@ async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Pro
     require_type(&parts.headers, "application/octet-stream")?;
     let frame = read_body(body).await?;
     // Only who holds the session's key can use up its limit.
-    let session = shared.engine.renewal(&frame, shared.clock.now()).map_err(|_| {
+    let (session, _) = shared.engine.renewal(&frame, shared.clock.now()).map_err(|_| {
         Problem::because(ErrorCode::BadFrame, format!("the body is not a signed frame of kind 3, {FRAME_LEN} bytes"))
     })?;
     shared.limit_account(session.as_bytes())?;
@@ -192,15 +202,23 @@ async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Pro
     })
 }
 
-/// Closes the tap. Where nothing is open, nothing happens.
+/// Closes the tap. Where nothing is open, or another session than the one that is named, nothing happens.
 #[utoipa::path(
     post, path = "/v1/deactivate", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
-    responses((status = 200, description = "No session is open.", body = Remaining), OwnerErrors),
+    request_body = Option<DeactivateRequest>,
+    responses((status = 200, description = "It is not open.", body = Remaining), DeactivateErrors),
 )]
 pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> Result<Answer<Remaining>, Problem> {
     let (request, owner) = authenticated(&shared, request).await?;
-    read_body(request.into_body()).await?;
-    let ended = owner.acts.end(&owner.account, EndReason::Deactivated).await;
+    let Json(asked) =
+        <Json<Option<DeactivateRequest>> as axum::extract::FromRequest<_>>::from_request(request, &shared).await?;
+    let only = match asked.and_then(|asked| asked.session_id) {
+        Some(text) => {
+            Some(parse_session(&text).ok_or_else(|| Problem::bad_request("`session_id` is no session's id"))?)
+        }
+        None => None,
+    };
+    let ended = owner.acts.end_only(&owner.account, EndReason::Deactivated, only).await;
     Ok(Answer(ended.map_err(for_owner)?.into()))
 }
 

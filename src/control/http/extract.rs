@@ -64,6 +64,25 @@ pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem
     })
 }
 
+/// Bytes of an `Idempotency-Key`.
+const MAX_IDEMPOTENCY_KEY: usize = 128;
+
+/// What a request is called by its header `Idempotency-Key`. An empty one names nothing.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::bad_request("there is more than one Idempotency-Key"));
+    }
+    match value.to_str().unwrap_or(" ") {
+        "" => Ok(None),
+        key if key.len() <= MAX_IDEMPOTENCY_KEY && key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(key)),
+        _ => Err(Problem::bad_request(format!(
+            "an Idempotency-Key is 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters"
+        ))),
+    }
+}
+
 /// The account that the path names.
 pub(super) struct AccountPath(pub(super) AccountId);
 

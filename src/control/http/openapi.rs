@@ -320,11 +320,14 @@ macro_rules! refusals {
 
 refusals! {
     /// Of an activation.
-    ActErrors: BadRequest, UnknownAudience, BadCredentials, TankEmpty, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
-        RateLimited, Internal, StoreUnavailable, ProviderUnavailable, Overloaded, WarmingUp;
+    ActErrors: BadRequest, UnknownAudience, BadCredentials, TankEmpty, RequestTimeout, SessionEnded, StaleRenewal, IdReused,
+        BodyTooLarge, UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, ProviderUnavailable, Overloaded, WarmingUp;
     /// Of a renewal.
-    RenewErrors: BadRequest, BadFrame, BadCredentials, SessionEnded, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
+    RenewErrors: BadRequest, BadFrame, BadCredentials, SessionEnded, StaleRenewal, RequestTimeout, BodyTooLarge, UnsupportedMediaType,
         RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
+    /// Of a deactivation.
+    DeactivateErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, Internal,
+        StoreUnavailable, ProviderUnavailable, Overloaded, WarmingUp;
     /// Of what else an account's owner asks.
     OwnerErrors: BadRequest, BadCredentials, RateLimited, Internal, StoreUnavailable, ProviderUnavailable, Overloaded,
         WarmingUp;

@@ -120,6 +120,14 @@ impl From<Refusal> for Problem {
             Refusal::Deleted => Self::not_found("account"),
             Refusal::SessionEnded(reason) => Self::session_ended(reason),
             Refusal::WrongToken => Self::bad_credentials(),
+            Refusal::StaleRenewal { now } => Self::stale_renewal(now),
+            Refusal::NameReused => {
+                Self::because(ErrorCode::IdReused, "an activation for another audience has this Idempotency-Key")
+            }
+            Refusal::StaleActivation => Self::because(
+                ErrorCode::SessionEnded,
+                "the session that this activation opened is over, and others have followed it",
+            ),
         }
     }
 }

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     engine::{
-        Account, AccountId, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry, Session, Source,
-        StatusIndex, TokenHash, Tokens, UnixMs,
+        Account, AccountId, ActivationNames, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
+        RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs,
     },
     store::{AccountKey, ClockFact, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
     wire::{EndReason, MeterTime, SessionId},
@@ -17,7 +17,7 @@ macro_rules! account_columns {
     () => {
         "version, balance, debt, entry_count, created_at, deleted, issuer, subject, session, started, started_at, \
          audience, token_now, token_before, token_expires_at, status_list, status_idx, end_reason, end_at, \
-         end_at_wall, end_last_seen"
+         end_at_wall, end_last_seen, token_expires_meter, renewed_clock, renewed_seq, activations"
     };
 }
 pub(super) use account_columns;
@@ -85,6 +85,10 @@ pub(super) struct AccountRow {
     end_at: Option<i64>,
     end_at_wall: Option<i64>,
     end_last_seen: Option<i64>,
+    token_expires_meter: Option<i64>,
+    renewed_clock: Option<i64>,
+    renewed_seq: Option<i64>,
+    activations: Option<Vec<u8>>,
 }
 
 impl AccountRow {
@@ -128,10 +132,22 @@ impl AccountRow {
                     .map(|hash| bytes(hash).map(TokenHash::from_bytes))
                     .transpose()?,
                 expires_at: wall_from(self.token_expires_at)?,
+                expires: self.token_expires_meter.map(|at| meter_from(Some(at))).transpose()?,
+                renewed: match self.renewed_clock {
+                    Some(_) => {
+                        Some(RenewalName { clock: meter_from(self.renewed_clock)?, seq: small(self.renewed_seq)? })
+                    }
+                    None => None,
+                },
                 status: StatusIndex {
                     list: ListId::from_bytes(bytes(there(self.status_list.as_deref())?)?),
                     idx: small(self.status_idx)?,
                 },
+            },
+            names: match &self.activations {
+                Some(bytes) => ActivationNames::from_bytes(bytes)
+                    .ok_or_else(|| StoreError::Damaged("names of activations that are none".to_owned()))?,
+                None => ActivationNames::default(),
             },
             end: ended.end()?,
         }))
@@ -172,6 +188,10 @@ pub(super) struct AccountCells<'a> {
     end_at: Cell<i64>,
     end_at_wall: Cell<i64>,
     end_last_seen: Cell<i64>,
+    token_expires_meter: Cell<i64>,
+    renewed_clock: Cell<i64>,
+    renewed_seq: Cell<i64>,
+    activations: Cell<Vec<u8>>,
 }
 
 impl<'a> AccountCells<'a> {
@@ -184,6 +204,8 @@ impl<'a> AccountCells<'a> {
         let tokens = session.map(|session| &session.tokens);
         let previous = tokens.and_then(|tokens| tokens.previous.as_ref());
         let end = session.and_then(|session| session.end);
+        let named = was.is_some_and(|session| session.tokens.renewed.is_some());
+        let by = tokens.and_then(|tokens| tokens.renewed);
         Ok(Self {
             id: after.id.as_bytes(),
             version: int(after.version)?,
@@ -204,6 +226,10 @@ impl<'a> AccountCells<'a> {
             end_at: cell(ended, end.map(|end| meter(end.at)).transpose()?),
             end_at_wall: cell(ended, end.map(|end| wall(end.at_wall)).transpose()?),
             end_last_seen: cell(ended, end.map(|end| meter(end.last_seen)).transpose()?),
+            token_expires_meter: cell(opened, tokens.and_then(|tokens| tokens.expires).map(meter).transpose()?),
+            renewed_clock: cell(named, by.map(|by| meter(by.clock)).transpose()?),
+            renewed_seq: cell(named, by.map(|by| by.seq.into())),
+            activations: cell(opened, session.map(|session| session.names.to_bytes())),
         })
     }
 }

@@ -34,11 +34,12 @@ const TRIES: u32 = 20;
 const LEASE: i32 = 60;
 
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema.cql"),
     include_str!("schema-2.cql"),
     include_str!("schema-3.cql"),
     include_str!("schema-4.cql"),
+    include_str!("schema-5.cql"),
 ];
 
 /// Servers a new keyspace has its rows on, where there are as many and nothing else is configured.
@@ -158,7 +159,9 @@ impl Work<'_> {
     async fn migrate(&self, from: usize) -> Result<()> {
         for (version, migration) in (1_i32..).zip(MIGRATIONS).skip(from) {
             for statement in statements(migration) {
-                self.change(&statement).await?;
+                if !self.is_column_there(&statement).await? {
+                    self.change(&statement).await?;
+                }
             }
             self.session.await_schema_agreement().await?;
             let set = "UPDATE schema_version SET version = ? WHERE one = 1 IF holder = ?";
@@ -207,6 +210,17 @@ impl Work<'_> {
         Ok(self.session.query_unpaged(statement, values).await?)
     }
 
+    /// Whether a statement adds a column that is there already: who began the migration before did not come to its end.
+    async fn is_column_there(&self, cql: &str) -> Result<bool> {
+        let Some((table, column)) = added_column(cql) else { return Ok(false) };
+        let mut look = Statement::new(
+            "SELECT column_name FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ? AND column_name = ?",
+        );
+        look.set_load_balancing_policy(Some(Arc::clone(&self.leader)));
+        let found = self.ask(look, (self.options.keyspace.as_str(), table, column)).await?;
+        Ok(found.into_rows_result()?.rows_num() > 0)
+    }
+
     /// Changes the schema, by the one server that all nodes change it by.
     async fn change(&self, cql: &str) -> Result<()> {
         let mut statement = Statement::new(cql);
@@ -227,6 +241,14 @@ fn leader(session: &Session) -> Result<Arc<dyn LoadBalancingPolicy>> {
     Ok(SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(least), None))
 }
 
+/// The table and the column that a statement adds, if that is what it does.
+fn added_column(cql: &str) -> Option<(&str, &str)> {
+    let mut words = cql.strip_prefix("ALTER TABLE ")?.split_whitespace();
+    let table = words.next()?;
+    words.next().filter(|word| *word == "ADD")?;
+    Some((table, words.next()?))
+}
+
 /// The statements of a file, without its comments.
 fn statements(file: &str) -> Vec<String> {
     let lines: Vec<_> = file.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
@@ -242,10 +264,10 @@ mod tests {
     fn a_file_is_cut_into_statements_that_can_be_repeated() {
         for file in MIGRATIONS {
             let statements = statements(file);
-            assert_eq!(statements.len(), file.matches("CREATE TABLE").count());
-            assert!(
-                statements.iter().all(|text| text.starts_with("CREATE TABLE IF NOT EXISTS ") && !text.contains("--"))
-            );
+            assert_eq!(statements.len(), file.matches("CREATE TABLE").count() + file.matches("ALTER TABLE").count());
+            let repeats =
+                |text: &String| text.starts_with("CREATE TABLE IF NOT EXISTS ") || added_column(text).is_some();
+            assert!(statements.iter().all(|text| repeats(text) && !text.contains("--")));
         }
     }
 }

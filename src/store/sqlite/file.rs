@@ -14,7 +14,12 @@ use crate::store::{Result, StoreError};
 use super::SqliteOptions;
 
 /// Every step from an empty file to what this program works with. Steps are only ever added.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+    include_str!("schema-4.sql"),
+];
 
 /// Says in the file's header whose it is: "gtnk".
 const APPLICATION_ID: i32 = 0x6774_6e6b;

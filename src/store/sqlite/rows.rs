@@ -4,8 +4,8 @@ use rusqlite::Row;
 
 use crate::{
     engine::{
-        Account, AccountId, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry, Session, Source,
-        StatusIndex, TokenHash, Tokens, UnixMs,
+        Account, AccountId, ActivationNames, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
+        RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs,
     },
     store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
     wire::{EndReason, MeterTime, SessionId},
@@ -16,13 +16,13 @@ macro_rules! account_columns {
     () => {
         "a.id, a.version, a.balance, a.entries, a.deleted, a.session, a.started, a.started_at, a.audience, a.token, \
          a.token_before, a.token_expires_at, a.status_list, a.status_idx, a.end_reason, a.end_at, a.end_at_wall, \
-         a.end_last_seen, a.debt"
+         a.end_last_seen, a.debt, a.token_expires_meter, a.renewed_clock, a.renewed_seq, a.activations"
     };
 }
 pub(super) use account_columns;
 
 /// How many columns [`account_columns`] names.
-pub(super) const ACCOUNT_WIDTH: usize = 19;
+pub(super) const ACCOUNT_WIDTH: usize = 23;
 
 /// SQLite's integers are signed; all of ours are far from where that matters.
 pub(super) fn int(value: u64) -> Result<i64> {
@@ -43,7 +43,7 @@ pub(super) fn account(row: &Row<'_>) -> Result<Account> {
         id: AccountId::from_bytes(row.get(0)?),
         version: unsigned(row, 1)?,
         balance: Credit::from_ms(row.get(2)?),
-        debt: Credit::from_ms(row.get(ACCOUNT_WIDTH - 1)?),
+        debt: Credit::from_ms(row.get(18)?),
         entries: unsigned(row, 3)?,
         deleted: row.get(4)?,
         session: session(row)?,
@@ -61,7 +61,17 @@ fn session(row: &Row<'_>) -> Result<Option<Session>> {
             current: TokenHash::from_bytes(row.get(9)?),
             previous: row.get::<_, Option<[u8; 16]>>(10)?.map(TokenHash::from_bytes),
             expires_at: wall_at(row, 11)?,
+            expires: meter_if_any(row, 19)?,
+            renewed: match meter_if_any(row, 20)? {
+                Some(clock) => Some(RenewalName { clock, seq: row.get(21)? }),
+                None => None,
+            },
             status: StatusIndex { list: ListId::from_bytes(row.get(12)?), idx: row.get(13)? },
+        },
+        names: match row.get::<_, Option<Vec<u8>>>(22)? {
+            Some(bytes) => ActivationNames::from_bytes(&bytes)
+                .ok_or_else(|| StoreError::Damaged("names of activations that are none".to_owned()))?,
+            None => ActivationNames::default(),
         },
         end: end(row, 14)?,
     }))
@@ -186,6 +196,13 @@ pub(super) fn status_lease(row: &Row<'_>) -> Result<StatusLease> {
 pub(super) fn wall_if_any(row: &Row<'_>, column: usize) -> Result<Option<UnixMs>> {
     match row.get::<_, Option<i64>>(column)? {
         Some(_) => wall_at(row, column).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn meter_if_any(row: &Row<'_>, column: usize) -> Result<Option<MeterTime>> {
+    match row.get::<_, Option<i64>>(column)? {
+        Some(_) => meter_at(row, column).map(Some),
         None => Ok(None),
     }
 }

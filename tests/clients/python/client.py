@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import random
+import secrets
 import socket
 import struct
 import sys
@@ -54,8 +55,10 @@ def unpadded(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def post(url, body, content_type, bearer=None, timeout=5.0):
+def post(url, body, content_type, bearer=None, timeout=5.0, name=None):
     request = urllib.request.Request(url, data=body, method="POST", headers={"Content-Type": content_type})
+    if name is not None:
+        request.add_header("Idempotency-Key", name)
     if bearer is not None:
         request.add_header("Authorization", f"Bearer {bearer}")
     try:
@@ -73,11 +76,11 @@ def post(url, body, content_type, bearer=None, timeout=5.0):
         raise Silence(str(error)) from None
 
 
-def call(url, body, content_type, bearer):
+def call(url, body, content_type, bearer, name=None):
     """An act over HTTP. On 503 it waits and asks again, a few times."""
     for attempt in range(5):
         try:
-            answer = json.loads(post(url, body, content_type, bearer))
+            answer = json.loads(post(url, body, content_type, bearer, name=name))
             if not isinstance(answer, dict):
                 raise Unexpected(f"{url} answered with something else than an object")
             return answer
@@ -94,7 +97,8 @@ class Session:
         self.base = base
         self.transport = transport
         left = local_ms()
-        answer = call(base + "/v1/activate", b"{}", "application/json", account_key)
+        # Asked again, it is the same activation by this name.
+        answer = call(base + "/v1/activate", b"{}", "application/json", account_key, secrets.token_urlsafe(16))
         came = local_ms()
         try:
             self.token = answer["token"]
@@ -207,7 +211,14 @@ class Session:
     def renew(self):
         """Replaces the token. Returns the end reason if the session is over, else None."""
         try:
-            answer = call(self.base + "/v1/renew", self.sign(RENEW), "application/octet-stream", self.token)
+            try:
+                answer = call(self.base + "/v1/renew", self.sign(RENEW), "application/octet-stream", self.token)
+            except Refused as refused:
+                if refused.status != 409 or refused.problem.get("code") != "stale_renewal":
+                    raise
+                # Our estimate of meter time was behind an earlier frame's: once more, with the service's.
+                self.offset = refused.problem["meter_ms"] - local_ms()
+                answer = call(self.base + "/v1/renew", self.sign(RENEW), "application/octet-stream", self.token)
         except Refused as refused:
             if refused.status == 409 and refused.problem.get("code") == "session_ended":
                 if refused.problem.get("reason") not in END_REASONS[1:]:

@@ -270,6 +270,7 @@ impl Running {
             telemetry: common.telemetry.clone(),
             checkpoint_interval: common.checkpoint,
             skewed: Arc::default(),
+            kept: None,
         };
         let stop = CancellationToken::new();
         let tasks = upkeep.start(chores, queue, &Supervisor::new(common.telemetry.clone()), &stop);

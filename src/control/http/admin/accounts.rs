@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     Shared, SharedState,
-    extract::{AccountPath, Json, MAX_IDENTITY, MAX_REASON, Page, bounded, text},
+    extract::{self, AccountPath, Json, MAX_IDENTITY, MAX_REASON, Page, bounded, text},
     openapi::{AdminErrors, CreateErrors, CreditErrors},
     problem::{ErrorCode, Problem},
     shapes::{Entries, EntryShape, SessionShape, time},
@@ -23,8 +23,6 @@ use super::{
 
 /// The issuer of accounts that no identity provider knows.
 const LOCAL: &str = "local";
-/// Bytes of an `Idempotency-Key`.
-const MAX_IDEMPOTENCY_KEY: usize = 128;
 /// Names that begin like this are the service's own.
 const OWN_NAMES: &str = "gastank:";
 
@@ -279,26 +277,11 @@ impl Shared {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
-    let missing = || {
-        let detail = "the header names the entry, so that a repeated request enters it once";
-        Problem::because(ErrorCode::IdempotencyKeyRequired, detail)
-    };
-    let mut values = headers.get_all("idempotency-key").iter();
-    let value = values.next().ok_or_else(missing)?;
-    if values.next().is_some() {
-        return Err(Problem::bad_request("there is more than one Idempotency-Key"));
-    }
-    let key = value.to_str().unwrap_or_default();
-    if key.is_empty() {
-        return Err(missing());
-    }
-    let legal = key.len() <= MAX_IDEMPOTENCY_KEY && key.bytes().all(|byte| byte.is_ascii_graphic());
-    if !legal || key.starts_with(OWN_NAMES) {
-        let detail = format!(
-            "an Idempotency-Key is 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters and does not begin with \
-             `{OWN_NAMES}`"
-        );
-        return Err(Problem::bad_request(detail));
+    let detail = "the header names the entry, so that a repeated request enters it once";
+    let missing = || Problem::because(ErrorCode::IdempotencyKeyRequired, detail);
+    let key = extract::idempotency_key(headers)?.ok_or_else(missing)?;
+    if key.starts_with(OWN_NAMES) {
+        return Err(Problem::bad_request(format!("an Idempotency-Key does not begin with `{OWN_NAMES}`")));
     }
     Ok(key.to_owned())
 }

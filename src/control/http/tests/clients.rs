@@ -79,10 +79,64 @@ async fn a_renewal_needs_the_token_and_the_key_and_kills_the_token() {
     let renewed = rig.public(renewal(&opened, &opened.text("token"), now)).await.ok();
     assert_eq!(renewed.json()["remaining_s"], 590);
     assert_ne!(renewed.text("token"), opened.text("token"));
-    // Replies get lost: the token before is good for asking again.
+    // Replies get lost: the token before is good for asking again, with another frame.
+    rig.clock.advance(Millis::new(1));
+    let now = rig.surface.shared.clock.now();
     rig.public(renewal(&opened, &opened.text("token"), now)).await.ok();
     rig.public(renewal(&opened, &key, now)).await.is(ErrorCode::BadCredentials);
     rig.public(renewal(&opened, "a.b.c", now)).await.is(ErrorCode::BadCredentials);
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_repeated_is_refused_with_the_meter() {
+    let rig = Rig::new().await;
+    let (_, key) = rig.account(600).await;
+    let opened = rig.activate(&key).await.ok();
+    let now = rig.surface.shared.clock.now();
+    rig.public(renewal(&opened, &opened.text("token"), now)).await.ok();
+    rig.clock.advance(Millis::from_secs(3));
+    let refused = rig.public(renewal(&opened, &opened.text("token"), now)).await.is(ErrorCode::StaleRenewal);
+    assert_eq!(refused["meter_ms"], 8_000);
+    rig.public(renewal(&opened, &opened.text("token"), MeterTime::from_ms(8_000))).await.ok();
+}
+
+#[tokio::test]
+async fn an_activation_that_is_repeated_under_its_name_is_answered_as_the_first_time() {
+    let rig = Rig::new().await;
+    let (_, key) = rig.account(600).await;
+    let named = |name: &str| ask("POST", "/v1/activate").bearer(&key).header("idempotency-key", name);
+    let first = rig.public(named("a")).await.ok();
+    rig.clock.advance(Millis::from_secs(2));
+    let again = rig.public(named("a")).await.ok();
+    for field in ["session_id", "heartbeat_key", "superseded"] {
+        assert_eq!(again.json()[field], first.json()[field]);
+    }
+    assert_ne!(again.text("token"), first.text("token"));
+    assert_eq!((&again.json()["meter_ms"], &again.json()["remaining_s"]), (&json!(7_000), &json!(598)));
+    rig.edge("other").await;
+    rig.public(named("a").json(&json!({"audience": "other"}))).await.is(ErrorCode::IdReused);
+    assert_eq!(rig.public(named("b")).await.ok().json()["superseded"], true);
+    let refused = rig.public(named("a")).await.is(ErrorCode::SessionEnded);
+    assert_eq!(refused.get("reason"), None);
+    let over_long = "x".repeat(129);
+    for illegal in [&*over_long, "a b", "é"] {
+        rig.public(named(illegal)).await.is(ErrorCode::BadRequest);
+    }
+    rig.public(named("c").header("idempotency-key", "d")).await.is(ErrorCode::BadRequest);
+}
+
+#[tokio::test]
+async fn a_deactivation_may_name_its_session() {
+    let rig = Rig::new().await;
+    let (_, key) = rig.account(600).await;
+    let (first, second) = (rig.activate(&key).await.ok(), rig.activate(&key).await.ok());
+    let deactivate = |session: &str| ask("POST", "/v1/deactivate").bearer(&key).json(&json!({"session_id": session}));
+    let shown = || async { rig.public(ask("GET", "/v1/account").bearer(&key)).await.ok().json()["session"].clone() };
+    assert_eq!(rig.public(deactivate(&first.text("session_id"))).await.ok().json(), json!({"remaining_s": 600}));
+    assert_eq!(shown().await.get("end_reason"), None);
+    rig.public(deactivate("nonsense")).await.is(ErrorCode::BadRequest);
+    rig.public(deactivate(&second.text("session_id"))).await.ok();
+    assert_eq!(shown().await["end_reason"], "deactivated");
 }
 
 #[tokio::test]

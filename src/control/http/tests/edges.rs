@@ -45,7 +45,7 @@ async fn a_good_token_is_active_with_its_claims() {
     assert_eq!(json["aud"], "edge");
     assert_eq!(json["client_id"], "gastank");
     assert_eq!(json["iat"], 1_700_000_000);
-    assert_eq!(json["exp"], 1_700_000_600);
+    assert_eq!(json["exp"], 1_700_000_601);
     assert!(json["jti"].is_string());
     assert_ne!(json["sub"], id);
     let members: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
@@ -83,9 +83,9 @@ async fn silence_and_the_wall_clock_end_a_token() {
     let edge = Edge::of(&rig, "edge").await;
     let (_, key) = rig.account(600).await;
     let token = rig.activate(&key).await.ok().text("token");
-    rig.clock.step_wall(UnixMs::from_ms(1_700_000_599_999));
+    rig.clock.step_wall(UnixMs::from_ms(1_700_000_600_999));
     rig.public(edge.about(&token)).await.ok().json()["active"].as_bool().filter(|active| *active).unwrap();
-    rig.clock.step_wall(UnixMs::from_ms(1_700_000_600_000));
+    rig.clock.step_wall(UnixMs::from_ms(1_700_000_601_000));
     inactive(&rig.public(edge.about(&token)).await);
     rig.clock.step_wall(START);
     rig.clock.advance(Millis::from_secs(91));
@@ -209,7 +209,8 @@ async fn the_keys_and_the_metadata_are_published() {
 /// Lets the engine vouch for more sessions.
 fn crowd(rig: &Rig, numbers: std::ops::Range<u32>) {
     use crate::engine::{
-        Account, AccountId, Entry, EntryKind, ListId, Moment, Session, Source, StatusIndex, TokenHash, Tokens,
+        Account, AccountId, ActivationNames, Entry, EntryKind, ListId, Moment, Session, Source, StatusIndex, TokenHash,
+        Tokens,
     };
     let moment = Moment { now: Clock::now(&*rig.clock), wall: Clock::wall(&*rig.clock), sighting: None };
     for n in numbers {
@@ -218,13 +219,15 @@ fn crowd(rig: &Rig, numbers: std::ops::Range<u32>) {
         let account = Account::new(AccountId::from_bytes(id));
         let status = StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 };
         let expires_at = moment.wall.plus(Millis::from_secs(600));
-        let tokens = Tokens { current: TokenHash::of(&id), previous: None, expires_at, status };
+        let tokens =
+            Tokens { current: TokenHash::of(&id), previous: None, expires_at, expires: None, renewed: None, status };
         let session = Session {
             id: crate::wire::SessionId::new(SecretId::default(), id),
             started: moment.now,
             started_at: moment.wall,
             audience: String::new(),
             tokens,
+            names: ActivationNames::default(),
             end: None,
         };
         let grant = Entry {
