@@ -12,6 +12,8 @@
 mod client;
 #[path = "support/dice.rs"]
 mod dice;
+#[path = "support/dying.rs"]
+mod dying;
 #[path = "crash/ledger.rs"]
 mod ledger;
 #[path = "crash/players.rs"]
@@ -211,4 +213,27 @@ fn integrity_check(home: &Home) {
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_added_to_a_log_whose_sync_failed() {
+    let (home, dying) = (Home::new(), dying::Dying::new());
+    let service = Service::start_with(&home, &dying.variables());
+    let api = Api::new(&service, &home);
+    let owner = api.owner(0).await.account;
+    let log = || std::fs::metadata(home.data_dir().join("gastank.db-wal")).unwrap().len();
+    let credit = async |name: &str| api.credit(&owner, name, 10).await.unwrap().status;
+    for n in 0..50 {
+        assert_eq!(credit(&format!("before-{n}")).await, 200);
+    }
+    let long = log();
+    dying.after(-1);
+    assert_eq!(credit("not synced").await, 503);
+    dying.not();
+    // What the system shows of the log may not be on the disk: it is begun anew before anybody is told yes.
+    assert_eq!(credit("after").await, 200);
+    assert!(log() < long / 2, "{} of {long} bytes", log());
+    assert_eq!(credit("not synced").await, 200);
+    assert_eq!(api.account(&owner).await["remaining_s"], 520);
+    assert!(service.stop().success());
 }

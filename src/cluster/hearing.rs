@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     clock::{Clock, MeterClock},
@@ -22,8 +23,11 @@ use crate::{
 
 use super::{ClusterSettings, Member};
 
-/// Sessions that are asked for at a time.
-const AT_ONCE: usize = 100;
+/// Sessions that are asked for by one question.
+const ASKED_AT_ONCE: usize = 100;
+/// Buckets that are told of, and questions that are asked, at a time: where the store is far away, a round takes as long
+/// as a few answers, however many sessions are near their time-out.
+const AT_ONCE: usize = 64;
 
 /// What this node hears from the others, and they from it.
 pub struct Hearing {
@@ -59,22 +63,37 @@ impl Hearing {
     /// [`StoreError`]; nobody is told anything wrong, and the next call goes on from there.
     pub async fn round(&self) -> Result<(), StoreError> {
         let began = self.meter.now();
-        for slice in 0..SLICES {
-            let rows = self.engine.pressing(slice, self.meter.now(), self.settings.hear_ahead);
-            for batch in by_bucket(rows, |row| row.session) {
-                let _may = self.member.may_write()?;
-                self.store.checkpoint(bucket(&batch[0].session), &batch).await?;
-                self.engine.checkpointed(&batch);
-            }
-            let quiet = self.engine.quiet(slice, self.meter.now(), self.settings.hear_ahead);
-            for batch in by_bucket(quiet, |session| *session) {
-                for some in batch.chunks(AT_ONCE) {
-                    let heard = self.store.heard(bucket(&some[0]), some).await?;
-                    self.engine.hear(&heard, self.meter.now(), METERS_DIFFER);
-                }
-            }
-        }
+        let ahead = self.settings.hear_ahead;
+        let pressing = (0..SLICES).flat_map(|slice| self.engine.pressing(slice, self.meter.now(), ahead)).collect();
+        stream::iter(by_bucket(pressing, |row| row.session))
+            .map(|batch| self.say(batch))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        let quiet = (0..SLICES).flat_map(|slice| self.engine.quiet(slice, self.meter.now(), ahead)).collect();
+        let questions = by_bucket(quiet, |session| *session);
+        let questions = questions.iter().flat_map(|batch| batch.chunks(ASKED_AT_ONCE)).map(<[SessionId]>::to_vec);
+        stream::iter(questions.collect::<Vec<_>>())
+            .map(|some| self.ask(some))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         self.member.told(began);
+        Ok(())
+    }
+
+    /// Tells what was heard of sessions of one bucket.
+    async fn say(&self, batch: Vec<Checkpoint>) -> Result<(), StoreError> {
+        let _may = self.member.may_write()?;
+        self.store.checkpoint(bucket(&batch[0].session), &batch).await?;
+        self.engine.checkpointed(&batch);
+        Ok(())
+    }
+
+    /// Asks what was heard of sessions of one bucket.
+    async fn ask(&self, sessions: Vec<SessionId>) -> Result<(), StoreError> {
+        let heard = self.store.heard(bucket(&sessions[0]), &sessions).await?;
+        self.engine.hear(&heard, self.meter.now(), METERS_DIFFER);
         Ok(())
     }
 }

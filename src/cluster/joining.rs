@@ -51,7 +51,7 @@ impl Membership for Joining {
 impl Others for Joining {
     async fn catch_up(&self) -> Result<(), StoreError> {
         let (_, feed) = self.0.get().ok_or_else(not_yet)?;
-        feed.tail().await.map_err(|error| match error {
+        feed.catch_up().await.map_err(|error| match error {
             ClusterError::Store(error) => error,
             // The service is about to stop for it.
             why => StoreError::Unavailable(why.to_string()),
@@ -64,7 +64,7 @@ impl Others for Joining {
             return Ok(false);
         }
         self.catch_up().await?;
-        Ok(!feed.waits_for(node).await)
+        Ok(!feed.waits_for(node))
     }
 }
 

@@ -224,6 +224,7 @@ impl StoreObserver for Counting {
             | Operation::DisownList
             | Operation::PutListCopy
             | Operation::ListCopy
+            | Operation::ClearLeftovers
             | Operation::PruneAudit
             | Operation::PruneHistory
             | Operation::Close => StoreOperation::Settings,

@@ -501,9 +501,9 @@ impl Service {
         self.stop_rest.cancel();
         self.operators.close();
         self.tasks.wait().await;
-        let flushed = tokio::time::timeout(CLOSING, self.upkeep.flush()).await;
+        let flushed = self.upkeep.flush(CLOSING).await;
         // Only who has told all that it heard may go without the others' waiting for it.
-        if let (Ok(Ok(())), Some(joined)) = (&flushed, &self.joined)
+        if let (Ok(()), Some(joined)) = (&flushed, &self.joined)
             && !matches!(tokio::time::timeout(CLOSING, joined.leave()).await, Ok(Ok(())))
         {
             tracing::warn!("the other nodes could not be told that this one leaves; they will find out");
@@ -512,10 +512,7 @@ impl Service {
             history.finish().await;
         }
         let closed = self.upkeep.store.close().await;
-        match flushed {
-            Ok(flushed) => flushed?,
-            Err(_) => return Err(StoreError::Unavailable("the last checkpoints took too long".to_owned())),
-        }
+        flushed?;
         closed?;
         tracing::info!("stopped");
         Ok(())

@@ -84,7 +84,7 @@ impl Shared {
         ));
         joining.joined(Arc::clone(&hearing), Arc::clone(&feed));
         // What others have done while this node read what the store held, before anybody is answered.
-        feed.tail().await?;
+        feed.catch_up().await?;
         let (membership, others) = (Arc::<Joining>::clone(&joining), Arc::<Joining>::clone(&joining));
         upkeep.keeper.join(member.id(), store, membership, others).await?;
         let node = Node { member, feed, hearing, settings };

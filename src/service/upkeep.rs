@@ -3,13 +3,17 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    future::{BoxFuture, join_all},
+    stream,
+};
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
@@ -29,7 +33,7 @@ use crate::{
     },
     engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
     ingest::Followup,
-    store::{AuditAct, ClockFact, Store, StoreError},
+    store::{AuditAct, ClockFact, LEFTOVER_PARTS, Store, StoreError},
     telemetry::Telemetry,
     wire::SessionId,
 };
@@ -44,9 +48,13 @@ const KEEP_METER: Duration = Duration::from_millis(250);
 const TAKE_IN_METRICS: Duration = Duration::from_secs(5);
 /// How often keys and status lists whose last token has died are looked for.
 const TIDY: Duration = Duration::from_secs(60);
+/// How many parts of what acts may have left behind are looked through after each [`TIDY`]: all of them in half a day.
+const LEFTOVERS_AT_ONCE: u16 = 6;
 /// Rows of the audit log or the heartbeat history that are dropped at once, and how often in a row.
 pub(super) const PIECE: usize = 2048;
 pub(super) const PIECES: usize = 64;
+/// Checkpoints that are written at once when the service stops: a store that is 80 ms away takes them in half a second.
+const FLUSHED_AT_ONCE: usize = 32_768;
 /// Accounts and sessions that wait to be settled or looked up; there will be another sweep for the others.
 const WAITING: usize = 8192;
 /// Acts of the upkeep that are under way at a time: enough to fill the store's commits, not to crowd out callers.
@@ -141,6 +149,7 @@ impl Upkeep {
         };
         again("meter", |upkeep| Box::pin(upkeep.keep_meter()));
         again("tidying", |upkeep| Box::pin(upkeep.tidy()));
+        again("leftovers", |upkeep| Box::pin(upkeep.clear_for_ever()));
         again("metrics", |upkeep| Box::pin(upkeep.take_in_metrics()));
         let upkeep = self.clone();
         let sweep = move || upkeep.clone().sweep_for_ever(chores.clone());
@@ -158,20 +167,41 @@ impl Upkeep {
         tasks
     }
 
-    /// Writes down everything that memory knows better than the store. The last thing a service does.
-    pub async fn flush(&self) -> Result<(), StoreError> {
+    /// Writes down everything that memory knows better than the store. The last thing a service does. It goes on for as
+    /// long as the store takes pieces of it within `patience` each.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if not all heartbeats could be written.
+    pub async fn flush(&self, patience: Duration) -> Result<(), StoreError> {
+        let (mut dirty, mut over) = (Vec::new(), Vec::new());
         for slice in 0..SLICES {
             let sweep = self.engine.sweep(slice, self.clock.now(), true);
-            self.checkpoint(sweep.dirty, self.membership.confirm().await?).await?;
-            for account in sweep.over {
-                match self.acts.settle_if_told(&account).await {
-                    Err(ActError::Untold) => {}
-                    Err(ActError::Store(error) | ActError::Unknown(error)) => return Err(error),
-                    Ok(()) | Err(_) => {}
-                }
-            }
+            dirty.extend(sweep.dirty);
+            over.extend(sweep.over);
         }
-        self.keep_clock(self.membership.confirm().await?).await
+        let write = |piece| async move { self.checkpoint(piece, self.membership.confirm().await?).await };
+        piece_by_piece(dirty, patience, write).await?;
+        let keep = || async { self.keep_clock(self.membership.confirm().await?).await };
+        in_time(patience, keep()).await?;
+        // What is left of these is settled by other nodes, or by the next start.
+        let left = &AtomicUsize::new(over.len());
+        let settled = stream::iter(over)
+            .map(|account| async move {
+                match self.acts.settle_if_told(&account).await {
+                    Err(ActError::Store(error) | ActError::Unknown(error)) => Err(error),
+                    Ok(()) | Err(_) => {
+                        left.fetch_sub(1, Ordering::Relaxed);
+                        Ok(())
+                    }
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>();
+        if let Err(error) = in_time(patience, settled).await {
+            tracing::warn!(%error, sessions = left.load(Ordering::Relaxed), "sessions that are over are left to be settled later");
+        }
+        in_time(patience, keep()).await
     }
 
     async fn keep_clock(&self, _: MayWrite) -> Result<(), StoreError> {
@@ -313,6 +343,21 @@ impl Upkeep {
         }
     }
 
+    /// Clears away what acts left behind that were cut off in the middle, part after part.
+    async fn clear_for_ever(self) {
+        let mut ticks = interval(TIDY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut from = 0;
+        loop {
+            ticks.tick().await;
+            let until = LEFTOVER_PARTS.min(from + LEFTOVERS_AT_ONCE);
+            if let Err(error) = self.store.clear_leftovers(self.clock.now(), from..until).await {
+                tracing::warn!(%error, "what acts left behind could not be cleared away yet");
+            }
+            from = if until == LEFTOVER_PARTS { 0 } else { until };
+        }
+    }
+
     /// Makes and throws away what the wall clock says the time has come of.
     async fn tidy_by_date(&self) {
         self.keyring.tokens_live(self.engine.longest_token(self.clock.wall()), self.clock.wall());
@@ -360,10 +405,63 @@ impl Upkeep {
     }
 }
 
+/// Has rows written for as long as each piece of them is written within `patience`.
+async fn piece_by_piece<W: Future<Output = Result<(), StoreError>>>(
+    mut rows: Vec<Checkpoint>,
+    patience: Duration,
+    write: impl Fn(Vec<Checkpoint>) -> W,
+) -> Result<(), StoreError> {
+    let all = rows.len();
+    while !rows.is_empty() {
+        let piece = rows.split_off(rows.len().saturating_sub(FLUSHED_AT_ONCE));
+        in_time(patience, write(piece)).await?;
+        if all > FLUSHED_AT_ONCE {
+            tracing::info!(written = all - rows.len(), of = all, "writing the last checkpoints");
+        }
+    }
+    Ok(())
+}
+
+async fn in_time(patience: Duration, work: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+    let late = || StoreError::Unavailable("the last checkpoints took too long".to_owned());
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(late()))
+}
+
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
         () = work => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(3);
+
+    /// Writes four pieces, each of which takes so long. Answers how long it took, and how many were written.
+    #[expect(clippy::disallowed_methods, reason = "the clock of the runtime, which is paused")]
+    async fn stop(each: Duration) -> (Result<(), StoreError>, Duration, usize) {
+        let row = Checkpoint { session: SessionId::from_bytes([1; 16]), last_seen: MeterTime::from_ms(1) };
+        let (began, pieces) = (Instant::now(), AtomicUsize::new(0));
+        let write = |_| async {
+            sleep(each).await;
+            pieces.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let stopped = piece_by_piece(vec![row; 3 * FLUSHED_AT_ONCE + 1], PATIENCE, write).await;
+        (stopped, began.elapsed(), pieces.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_goes_on_for_as_long_as_it_gets_on() {
+        assert_eq!(stop(Duration::from_secs(2)).await, (Ok(()), Duration::from_secs(8), 4));
+        let (stopped, took, pieces) = stop(Duration::from_secs(4)).await;
+        assert!(stopped.is_err());
+        assert_eq!((took, pieces), (PATIENCE, 0), "a store that does not answer is not waited for");
     }
 }

@@ -28,6 +28,8 @@ mod observed;
 pub mod scylla;
 pub mod sqlite;
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
@@ -63,6 +65,9 @@ pub enum StoreError {
 
 /// How many parts recovery reads.
 pub const RECOVERY_PARTS: usize = 256;
+
+/// How many parts [`Store::clear_leftovers`] looks through.
+pub const LEFTOVER_PARTS: u16 = 4096;
 
 /// What a store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -362,6 +367,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets a status list; `false` where there is none.
     async fn remove_status_list(&self, list: &ListId) -> Result<bool>;
+
+    /// Clears away what acts left that were cut off in the middle, among it what is to be erased of deleted accounts: looks
+    /// through some of [`LEFTOVER_PARTS`]. `now` is the meter's time. To be called again and again, by any number of nodes;
+    /// what failed is tried again the next time. A store that does all of an act or nothing has nothing to do.
+    async fn clear_leftovers(&self, _now: MeterTime, _parts: Range<u16>) -> Result<()> {
+        Ok(())
+    }
 
     /// Writes everything out and lets go. Further calls answer [`StoreError::Unavailable`], but closing again is no error.
     async fn close(&self) -> Result<()>;

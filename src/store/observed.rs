@@ -4,6 +4,7 @@ mod nodes;
 
 use std::{
     future::Future,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
-    wire::SessionId,
+    wire::{MeterTime, SessionId},
 };
 
 use super::{
@@ -78,6 +79,7 @@ pub enum Operation {
     RetireStatusList,
     StatusLists,
     RemoveStatusList,
+    ClearLeftovers,
     Close,
     PutNode,
     Nodes,
@@ -96,7 +98,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -136,6 +138,7 @@ impl Operation {
         Self::RetireStatusList,
         Self::StatusLists,
         Self::RemoveStatusList,
+        Self::ClearLeftovers,
         Self::Close,
         Self::PutNode,
         Self::Nodes,
@@ -194,6 +197,7 @@ impl Operation {
             Self::RetireStatusList => "retire_status_list",
             Self::StatusLists => "status_lists",
             Self::RemoveStatusList => "remove_status_list",
+            Self::ClearLeftovers => "clear_leftovers",
             Self::Close => "close",
             Self::PutNode => "put_node",
             Self::Nodes => "nodes",
@@ -406,6 +410,10 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
 
     async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
         self.timed(Operation::RemoveStatusList, self.store.remove_status_list(list)).await
+    }
+
+    async fn clear_leftovers(&self, now: MeterTime, parts: Range<u16>) -> Result<()> {
+        self.timed(Operation::ClearLeftovers, self.store.clear_leftovers(now, parts)).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -60,7 +60,12 @@ impl Kept {
 
     /// Writes what a service writes when it stops, with its checkpoints.
     async fn checkpoint(&self) {
-        self.rig.upkeep(Some(Arc::clone(&self.history)), &self.telemetry).await.flush().await.unwrap();
+        self.rig
+            .upkeep(Some(Arc::clone(&self.history)), &self.telemetry)
+            .await
+            .flush(Duration::from_secs(3))
+            .await
+            .unwrap();
     }
 
     async fn heard(&self, client: &Client) -> Vec<Heard> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gastank::{
     engine::{Act, EntryKind},
     entropy::OsEntropy,
-    store::{AccountKey, Commit, Held, Identity, ScyllaOptions, ScyllaStore, Store, StoreError},
+    store::{Commit, Consistency, Identity, ScyllaOptions, ScyllaStore, Store, StoreError},
     wire::EndReason,
 };
 use scylla::client::session::Session;
@@ -15,11 +15,11 @@ use super::{
     store::*,
 };
 
-async fn cql(session: &Session, text: &str, values: impl scylla::serialize::row::SerializeRow) {
+pub(crate) async fn cql(session: &Session, text: &str, values: impl scylla::serialize::row::SerializeRow) {
     session.query_unpaged(text, values).await.expect("the statement is right");
 }
 
-async fn count(session: &Session, table: &str) -> usize {
+pub(crate) async fn count(session: &Session, table: &str) -> usize {
     let rows = session.query_unpaged(format!("SELECT * FROM {table}"), ()).await.expect("works");
     rows.into_rows_result().expect("rows").rows_num()
 }
@@ -81,59 +81,6 @@ async fn an_identity_of_a_deleted_account_is_free_before_it_is_erased() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_deleted_person_is_erased_by_the_next_start() {
-    let keyspace = Lent::empty().await;
-    let session = keyspace.session().await;
-    let store: Subject = Arc::new(keyspace.open().await);
-    let mut account = made(&store, 1).await;
-    for n in 0..120 {
-        let name = format!("n{n}");
-        let act = granting(&account, 5, &name);
-        account = match store.commit(&act, None).await.expect("works") {
-            Commit::Done(after) => after,
-            other => panic!("{other:?}"),
-        };
-    }
-    let key = AccountKey { key_id: "k".to_owned(), account: account.id, hash: [7; 32], created_at: wall(0) };
-    assert!(store.add_account_key(&key).await.expect("works"));
-    assert_eq!(store.hold_credit(&identity(1), &held(5, "before", 7), 10).await.expect("works"), Held::Kept);
-    // As a process does that dies after the act.
-    let id = account.id.as_bytes().to_vec();
-    let pending = (id.clone(), identity(1).digest().to_vec(), i64::try_from(wall(7).as_ms()).expect("small"));
-    cql(&session, "INSERT INTO erasures (one, account, identity, held_until) VALUES (1, ?, ?, ?)", pending).await;
-    let gone = "UPDATE accounts SET deleted = true, issuer = null, subject = null, version = 121 WHERE id = ? IF version = 120";
-    cql(&session, gone, (id.clone(),)).await;
-    assert_eq!(store.hold_credit(&identity(1), &held(5, "after", 8), 10).await.expect("works"), Held::Kept);
-    assert_eq!(store.entries(&account.id, 0, 10).await.expect("works"), [], "it is not shown even now");
-    assert_eq!(store.account_by_key(&[7; 32]).await.expect("works"), None);
-
-    let store = keyspace.open().await;
-    let rows = session.query_unpaged("SELECT kind FROM accounts WHERE id = ?", (id,)).await.expect("works");
-    let left = rows.into_rows_result().expect("rows");
-    let left: Vec<_> = left.rows::<(Option<i8>,)>().expect("a number").map(Result::unwrap).collect();
-    assert!(left.iter().all(|(kind,)| kind.is_none()), "{left:?}");
-    for table in ["account_keys", "identities", "directory", "erasures"] {
-        assert_eq!(count(&session, table).await, 0, "{table}");
-    }
-    assert_eq!(store.held_credit(&identity(1), 10).await.expect("works"), [held(5, "after", 8)]);
-}
-
-#[tokio::test]
-async fn an_erasure_that_did_not_come_to_pass_erases_nothing() {
-    let keyspace = Lent::empty().await;
-    let session = keyspace.session().await;
-    let store: Subject = Arc::new(keyspace.open().await);
-    let account = made(&store, 1).await;
-    let account = done(&store, &account, &granting(&account, 5, "fuel")).await;
-    let pending = (account.id.as_bytes().to_vec(), identity(1).digest().to_vec());
-    cql(&session, "INSERT INTO erasures (one, account, identity) VALUES (1, ?, ?)", pending).await;
-    let store: Subject = Arc::new(keyspace.open().await);
-    assert_eq!(now(&store, &account.id).await, account);
-    assert_eq!(store.entries(&account.id, 0, 10).await.expect("works").len(), 1);
-    assert_eq!(count(&session, "erasures").await, 0);
-}
-
-#[tokio::test]
 async fn recovery_clears_away_what_closed_sessions_left() {
     let keyspace = Lent::empty().await;
     let session = keyspace.session().await;
@@ -147,7 +94,8 @@ async fn recovery_clears_away_what_closed_sessions_left() {
         let row = (session_id(n, 3).as_bytes().to_vec(), account.id.as_bytes().to_vec());
         cql(
             &session,
-            "INSERT INTO checkpoints (shard, bucket, session, account, last_seen) VALUES (0, 3, ?, ?, 1000)",
+            "INSERT INTO checkpoints (shard, bucket, session, account, last_seen) VALUES (0, 3, ?, ?, 1000) \
+             USING TIMESTAMP 1000",
             row,
         )
         .await;
@@ -231,4 +179,28 @@ async fn racing_acts_of_two_processes_each_happen_once() {
     let ledger = stores[0].entries(&account.id, 0, 100).await.expect("works");
     assert_eq!(ledger.iter().filter(|entry| entry.kind == EntryKind::Grant).count(), 20);
     assert_eq!(now(&stores[1], &account.id).await.balance.as_ms(), 20);
+}
+
+#[tokio::test]
+async fn nodes_that_decide_elsewhere_are_refused() {
+    let keyspace = Lent::empty().await;
+    let session = keyspace.session().await;
+    drop(keyspace.open().await);
+    let options = |consistency, datacenter: Option<&str>| ScyllaOptions {
+        consistency,
+        datacenter: datacenter.map(str::to_owned),
+        ..keyspace.options()
+    };
+    let open = async |options| ScyllaStore::open(&options, Arc::new(OsEntropy)).await.map(drop);
+    let named = options(Consistency::Local, Some("datacenter1"));
+    open(named).await.expect("it is the only one");
+    let elsewhere = [options(Consistency::Global, None), options(Consistency::Local, Some("datacenter2"))];
+    for options in elsewhere {
+        let refused = open(options).await.expect_err("two nodes would find two majorities");
+        assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
+    }
+    // As an operator does who has stopped all nodes.
+    cql(&session, "DELETE FROM deciding WHERE one = 1", ()).await;
+    open(options(Consistency::Global, None)).await.expect("all of them are to");
+    open(options(Consistency::Local, None)).await.expect_err("and not each by itself");
 }

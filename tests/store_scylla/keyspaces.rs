@@ -70,10 +70,12 @@ impl Lent {
         let tables = session.query_unpaged(tables, (self.name(),)).await.expect("works").into_rows_result();
         for row in tables.expect("rows").rows::<(String,)>().expect("text") {
             let (table,) = row.expect("a row");
-            let some = session.query_unpaged(format!("SELECT * FROM {table} LIMIT 1"), ()).await.expect("works");
-            let rows = some.into_rows_result().expect("rows").rows_num();
+            // A table that cannot be read for all that was deleted from it is not empty.
+            let some = session.query_unpaged(format!("SELECT * FROM {table} LIMIT 1"), ()).await;
+            let rows = some.map_or(1, |some| some.into_rows_result().expect("rows").rows_num());
             // Rows of the tests are older than the deletions of the tests before, which would have them too.
-            if table != "schema_version" && (rows > 0 || table == "history") {
+            let is_older = ["history", "checkpoints"].contains(&table.as_str());
+            if table != "schema_version" && (rows > 0 || is_older) {
                 session.query_unpaged(format!("TRUNCATE {table}"), ()).await.expect("works");
             }
         }

@@ -18,6 +18,7 @@ mod dice;
 
 mod crashes;
 mod keyspaces;
+mod leftovers;
 mod moving;
 mod recovering;
 mod upgrades;

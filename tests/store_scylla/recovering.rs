@@ -81,7 +81,8 @@ async fn open_sessions_are_found_among_few_accounts_and_among_many() {
         .session()
         .await
         .query_unpaged(
-            "INSERT INTO checkpoints (shard, bucket, session, account, last_seen) VALUES (?, ?, ?, ?, 8000)",
+            "INSERT INTO checkpoints (shard, bucket, session, account, last_seen) VALUES (?, ?, ?, ?, 8000) \
+             USING TIMESTAMP 8000",
             (
                 i8::try_from(place / 16).expect("a sixteenth"),
                 i16::from(place),

@@ -12,8 +12,10 @@ async fn a_keyspace_of_the_first_version_is_brought_up_to_date_by_many_at_once()
     let earlier = keyspace.open().await;
     let account = store::made(&(Arc::new(earlier) as store::Subject), 1).await;
     let session = keyspace.session().await;
-    session.query_unpaged("DROP TABLE history", ()).await.expect("works");
-    // Who brought it up to date before died half way.
+    for table in ["history", "deletions", "deciding"] {
+        session.query_unpaged(format!("DROP TABLE {table}"), ()).await.expect("works");
+    }
+    // Whoever brought it up to date before died half way.
     for column in ["renewed_clock", "activations"] {
         session.query_unpaged(format!("ALTER TABLE accounts DROP {column}"), ()).await.expect("works");
     }

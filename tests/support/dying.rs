@@ -37,8 +37,10 @@ impl Dying {
         [("LD_PRELOAD", &self.library), ("DYING_AT", &self.at)]
     }
 
-    /// From now on the process dies right after it has synced for this many times.
-    pub(crate) fn after(&self, syncs: u32) {
+    /// From now on the process dies right after it has synced for this many times. If the number is negative, that sync
+    /// fails instead.
+    pub(crate) fn after(&self, syncs: impl Into<i64>) {
+        let syncs: i64 = syncs.into();
         let draft: PathBuf = self.dir.path().join("draft");
         let number = self.orders.fetch_add(1, Ordering::Relaxed) + 1;
         fs::write(&draft, format!("{syncs} {number}")).expect("it can be written");

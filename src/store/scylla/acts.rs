@@ -1,9 +1,10 @@
 //! Acts: one decision in the account's partition, on the condition that it still has the version they were decided on.
 //!
-//! Before it, what points to a session that opens is written: where to find it, and its row among the checkpoints. After
-//! it, the row of a session that closed goes, the clock is raised, and what is left of a deleted person is erased. Whoever
+//! Before it, what points to a session that opens is written: where to find it, and its row among the checkpoints; and
+//! what leads to an account that is deleted. After it, the row of a session that closed goes, the clock is raised, and what
+//! is left of a deleted person is erased; if it was refused, what points to the session that did not open goes. Whoever
 //! finds a pointer asks the account, and [`ScyllaStore::read_clock`] looks at the checkpoints, so nothing depends on the
-//! writes after the decision being made.
+//! writes after the decision being made: housekeeping finds what was left ([`super::leftovers`]).
 //!
 //! A decision that is not answered may have been made, or may still be made: the coordinator may be slow. So its outcome
 //! is not just read but *settled*: if the account still has the version that the act expects, it is given another one,
@@ -22,6 +23,7 @@ use super::{
     ScyllaStore,
     checkpoints::shard,
     cluster::Values,
+    erasure::Erasure,
     rows::{AccountCells, entering, entry_name, int, meter, wall},
 };
 
@@ -38,6 +40,13 @@ pub(super) struct Doubt {
     act: [u8; 16],
     /// The version it was decided on.
     expects: u64,
+}
+
+impl Doubt {
+    /// An act of this name, decided on this version.
+    pub(super) const fn new(act: [u8; 16], expects: u64) -> Self {
+        Self { act, expects }
+    }
 }
 
 /// What `fence` writes.
@@ -78,28 +87,35 @@ impl ScyllaStore {
         if let Some(session) = &act.opens {
             self.point_to_session(&act.account, session).await?;
         }
-        if act.deletes {
-            self.begin_erasure(&before).await?;
-        }
-        let after = before.account.clone().after(act);
         let name: [u8; 16] = draw(&*self.entropy);
-        match self.decide_act(&before.account, act, &after, &name).await {
+        let erasure = if act.deletes { Some(self.prepare_erasure(&before, &name).await?) } else { None };
+        let after = before.account.clone().after(act);
+        match self.decide_act(&before.account, act, &after, &name, erasure).await {
             Ok(true) => {}
-            Ok(false) => return self.refused(act).await,
+            Ok(false) => {
+                self.forget_pointers(act).await;
+                return self.refused(act).await;
+            }
             Err(unanswered) if unanswered.maybe => {
                 let doubt = Doubt { act: name, expects: act.expects };
                 self.doubts.lock().insert(act.account, doubt);
-                if !matches!(self.settle(&act.account, doubt).await, Ok(true)) {
-                    return Err(unanswered.error);
+                match self.settle(&act.account, doubt).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.forget_pointers(act).await;
+                        return Err(unanswered.error);
+                    }
+                    Err(_) => return Err(unanswered.error),
                 }
             }
             Err(unanswered) => return Err(unanswered.error),
         }
         drop(turn);
+        // Before the audit log, which may not answer.
+        self.follow_up(act, &before).await;
         if let Some(row) = audit {
             self.write_audit(row).await?;
         }
-        self.follow_up(act, &before).await;
         Ok(Commit::Done(after))
     }
 
@@ -109,6 +125,7 @@ impl ScyllaStore {
         act: &Act,
         after: &Account,
         name: &[u8; 16],
+        erasure: Option<Erasure>,
     ) -> std::result::Result<bool, super::error::Unanswered> {
         let all = &self.cluster.statements;
         let id = act.account.as_bytes().as_slice();
@@ -133,17 +150,15 @@ impl ScyllaStore {
             statements.push((&all.name_entry, Box::new((id, name, int(entry.number)?))));
             statements.push((&all.add_entry, Box::new(entering(id, entry)?)));
         }
-        if act.deletes {
+        if let Some(left) = erasure {
             statements.push((&all.forget_owner, Box::new((id,))));
+            statements.push((&all.begin_erasure, left.values(id)));
         }
         self.cluster.decide_all(statements).await
     }
 
     /// Why the conditions of an act did not hold.
     async fn refused(&self, act: &Act) -> Result<Commit> {
-        if act.deletes {
-            self.forget_erasure(&act.account).await?;
-        }
         let now = self.read_account(&act.account).await?;
         if now.is_none_or(|now| now.account.version != act.expects || now.account.deleted) {
             return Ok(Commit::Conflict);
@@ -158,13 +173,19 @@ impl ScyllaStore {
 
     /// Finds out what became of an act, and sees to it that this is final. `true` if it was the last to be committed.
     async fn settle(&self, id: &AccountId, doubt: Doubt) -> Result<bool> {
+        let done = self.settle_finally(id, doubt).await?;
+        self.doubts.lock().remove(id);
+        Ok(done)
+    }
+
+    /// The same, of an act that nobody in this process waits for.
+    pub(super) async fn settle_finally(&self, id: &AccountId, doubt: Doubt) -> Result<bool> {
         let statements = &self.cluster.statements;
         let (id_bytes, expects) = (id.as_bytes().as_slice(), int(doubt.expects)?);
         for _ in 0..TRIES {
             let row: Option<Version> = self.cluster.row(&statements.account_serially, (id_bytes,)).await?;
             let (version, by) = row.map_or((None, None), |(_, version, by)| (version, by));
             if version != Some(expects) {
-                self.doubts.lock().remove(id);
                 return Ok(by.as_deref() == Some(&doubt.act));
             }
             let act: [u8; 16] = draw(&*self.entropy);
@@ -188,11 +209,23 @@ impl ScyllaStore {
         Ok(())
     }
 
+    async fn refused_to_open(&self, session: &Session) -> Result<()> {
+        self.unpoint_session(&session.id, self.stamped(session.started)?).await
+    }
+
+    /// Removes what points to the session of an act that was not committed and never will be.
+    async fn forget_pointers(&self, act: &Act) {
+        let Some(session) = &act.opens else { return };
+        if let Err(error) = self.refused_to_open(session).await {
+            tracing::debug!(%error, "what points to a session that did not open waits until it is found");
+        }
+    }
+
     /// What follows from a committed act elsewhere. It is done as far as the cluster can be reached; see the module's text.
     async fn follow_up(&self, act: &Act, before: &Owned) {
         let drop_checkpoint = async {
             if let Some((session, end)) = &act.closes {
-                self.drop_checkpoint(session, end).await?;
+                self.drop_checkpoint(session, end, 0).await?;
             }
             Ok(())
         };
@@ -204,7 +237,7 @@ impl ScyllaStore {
                 None => Ok(()),
             }
         };
-        let erase = async { if act.deletes { self.erase(&before.account.id).await } else { Ok(()) } };
+        let erase = async { if act.deletes { self.erase_at_once(before).await } else { Ok(()) } };
         let (dropped, raised, erased): (Result<()>, Result<()>, Result<()>) =
             tokio::join!(drop_checkpoint, raise_clock, erase);
         for error in [dropped, raised, erased].into_iter().filter_map(Result::err) {

@@ -4,20 +4,27 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::DeserializeRow;
 
 use crate::{
-    engine::AccountId,
+    engine::{AccountId, UnixMs},
     store::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Result, Surface},
     wire::Millis,
 };
 
 use super::{
     ScyllaStore,
-    rows::{at_most, bytes, int, odd, there, wall, wall_from},
+    rows::{at_most, bytes, cell, int, odd, there, wall, wall_from},
 };
 
 /// Rows that are appended at a time.
 const AT_ONCE: usize = 16;
 const HOUR: Millis = Millis::from_secs(3600);
 const HOURS_OF_A_DAY: u64 = 24;
+/// The last second, and a day less, that servers which count seconds in 32 bits let a row live until: 2038-01-18. They
+/// refuse a write that goes further; those that know later times take it.
+const LAST_SECOND: u64 = i32::MAX as u64 - 86_400;
+/// Rows of before are from another store, or a clock that is wrong: 2026-12-01.
+const NOT_NOW: u64 = 1_796_083_200;
+/// Whoever runs this when so few seconds are left has servers that know later times.
+const TOO_FEW: u64 = 90 * 86_400;
 
 /// A row of either table.
 #[derive(DeserializeRow)]
@@ -41,7 +48,10 @@ impl ScyllaStore {
                 let key = (int(hour(row.key))?, wall(row.key.at)?, row.key.id);
                 let known: Option<AuditRow> = self.cluster.row(&self.cluster.statements.audited, key).await?;
                 match known {
-                    Some(known) => self.write_of_account(&known.record()?, self.audit_ttl).await,
+                    Some(known) => {
+                        let known = known.record()?;
+                        self.write_of_account(&known, ttl_at(known.key.at, self.audit_ttl)).await
+                    }
                     None => self.write_audit(&row).await,
                 }
             })
@@ -53,7 +63,7 @@ impl ScyllaStore {
 
     /// Appends a row that is new, or the same.
     pub(super) async fn write_audit(&self, row: &AuditRecord) -> Result<()> {
-        self.write_audit_for(row, self.audit_ttl).await
+        self.write_audit_for(row, ttl_at(row.key.at, self.audit_ttl)).await
     }
 
     /// The same, for so many seconds.
@@ -64,11 +74,11 @@ impl ScyllaStore {
             row.key.id,
             row.act.name(),
             row.actor.kind.name(),
-            row.actor.name.as_deref(),
+            cell(false, row.actor.name.as_deref()),
             row.actor.surface.name(),
-            row.account.as_ref().map(|id| id.as_bytes().as_slice()),
-            row.target.as_deref(),
-            row.detail.as_deref(),
+            cell(false, row.account.as_ref().map(|id| id.as_bytes().as_slice())),
+            cell(false, row.target.as_deref()),
+            cell(false, row.detail.as_deref()),
             ttl,
         );
         tokio::try_join!(self.cluster.write(&self.cluster.statements.audit, values), self.write_of_account(row, ttl))?;
@@ -123,10 +133,10 @@ impl ScyllaStore {
             row.key.id,
             row.act.name(),
             row.actor.kind.name(),
-            row.actor.name.as_deref(),
+            cell(false, row.actor.name.as_deref()),
             row.actor.surface.name(),
-            row.target.as_deref(),
-            row.detail.as_deref(),
+            cell(false, row.target.as_deref()),
+            cell(false, row.detail.as_deref()),
             ttl,
         );
         self.cluster.write(&self.cluster.statements.audit_of_account, values).await
@@ -154,6 +164,15 @@ impl AuditRow {
     }
 }
 
+/// For how many seconds a row that is written at an instant may live, if `ttl` is wanted.
+pub(super) fn ttl_at(at: UnixMs, ttl: i32) -> i32 {
+    let now = (at.as_ms() / 1000).max(NOT_NOW);
+    match LAST_SECOND.saturating_sub(now) {
+        0..TOO_FEW => ttl,
+        most => ttl.min(i32::try_from(most).unwrap_or(i32::MAX)),
+    }
+}
+
 /// What the first row comes after; the empty blob is before every id.
 fn place(after: Option<AuditKey>) -> Result<(i64, Vec<u8>)> {
     Ok(match after {
@@ -170,6 +189,17 @@ fn hour(key: AuditKey) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_row_is_to_live_beyond_what_a_server_can_count() {
+        let at = |seconds: u64| UnixMs::from_ms(seconds * 1000);
+        let (year, most) = (365 * 86_400, 20 * 365 * 86_400);
+        assert_eq!(ttl_at(at(NOT_NOW), year), year);
+        assert_eq!(NOT_NOW + u64::try_from(ttl_at(at(NOT_NOW), most)).unwrap(), LAST_SECOND);
+        assert_eq!(ttl_at(at(0), most), ttl_at(at(NOT_NOW), most));
+        assert_eq!(ttl_at(at(LAST_SECOND - TOO_FEW + 1), most), most);
+        assert_eq!(ttl_at(at(LAST_SECOND + 1), most), most);
+    }
 
     #[test]
     fn hours_make_up_days() {

@@ -1,14 +1,16 @@
 //! Checkpoints, and the meter clock: maxima, written at themselves as timestamps, so that the last write is the greatest.
 //!
 //! A row is written without asking whether its session is open; whoever reads rows asks the accounts. Deletions carry the
-//! wall clock as their timestamp, which is far beyond the meter: no late checkpoint brings a row back.
+//! meter as their timestamp too, an hour beyond the end of the session: no checkpoint that is written late brings a row
+//! back, and once the meter has gone on for as long, the cluster may forget the deletion. By the wall clock, which is far
+//! beyond the meter, it never could: it does not forget a deletion while anything older is written to the partition.
 
 use std::sync::atomic::Ordering;
 
 use crate::{
     engine::{Checkpoint, End, UnixMs, bucket},
     store::{ClusterStore, Result, is_void, stamp},
-    wire::{MeterTime, SessionId},
+    wire::{MeterTime, Millis, SessionId},
 };
 
 use super::{
@@ -16,6 +18,11 @@ use super::{
     batcher::Row,
     rows::{int, meter, wall},
 };
+
+/// How long after the end of a session, in meter time, no node writes a checkpoint of it any more, and how long after an
+/// activation began it has succeeded or never will. A checkpoint that comes later still is without an account, and is
+/// cleared away.
+pub(super) const MARGIN: Millis = Millis::from_secs(3600);
 
 /// The partition that a bucket is in.
 pub(super) fn shard(bucket: u8) -> i8 {
@@ -30,16 +37,24 @@ impl ScyllaStore {
     }
 
     /// Takes away the checkpoint of a session that is over. The clock may not fall behind it: another node's meter may have
-    /// been ahead of the one that the end is by.
-    pub(super) async fn drop_checkpoint(&self, session: &SessionId, end: &End) -> Result<()> {
+    /// been ahead of the one that the end is by. `written` is the timestamp of what is known to be there: a node that has
+    /// not joined yet is of no era.
+    pub(super) async fn drop_checkpoint(&self, session: &SessionId, end: &End, written: i64) -> Result<()> {
         let bucket = bucket(session);
         let kept = self.heard(bucket, &[*session]).await?;
         // Not if it is further ahead than any meter of the era can be: then a node wrote it that had been left behind.
-        let ahead = kept.first().filter(|row| !is_void(row.last_seen, end.at)).map(|row| row.last_seen.since(end.at));
-        if let Some(ahead) = ahead.filter(|ahead| ahead.get() > 0) {
+        let kept = kept.first().map(|row| row.last_seen).filter(|kept| !is_void(*kept, end.at));
+        let ahead = kept.map_or(Millis::ZERO, |kept| kept.since(end.at));
+        if ahead > Millis::ZERO {
             self.raise_clock(end.at.plus(ahead), end.at_wall.plus(ahead)).await?;
         }
-        let values = (shard(bucket), i16::from(bucket), session.as_bytes().as_slice());
+        self.delete_checkpoint(session, self.stamped(end.at.plus(ahead).plus(MARGIN))?.max(written)).await
+    }
+
+    /// Takes away what was written of a checkpoint by this timestamp or an earlier one.
+    pub(super) async fn delete_checkpoint(&self, session: &SessionId, stamp: i64) -> Result<()> {
+        let bucket = bucket(session);
+        let values = (stamp, shard(bucket), i16::from(bucket), session.as_bytes().as_slice());
         self.cluster.write(&self.cluster.statements.drop_checkpoint, values).await
     }
 

@@ -9,7 +9,7 @@ use crate::{
 
 use super::{
     ScyllaStore,
-    rows::{HeldRow, entry_name, wall},
+    rows::{HeldRow, cell, entry_name, wall},
 };
 
 /// How often a decision starts anew because others changed what is held.
@@ -46,7 +46,7 @@ impl ScyllaStore {
                 entry.amount.as_ms(),
                 entry.source.name(),
                 entry.external_id.as_str(),
-                entry.reason.as_deref(),
+                cell(false, entry.reason.as_deref()),
                 wall(*at)?,
             );
             let count = CountHeld { identity: of, held: count.saturating_add(1), was };

@@ -8,7 +8,7 @@ use crate::{
 
 use super::{
     ScyllaStore,
-    rows::{EndRow, EntryRow, at_most, bytes, entry_name},
+    rows::{EndRow, EntryRow, bytes, entry_name},
 };
 
 impl ScyllaStore {
@@ -31,8 +31,10 @@ impl ScyllaStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
+        // Numbers have no gaps. Of an account that was erased, no read is to pass all there was.
         let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let values = (account.as_bytes().as_slice(), after, at_most(limit));
+        let until = after.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX));
+        let values = (account.as_bytes().as_slice(), after, until);
         let rows: Vec<EntryRow> = self.cluster.pages(&self.cluster.statements.entries, values, limit).await?;
         rows.into_iter().filter_map(|row| row.entry().transpose()).collect()
     }

@@ -16,6 +16,7 @@ mod audit;
 mod batcher;
 mod checkpoints;
 mod cluster;
+mod datacenters;
 mod erasure;
 mod error;
 mod facts;
@@ -23,9 +24,11 @@ mod held;
 mod history;
 mod keys;
 mod ledger;
+mod leftovers;
 mod lists;
 mod moving;
 mod nodes;
+mod pieces;
 mod recovery;
 mod registry;
 mod rows;
@@ -35,6 +38,7 @@ mod survey;
 
 use std::{
     collections::HashMap,
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc,
@@ -52,7 +56,7 @@ use zeroize::Zeroizing;
 use crate::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
     entropy::Entropy,
-    wire::SessionId,
+    wire::{MeterTime, SessionId},
 };
 
 use super::{
@@ -78,7 +82,7 @@ pub struct ScyllaOptions {
     pub credentials: Option<Credentials>,
     /// Certificates to trust, in PEM. `None` is without TLS.
     pub tls_ca: Option<PathBuf>,
-    /// The datacenter whose servers are asked first.
+    /// The datacenter whose servers are asked. Needed where there are several and [`Consistency::Local`] decides.
     pub datacenter: Option<String>,
     /// Who has to agree.
     pub consistency: Consistency,
@@ -116,7 +120,7 @@ pub enum Consistency {
     /// That of the datacenter: `LOCAL_QUORUM` and `LOCAL_SERIAL`.
     #[default]
     Local,
-    /// That of all datacenters: `QUORUM` and `SERIAL`. Needed where gastank runs in more than one.
+    /// That of all datacenters: `QUORUM` and `SERIAL`. Needed where gastank runs in more than one, or is to.
     Global,
 }
 
@@ -152,6 +156,7 @@ pub struct ScyllaStore {
     batcher: Batcher,
     /// The era that this node lives in; 0 before it has joined any.
     era: AtomicU64,
+    remembered: Mutex<leftovers::Remembered>,
 }
 
 impl ScyllaStore {
@@ -159,7 +164,8 @@ impl ScyllaStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] if a newer version of this program wrote the keyspace, or a copy into it has not ended;
+    /// [`StoreError::Refused`] if a newer version of this program wrote the keyspace, a copy into it has not ended, or
+    /// decisions on it are made elsewhere than configured;
     /// [`StoreError::Unavailable`] if the cluster cannot be reached or does not answer in time.
     ///
     /// [`StoreError::Refused`]: super::StoreError::Refused
@@ -171,17 +177,17 @@ impl ScyllaStore {
         {
             return Err(refused);
         }
-        store.finish_erasures().await?;
         Ok(store)
     }
 
     /// The same, whatever is in the keyspace.
     async fn reach(options: &ScyllaOptions, entropy: Arc<dyn Entropy>) -> Result<Self> {
         let session = cluster::connect(options).await?;
+        let scope = datacenters::scope(options, &session)?;
         Box::pin(schema::bring_up_to_date(&session, options, &*entropy)).await?;
         let cluster = Arc::new(Box::pin(Cluster::new(session, options)).await?);
         let ttl = |span: Duration| i32::try_from(span.as_secs()).unwrap_or(MAX_TTL).clamp(1, MAX_TTL);
-        Ok(Self {
+        let store = Self {
             cluster,
             entropy,
             audit_ttl: ttl(options.audit_ttl),
@@ -189,7 +195,10 @@ impl ScyllaStore {
             doubts: Mutex::default(),
             batcher: Batcher::default(),
             era: AtomicU64::new(0),
-        })
+            remembered: Mutex::default(),
+        };
+        store.agree_on(&scope).await?;
+        Ok(store)
     }
 
     /// How many batches of checkpoints have been sent to the cluster.
@@ -374,6 +383,10 @@ impl Store for ScyllaStore {
 
     async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
         self.drop_list(list).await
+    }
+
+    async fn clear_leftovers(&self, now: MeterTime, parts: Range<u16>) -> Result<()> {
+        self.clear(now, parts).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -22,6 +22,7 @@ use crate::{
 
 use super::{
     ScyllaOptions, ScyllaStore,
+    audit::ttl_at,
     checkpoints::shard,
     cluster::Values,
     rows::{
@@ -40,7 +41,7 @@ const BATCH_ROWS: usize = 16;
 const AUDIT_STAYS: i32 = 7 * 86_400;
 
 /// The tables that have nothing in them before anything moves in.
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 22] = [
     "accounts",
     "identities",
     "directory",
@@ -53,6 +54,7 @@ const TABLES: [&str; 21] = [
     "status_lists",
     "held_credit",
     "erasures",
+    "deletions",
     "provider_facts",
     "audit",
     "audit_of_accounts",
@@ -284,7 +286,7 @@ impl ScyllaTarget {
     async fn put_audit(&self, row: &AuditRecord) -> Result<()> {
         let age = i32::try_from(self.now.since(row.key.at).as_secs()).unwrap_or(i32::MAX);
         let rest = self.store.audit_ttl.saturating_sub(age).max(AUDIT_STAYS.min(self.store.audit_ttl));
-        self.store.write_audit_for(row, rest).await
+        self.store.write_audit_for(row, ttl_at(self.now, rest)).await
     }
 }
 

@@ -14,11 +14,11 @@ use crate::{
 use super::{
     ScyllaStore,
     checkpoints::shard,
-    rows::{CheckpointRow, bytes, int, meter, meter_from, there, unsigned, wall, wall_from},
+    rows::{CheckpointRow, bytes, cell, int, meter, meter_from, there, unsigned, wall, wall_from},
 };
 
-/// Sessions of a bucket that are asked for by one statement.
-const ASKED_AT_ONCE: usize = 200;
+/// Sessions of a bucket that are asked for by one statement: ScyllaDB takes no more than a hundred keys.
+const ASKED_AT_ONCE: usize = 100;
 
 /// A row of `nodes`.
 #[derive(DeserializeRow)]
@@ -112,7 +112,7 @@ impl ClusterStore for ScyllaStore {
             change.account.as_bytes().as_slice(),
             int(change.version)?,
             change.node.as_bytes().as_slice(),
-            change.open.as_ref().map(|session| session.as_bytes().as_slice()),
+            cell(false, change.open.as_ref().map(|session| session.as_bytes().as_slice())),
         );
         self.cluster.write(&self.cluster.statements.announce, values).await
     }

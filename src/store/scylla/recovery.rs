@@ -21,11 +21,10 @@ use crate::{
 use super::{
     ScyllaStore,
     checkpoints::shard,
+    pieces::in_pieces,
     rows::{self, AccountRow, CheckpointRow, Found, meter_from},
 };
 
-/// Partitions of checkpoints that are looked through at a time for the latest.
-const SHARDS_AT_ONCE: usize = 4;
 /// Buckets whose checkpoints are read at a time.
 const BUCKETS_AT_ONCE: usize = 16;
 /// Parts of the ring that are read at a time.
@@ -43,7 +42,8 @@ const WORTH: usize = 4;
 struct Part {
     /// The first and the last token that is wanted.
     tokens: Option<RangeInclusive<i64>>,
-    wanted: HashMap<(AccountId, SessionId), MeterTime>,
+    /// With the timestamps of the checkpoints.
+    wanted: HashMap<(AccountId, SessionId), (MeterTime, i64)>,
 }
 
 impl ScyllaStore {
@@ -76,7 +76,9 @@ impl ScyllaStore {
         }
         let left = mem::take(&mut part.wanted);
         let mut left = stream::iter(left)
-            .map(|((account, session), last_seen)| self.open_account(Found { session, account, last_seen }))
+            .map(|((account, session), (last_seen, written))| {
+                self.open_account(Found { session, account, last_seen, written })
+            })
             .buffer_unordered(ACCOUNTS_AT_ONCE);
         while let Some(found) = left.try_next().await? {
             open.extend(found);
@@ -146,13 +148,18 @@ impl ScyllaStore {
 
     async fn latest_checkpoint(&self) -> Result<Option<MeterTime>> {
         let statement = &self.cluster.statements.latest_checkpoint;
-        let mut shards = stream::iter(0..=shard(u8::MAX))
-            .map(|shard| self.cluster.row::<(Option<i64>,)>(statement, (shard,)))
-            .buffer_unordered(SHARDS_AT_ONCE);
+        let mut buckets = stream::iter(0..=u8::MAX)
+            .map(|bucket| {
+                in_pieces(move |from, to| {
+                    self.cluster.rows::<(Option<i64>,)>(statement, (shard(bucket), i16::from(bucket), from, to))
+                })
+            })
+            .buffer_unordered(BUCKETS_AT_ONCE);
         let mut latest = None;
-        while let Some(row) = shards.try_next().await? {
-            let heard = row.and_then(|(heard,)| heard).map(|heard| meter_from(Some(heard))).transpose()?;
-            latest = latest.max(heard);
+        while let Some(pieces) = buckets.try_next().await? {
+            for heard in pieces.into_iter().filter_map(|(heard,)| heard) {
+                latest = latest.max(Some(meter_from(Some(heard))?));
+            }
         }
         Ok(latest)
     }
@@ -164,10 +171,13 @@ impl ScyllaStore {
     }
 
     async fn checkpoints(&self, bucket: u8) -> Result<Vec<Found>> {
+        self.checkpoint_rows(bucket).await?.into_iter().filter_map(|row| row.found().transpose()).collect()
+    }
+
+    pub(super) async fn checkpoint_rows(&self, bucket: u8) -> Result<Vec<CheckpointRow>> {
         let statement = &self.cluster.statements.checkpoints;
-        let rows: Vec<CheckpointRow> =
-            self.cluster.pages(statement, (shard(bucket), i16::from(bucket)), usize::MAX).await?;
-        rows.into_iter().filter_map(|row| row.found().transpose()).collect()
+        in_pieces(|from, to| self.cluster.pages(statement, (shard(bucket), i16::from(bucket), from, to), usize::MAX))
+            .await
     }
 
     /// The account of a checkpoint, if the checkpoint is one of its open session. What is left of a session that ended
@@ -180,9 +190,7 @@ impl ScyllaStore {
             return Ok(Some(open));
         }
         // A session that nobody knows may be about to open.
-        if let Some(end) = self.read_session(&found.session).await?.and_then(|record| record.end) {
-            self.drop_checkpoint(&found.session, &end).await?;
-        }
+        self.clear_away(&found, false).await?;
         Ok(None)
     }
 }
@@ -191,13 +199,13 @@ impl Part {
     fn add(&mut self, token: i64, found: &Found) {
         let tokens = self.tokens.take().unwrap_or(token..=token);
         self.tokens = Some(token.min(*tokens.start())..=token.max(*tokens.end()));
-        self.wanted.insert((found.account, found.session), found.last_seen);
+        self.wanted.insert((found.account, found.session), (found.last_seen, found.written));
     }
 
     /// An account that is wanted for its open session; it is not wanted any longer.
     fn take(&mut self, owned: Owned) -> Option<OpenAccount> {
         let id = owned.account.id;
-        opened(owned, |session| self.wanted.remove(&(id, *session)))
+        opened(owned, |session| self.wanted.remove(&(id, *session)).map(|(last_seen, _)| last_seen))
     }
 }
 

@@ -486,9 +486,11 @@ impl ListRow {
 /// A checkpoint. Without an account it is one of a session that is over.
 #[derive(DeserializeRow)]
 pub(super) struct CheckpointRow {
-    session: Vec<u8>,
+    pub(super) session: Vec<u8>,
     account: Option<Vec<u8>>,
-    last_seen: Option<i64>,
+    pub(super) last_seen: Option<i64>,
+    /// The timestamp of it.
+    pub(super) written: Option<i64>,
 }
 
 /// A checkpoint that may be one of an open session.
@@ -496,6 +498,7 @@ pub(super) struct Found {
     pub(super) session: SessionId,
     pub(super) account: AccountId,
     pub(super) last_seen: MeterTime,
+    pub(super) written: i64,
 }
 
 impl CheckpointRow {
@@ -505,6 +508,7 @@ impl CheckpointRow {
             session: SessionId::from_bytes(bytes(&self.session)?),
             account: AccountId::from_bytes(bytes(&account)?),
             last_seen: meter_from(self.last_seen)?,
+            written: there(self.written)?,
         }))
     }
 }

@@ -4,10 +4,11 @@
 //! changes the schema to the same server, the one with the least id, which does one thing after the other; and one node
 //! at a time does it, by a lease in the table that also has the version. Each statement can be repeated.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use scylla::{
     client::session::Session,
+    errors::{DbError, ExecutionError, RequestAttemptError},
     policies::load_balancing::{LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy},
     response::query_result::QueryResult,
     statement::Statement,
@@ -18,7 +19,11 @@ use crate::{
     store::{Result, StoreError},
 };
 
-use super::{ScyllaOptions, rows::there};
+use super::{
+    ScyllaOptions,
+    datacenters::{REPLICAS, replicas},
+    rows::there,
+};
 
 /// How long the whole of it may take, and the servers may take to agree.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
@@ -34,16 +39,14 @@ const TRIES: u32 = 20;
 const LEASE: i32 = 60;
 
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema.cql"),
     include_str!("schema-2.cql"),
     include_str!("schema-3.cql"),
     include_str!("schema-4.cql"),
     include_str!("schema-5.cql"),
+    include_str!("schema-6.cql"),
 ];
-
-/// Servers a new keyspace has its rows on, where there are as many and nothing else is configured.
-const REPLICAS: usize = 3;
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (one tinyint PRIMARY KEY, version int, holder blob)";
 
@@ -78,6 +81,7 @@ impl Work<'_> {
     async fn run(&self) -> Result<()> {
         self.make_keyspace().await?;
         self.session.use_keyspace(&self.options.keyspace, true).await?;
+        self.count_replicas().await?;
         if !self
             .is_there(
                 "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'schema_version'",
@@ -124,14 +128,29 @@ impl Work<'_> {
         let is_scylla = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'system_schema' \
                          AND table_name = 'scylla_keyspaces'";
         let scylla = !self.ask(Statement::new(is_scylla), ()).await?.into_rows_result()?.rows_num().eq(&0);
-        if !scylla || self.change(&format!("{make} AND tablets = {{'enabled': false}}")).await.is_err() {
-            self.change(&make).await?;
+        let without_tablets = format!("{make} AND tablets = {{'enabled': false}}");
+        let made = self.try_change(if scylla { &without_tablets } else { &make }).await;
+        match made {
+            // Only where the option is not known. One that failed otherwise may have been done, or is tried again.
+            Err(error) if scylla && is_not_understood(&error) => self.change(&make).await?,
+            made => made?,
         }
         self.session.await_schema_agreement().await?;
         // So that the driver knows who has which rows.
         self.session.refresh_metadata().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         tracing::info!(keyspace, replicas, "the keyspace was made");
-        if replicas < REPLICAS {
+        Ok(())
+    }
+
+    /// Warns of a keyspace that does not outlive a server, whoever made it.
+    async fn count_replicas(&self) -> Result<()> {
+        let replication = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        let rows =
+            self.ask(Statement::new(replication), (self.options.keyspace.as_str(),)).await?.into_rows_result()?;
+        // Servers may come to say it in other ways: then nothing is known.
+        let Ok(Some((replication,))) = rows.maybe_first_row::<(HashMap<String, String>,)>() else { return Ok(()) };
+        let few = replicas(&replication, self.options.datacenter.as_deref()).filter(|replicas| *replicas < REPLICAS);
+        if let Some(replicas) = few {
             tracing::warn!(replicas, "with fewer than three replicas, nothing works while one server is away");
         }
         Ok(())
@@ -159,14 +178,16 @@ impl Work<'_> {
     async fn migrate(&self, from: usize) -> Result<()> {
         for (version, migration) in (1_i32..).zip(MIGRATIONS).skip(from) {
             for statement in statements(migration) {
+                self.keep_lease().await?;
                 if !self.is_column_there(&statement).await? {
                     self.change(&statement).await?;
                 }
             }
+            self.keep_lease().await?;
             self.session.await_schema_agreement().await?;
             let set = "UPDATE schema_version SET version = ? WHERE one = 1 IF holder = ?";
             if !self.decided(set, (version, self.holder)).await? {
-                return Err(StoreError::Unavailable("migrating took too long, and another node goes on".to_owned()));
+                return Err(lost());
             }
             tracing::info!(version, "the keyspace was brought up to date");
         }
@@ -184,6 +205,12 @@ impl Work<'_> {
     async fn take_lease(&self) -> Result<bool> {
         let take = format!("UPDATE schema_version USING TTL {LEASE} SET holder = ? WHERE one = 1 IF holder = null");
         self.decided(&take, (self.holder,)).await
+    }
+
+    /// A statement may take half as long as the lease lasts.
+    async fn keep_lease(&self) -> Result<()> {
+        let keep = format!("UPDATE schema_version USING TTL {LEASE} SET holder = ? WHERE one = 1 IF holder = ?");
+        if self.decided(&keep, (self.holder, self.holder)).await? { Ok(()) } else { Err(lost()) }
     }
 
     async fn drop_lease(&self) -> Result<()> {
@@ -223,6 +250,10 @@ impl Work<'_> {
 
     /// Changes the schema, by the one server that all nodes change it by.
     async fn change(&self, cql: &str) -> Result<()> {
+        Ok(self.try_change(cql).await?)
+    }
+
+    async fn try_change(&self, cql: &str) -> std::result::Result<(), ExecutionError> {
         let mut statement = Statement::new(cql);
         statement.set_load_balancing_policy(Some(Arc::clone(&self.leader)));
         statement.set_request_timeout(Some(STATEMENT));
@@ -230,6 +261,19 @@ impl Work<'_> {
         self.session.query_unpaged(statement, ()).await?;
         Ok(())
     }
+}
+
+fn lost() -> StoreError {
+    StoreError::Unavailable("migrating took too long, and another node goes on".to_owned())
+}
+
+/// Whether a server took a statement for one that it does not know, so that nothing was done.
+const fn is_not_understood(error: &ExecutionError) -> bool {
+    use DbError::{ConfigError, Invalid, SyntaxError};
+    matches!(
+        error,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(ConfigError | Invalid | SyntaxError, _))
+    )
 }
 
 /// The server that schema changes go to.
@@ -259,6 +303,18 @@ fn statements(file: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_keyspace_is_made_with_tablets_only_where_there_is_no_such_option() {
+        let said = |error: DbError| RequestAttemptError::DbError(error, "why".to_owned()).into();
+        assert!(is_not_understood(&said(DbError::SyntaxError)));
+        assert!(is_not_understood(&said(DbError::ConfigError)));
+        // It may have been made, or not yet.
+        assert!(!is_not_understood(&said(DbError::Overloaded)));
+        assert!(!is_not_understood(&said(DbError::ServerError)));
+        assert!(!is_not_understood(&ExecutionError::RequestTimeout(STATEMENT)));
+        assert!(!is_not_understood(&ExecutionError::EmptyPlan));
+    }
 
     #[test]
     fn a_file_is_cut_into_statements_that_can_be_repeated() {

@@ -71,7 +71,7 @@ statements! {
     entry: Read = "SELECT deleted, number, entry_kind, amount, owed, source, external_id, reason, at FROM accounts \
         WHERE id = ? AND kind = 1 AND number = ? AND name = 0x";
     entries: Read = "SELECT deleted, number, entry_kind, amount, owed, source, external_id, reason, at FROM accounts \
-        WHERE id = ? AND kind = 1 AND number > ? LIMIT ?";
+        WHERE id = ? AND kind = 1 AND number > ? AND number <= ?";
 
     open_session: Decide = "INSERT INTO accounts (id, kind, number, name, opened_at) VALUES (?, 3, ?, ?, ?)";
     close_session: Decide = "UPDATE accounts SET ended_reason = ?, ended_at = ?, ended_at_wall = ?, \
@@ -79,6 +79,7 @@ statements! {
     session: Read = "SELECT ended_reason, ended_at, ended_at_wall, ended_last_seen FROM accounts \
         WHERE id = ? AND kind = 3 AND number = ? AND name = ?";
     point_to_session: Write = "INSERT INTO sessions (id, account, started) VALUES (?, ?, ?)";
+    unpoint_session: Write = "DELETE FROM sessions WHERE id = ?";
     session_pointer: Read = "SELECT account, started FROM sessions WHERE id = ?";
 
     identity: Read = "SELECT issuer, subject, account, created_at FROM identities WHERE name = ?";
@@ -90,6 +91,7 @@ statements! {
     free_identity: Decide = "DELETE FROM identities WHERE name = ? IF account = ?";
     list_account: Write = "INSERT INTO directory (shard, id) VALUES (?, ?)";
     unlist_account: Write = "DELETE FROM directory WHERE shard = ? AND id = ?";
+    identities_between: Read = "SELECT name, account FROM identities WHERE token(name) >= ? AND token(name) <= ?";
     directory: Read = "SELECT id FROM directory WHERE shard = ? AND id > ? LIMIT ?";
 
     facts: Read = "SELECT revision, gone_at, password_changed_at, capabilities, events FROM provider_facts \
@@ -121,10 +123,21 @@ statements! {
     sessions_of: Read = "SELECT name, opened_at, ended_at_wall FROM accounts WHERE id = ? AND kind = 3";
     erase_history: Write = "DELETE FROM history WHERE part = ? AND day = ? AND session = ?";
 
-    begin_erasure: Write = "INSERT INTO erasures (one, account, identity, held_until) VALUES (1, ?, ?, ?)";
-    end_erasure: Write = "DELETE FROM erasures WHERE one = 1 AND account = ?";
-    erasures: Read = "SELECT account, identity, held_until FROM erasures WHERE one = 1";
-    erasable: Read = "SELECT kind, number, name, hash FROM accounts WHERE id = ? AND kind IN (1, 2, 4) LIMIT ?";
+    point_to_deletion: Write = "INSERT INTO deletions (shard, account, attempt, expects) VALUES (?, ?, ?, ?)";
+    deletions: Read = "SELECT account, attempt, expects FROM deletions WHERE shard = ?";
+    drop_attempt: Write = "DELETE FROM deletions WHERE shard = ? AND account = ? AND attempt = ?";
+    drop_attempts: Write = "DELETE FROM deletions WHERE shard = ? AND account = ?";
+    old_erasures: Read = "SELECT account, identity, held_until FROM erasures \
+        WHERE one = 1 AND account >= ? AND account < ?";
+    drop_old_erasure: Write = "DELETE FROM erasures WHERE one = 1 AND account = ?";
+    begin_erasure: Decide = "INSERT INTO accounts (id, kind, number, name, hash, at) VALUES (?, 0, 0, 0x, ?, ?)";
+    erasure: Read = "SELECT deleted, hash, at FROM accounts WHERE id = ? AND kind = 0 AND number = 0 AND name = 0x";
+    end_erasure: Decide = "UPDATE accounts SET hash = null, at = null \
+        WHERE id = ? AND kind = 0 AND number = 0 AND name = 0x";
+    erasable_entries: Read = "SELECT number, source, external_id FROM accounts \
+        WHERE id = ? AND kind = 1 AND number > ? AND number <= ?";
+    erasable_names: Read = "SELECT name, hash FROM accounts \
+        WHERE id = ? AND kind = ? AND number = 0 AND name >= ? AND name < ?";
     is_deleted: Decide = "UPDATE accounts SET deleted = true WHERE id = ? IF deleted = true";
     erase_row: Decide = "DELETE FROM accounts WHERE id = ? AND kind = ? AND number = ? AND name = ?";
 
@@ -142,9 +155,12 @@ statements! {
         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
     checkpoint: Write = "UPDATE checkpoints USING TIMESTAMP ? SET last_seen = ? \
         WHERE shard = ? AND bucket = ? AND session = ?";
-    drop_checkpoint: Write = "DELETE FROM checkpoints WHERE shard = ? AND bucket = ? AND session = ?";
-    latest_checkpoint: Read = "SELECT max(last_seen) FROM checkpoints WHERE shard = ?";
-    checkpoints: Read = "SELECT session, account, last_seen FROM checkpoints WHERE shard = ? AND bucket = ?";
+    drop_checkpoint: Write = "DELETE FROM checkpoints USING TIMESTAMP ? \
+        WHERE shard = ? AND bucket = ? AND session = ?";
+    latest_checkpoint: Read = "SELECT max(last_seen) FROM checkpoints \
+        WHERE shard = ? AND bucket = ? AND session >= ? AND session < ?";
+    checkpoints: Read = "SELECT session, account, last_seen, WRITETIME(last_seen) AS written FROM checkpoints \
+        WHERE shard = ? AND bucket = ? AND session >= ? AND session < ?";
     keep_clock: Write = "INSERT INTO clock (one, last_alive, wall) VALUES (1, ?, ?) USING TIMESTAMP ?";
     clock: Read = "SELECT last_alive, wall FROM clock WHERE one = 1";
 
@@ -192,6 +208,8 @@ statements! {
         WHERE identity = ? AND name = ?";
     release: Decide = "DELETE FROM held_credit WHERE identity = ? AND name = ? IF EXISTS";
 
+    scope: Read = "SELECT scope FROM deciding WHERE one = 1";
+    keep_scope: Write = "INSERT INTO deciding (one, scope) VALUES (1, ?)";
     put_node: Write = "INSERT INTO nodes (one, node, name, era, renewals, meter, told_until, wall) \
         VALUES (1, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL 3600";
     node: Read = "SELECT node FROM nodes WHERE one = 1 AND node = ?";
@@ -204,7 +222,7 @@ statements! {
     announce: Write = "INSERT INTO changes (slot, at, account, version, node, open) VALUES (?, ?, ?, ?, ?, ?) \
         USING TTL 7200";
     changes: Read = "SELECT at, account, version, node, open FROM changes WHERE slot = ? AND at >= ?";
-    heard: Read = "SELECT session, account, last_seen FROM checkpoints \
+    heard: Read = "SELECT session, account, last_seen, WRITETIME(last_seen) AS written FROM checkpoints \
         WHERE shard = ? AND bucket = ? AND session IN ?";
 }
 

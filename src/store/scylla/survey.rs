@@ -26,7 +26,7 @@ use super::{
 };
 
 /// What only who serves writes.
-const FOREIGN: [&str; 4] = ["nodes", "eras", "changes", "erasures"];
+const FOREIGN: [&str; 5] = ["nodes", "eras", "changes", "erasures", "deletions"];
 
 /// A row of an account's partition, of any kind.
 #[derive(DeserializeRow)]

@@ -7,6 +7,10 @@
 //! Nothing is done for who has stopped waiting: a piece whose caller has gone away, or whose [deadline](crate::deadline) is
 //! over, is dropped before it is run, also while another program has the file locked.
 //!
+//! A sync of the log that failed may have lost what was written before it, though the system still shows it: whoever
+//! synced again would be told that all is well. So nothing is added to such a log. All of it is copied into the file, and a log
+//! is begun anew; until that has been done, nothing is written.
+//!
 //! Acts go first. Write-behind work gets a turn when no act waits, or after [`TURNS`] groups of acts; its groups are
 //! bounded by rows, so that an act never waits for more than one bucket of checkpoints.
 
@@ -267,20 +271,58 @@ fn work(conn: &Connection, shared: &Shared, most: usize, busy: Duration) {
         tracing::warn!(%error, "the writer waits for others as long as it was opened to");
     }
     // Not known at first, so that the first group sets it.
-    let mut current = None;
+    let mut log = Log::default();
     while let Some(group) = shared.next(most) {
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
-            for (job, outcome) in transact(conn, group.jobs, group.durability, &mut current, busy) {
+            let outcomes = match log.begin_anew_if_lost(conn) {
+                Ok(()) => transact(conn, group.jobs, group.durability, &mut log, busy),
+                Err(error) => group.jobs.into_iter().map(|job| (job, Err(undone(&error)))).collect(),
+            };
+            for (job, outcome) in outcomes {
                 job.answer(outcome);
             }
         }));
         if done.is_err() {
             // Whoever waited for the group is told that nobody knows whether it was written. What was begun is undone.
-            current = None;
+            log.durability = None;
             if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
                 return;
             }
         }
+    }
+}
+
+/// What is known of the log.
+#[derive(Default)]
+struct Log {
+    /// How durable transactions are, if that is known.
+    durability: Option<Durability>,
+    /// A sync has failed since it was begun.
+    may_be_lost: bool,
+}
+
+impl Log {
+    fn begin_anew_if_lost(&mut self, conn: &Connection) -> Result<()> {
+        if !self.may_be_lost {
+            return Ok(());
+        }
+        self.durability = None;
+        set_durability(conn, Durability::Full)?;
+        let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy != 0 {
+            return Err(StoreError::Unavailable("a sync failed, and the log is still being read".to_owned()));
+        }
+        self.may_be_lost = false;
+        tracing::warn!("a sync of the store's log had failed; the log was begun anew");
+        Ok(())
+    }
+
+    fn commit(&mut self, conn: &Connection) -> Result<()> {
+        let committed = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        self.may_be_lost |=
+            committed.as_ref().is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure));
+        committed?;
+        Ok(())
     }
 }
 
@@ -291,15 +333,15 @@ fn transact(
     conn: &Connection,
     jobs: Vec<Box<dyn Job>>,
     durability: Durability,
-    current: &mut Option<Durability>,
+    log: &mut Log,
     busy: Duration,
 ) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(jobs.len());
     let mut jobs = jobs;
     let begun = (|| {
-        if *current != Some(durability) {
+        if log.durability != Some(durability) {
             set_durability(conn, durability)?;
-            *current = Some(durability);
+            log.durability = Some(durability);
         }
         begin(conn, &mut jobs, busy)
     })();
@@ -313,7 +355,7 @@ fn transact(
                 return Err(error);
             }
         }
-        execute(conn, "COMMIT")
+        log.commit(conn)
     });
     if let Err(error) = all {
         // Everybody in it is told, and the service says when the store is lost and when it is back.

@@ -6,6 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use gastank::{
@@ -87,7 +88,7 @@ impl Ticks for Machine {
     }
 }
 
-fn ms(span: std::time::Duration) -> u64 {
+fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).expect("runs are short")
 }
 
@@ -135,6 +136,9 @@ pub(crate) struct Running {
     pub(crate) draining: AtomicBool,
 }
 
+/// How long a stop waits for each piece of what it writes.
+const FLUSH: Duration = Duration::from_secs(30);
+
 struct Nobody;
 
 impl Witness for Nobody {
@@ -161,7 +165,7 @@ async fn ticking(meter: Weak<MeterClock>, link: Arc<Link>) {
             meter.tick();
         }
         drop(meter);
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -228,7 +232,7 @@ impl Running {
         let feed =
             Feed::new(member.id(), Arc::clone(&acts), Arc::clone(&shared), Arc::clone(&meter), settings, warmed_at);
         let feed = Arc::new(feed);
-        feed.tail().await?;
+        feed.catch_up().await?;
         let others = Arc::new(Joining::default());
         others.joined(Arc::clone(&hearing), Arc::clone(&feed));
         let membership = Arc::<Member>::clone(&member);
@@ -301,7 +305,7 @@ impl Running {
         self.meter.stop();
         self.stop.cancel();
         self.tasks.wait().await;
-        let flushed = self.upkeep.flush().await.is_ok();
+        let flushed = self.upkeep.flush(FLUSH).await.is_ok();
         flushed && self.node.member.leave().await.is_ok()
     }
 

@@ -417,6 +417,9 @@ fn settings(dir: &Path, addr: IpAddr, ports: &Ports, token: &str, what: Kind) ->
          auto_snapshot: false\n\
          memtable_heap_space: 128MiB\n\
          memtable_offheap_space: 128MiB\n\
+         tombstone_warn_threshold: 500\n\
+         tombstone_failure_threshold: 1000\n\
+         in_select_cartesian_product_fail_threshold: 100\n\
          {guard}"
     )
 }
