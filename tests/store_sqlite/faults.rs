@@ -337,9 +337,9 @@ async fn what_nobody_waits_for_any_more_is_not_written_when_a_lock_is_let_go() {
     // A task that goes on without its caller is told in time.
     let carried = within(Duration::from_millis(100), async {
         let (store, late) = (Arc::clone(&store), late.clone());
-        tokio::spawn(carry(async move { store.commit(&late, None).await }))
+        Some(tokio::spawn(carry(async move { store.commit(&late, None).await })))
     });
-    let carried = carried.await.expect("it is not waited for").await.expect("no panic");
+    let carried = carried.await.expect("it is not waited for").expect("it was spawned").await.expect("no panic");
     assert!(matches!(carried, Err(StoreError::Unavailable(_))), "{carried:?}");
     other.execute_batch("ROLLBACK").expect("unlocks");
     done(&store, &account, &granting(&account, 7, "in time")).await;
