@@ -440,7 +440,7 @@ impl Account {
     }
 
     /// Whether an activation of this name has been done, so that it may only be answered again; answers its session, with
-    /// how much is left to burn. `None`: it is a new one.
+    /// how much is left to burn. `None`: it is a new one, or one that was taken back.
     ///
     /// # Errors
     ///
@@ -456,21 +456,21 @@ impl Account {
     ) -> Result<Option<(&Session, Millis)>, Refusal> {
         self.alive()?;
         let Some(known) = &self.session else { return Ok(None) };
-        if known.names.was_called(name) {
-            return Err(Refusal::StaleActivation);
-        }
         if known.names.own != Some(name) {
-            return Ok(None);
+            return if known.names.was_called(name) { Err(Refusal::StaleActivation) } else { Ok(None) };
         }
         if known.audience != audience {
             return Err(Refusal::NameReused);
         }
+        // Taken back in the instant it was opened, since nobody was given its token: that has not been done.
+        let taken_back = |end: End| end.reason == EndReason::Revoked && end.at == known.started;
+        let over = |end: End| if taken_back(end) { Ok(None) } else { Err(Refusal::SessionEnded(end.reason)) };
         if let Some(end) = known.end {
-            return Err(Refusal::SessionEnded(end.reason));
+            return over(end);
         }
         match self.standing(moment, policy.timeout) {
             Standing::Idle => Ok(None),
-            Standing::Over(end) => Err(Refusal::SessionEnded(end.reason)),
+            Standing::Over(end) => over(end),
             Standing::Running { .. } if known.tokens.renewed > Some(RenewalName::ANSWERED_AGAIN) => {
                 Err(Refusal::StaleRenewal { now: moment.now })
             }

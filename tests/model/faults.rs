@@ -13,7 +13,10 @@ use gastank::{
         acts::{ACT_TIMEOUT, ActError},
         hooks::deposits::{Deposit, Payee},
     },
-    engine::{AccountId, Act, Checkpoint, Credit, Entry, EntryKind, ListId, NewEntry, Policy, SLICES, Source, UnixMs},
+    engine::{
+        AccountId, Act, ActivationName, Checkpoint, Credit, Entry, EntryKind, ListId, NewEntry, Policy, SLICES, Source,
+        UnixMs,
+    },
     entropy::SeededEntropy,
     store::{
         AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held,
@@ -436,6 +439,14 @@ async fn an_activation_of_unknown_outcome_costs_nothing_once_the_store_is_back()
     let third = rig.activate(&account).await.unwrap();
     assert!(rig.is_valid(&third.token));
     assert_eq!(rig.engine.live(), 1);
+
+    // It has not been done, so who repeats it under its name gets a session, and the same one from then on.
+    let named = |key: &str| rig.acts.activate_named(&account, "edge", Some(ActivationName::of(key)));
+    store.fail_commit(Write::FailsAfter, DOWN);
+    assert!(matches!(named("a").await.map(drop), Err(ActError::Unknown(_))));
+    heal(&store).await;
+    let (given, again) = (named("a").await.unwrap(), named("a").await.unwrap());
+    assert_eq!((given.session, rig.engine.live()), (again.session, 1));
 
     // Also when the next act finds it, and not the background.
     store.fail_commit(Write::FailsAfter, DOWN);

@@ -223,12 +223,13 @@ impl Reference {
         self.alive(tank)?;
         if let Some(name) = name {
             let mine: Vec<usize> = (0..self.lives.len()).rev().filter(|life| self.lives[*life].tank == tank).collect();
-            let names = mine.iter().skip(1).filter_map(|life| self.lives[*life].name);
-            if names.take(REMEMBERED).any(|before| before == name) {
-                return Err(Refused::LongOver);
-            }
-            if let Some(life) = mine.first().copied().filter(|life| self.lives[*life].name == Some(name)) {
-                return self.answer_again(life, token, wall);
+            let latest = mine.first().copied().filter(|life| self.lives[*life].name == Some(name));
+            let mut names = mine.iter().skip(1).filter_map(|life| self.lives[*life].name).take(REMEMBERED);
+            match latest {
+                Some(life) if !self.was_taken_back(life) => return self.answer_again(life, token, wall),
+                Some(_) => {}
+                None if names.any(|before| before == name) => return Err(Refused::LongOver),
+                None => {}
             }
         }
         if self.left(tank) < LEAST {
@@ -256,6 +257,11 @@ impl Reference {
         });
         self.durable = self.now;
         Ok(Activated { life: self.lives.len() - 1, superseded: supersedes })
+    }
+
+    /// A session that is revoked in the instant it was opened counts as one that was never given to anybody.
+    fn was_taken_back(&self, life: usize) -> bool {
+        self.lives[life].end == Some((self.lives[life].started, EndReason::Revoked))
     }
 
     fn answer_again(&mut self, life: usize, token: usize, wall: u64) -> Result<Activated, Refused> {
