@@ -53,6 +53,9 @@ struct State {
     told_until: MeterTime,
     /// What the meter had left out in all when the last renewal that succeeded began.
     left_out: Millis,
+    /// When it was found out that this node was frozen or suspended, in ticks, until its meter is known to be where those
+    /// of the others are.
+    woke: Option<Millis>,
     /// How often it has been away for longer than its lease.
     stints: u64,
     others: Others,
@@ -70,8 +73,8 @@ struct Seen {
     lease: NodeLease,
     /// When it was last seen to change, or first seen, in ticks.
     since: Millis,
-    /// Whether it has been seen to change.
-    changes: bool,
+    /// When it was last seen to change, in ticks; `None` if it never was.
+    changed: Option<Millis>,
 }
 
 impl Others {
@@ -81,13 +84,13 @@ impl Others {
         let was_blind = ticks.minus(self.read) > blind;
         let mut seen = BTreeMap::new();
         for lease in leases.into_iter().filter(|lease| lease.node != me) {
-            let (since, changes) = match self.seen.get(&lease.node) {
-                Some(known) if known.lease.renewals == lease.renewals && was_blind => (ticks, known.changes),
-                Some(known) if known.lease.renewals == lease.renewals => (known.since, known.changes),
-                Some(_) => (ticks, true),
-                None => (ticks, false),
+            let (since, changed) = match self.seen.get(&lease.node) {
+                Some(known) if known.lease.renewals == lease.renewals && was_blind => (ticks, known.changed),
+                Some(known) if known.lease.renewals == lease.renewals => (known.since, known.changed),
+                Some(_) => (ticks, Some(ticks)),
+                None => (ticks, None),
             };
-            seen.insert(lease.node, Seen { lease, since, changes });
+            seen.insert(lease.node, Seen { lease, since, changed });
         }
         (self.seen, self.read) = (seen, ticks);
     }
@@ -117,6 +120,12 @@ impl Others {
         seen.is_some_and(|seen| ticks.minus(seen.since) < dead_after)
     }
 
+    /// Whether all nodes of an era that are not taken for dead have been seen to live since then.
+    fn have_all_changed_since(&self, then: Millis, era: u64, ticks: Millis, dead_after: Millis) -> bool {
+        let lives = |seen: &&Seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after;
+        self.seen.values().filter(lives).all(|seen| seen.changed.is_some_and(|changed| changed >= then))
+    }
+
     /// Whether a node that lives is about to begin an era after this one, or has.
     fn is_an_era_at_hand(&self, era: u64, ticks: Millis, dead_after: Millis) -> bool {
         let mut living = self.seen.values().filter(|seen| ticks.minus(seen.since) < dead_after);
@@ -125,7 +134,7 @@ impl Others {
 
     /// The furthest meter of an era, of the nodes that were seen to live.
     fn furthest_living(&self, era: u64) -> Option<MeterTime> {
-        let lives = |seen: &&Seen| seen.lease.era == era && seen.changes;
+        let lives = |seen: &&Seen| seen.lease.era == era && seen.changed.is_some();
         self.seen.values().filter(lives).map(|seen| seen.lease.meter).max()
     }
 
@@ -234,6 +243,7 @@ impl Member {
             renewed_at: lease.wall,
             told_until: meter.now(),
             left_out: meter.left_out(),
+            woke: None,
             stints: 0,
             others,
         };
@@ -294,6 +304,7 @@ impl Member {
         let (shown, explained) = {
             let mut state = self.state.lock();
             state.others.see(leases, self.id, ticks, self.settings.lease);
+            let suspended = lease.wall.since(state.renewed_at).minus(began.minus(state.renewed));
             // Somebody may be about to begin an era without this node, which is to find out before it acts.
             if !state.others.is_an_era_at_hand(era, ticks, self.settings.dead_after) {
                 // A machine that was suspended knows it by the wall clock only.
@@ -303,14 +314,23 @@ impl Member {
                 }
                 (state.renewed, state.renewed_at) = (state.renewed.max(began), lease.wall);
             }
+            let frozen = left_out.minus(state.left_out);
+            if frozen.max(suspended) >= self.settings.glance {
+                state.woke.get_or_insert(began);
+            }
             // It may have been frozen since this renewal began, too.
             (state.others.furthest_living(era), self.meter.left_out().minus(state.left_out))
         };
         if let Some(shown) = shown {
             self.follow(shown, explained)?;
         }
-        // Its meter is where the others' are, whatever it had left out by then.
-        self.state.lock().left_out = left_out;
+        let state = &mut *self.state.lock();
+        // Each of the others that lives has to have shown its meter since this node is back. Some may not reach the store: what
+        // they have shown is long past, and a session that is opened now would be charged for what the meter makes up later.
+        let back = |woke| state.others.have_all_changed_since(woke, era, ticks, self.settings.dead_after);
+        if state.woke.is_none_or(back) {
+            (state.left_out, state.woke) = (left_out, None);
+        }
         Ok(())
     }
 
@@ -336,8 +356,8 @@ impl Member {
         self.state.lock().others.skew(self.era.number, meter, wall, ticks, self.settings.dead_after)
     }
 
-    /// Whether this node may act: its lease is fresh, and neither the process was frozen nor the machine suspended since it
-    /// was renewed. Then its meter is behind, and others would look for what it tells where they have looked already. A wall
+    /// Whether this node may act: its lease is fresh, and neither the process was frozen nor the machine suspended since each
+    /// of the others that lives has shown its meter. Otherwise its meter is behind, and others would look for what it tells where they have looked already. A wall
     /// clock that has been set looks the same, until the next renewal.
     pub fn may_act(&self) -> bool {
         let (ticks, wall, left_out) = (self.meter.ticks().elapsed(), self.meter.wall(), self.meter.left_out());
@@ -345,7 +365,8 @@ impl Member {
         let passed = ticks.minus(state.renewed);
         let suspended = wall.since(state.renewed_at).minus(passed);
         let frozen = left_out.minus(state.left_out);
-        passed < self.settings.lease && suspended < self.settings.glance && frozen < self.settings.glance
+        let is_here = suspended < self.settings.glance && frozen < self.settings.glance && state.woke.is_none();
+        passed < self.settings.lease && is_here
     }
 
     /// Whether a node lives, as its lease in the store says now.
@@ -458,6 +479,33 @@ mod tests {
         assert_eq!((living(&others, 73), living(&others, 74)), (1, 0));
         see(&mut others, 75, 9);
         assert_eq!(living(&others, 75), 1);
+    }
+
+    #[test]
+    fn who_was_away_waits_until_each_that_lives_has_shown_itself_again() {
+        let mut others = Others::default();
+        let see = |others: &mut Others, ticks_s, renewals: [u64; 2]| {
+            let leases = vec![lease(1, renewals[0], 0, 0), lease(2, renewals[1], 0, 0)];
+            others.see(leases, ME, Millis::from_secs(ticks_s), BLIND);
+        };
+        let all_back = |others: &Others, woke_s, ticks_s| {
+            others.have_all_changed_since(Millis::from_secs(woke_s), 1, Millis::from_secs(ticks_s), DEAD_AFTER)
+        };
+        see(&mut others, 1, [7, 7]);
+        see(&mut others, 2, [8, 8]);
+        assert!(all_back(&others, 2, 2));
+        // Frozen from 2 to 10; the second has not reached the store meanwhile.
+        see(&mut others, 10, [15, 8]);
+        assert!(!all_back(&others, 10, 10));
+        see(&mut others, 13, [18, 9]);
+        assert!(all_back(&others, 10, 13));
+        // Or it is dead.
+        see(&mut others, 20, [25, 9]);
+        assert!(!all_back(&others, 20, 20));
+        for ticks_s in 21..33 {
+            see(&mut others, ticks_s, [ticks_s, 9]);
+        }
+        assert!(all_back(&others, 20, 32));
     }
 
     #[test]

@@ -30,8 +30,6 @@ pub(crate) const SKEW: u64 = 900;
 /// By how much a session may be charged for more than the time that passed, in ms: the meters of two nodes, one of which
 /// is about to find out that it has stood still.
 const UNEQUAL: u64 = 3_500;
-/// How long a node that stood still may be behind, in ms.
-const AWAKE: u64 = 8_000;
 /// How long tokens that are dead are asked about.
 const REMEMBERED: u64 = 25_000;
 
@@ -56,8 +54,6 @@ struct Inner {
     acked: Vec<(SessionId, usize, MeterTime, u64)>,
     /// When a node last took a frame for a session, in virtual time.
     touched: HashMap<SessionKey, u64>,
-    /// When a process stood still, from and to, in virtual time.
-    still: Vec<(u64, u64)>,
     stops: BTreeSet<(usize, SessionKey)>,
     promised: Vec<Promise>,
     meters: BTreeMap<usize, MeterTime>,
@@ -158,11 +154,6 @@ impl Watch {
     /// Does `work` with the lists that nodes have served.
     pub(crate) fn served<T>(&self, work: impl FnOnce(&mut Served) -> T) -> T {
         work(&mut self.inner.lock().served)
-    }
-
-    /// A process stood still, and goes on now.
-    pub(crate) fn stood_still(&self, from: u64, to: u64) {
-        self.inner.lock().still.push((from, to));
     }
 
     /// A frame for a session gets to a node.
@@ -448,9 +439,6 @@ impl World {
 
     /// Nobody is charged for more time than passed: while the session was open, nor from when it was opened until the time-out
     /// after the last frame that got to any node. This knows nothing of meters, eras, nodes and what they decided.
-    ///
-    /// There is one allowance for trouble: a node that stood still while the others could not reach the store has nobody to
-    /// tell it how far its meter is behind theirs. What it opens then starts as much too early.
     fn audit_time(&self) {
         let timeout = self.common.policy.timeout.get();
         let wrong: Vec<String> = {
@@ -460,11 +448,9 @@ impl World {
                 let charged = end.at.since(life.started).get();
                 let touched = inner.touched.get(key).copied().unwrap_or(0).max(life.opened_at);
                 let passed = (ended - life.opened_at).min(touched - life.opened_at + timeout);
-                let behind = inner.still.iter().filter(|(_, to)| (*to..to + AWAKE).contains(&life.opened_at));
-                let behind = behind.map(|(from, to)| to - from).max().unwrap_or(0);
                 let number = inner.truth.number(&SessionId::from_bytes(*key));
                 let what = || format!("session {number} is charged for {charged} ms, of which {passed} ms passed");
-                (charged > passed + UNEQUAL + behind).then(what)
+                (charged > passed + UNEQUAL).then(what)
             });
             over.collect()
         };

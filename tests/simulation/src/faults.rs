@@ -64,10 +64,8 @@ async fn befall(world: &Arc<World>, slot: usize, kind: u64) {
             world.watch.count("stopped");
             let link = place.link.lock().clone();
             link.stopped.store(true, Ordering::SeqCst);
-            let began = world.at();
             pause(world, 300, 25_000).await;
             link.stopped.store(false, Ordering::SeqCst);
-            world.watch.stood_still(began, world.at());
             world.note(&format!("node {slot} goes on"));
         }
         8 => {
@@ -76,11 +74,9 @@ async fn befall(world: &Arc<World>, slot: usize, kind: u64) {
             let link = place.link.lock().clone();
             link.stopped.store(true, Ordering::SeqCst);
             place.machine.suspend();
-            let began = world.at();
             pause(world, 300, 25_000).await;
             place.machine.resume();
             link.stopped.store(false, Ordering::SeqCst);
-            world.watch.stood_still(began, world.at());
             world.note(&format!("the machine of node {slot} goes on"));
         }
         9..=12 => {
