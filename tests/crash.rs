@@ -228,12 +228,12 @@ async fn nothing_is_added_to_a_log_whose_sync_failed() {
     }
     let long = log();
     dying.after(-1);
-    assert_eq!(credit("not synced").await, 503);
+    assert_eq!(credit("not-synced").await, 503);
     dying.not();
     // What the system shows of the log may not be on the disk: it is begun anew before anybody is told yes.
     assert_eq!(credit("after").await, 200);
     assert!(log() < long / 2, "{} of {long} bytes", log());
-    assert_eq!(credit("not synced").await, 200);
+    assert_eq!(credit("not-synced").await, 200);
     assert_eq!(api.account(&owner).await["remaining_s"], 520);
     assert!(service.stop().success());
 }

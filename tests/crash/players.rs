@@ -285,8 +285,14 @@ async fn activate(world: &World, owner: &Owner, before: Option<Session>) -> Opti
 }
 
 async fn renew(world: &World, player: Player, mut session: Session) -> Option<Session> {
-    let frame = session.frame(HeartbeatKind::Renew);
-    let answer = world.until_answered(async || world.api.renew(&session, frame).await).await;
+    let answer = loop {
+        let frame = session.frame(HeartbeatKind::Renew);
+        let answer = world.until_answered(async || world.api.renew(&session, frame).await).await;
+        // Sent again after a crash it may have been done already: another frame gets the token whose answer was lost.
+        if answer.status != 409 || answer.json()["code"] != "stale_renewal" {
+            break answer;
+        }
+    };
     if answer.status == 409 && player == Player::Poor {
         assert_eq!(answer.json()["reason"], "exhausted");
         return None;

@@ -30,5 +30,5 @@ async fn a_keyspace_of_the_first_version_is_brought_up_to_date_by_many_at_once()
     }
     let version = session.query_unpaged("SELECT version FROM schema_version WHERE one = 1", ()).await.expect("works");
     let version = version.into_rows_result().expect("rows").first_row::<(i32,)>().expect("a row");
-    assert_eq!(version, (5,));
+    assert_eq!(version, (6,));
 }

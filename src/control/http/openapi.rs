@@ -290,35 +290,49 @@ const ANY: [ErrorCode; 6] = [
     ErrorCode::Overloaded,
 ];
 
-/// The refusals of a call, by status: one response each, which names its codes.
-fn refusals(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Response>> {
+/// The type of what refusals say, everywhere but under `/oauth/`.
+const PROBLEM: &str = "application/problem+json";
+/// The type of what refusals say where OAuth prescribes it (RFC 6749, section 5.2).
+const OAUTH: &str = "application/json";
+
+/// The refusals of a call, by status: one response of this media type each, which names its codes.
+fn refusals(media: &str, codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for code in codes.iter().chain(ANY.iter().filter(|code| !codes.contains(code))) {
         by_status.entry(code.status().as_u16()).or_default().push(format!("`{}`", code.name()));
     }
     let response = |codes: Vec<String>| {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        ResponseBuilder::new().description(codes.join(", ")).content("application/problem+json", content).build()
+        ResponseBuilder::new().description(codes.join(", ")).content(media, content).build()
     };
     by_status.into_iter().map(|(status, codes)| (status.to_string(), response(codes).into())).collect()
 }
 
 macro_rules! refusals {
-    ($( $(#[$doc:meta])* $name:ident: $($code:ident),+; )+) => {
+    ($media:expr; $( $(#[$doc:meta])* $name:ident: $($code:ident),+; )+) => {
         $(
             $(#[$doc])*
             pub(super) struct $name;
 
             impl IntoResponses for $name {
                 fn responses() -> BTreeMap<String, RefOr<Response>> {
-                    refusals(&[$(ErrorCode::$code),+])
+                    refusals($media, &[$(ErrorCode::$code),+])
                 }
             }
         )+
     };
 }
 
-refusals! {
+refusals! { OAUTH;
+    /// Of introspection.
+    IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, Internal,
+        StoreUnavailable, WarmingUp;
+    /// Of revocation.
+    RevokeErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, Internal,
+        StoreUnavailable, Overloaded, WarmingUp;
+}
+
+refusals! { PROBLEM;
     /// Of an activation.
     ActErrors: BadRequest, UnknownAudience, BadCredentials, TankEmpty, RequestTimeout, SessionEnded, StaleRenewal, IdReused,
         BodyTooLarge, UnsupportedMediaType, RateLimited, Internal, StoreUnavailable, ProviderUnavailable, Overloaded, WarmingUp;
@@ -333,12 +347,6 @@ refusals! {
         WarmingUp;
     /// Of a heartbeat.
     HeartbeatErrors: BadRequest, BadFrame, RequestTimeout, BodyTooLarge, UnsupportedMediaType, StoreUnavailable, WarmingUp;
-    /// Of introspection.
-    IntrospectErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, Internal,
-        StoreUnavailable, WarmingUp;
-    /// Of revocation.
-    RevokeErrors: BadRequest, BadCredentials, RequestTimeout, BodyTooLarge, UnsupportedMediaType, RateLimited, Internal,
-        StoreUnavailable, Overloaded, WarmingUp;
     /// Of a credit webhook.
     HookErrors: BadRequest, BadSignature, NotFound, RequestTimeout, IdReused, LimitReached, BodyTooLarge,
         UnsupportedMediaType, Internal, StoreUnavailable, Overloaded, WarmingUp;
