@@ -428,7 +428,13 @@ impl Account {
     /// [`Refusal::TankEmpty`] and [`Refusal::Deleted`].
     pub fn may_activate(&self, moment: &Moment, policy: &Policy) -> Result<Millis, Refusal> {
         self.alive()?;
-        let remaining = self.remaining(moment, policy.timeout);
+        let remaining = match (self.standing(moment, policy.timeout), self.open()) {
+            // It ends for this one, and is not charged beyond its token.
+            (Standing::Running { .. }, Some(open)) => {
+                self.balance.fuel().minus(self.burned_until(open.vouched_until(moment.now)))
+            }
+            _ => self.remaining(moment, policy.timeout),
+        };
         if remaining.as_secs() == 0 { Err(Refusal::TankEmpty) } else { Ok(remaining) }
     }
 

@@ -232,7 +232,11 @@ impl Reference {
                 None => {}
             }
         }
-        if self.left(tank) < LEAST {
+        let beyond_its_token = |life: usize| {
+            let it = &self.lives[life];
+            (it.burned - i64::try_from(it.expires - it.started).unwrap()).max(0)
+        };
+        if self.left(tank) + self.open(tank).map_or(0, beyond_its_token) < LEAST {
             return Err(Refused::Empty);
         }
         let supersedes = self.open(tank).is_some();
