@@ -66,6 +66,7 @@ pub(super) struct ActivateAnswer {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(super) struct DeactivateRequest {
     /// The session that is to end, if it is the one that is open. Absent: whichever is open.
+    #[schema(pattern = "^[A-Za-z0-9_-]{21}[AQgw]$")]
     session_id: Option<String>,
 }
 
