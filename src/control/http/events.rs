@@ -75,13 +75,13 @@ impl From<Problem> for Refused {
     post, path = "/hooks/account-events", tag = "hooks", security((), ("event_token" = [])),
     request_body(content = Option<String>, content_type = "application/secevent+jwt"),
     responses(
+        EventErrors,
         (status = 200, description = "It has been dealt with; it came as the bearer token."),
         (status = 202, description = "It has been dealt with; it came as the body."),
         (status = 400, description = "It is not taken; told again, it would not be either.", content(
             (SetError = "application/json"),
             (ProblemDocument<'_> = "application/problem+json"),
         )),
-        EventErrors,
     ),
 )]
 pub(super) async fn account_events(State(shared): SharedState, request: Request) -> Response {

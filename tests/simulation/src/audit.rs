@@ -465,7 +465,9 @@ impl World {
         for (key, life) in &inner.truth.lives {
             let number = inner.truth.number(&SessionId::from_bytes(*key));
             let Some((end, ended)) = life.end else { continue };
-            if end.reason == EndReason::TimedOut && end.at != end.last_seen.plus(timeout) {
+            let silent = end.last_seen.plus(timeout);
+            let over = life.expires.map_or(silent, |expires| silent.min(expires.max(life.started)));
+            if end.reason == EndReason::TimedOut && end.at != over {
                 wrong.push(format!("session {number} timed out at {} but was last seen at {}", end.at, end.last_seen));
             }
             if let Some(no) = inner.no.get(key)

@@ -20,6 +20,8 @@ pub(crate) struct Life {
     pub(crate) opened_at: u64,
     /// The token that is good.
     pub(crate) current: TokenHash,
+    /// When it expires, in meter time: nobody is charged beyond it.
+    pub(crate) expires: Option<MeterTime>,
     /// How it ended, and when that was committed.
     pub(crate) end: Option<(End, u64)>,
 }
@@ -57,7 +59,7 @@ impl Truth {
                 && let Some(life) = self.open.get(&act.account).and_then(|open| self.lives.get_mut(open))
             {
                 self.dead.insert(*life.current.as_bytes(), *at);
-                life.current = tokens.current;
+                (life.current, life.expires) = (tokens.current, tokens.expires);
             }
             if let Some(session) = &act.opens {
                 let key = *session.id.as_bytes();
@@ -69,6 +71,7 @@ impl Truth {
                     started: session.started,
                     opened_at: *at,
                     current: session.tokens.current,
+                    expires: session.tokens.expires,
                     end: None,
                 };
                 self.lives.insert(key, life);
