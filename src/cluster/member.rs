@@ -195,7 +195,9 @@ impl Member {
             let number = latest.map_or(0, |era| era.number);
             others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
             if let (Some(latest), Some(shown)) = (latest, others.furthest_of(number)) {
-                meter.reach(shown);
+                // Whoever has shown more may have left, and a node that was frozen does not know how far the meter went.
+                let kept = store.clock().await?.map_or(MeterTime::ZERO, |fact| fact.last_alive);
+                meter.reach(shown.max(kept));
                 store.enter(latest.number);
                 meter.start();
                 break latest;
@@ -301,7 +303,7 @@ impl Member {
         }
         let leases = self.store.nodes().await?;
         let ticks = self.meter.ticks().elapsed();
-        let (shown, explained) = {
+        let (shown, explained, was_away) = {
             let mut state = self.state.lock();
             state.others.see(leases, self.id, ticks, self.settings.lease);
             let suspended = lease.wall.since(state.renewed_at).minus(began.minus(state.renewed));
@@ -319,9 +321,12 @@ impl Member {
                 state.woke.get_or_insert(began);
             }
             // It may have been frozen since this renewal began, too.
-            (state.others.furthest_living(era), self.meter.left_out().minus(state.left_out))
+            let explained = self.meter.left_out().minus(state.left_out);
+            (state.others.furthest_living(era), explained, state.woke.is_some())
         };
-        if let Some(shown) = shown {
+        // Whoever has lived on meanwhile may have left: what is kept of the meter stays.
+        let kept = if was_away { self.store.clock().await?.map(|fact| fact.last_alive) } else { None };
+        if let Some(shown) = shown.max(kept) {
             self.follow(shown, explained)?;
         }
         let state = &mut *self.state.lock();
