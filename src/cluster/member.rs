@@ -120,10 +120,10 @@ impl Others {
         seen.is_some_and(|seen| ticks.minus(seen.since) < dead_after)
     }
 
-    /// Whether all nodes of an era that are not taken for dead have been seen to live since then.
+    /// Whether all nodes of an era that were seen to live, and are not taken for dead, have been seen to live since then.
     fn have_all_changed_since(&self, then: Millis, era: u64, ticks: Millis, dead_after: Millis) -> bool {
         let lives = |seen: &&Seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after;
-        self.seen.values().filter(lives).all(|seen| seen.changed.is_some_and(|changed| changed >= then))
+        self.seen.values().filter(lives).all(|seen| seen.changed.is_none_or(|changed| changed >= then))
     }
 
     /// Whether a node that lives is about to begin an era after this one, or has.
