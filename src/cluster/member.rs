@@ -251,6 +251,12 @@ impl Member {
         };
         let member = Self { id, name: lease.name, era, warmed_at, store, meter, settings, state: Mutex::new(state) };
         member.renew().await?;
+        // A lease of somebody who died while about to begin an era looks like one of the living until it has stood still for
+        // long enough. Whoever really begins one makes a renewal fail.
+        while !member.may_act() {
+            tokio::time::sleep(settings.renew_every).await;
+            member.renew().await?;
+        }
         tracing::info!(node = %member.id, era = member.era.number, meter = %member.meter.now(), "joined");
         Ok(member)
     }
