@@ -78,7 +78,7 @@ impl From<Problem> for Refused {
         EventErrors,
         (status = 200, description = "It has been dealt with; it came as the bearer token."),
         (status = 202, description = "It has been dealt with; it came as the body."),
-        (status = 400, description = "It is not taken; told again, it would not be either.", content(
+        (status = 400, description = "It is not taken (`bad_request`); told again, it would not be either.", content(
             (SetError = "application/json"),
             (ProblemDocument<'_> = "application/problem+json"),
         )),
