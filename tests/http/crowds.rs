@@ -141,7 +141,7 @@ async fn a_flood_of_beats_does_not_starve_verdicts_nor_the_other_way_round() {
         let count = done.load(Ordering::Relaxed);
         println!("{count} {flooded}; slowest verdict {verdicts:?}, slowest beat {beats:?}");
         assert!(count > 1000, "it was no flood");
-        assert!(verdicts < Duration::from_secs(1) && beats < Duration::from_secs(1), "{verdicts:?} {beats:?}");
+        assert!(verdicts < Duration::from_secs(3) && beats < Duration::from_secs(3), "{verdicts:?} {beats:?}");
     }
     let ack = session.posted(&api, HeartbeatKind::Beat).await.unwrap();
     assert_eq!(ack.verdict, WireVerdict::Valid);
@@ -182,7 +182,7 @@ async fn acts_whose_bodies_do_not_come_keep_nobody_from_theirs() {
     assert_eq!(api.metric("gastank_http_requests_in_flight", "surface=\"acts\"").await, 0.0);
     let start = Instant::now();
     api.activate(&owner).await.unwrap().must_be(200);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let mut session = api.open(&owner).await;
     assert!(api.is_active(&edge, &session.token).await);
     assert_eq!(session.posted(&api, HeartbeatKind::Beat).await.unwrap().verdict, WireVerdict::Valid);

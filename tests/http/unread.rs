@@ -70,7 +70,7 @@ async fn an_answer_after_which_the_connection_ends_says_so_and_arrives() {
         let (_, mut writer) = raw.stream.split();
         let _ = writer.write_all(&vec![b'x'; sent]).await;
         let answer = raw.response().await.unwrap_or_else(|| panic!("{what}: no answer"));
-        assert!(begun.elapsed() < Duration::from_secs(4), "{what}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(8), "{what}: {:?}", begun.elapsed());
         assert_eq!(answer.status, 405, "{what}: {answer:?}");
         assert!(closes(&answer.head), "{what}: {answer:?}");
         let _ = raw.stream.shutdown().await;
@@ -81,7 +81,7 @@ async fn an_answer_after_which_the_connection_ends_says_so_and_arrives() {
 #[tokio::test]
 async fn a_client_that_sends_ahead_is_not_cut_while_it_makes_progress() {
     let home = Home::new();
-    let settings = [("GASTANK_HTTP_HEADER_TIMEOUT_MS", "500"), ("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000")];
+    let settings = [("GASTANK_HTTP_HEADER_TIMEOUT_MS", "1500"), ("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000")];
     let service = Service::start_with(&home, &settings);
     let api = Api::new(&service, &home);
     let mut session = api.open(&api.owner(1000).await).await;
@@ -95,7 +95,7 @@ async fn a_client_that_sends_ahead_is_not_cut_while_it_makes_progress() {
     raw.send(&half[..20]).await;
     let begun = Instant::now();
     // At every moment the service is in the middle of a head.
-    while begun.elapsed() < Duration::from_millis(1600) {
+    while begun.elapsed() < Duration::from_millis(3500) {
         let next = request();
         raw.send([&half[20..], &next[..20]].concat()).await;
         half = next;

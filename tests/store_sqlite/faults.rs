@@ -10,7 +10,7 @@ use std::{
 };
 
 use gastank::{
-    deadline::{carry, within},
+    deadline::{Late, carry, within},
     engine::{Act, ActivationNames, Credit, Source},
     store::{Commit, SqliteOptions, SqliteStore, StoreError},
     wire::EndReason,
@@ -333,7 +333,9 @@ async fn what_nobody_waits_for_any_more_is_not_written_when_a_lock_is_let_go() {
     other.execute_batch("BEGIN EXCLUSIVE").expect("locks");
 
     let late = granting(&account, 5, "late");
-    assert!(within(Duration::from_millis(100), store.commit(&late, None)).await.is_err());
+    // The store gives up at the same instant as its caller does: either may be the first to say so.
+    let waited = within(Duration::from_millis(100), store.commit(&late, None)).await;
+    assert!(matches!(waited, Err(Late) | Ok(Err(StoreError::Unavailable(_)))), "{waited:?}");
     // A task that goes on without its caller is told in time.
     let carried = within(Duration::from_millis(100), async {
         let (store, late) = (Arc::clone(&store), late.clone());
