@@ -21,7 +21,8 @@ use gastank::{
     engine::{Checkpoint, bucket},
     entropy::OsEntropy,
     store::{ScyllaOptions, ScyllaStore, Store},
-    wire::{MeterTime, SecretId, SessionId},
+    time::MeterTime,
+    wire::{SecretId, SessionId},
 };
 use scylla::{client::session_builder::SessionBuilder, statement::Consistency};
 use sha2::{Digest, Sha256};

@@ -15,9 +15,10 @@ use gastank::{
     control::tokens::session_of,
     engine::{
         Account, AccountId, Act, ActivationNames, Beat, Credit, Engine, Entry, EntryKind, ListId, Moment, Policy,
-        SecretRing, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, Verdict, session_text,
+        SecretRing, Session, Source, StatusIndex, TokenHash, Tokens, Verdict, session_text,
     },
-    wire::{BODY_LEN, ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, SessionKey, StateBits},
+    time::{MeterTime, UnixMs},
+    wire::{BODY_LEN, ClusterSecret, Heartbeat, HeartbeatKind, SecretId, SessionId, SessionKey, StateBits},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -69,7 +70,7 @@ struct Fixture {
 impl Fixture {
     fn new(sessions: usize) -> Self {
         let secret = ClusterSecret::from_bytes([7; 32]);
-        let policy = Policy { timeout: gastank::wire::Millis::from_secs(1 << 30), ..Policy::default() };
+        let policy = Policy { timeout: gastank::time::Millis::from_secs(1 << 30), ..Policy::default() };
         let engine = Engine::new(policy, SecretRing::new(SecretId::default(), secret.clone()), 16);
         let moment = Moment { now: MeterTime::ZERO, wall: UnixMs::from_ms(0), sighting: None };
         let before = resident();

@@ -19,9 +19,10 @@ use gastank::{
     },
     engine::{
         Account, AccountId, Act, ActivationNames, Credit, Engine, Entry, EntryKind, ListId, ListSeed, ListSize, Moment,
-        Policy, SecretRing, Session, Source, StatusIndex, StatusList, TokenHash, Tokens, UnixMs, session_text,
+        Policy, SecretRing, Session, Source, StatusIndex, StatusList, TokenHash, Tokens, session_text,
     },
-    wire::{ClusterSecret, MeterTime, Millis, SecretId, SessionId},
+    time::{MeterTime, Millis, UnixMs},
+    wire::{ClusterSecret, SecretId, SessionId},
 };
 use sha2::{Digest, Sha256};
 

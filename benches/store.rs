@@ -16,11 +16,10 @@ use std::{
 
 use futures_util::{TryStreamExt, future};
 use gastank::{
-    engine::{
-        AccountId, Act, ActivationNames, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, UnixMs, bucket,
-    },
+    engine::{AccountId, Act, ActivationNames, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, bucket},
     store::{Commit, Identity, SqliteOptions, SqliteStore, Store},
-    wire::{MeterTime, SecretId, SessionId},
+    time::{MeterTime, UnixMs},
+    wire::{SecretId, SessionId},
 };
 use sha2::{Digest, Sha256};
 

@@ -13,9 +13,10 @@ use gastank::{
         keys::Algorithm,
         tokens::{Issuer, TokenRequest},
     },
-    engine::{AccountId, ListId, SecretRing, StatusIndex, UnixMs},
+    engine::{AccountId, ListId, SecretRing, StatusIndex},
     store::SqliteStore,
-    wire::{ClusterSecret, Millis, SecretId, SessionId},
+    time::{Millis, UnixMs},
+    wire::{ClusterSecret, SecretId, SessionId},
 };
 
 const ROUNDS: usize = 31;

@@ -9,7 +9,10 @@ mod support;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use gastank::wire::{Heartbeat, HeartbeatKind, MeterTime, StateBits};
+use gastank::{
+    time::MeterTime,
+    wire::{Heartbeat, HeartbeatKind, StateBits},
+};
 use jiff::Timestamp;
 use serde_json::Value;
 

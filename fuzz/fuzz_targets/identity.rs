@@ -6,8 +6,8 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let (_, forged) = gastank::accounts::fuzzing::token(bytes);
+    let (_, forged) = gastank::identity::fuzzing::token(bytes);
     assert!(!forged, "an algorithm without a public key counts");
-    gastank::accounts::fuzzing::event(bytes);
-    gastank::accounts::fuzzing::key_set(bytes);
+    gastank::identity::fuzzing::event(bytes);
+    gastank::identity::fuzzing::key_set(bytes);
 });

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gastank::wire::MeterTime;
+use gastank::time::MeterTime;
 
 /// Time since the program started. The one place that reads a clock.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use gastank::wire::{Ack, Heartbeat, HeartbeatKind, MeterTime, StateBits, WireVerdict};
+use gastank::{
+    time::MeterTime,
+    wire::{Ack, Heartbeat, HeartbeatKind, StateBits, WireVerdict},
+};
 
 use crate::{
     api::{self, Api, ApiError, HeartbeatTerms, NewAccount},

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use gastank::wire::Millis;
+use gastank::time::Millis;
 
 use crate::{
     api::{self, EdgeCredentials},

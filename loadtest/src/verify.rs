@@ -3,7 +3,10 @@
 //! Acks may overtake each other on the way, so "before" means *known when the beat was sent*: what a session's acks said
 //! up to that moment binds the answer, whatever arrived in between does not.
 
-use gastank::wire::{Ack, BodyMac, EndReason, FRAME_LEN, FrameError, MeterTime, Millis, WireVerdict};
+use gastank::{
+    time::{MeterTime, Millis},
+    wire::{Ack, BodyMac, EndReason, FRAME_LEN, FrameError, WireVerdict},
+};
 
 /// Why an answer is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,10 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use gastank::wire::{Ack, AckFlags, BodyMac, Millis, SessionId, SessionKey, SignedHeartbeat, WireVerdict};
+use gastank::{
+    time::Millis,
+    wire::{Ack, AckFlags, BodyMac, SessionId, SessionKey, SignedHeartbeat, WireVerdict},
+};
 use loadtest::{
     clock::{Clock, MeterEstimate},
     lane::{Blend, Lane, Terms},
@@ -86,7 +89,7 @@ fn beats_a_second_that_one_thread_makes_and_verifies_without_sockets() {
         };
         let rules = Rules { interval: Millis::from_secs(30), longest: Millis::from_secs(30), credit_may_arrive: false };
         let transport = Mirror { clock, macs, answers: Vec::new() };
-        let meter = MeterEstimate::new(gastank::wire::MeterTime::from_ms(1000), clock.now());
+        let meter = MeterEstimate::new(gastank::time::MeterTime::from_ms(1000), clock.now());
         let window = Window::new(1, terms.timeout);
         let work = Beats::new(schedule.sessions(), &crew, rules, meter);
         let lane = Lane::new(terms.clone(), schedule, work, transport, window, Arc::default());

@@ -7,7 +7,7 @@ mod support;
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
-use gastank::{engine::Policy, wire::Millis};
+use gastank::{engine::Policy, time::Millis};
 use loadtest::{
     cli::Args,
     record::Kind,

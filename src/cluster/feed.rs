@@ -19,11 +19,11 @@ use tokio::{
 };
 
 use crate::{
-    clock::{Clock, MeterClock},
     control::acts::{ActError, Acts},
     engine::AccountId,
     store::{CHANGES_KEPT, Change, ClusterStore, NodeId, StoreError, change_slot},
-    wire::{MeterTime, Millis, SessionId},
+    time::{Clock, MeterClock, MeterTime, Millis},
+    wire::SessionId,
 };
 
 use super::{ClusterError, ClusterSettings};

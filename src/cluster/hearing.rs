@@ -14,11 +14,11 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
-    clock::{Clock, MeterClock},
     control::peers::{Membership, Peers},
     engine::{Account, Checkpoint, Engine, Moment, SLICES, Sighting, bucket},
     store::{Change, ClusterStore, METERS_DIFFER, StoreError, is_void},
-    wire::{EndReason, MeterTime, SessionId},
+    time::{Clock, MeterClock, MeterTime},
+    wire::{EndReason, SessionId},
 };
 
 use super::{ClusterSettings, Member};

@@ -8,7 +8,8 @@ use crate::{
     control::peers::{MayWrite, Membership, Others, Peers},
     engine::Account,
     store::{NodeId, StoreError},
-    wire::{MeterTime, SessionId},
+    time::MeterTime,
+    wire::SessionId,
 };
 
 use super::{ClusterError, Feed, Hearing};

@@ -14,12 +14,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::{
-    clock::{Clock, MeterClock},
     control::peers::{MayWrite, Membership},
-    engine::UnixMs,
     entropy::{Entropy, draw},
     store::{ClusterStore, Era, METERS_DIFFER, NodeId, NodeLease, StoreError},
-    wire::{MeterTime, Millis},
+    time::{Clock, MeterClock, MeterTime, Millis, UnixMs},
 };
 
 use super::{ClusterError, ClusterSettings};

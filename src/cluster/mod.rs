@@ -25,7 +25,7 @@ pub use node::Node;
 
 use crate::{
     store::StoreError,
-    wire::{MeterTime, Millis},
+    time::{MeterTime, Millis},
 };
 
 /// How nodes deal with each other. The same on every node.

@@ -12,14 +12,14 @@ use super::sections::{
     Token, Webtransport,
 };
 use super::values::{HostPort, ProviderUrl, PublicUrl, only_here};
-use crate::accounts::{EventSettings, ProviderSettings};
 use crate::control::keyring::KeyPolicy;
 use crate::engine::{Credit, ListSize};
+use crate::identity::{EventSettings, ProviderSettings};
 use crate::ingest::quic::SessionLimits;
-use crate::peer::Proxies;
+use crate::time::Millis;
 use crate::tls::Source;
 use crate::web::admission::Capacity;
-use crate::wire::Millis;
+use crate::web::peer::Proxies;
 
 impl Config {
     /// What clients are told of where a listener is that is bound to `bound`: what is configured, else that address. `None`

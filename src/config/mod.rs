@@ -31,9 +31,9 @@ pub use values::{
 
 use self::overlay::Overlay;
 use self::sections::File;
-use crate::accounts::ProviderSettings;
 use crate::engine::Policy;
-use crate::wire::Millis;
+use crate::identity::ProviderSettings;
+use crate::time::Millis;
 
 /// Environment variables by name.
 pub type Env = BTreeMap<String, String>;

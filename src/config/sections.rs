@@ -11,13 +11,13 @@ use super::values::{
     CapabilityCredits, HostPort, ListenAddr, Names, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl,
     TrustedProxies,
 };
-use crate::accounts::verify::{Algorithm as IdentityAlgorithm, AudienceClaim, TokenType};
 use crate::control::keys::Algorithm;
 use crate::engine::ListSize;
+use crate::identity::verify::{Algorithm as IdentityAlgorithm, AudienceClaim, TokenType};
 use crate::ingest::quic::Origins;
-use crate::peer::ProxyHeader;
 use crate::store::Consistency;
 use crate::telemetry::LogFormat;
+use crate::web::peer::ProxyHeader;
 
 /// A key of the configuration, as the documentation shows it.
 #[derive(Clone, Copy, Debug)]

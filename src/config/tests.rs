@@ -5,9 +5,9 @@ use clap::{Args as _, FromArgMatches as _};
 use proptest::prelude::*;
 
 use super::*;
-use crate::accounts::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::control::keys::Algorithm;
 use crate::engine::{Credit, Policy};
+use crate::identity::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::telemetry::{LogFormat, page};
 use crate::tls::Source as CertificateSource;
 

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::{Config, ConfigError, OptionalListenAddr};
-use crate::accounts::RequiredScopes;
 use crate::engine::ListSize;
+use crate::identity::RequiredScopes;
 use crate::telemetry;
 
 /// Credit that an account can begin with: ten years.

@@ -8,12 +8,12 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::accounts::{
+use crate::engine::Credit;
+use crate::identity::{
     self, CapabilityCredit,
     verify::{Algorithm, TokenType},
 };
-use crate::engine::Credit;
-use crate::wire::Millis;
+use crate::time::Millis;
 
 /// Why a text is not a value. The message says what would be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -244,7 +244,7 @@ impl FromStr for ProviderUrl {
         text.parse::<PublicUrl>().map_err(|_| {
             ValueError("a provider's URL is such as https://id.example.org, without `?`, `#` or `@`".into())
         })?;
-        if text.starts_with("http://") && !accounts::may_be_asked(text) {
+        if text.starts_with("http://") && !identity::may_be_asked(text) {
             return Err(ValueError("a provider is asked by https, unless it is on the loopback interface".to_owned()));
         }
         Ok(Self(text.to_owned()))
@@ -360,7 +360,7 @@ impl CapabilityCredits {
             let (seconds, days) = gives.split_once('/')?;
             let seconds = seconds.parse().ok().filter(|seconds| (1..=Self::MAX_SECONDS).contains(seconds))?;
             let days = days.parse().ok().filter(|days| (1..=Self::MAX_DAYS).contains(days))?;
-            let named = (1..=accounts::MAX_CAPABILITY).contains(&capability.len());
+            let named = (1..=identity::MAX_CAPABILITY).contains(&capability.len());
             named.then(|| CapabilityCredit {
                 capability: capability.to_owned(),
                 credit: Credit::from_secs(seconds),

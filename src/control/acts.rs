@@ -16,15 +16,15 @@ use std::{
 };
 
 use crate::{
-    clock::Clock,
     deadline::{Deadline, Late},
     engine::{
         Account, AccountId, Act, ActivationName, ActivationNames, Engine, Entry, Moment, Refusal, RenewalName, Session,
-        TokenHash, Tokens, UnixMs,
+        TokenHash, Tokens,
     },
     entropy::{Entropy, draw},
     store::{Actor, AuditKey, Commit, Owned, Store, StoreError},
-    wire::{EndReason, FrameError, MeterTime, Millis, SessionId, SessionKey},
+    time::{Clock, MeterTime, Millis, UnixMs},
+    wire::{EndReason, FrameError, SessionId, SessionKey},
 };
 
 pub use super::commits::Witness;

@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    clock::Clock,
     deadline,
     engine::{Account, AccountId, Act, Engine, Life, Moment, Sighting},
     store::{Actor, AuditKey, AuditRecord, Commit, Store, StoreError},
+    time::Clock,
     wire::{EndReason, SessionId},
 };
 

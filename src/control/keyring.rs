@@ -19,9 +19,10 @@ use tokio::sync::Mutex as Gate;
 use zeroize::Zeroizing;
 
 use crate::{
-    engine::{SecretRing, UnixMs},
+    engine::SecretRing,
     store::{SealedKey, Store, StoreError},
-    wire::{ClusterSecret, MeterTime, Millis, SecretId},
+    time::{MeterTime, Millis, UnixMs},
+    wire::{ClusterSecret, SecretId},
 };
 
 use super::{

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use crate::{
     engine::Account,
     store::{NodeId, StoreError},
-    wire::{MeterTime, SessionId},
+    time::MeterTime,
+    wire::SessionId,
 };
 
 /// The other nodes, as acts see them.

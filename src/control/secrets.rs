@@ -14,10 +14,10 @@ use tokio::sync::Mutex as Gate;
 use zeroize::Zeroizing;
 
 use crate::{
-    clock::Clock,
     engine::{Engine, SecretRing},
     entropy::{Entropy, draw},
     store::{Store, StoreError},
+    time::Clock,
     wire::{ClusterSecret, SecretId},
 };
 

@@ -17,11 +17,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as Gate, Notify};
 
 use crate::{
-    clock::Clock,
-    engine::{Engine, ListId, ListSeed, ListSize, StatusIndex, StatusList, UnixMs},
+    engine::{Engine, ListId, ListSeed, ListSize, StatusIndex, StatusList},
     entropy::{Entropy, draw},
     store::{StatusLease, Store, StoreError},
-    wire::Millis,
+    time::{Clock, Millis, UnixMs},
 };
 
 use sharing::Sharing;
@@ -371,11 +370,11 @@ async fn lease(
 mod tests {
     use super::*;
     use crate::{
-        clock::FakeClock,
         engine::{Account, AccountId, ActivationNames, Credit, Moment, Policy, SecretRing, Session, TokenHash, Tokens},
         entropy::SeededEntropy,
         store::SqliteStore,
-        wire::{ClusterSecret, MeterTime, SecretId, SessionId},
+        time::{FakeClock, MeterTime},
+        wire::{ClusterSecret, SecretId, SessionId},
     };
 
     const DAY: Millis = Millis::from_secs(86_400);

@@ -25,10 +25,9 @@ use tokio::{
 };
 
 use crate::{
-    clock::Clock,
-    engine::{Engine, ListId, StatusList, UnixMs},
+    engine::{Engine, ListId, StatusList},
     store::{ClusterStore, ListCopy, StoreError},
-    wire::{MeterTime, Millis},
+    time::{Clock, MeterTime, Millis, UnixMs},
 };
 
 use super::{

@@ -11,8 +11,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{AccountId, ListId, StatusIndex, TokenHash, UnixMs, parse_session, session_text},
-    wire::{ClusterSecret, Millis, SessionId},
+    engine::{AccountId, ListId, StatusIndex, TokenHash, parse_session, session_text},
+    time::{Millis, UnixMs},
+    wire::{ClusterSecret, SessionId},
 };
 
 use super::{

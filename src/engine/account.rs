@@ -11,9 +11,12 @@
 //! first. Both are in the ledger and nowhere else: each entry says what it changes of the balance (`amount`) and of the
 //! debt (`owed`), so `balance` is the sum of the one and `debt` the sum of the other.
 
-use crate::wire::{EndReason, MeterTime, Millis, SessionId};
+use crate::{
+    time::{MeterTime, Millis, UnixMs},
+    wire::{EndReason, SessionId},
+};
 
-use super::{AccountId, Credit, Life, Policy, StatusIndex, TokenHash, UnixMs, session_text};
+use super::{AccountId, Credit, Life, Policy, StatusIndex, TokenHash, session_text};
 
 /// An account, as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]

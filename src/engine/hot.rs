@@ -8,11 +8,13 @@ use std::{
 use papaya::HashMap;
 use parking_lot::Mutex;
 
-use crate::wire::{BodyMac, EndReason, MeterTime, Millis, SessionId, StateBits};
+use crate::{
+    time::{MeterTime, Millis, UnixMs},
+    wire::{BodyMac, EndReason, SessionId, StateBits},
+};
 
 use super::{
-    AccountId, Life, Sighting, StatusLists, TokenHash, Tokens, UnixMs, account::lapse, register::Register,
-    status_list::LiveBit,
+    AccountId, Life, Sighting, StatusLists, TokenHash, Tokens, account::lapse, register::Register, status_list::LiveBit,
 };
 
 /// Into how many slices the table is cut, so that it can be swept a slice at a time.

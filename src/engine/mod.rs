@@ -34,7 +34,7 @@ pub use policy::Policy;
 pub use pressure::{PressedBy, Pressure};
 pub use register::Life;
 pub use status_list::{ListId, ListSeed, ListSize, StatusIndex, StatusList, StatusLists};
-pub use units::{AccountId, Credit, TokenHash, UnixMs, parse_session, session_text};
+pub use units::{AccountId, Credit, TokenHash, parse_session, session_text};
 
 use std::{
     array,
@@ -47,9 +47,12 @@ use std::{
 use papaya::HashMap;
 use parking_lot::RwLock;
 
-use crate::wire::{
-    Ack, AckFlags, BodyMac, ClusterSecret, EndReason, FrameError, Heartbeat, HeartbeatKind, MeterTime, Millis,
-    SecretId, SessionId, SessionKey, SignedAck, SignedHeartbeat, StateBits, WireVerdict,
+use crate::{
+    time::{MeterTime, Millis, UnixMs},
+    wire::{
+        Ack, AckFlags, BodyMac, ClusterSecret, EndReason, FrameError, Heartbeat, HeartbeatKind, SecretId, SessionId,
+        SessionKey, SignedAck, SignedHeartbeat, StateBits, WireVerdict,
+    },
 };
 use graves::Graves;
 use hot::{Ending, HotSession, HotStart, HotTable, State, TokenMatch};

@@ -6,7 +6,10 @@
 
 use papaya::HashMap;
 
-use crate::wire::{EndReason, MeterTime, Millis, SessionId};
+use crate::{
+    time::{MeterTime, Millis},
+    wire::{EndReason, SessionId},
+};
 
 use super::{Account, AccountId, Checkpoint, End, Engine, SLICES, hot::State};
 

@@ -1,8 +1,11 @@
 //! The figures the rules work with.
 
-use crate::wire::{MeterTime, Millis, SessionId};
+use crate::{
+    time::{MeterTime, Millis, UnixMs},
+    wire::SessionId,
+};
 
-use super::{Pressure, UnixMs};
+use super::Pressure;
 
 /// The figures the rules work with; the same on every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

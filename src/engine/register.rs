@@ -7,7 +7,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::wire::{EndReason, MeterTime, StateBits};
+use crate::{
+    time::MeterTime,
+    wire::{EndReason, StateBits},
+};
 
 const SEALED: u64 = 1 << 63;
 const REASON_SHIFT: u32 = 59;

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use crate::wire::{Millis, SessionId};
+use crate::{time::Millis, wire::SessionId};
 
 /// An account's internal id: 128 random bits, written in base64url without padding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,50 +109,6 @@ impl Credit {
     /// As a span that can be burned: nothing when it is negative.
     pub fn fuel(self) -> Millis {
         Millis::new(u64::try_from(self.0).unwrap_or(0))
-    }
-}
-
-/// An instant of the wall clock: milliseconds since 1970, UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UnixMs(u64);
-
-impl UnixMs {
-    /// The instant `ms` milliseconds after 1970 began.
-    pub const fn from_ms(ms: u64) -> Self {
-        Self(ms)
-    }
-
-    /// Milliseconds since 1970 began.
-    pub const fn as_ms(self) -> u64 {
-        self.0
-    }
-
-    /// Whole seconds since 1970 began, rounded down.
-    pub const fn as_secs(self) -> u64 {
-        self.0 / 1000
-    }
-
-    /// The first instant from this one on at which a second begins.
-    #[must_use]
-    pub const fn next_second(self) -> Self {
-        Self(self.0.div_ceil(1000).saturating_mul(1000))
-    }
-
-    /// This instant and `span` later.
-    #[must_use]
-    pub const fn plus(self, span: Millis) -> Self {
-        Self(self.0.saturating_add(span.get()))
-    }
-
-    /// This instant and `span` earlier.
-    #[must_use]
-    pub const fn minus(self, span: Millis) -> Self {
-        Self(self.0.saturating_sub(span.get()))
-    }
-
-    /// How long after `earlier` this is; zero when it is not after it.
-    pub const fn since(self, earlier: Self) -> Millis {
-        Millis::new(self.0.saturating_sub(earlier.0))
     }
 }
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    clock::Clock,
     engine::{AccountId, Beat, Engine, PressedBy, Pressure, Then},
     telemetry::{BeatOutcome, BeatTally, Telemetry, Transport},
+    time::Clock,
     wire::{FrameError, SessionId, SignedAck, WireVerdict},
 };
 

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::{
-    clock::FakeClock,
     engine::{
         Account, ActivationNames, Credit, EntryKind, ListId, Moment, NewEntry, Policy, SecretRing, Session, Source,
-        StatusIndex, TokenHash, Tokens, UnixMs,
+        StatusIndex, TokenHash, Tokens,
     },
     telemetry::{Health, Phase},
-    wire::{BodyMac, ClusterSecret, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, SecretId, StateBits},
+    time::{FakeClock, MeterTime, UnixMs},
+    wire::{BodyMac, ClusterSecret, FRAME_LEN, Heartbeat, HeartbeatKind, SecretId, StateBits},
 };
 
 const SECRET: [u8; 32] = [9; 32];

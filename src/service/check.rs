@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    clock::{Clock, MeterClock},
     config::Config,
     telemetry::{Health, Telemetry},
+    time::{Clock, MeterClock},
     tls::{Certificates, Source},
 };
 

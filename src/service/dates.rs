@@ -4,11 +4,7 @@
 //! against the meter: where it has gone on by much more, what is due by the date waits until the new date has lasted. An outage
 //! and a suspended machine look the same, and cost a delay.
 
-use crate::{
-    clock::{MeterTime, Millis},
-    engine::UnixMs,
-    store::ClockFact,
-};
+use crate::time::{ClockFact, MeterTime, Millis, UnixMs};
 
 /// By how much the wall clock may have gone on beyond the meter.
 const TOLERANCE: Millis = Millis::from_secs(10 * 60);

@@ -12,11 +12,11 @@ use tokio::{
 };
 
 use crate::{
-    clock::{Clock, MeterTime, Millis},
     control::peers::Membership,
     engine::{Checkpoint, Engine},
     store::{Heard, HeardKey, HeardRow, Store, StoreError},
     telemetry::{HistoryOutcome, Telemetry},
+    time::{Clock, MeterTime, Millis},
 };
 
 use super::upkeep::{PIECE, PIECES};

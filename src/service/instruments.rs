@@ -9,20 +9,20 @@ use std::{
 };
 
 use crate::{
-    accounts::Providers,
-    clock::Clock,
     control::{
         acts::Witness,
         hooks::events::Heard,
         http::{Activated, Budget, ErrorCode, Hooked, Instruments, LimitedBy, Listened, Phase, Told},
     },
     engine::{Act, Engine},
+    identity::Providers,
     ingest::http::Crews,
     store::{Operation, StoreObserver},
     telemetry::{
         self, ActLimit, ActivationOutcome, Crew, EventOutcome, RenewalOutcome, Route, StoreOperation, StoreOutcome,
         Surface, Telemetry, VerdictOutcome, WebhookOutcome,
     },
+    time::Clock,
 };
 
 /// Tells telemetry, and answers what the surfaces ask of it.

@@ -30,8 +30,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accounts::{ProviderError, Providers},
-    clock::{Clock, MeterClock},
     cluster::{ClusterError, Joining},
     config::Config,
     control::{
@@ -46,6 +44,7 @@ use crate::{
     },
     engine::Engine,
     entropy::{Entropy, OsEntropy},
+    identity::{ProviderError, Providers},
     ingest::{
         Handler,
         http::{self, Crew, Crews, HttpLimits, Site, Threads, Tls},
@@ -53,6 +52,7 @@ use crate::{
     },
     store::StoreError,
     telemetry::{Health, HttpListener, Phase, Telemetry},
+    time::{Clock, MeterClock},
     tls::{Certificates, PairError},
     web::admission::{Admission, Capacity, Pool},
 };

@@ -9,11 +9,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock::MeterClock,
     cluster::{ClusterError, ClusterSettings, Feed, Hearing, Joining, Member, Node},
     control::{http::Surface, status_token::StatusTokens},
     entropy::Entropy,
     store::{ClusterStore, StoreError},
+    time::MeterClock,
 };
 
 use super::{supervisor::Supervisor, upkeep::Upkeep};

@@ -9,7 +9,6 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    clock::{MonotonicTicks, Ticks},
     config::{Config, ScyllaUrl, StoreUrl},
     entropy::OsEntropy,
     store::{
@@ -18,6 +17,7 @@ use crate::{
         moving::{self, Copied, MoveError, Watch},
     },
     telemetry::Telemetry,
+    time::{MonotonicTicks, Ticks},
 };
 
 use super::{

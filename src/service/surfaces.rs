@@ -12,8 +12,6 @@ use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::{
-    accounts::{Authenticator, EventReader, Providers},
-    clock::Clock,
     config::{ActRate, Config},
     control::{
         acts::Acts,
@@ -25,12 +23,14 @@ use crate::{
     },
     engine::Engine,
     entropy::Entropy,
+    identity::{Authenticator, EventReader, Providers},
     ingest::{
         http::{Crews, Fallback, Question, RequestBody},
         quic::WEBTRANSPORT_PATH,
     },
     store::{Store, StoreError},
     telemetry::Telemetry,
+    time::Clock,
     tls::Certificates,
     web::admission::Admission,
 };

@@ -22,7 +22,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock::{Clock, MeterTime, Millis},
     control::{
         acts::{ActError, Acts},
         audit::Deed,
@@ -33,8 +32,9 @@ use crate::{
     },
     engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
     ingest::Followup,
-    store::{AuditAct, ClockFact, LEFTOVER_PARTS, Store, StoreError},
+    store::{AuditAct, LEFTOVER_PARTS, Store, StoreError},
     telemetry::Telemetry,
+    time::{Clock, ClockFact, MeterTime, Millis},
     wire::SessionId,
 };
 

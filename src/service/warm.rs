@@ -3,11 +3,10 @@
 use futures_util::TryStreamExt;
 
 use crate::{
-    clock::Clock,
     engine::{Engine, Moment},
     store::{RECOVERY_PARTS, Store, StoreError},
     telemetry::Telemetry,
-    wire::Millis,
+    time::{Clock, Millis},
 };
 
 /// How often the log tells how far it is.

@@ -8,8 +8,8 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
-    engine::{AccountId, UnixMs},
-    wire::Millis,
+    engine::AccountId,
+    time::{Millis, UnixMs},
 };
 
 /// One row of the audit log. Never changed; dropped when its time has come.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::engine::UnixMs;
+use crate::time::UnixMs;
 
 use super::Identity;
 

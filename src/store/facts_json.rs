@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::UnixMs;
+use crate::time::UnixMs;
 
 use super::{Capability, ProviderFacts, Result, SeenEvent, StoreError};
 

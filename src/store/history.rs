@@ -8,8 +8,9 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
-    engine::{AccountId, UnixMs},
-    wire::{MeterTime, Millis, SessionId, StateBits},
+    engine::AccountId,
+    time::{MeterTime, Millis, UnixMs},
+    wire::{SessionId, StateBits},
 };
 
 /// Where rows are kept together, in time: a day in UTC.

@@ -34,8 +34,9 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, ListSeed, ListSize, NewEntry, Source, UnixMs},
-    wire::{MeterTime, SessionId},
+    engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, ListSeed, ListSize, NewEntry, Source},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 
 pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Surface};
@@ -114,15 +115,6 @@ pub struct Owned {
     pub identity: Option<Identity>,
     /// When it was made, on the wall clock.
     pub created_at: UnixMs,
-}
-
-/// The durable state of the meter clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockFact {
-    /// The latest instant that the meter is known to have reached.
-    pub last_alive: MeterTime,
-    /// The wall clock then.
-    pub wall: UnixMs,
 }
 
 /// An account whose session is open, as recovery finds it.

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    engine::{AccountId, Checkpoint, ListId, UnixMs},
-    wire::{MeterTime, Millis, SessionId},
+    engine::{AccountId, Checkpoint, ListId},
+    time::{MeterTime, Millis, UnixMs},
+    wire::SessionId,
 };
 
 use super::{Result, Store};

@@ -12,13 +12,14 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
-    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
-    wire::{MeterTime, SessionId},
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
-    Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+    AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit, Identity,
+    OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.

@@ -38,8 +38,14 @@ pub use ::metrics::{Counter, Gauge, Histogram};
 
 use self::metric::Version;
 use self::registry::{ByOne, ByTwo, Registry, TimeCounter};
-use crate::engine::{Act, Credit, EntryKind, UnixMs};
-use crate::wire::{EndReason, FrameError, MeterTime, Millis};
+use crate::{
+    engine::{Act, Credit, EntryKind},
+    time::UnixMs,
+};
+use crate::{
+    time::{MeterTime, Millis},
+    wire::{EndReason, FrameError},
+};
 
 /// The metrics of one service. Clones share them.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsag
 use rustls::crypto::CryptoProvider;
 use zeroize::Zeroizing;
 
-use crate::{engine::UnixMs, wire::Millis};
+use crate::time::{Millis, UnixMs};
 
 use super::pair::{Pair, PairError};
 

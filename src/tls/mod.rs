@@ -29,10 +29,8 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
-    engine::UnixMs,
     telemetry::{CertificateLoad, Telemetry},
-    wire::Millis,
+    time::{Clock, Millis, UnixMs},
 };
 
 use development::Development;

@@ -16,7 +16,7 @@ use rustls::{
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use zeroize::Zeroizing;
 
-use crate::{engine::UnixMs, exposure::is_exposed};
+use crate::{exposure::is_exposed, time::UnixMs};
 
 /// Bytes of a file with a chain or a key.
 const MAX_FILE: u64 = 1 << 20;

@@ -21,7 +21,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::peer::Network;
+use crate::web::peer::Network;
 
 /// One in so many places is kept for networks that have proved themselves, in whatever way.
 const RESERVE: usize = 8;

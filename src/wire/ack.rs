@@ -1,6 +1,8 @@
 //! Acks: what the service answers.
 
-use super::{BODY_LEN, BodyMac, FRAME_LEN, FrameError, MeterTime, Tag, VERSION, field};
+use crate::time::MeterTime;
+
+use super::{BODY_LEN, BodyMac, FRAME_LEN, FrameError, Tag, VERSION, field};
 
 /// The kind byte of an ack. No heartbeat has it, so that neither frame can pass for the other.
 pub const ACK_KIND: u8 = 129;

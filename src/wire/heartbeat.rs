@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use super::{BODY_LEN, BodyMac, FRAME_LEN, MeterTime, SessionId, Tag, VERSION, field};
+use crate::time::MeterTime;
+
+use super::{BODY_LEN, BodyMac, FRAME_LEN, SessionId, Tag, VERSION, field};
 
 /// What a client asks for with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,13 +18,11 @@ mod ack;
 mod heartbeat;
 mod ids;
 mod key;
-mod units;
 
 pub use ack::{ACK_KIND, Ack, AckFlags, EndReason, SignedAck, WireVerdict};
 pub use heartbeat::{FrameError, Heartbeat, HeartbeatKind, SignedHeartbeat, StateBits};
 pub use ids::{SecretId, SessionId};
 pub use key::{BodyMac, ClusterSecret, SessionKey, Tag};
-pub use units::{MeterTime, Millis};
 
 /// Bytes of a heartbeat and of an ack.
 pub const FRAME_LEN: usize = 48;

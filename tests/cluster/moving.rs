@@ -11,12 +11,12 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gastank::{
-    engine::UnixMs,
     entropy::OsEntropy,
     store::{
         ScyllaOptions, ScyllaStore, ScyllaTarget, SqliteOptions, SqliteStore, Store,
         moving::{Row, Source, Target},
     },
+    time::UnixMs,
     wire::{EndReason, HeartbeatKind, WireVerdict},
 };
 use hmac::{Hmac, KeyInit, Mac};

@@ -3,7 +3,10 @@
 use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use gastank::wire::{ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, StateBits, WireVerdict};
+use gastank::{
+    time::MeterTime,
+    wire::{ClusterSecret, Heartbeat, HeartbeatKind, SecretId, SessionId, StateBits, WireVerdict},
+};
 use reqwest::Method;
 use rusqlite::Connection;
 use serde_json::{Value, json};

@@ -8,22 +8,21 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use gastank::{
-    accounts::SignedIn,
     control::{
         acts::{ACT_TIMEOUT, ActError},
         hooks::deposits::{Deposit, Payee},
     },
     engine::{
         AccountId, Act, ActivationName, Checkpoint, Credit, Entry, EntryKind, ListId, NewEntry, Policy, SLICES, Source,
-        UnixMs,
     },
     entropy::SeededEntropy,
+    identity::SignedIn,
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held,
-        HeldCredit, Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
-        StoreError,
+        AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
+        Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
     },
-    wire::{EndReason, HeartbeatKind, Millis, SessionId, WireVerdict},
+    time::{ClockFact, Millis, UnixMs},
+    wire::{EndReason, HeartbeatKind, SessionId, WireVerdict},
 };
 use parking_lot::Mutex;
 use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};

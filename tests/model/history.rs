@@ -6,14 +6,14 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt;
 use gastank::{
-    clock::Clock,
     control::peers::Alone,
     engine::Policy,
     entropy::SeededEntropy,
     service::history::History,
     store::{Heard, HeardKey, Store},
     telemetry::{Health, Telemetry},
-    wire::{Heartbeat, HeartbeatKind, MeterTime, Millis, StateBits},
+    time::{Clock, MeterTime, Millis},
+    wire::{Heartbeat, HeartbeatKind, StateBits},
 };
 use proptest::prelude::*;
 

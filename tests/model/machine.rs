@@ -4,15 +4,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use gastank::{
-    clock::Clock,
     control::{acts::ActError, tokens::claims_of},
     engine::{
-        AccountId, ActivationName, BUCKETS, Policy, Refusal, SLICES, Source, StatusIndex, UnixMs, Verdict, bucket,
-        session_text,
+        AccountId, ActivationName, BUCKETS, Policy, Refusal, SLICES, Source, StatusIndex, Verdict, bucket, session_text,
     },
     entropy::SeededEntropy,
     store::{SqliteStore, Store},
-    wire::{EndReason, FRAME_LEN, HeartbeatKind, MeterTime, Millis, WireVerdict},
+    time::{Clock, MeterTime, Millis, UnixMs},
+    wire::{EndReason, FRAME_LEN, HeartbeatKind, WireVerdict},
 };
 use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};
 

@@ -10,12 +10,13 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use gastank::{
-    engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, UnixMs, bucket},
+    engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, bucket},
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held,
-        HeldCredit, Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+        AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
+        Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
     },
-    wire::{MeterTime, SessionId},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 use parking_lot::Mutex;
 

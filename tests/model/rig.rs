@@ -7,7 +7,6 @@ use std::sync::{
 
 use futures_util::TryStreamExt;
 use gastank::{
-    clock::{Clock, FakeClock},
     control::{
         acts::{ActError, Activation, Acts, Credited, Witness},
         keyring::{KeyPolicy, Keyring},
@@ -19,15 +18,15 @@ use gastank::{
     },
     engine::{
         AccountId, Act, Beat, Checkpoint, Credit, Engine, EntryKind, Grave, ListId, ListSize, Moment, NewEntry, Policy,
-        SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, UnixMs, Verdict, bucket,
+        SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, Verdict, bucket,
     },
     entropy::{SeededEntropy, draw},
     service::{history::History, upkeep::Upkeep},
     store::{Identity, Store},
     telemetry::Telemetry,
+    time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
     wire::{
-        Ack, BodyMac, ClusterSecret, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, Millis, SecretId,
-        SessionId, StateBits,
+        Ack, BodyMac, ClusterSecret, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, SecretId, SessionId, StateBits,
     },
 };
 use tokio::sync::OnceCell;

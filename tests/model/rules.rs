@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use gastank::{
-    clock::Clock,
     control::{acts::ActError, tokens::claims_of},
-    engine::{ActivationName, Refusal, SLICES, UnixMs, Verdict},
+    engine::{ActivationName, Refusal, SLICES, Verdict},
     service::{supervisor::Supervisor, upkeep},
     telemetry::{Health, Telemetry},
-    wire::{AckFlags, EndReason, HeartbeatKind, MeterTime, Millis, WireVerdict},
+    time::{Clock, MeterTime, Millis, UnixMs},
+    wire::{AckFlags, EndReason, HeartbeatKind, WireVerdict},
 };
 
 use tokio_util::sync::CancellationToken;

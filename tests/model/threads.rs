@@ -10,7 +10,8 @@ use std::{
 
 use gastank::{
     engine::{Beat, Life, SLICES},
-    wire::{EndReason, HeartbeatKind, MeterTime, Millis, WireVerdict},
+    time::{MeterTime, Millis},
+    wire::{EndReason, HeartbeatKind, WireVerdict},
 };
 
 use crate::rig::{Client, Rig};

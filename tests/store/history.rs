@@ -1,9 +1,10 @@
 //! The heartbeat history.
 
 use gastank::{
-    engine::{Act, UnixMs},
+    engine::Act,
     store::{Heard, HeardKey, HeardRow},
-    wire::{EndReason, Millis, StateBits},
+    time::{Millis, UnixMs},
+    wire::{EndReason, StateBits},
 };
 
 use super::*;

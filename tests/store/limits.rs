@@ -2,9 +2,10 @@
 
 use futures_util::TryStreamExt;
 use gastank::{
-    engine::{Act, Credit, Entry, Source, UnixMs},
+    engine::{Act, Credit, Entry, Source},
     store::{AccountKey, Edge, Identity, StoreError},
-    wire::{EndReason, MeterTime},
+    time::{MeterTime, UnixMs},
+    wire::EndReason,
 };
 
 use super::*;

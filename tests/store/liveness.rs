@@ -1,9 +1,9 @@
 //! Checkpoints, the clock, and what a start finds.
 
 use gastank::{
-    engine::{Act, UnixMs},
-    store::ClockFact,
-    wire::{EndReason, MeterTime},
+    engine::Act,
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::EndReason,
 };
 
 use super::*;

@@ -16,10 +16,11 @@ use futures_util::TryStreamExt;
 use gastank::{
     engine::{
         Account, AccountId, Act, ActivationName, ActivationNames, Checkpoint, Credit, End, Entry, EntryKind, ListId,
-        NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, session_text,
+        NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, session_text,
     },
     store::{Commit, HeldCredit, Identity, Store},
-    wire::{EndReason, MeterTime, SessionId},
+    time::{MeterTime, UnixMs},
+    wire::{EndReason, SessionId},
 };
 
 /// A store under test.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use futures_util::TryStreamExt;
 use gastank::{
     engine::{Account, AccountId, Act, Entry, bucket},
-    store::{ClockFact, Commit, Identity, Owned, SessionRecord},
-    wire::{EndReason, MeterTime, SessionId},
+    store::{Commit, Identity, Owned, SessionRecord},
+    time::{ClockFact, MeterTime},
+    wire::{EndReason, SessionId},
 };
 use proptest::prelude::*;
 

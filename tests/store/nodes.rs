@@ -3,13 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use gastank::{
-    clock::Clock,
-    clock::MeterClock,
     cluster::{ClusterSettings, Member},
-    engine::{Checkpoint, ListId, UnixMs},
+    engine::{Checkpoint, ListId},
     entropy::OsEntropy,
-    store::{Change, ClockFact, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, change_slot},
-    wire::{EndReason, MeterTime, SessionId},
+    store::{Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, change_slot},
+    time::{Clock, ClockFact, MeterClock, MeterTime, UnixMs},
+    wire::{EndReason, SessionId},
 };
 
 use crate::store::*;

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use gastank::{
-    engine::{Act, UnixMs},
+    engine::Act,
     store::{
         Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, Commit, ProviderFacts, SeenEvent,
         Surface,
     },
+    time::UnixMs,
 };
 
 use super::*;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use gastank::{
-    clock::{MonotonicTicks, Ticks},
     engine::{Account, AccountId, Act, bucket},
     entropy::OsEntropy,
     store::{
         AccountKey, Actor, ActorKind, AuditAct, AuditKey, AuditRecord, ClusterStore, Commit, Held, LEFTOVER_PARTS,
         ScyllaStore, Store, Surface,
     },
-    wire::{EndReason, MeterTime, SessionId},
+    time::{MeterTime, MonotonicTicks, Ticks},
+    wire::{EndReason, SessionId},
 };
 use scylla::client::session::Session as Cql;
 
@@ -181,7 +181,7 @@ async fn what_follows_from_an_act_does_not_wait_for_its_row_of_the_audit_log() {
     let account = made(store, 1).await;
     let account = done(store, &account, &granting(&account, 5, "fuel")).await;
     // No store can write this row.
-    let key = AuditKey { at: gastank::engine::UnixMs::from_ms(u64::MAX), id: [1; 8] };
+    let key = AuditKey { at: gastank::time::UnixMs::from_ms(u64::MAX), id: [1; 8] };
     let row = audited(key);
     store.commit(&deleting(&account), Some(&row)).await.expect_err("it is not in the log");
     assert!(now(store, &account.id).await.deleted);

@@ -13,11 +13,11 @@ use std::{
 
 use async_trait::async_trait;
 use gastank::{
-    engine::UnixMs,
     store::{
         ScyllaTarget, SqliteOptions, SqliteStore, Store, StoreError,
         moving::{Copied, Mark, MoveError, Moving, Row, Step, Table, Target, Watch, copy},
     },
+    time::UnixMs,
 };
 use tempfile::TempDir;
 

@@ -6,7 +6,10 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use gastank::wire::{Ack, BodyMac, Heartbeat, HeartbeatKind, MeterTime, SessionId, SessionKey, StateBits};
+use gastank::{
+    time::MeterTime,
+    wire::{Ack, BodyMac, Heartbeat, HeartbeatKind, SessionId, SessionKey, StateBits},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;

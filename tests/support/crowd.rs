@@ -9,14 +9,15 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use gastank::{
     engine::{
         Account, AccountId, Act, ActivationName, ActivationNames, Checkpoint, Credit, End, Entry, EntryKind, ListId,
-        ListSeed, ListSize, NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, bucket,
+        ListSeed, ListSize, NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, bucket,
         session_text,
     },
     store::{
-        AccountKey, Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, ClockFact, Commit, Edge,
-        HeldCredit, Identity, ProviderFacts, SealedKey, SeenEvent, StatusLease, Store, Surface,
+        AccountKey, Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, Commit, Edge, HeldCredit,
+        Identity, ProviderFacts, SealedKey, SeenEvent, StatusLease, Store, Surface,
     },
-    wire::{EndReason, MeterTime, SessionId},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::{EndReason, SessionId},
 };
 
 use crate::dice::Dice;

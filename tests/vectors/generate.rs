@@ -1,8 +1,11 @@
 //! Writes the vectors. Nothing here is random: the same code writes the same file.
 
-use gastank::wire::{
-    Ack, AckFlags, ClusterSecret, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId,
-    SessionKey, StateBits, WireVerdict,
+use gastank::{
+    time::MeterTime,
+    wire::{
+        Ack, AckFlags, ClusterSecret, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, SecretId, SessionId, SessionKey,
+        StateBits, WireVerdict,
+    },
 };
 
 use crate::file::{AckCase, BadCase, HeartbeatCase, KeyCase, Vectors, to_hex};

@@ -1,8 +1,11 @@
 //! Reads the file as an outsider would and holds the implementation to it.
 
-use gastank::wire::{
-    Ack, AckFlags, BodyMac, ClusterSecret, EndReason, FrameError, Heartbeat, HeartbeatKind, MeterTime, SessionId,
-    SessionKey, SignedHeartbeat, StateBits, WireVerdict,
+use gastank::{
+    time::MeterTime,
+    wire::{
+        Ack, AckFlags, BodyMac, ClusterSecret, EndReason, FrameError, Heartbeat, HeartbeatKind, SessionId, SessionKey,
+        SignedHeartbeat, StateBits, WireVerdict,
+    },
 };
 
 use crate::file::{Vectors, from_hex, to_hex};

@@ -17,11 +17,12 @@ use gastank::{
     config::StoreUrl,
     engine::{
         AccountId, Act, ActivationNames, Credit, Entry, EntryKind, ListId, ListSeed, ListSize, Session, Source,
-        StatusIndex, StatusList, TokenHash, Tokens, UnixMs, session_text,
+        StatusIndex, StatusList, TokenHash, Tokens, session_text,
     },
     entropy::OsEntropy,
     store::{Commit, Identity, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, StatusLease, Store},
-    wire::{ClusterSecret, MeterTime, SecretId, SessionId},
+    time::{MeterTime, UnixMs},
+    wire::{ClusterSecret, SecretId, SessionId},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};

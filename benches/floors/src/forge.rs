@@ -15,7 +15,8 @@ use std::{
 use anyhow::{Context, ensure};
 use gastank::{
     engine::parse_session,
-    wire::{BODY_LEN, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, SessionKey, StateBits},
+    time::MeterTime,
+    wire::{BODY_LEN, FRAME_LEN, Heartbeat, HeartbeatKind, SecretId, SessionId, SessionKey, StateBits},
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use serde::Deserialize;

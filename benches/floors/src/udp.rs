@@ -117,7 +117,10 @@ pub(crate) fn answer(mac: &BodyMac, frame: &[u8; FRAME_LEN]) -> Option<[u8; FRAM
 
 #[cfg(test)]
 mod tests {
-    use gastank::wire::{Ack, Heartbeat, HeartbeatKind, MeterTime, SessionId, StateBits, WireVerdict};
+    use gastank::{
+        time::MeterTime,
+        wire::{Ack, Heartbeat, HeartbeatKind, SessionId, StateBits, WireVerdict},
+    };
 
     use super::*;
 

@@ -3,7 +3,10 @@
 //! This is what the floors are measured with that the service is held against: the same frames, at the same pace, from the
 //! same generator. A server that answers a frame with any 48 bytes that carry its `seq` will do; over HTTP, any 200.
 
-use gastank::wire::{BODY_LEN, BodyMac, Heartbeat, HeartbeatKind, MeterTime, SessionId, SessionKey, StateBits};
+use gastank::{
+    time::MeterTime,
+    wire::{BODY_LEN, BodyMac, Heartbeat, HeartbeatKind, SessionId, SessionKey, StateBits},
+};
 
 use crate::{
     record::Kind,

@@ -2,7 +2,10 @@
 //!
 //! So the service has to do the work of telling: find the secret, derive the key, compute the tag.
 
-use gastank::wire::{BodyMac, Heartbeat, HeartbeatKind, MeterTime, SecretId, SessionId, SessionKey, StateBits};
+use gastank::{
+    time::MeterTime,
+    wire::{BodyMac, Heartbeat, HeartbeatKind, SecretId, SessionId, SessionKey, StateBits},
+};
 
 use crate::{
     record::Kind,

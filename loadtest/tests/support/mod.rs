@@ -26,9 +26,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gastank::{
     engine::{
         Account, AccountId, Act, ActivationNames, Beat, Credit, Engine, EntryKind, ListId, Moment, NewEntry, Policy,
-        SecretRing, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs, session_text,
+        SecretRing, Session, Source, StatusIndex, TokenHash, Tokens, session_text,
     },
-    wire::{ClusterSecret, Millis, SecretId, SessionId},
+    time::{Millis, UnixMs},
+    wire::{ClusterSecret, SecretId, SessionId},
 };
 use loadtest::clock::{Clock, MeterEstimate};
 use serde_json::{Value, json};
@@ -109,7 +110,7 @@ impl Service {
 
 impl Shared {
     fn moment(&self, account: Option<&Account>) -> Moment {
-        let now = MeterEstimate::new(gastank::wire::MeterTime::from_ms(1_000_000), Duration::ZERO).at(self.clock.now());
+        let now = MeterEstimate::new(gastank::time::MeterTime::from_ms(1_000_000), Duration::ZERO).at(self.clock.now());
         let wall = UnixMs::from_ms(1_700_000_000_000 + now.as_ms());
         let open = account.and_then(Account::open);
         Moment { now, wall, sighting: open.and_then(|session| self.engine.sighting(&session.id, now)) }

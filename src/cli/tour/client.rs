@@ -13,8 +13,9 @@ use super::quic::{Datagrams, Http3};
 use crate::{
     cli::{CliError, Transport, api::Api},
     entropy::{OsEntropy, draw},
+    time::{MeterTime, Millis},
     tls::CertHash,
-    wire::{Ack, BodyMac, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, Millis, SessionId, SessionKey, StateBits},
+    wire::{Ack, BodyMac, FRAME_LEN, Heartbeat, HeartbeatKind, SessionId, SessionKey, StateBits},
 };
 
 pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);

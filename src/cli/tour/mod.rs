@@ -27,7 +27,8 @@ use super::{
 };
 use crate::{
     entropy::{OsEntropy, draw},
-    wire::{EndReason, Millis, WireVerdict},
+    time::Millis,
+    wire::{EndReason, WireVerdict},
 };
 
 /// What is bought at least.

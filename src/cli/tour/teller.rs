@@ -9,7 +9,7 @@ use crate::{
         CliError,
         output::{Look, Output},
     },
-    wire::Millis,
+    time::Millis,
 };
 
 const NAME_WIDTH: usize = 9;

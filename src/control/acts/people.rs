@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    accounts::SignedIn,
     control::hooks::events::Admission,
     engine::{AccountId, Credit, EntryKind, NewEntry, Source},
     entropy::draw,
+    identity::SignedIn,
     store::{AuditAct, Identity, ProviderFacts},
     wire::SessionId,
 };

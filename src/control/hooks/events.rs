@@ -16,14 +16,15 @@ use std::{
 use tokio::sync::Mutex as Gate;
 
 use crate::{
-    accounts::{CapabilityCredit, Event, EventKind, SignedIn, Told},
     control::{
         acts::{ActError, Acts},
         audit::Deed,
         hooks::deposits::MOST_HELD,
     },
-    engine::{AccountId, EntryKind, NewEntry, Refusal, Source, UnixMs},
+    engine::{AccountId, EntryKind, NewEntry, Refusal, Source},
+    identity::{CapabilityCredit, Event, EventKind, SignedIn, Told},
     store::{Actor, ActorKind, AuditAct, Capability, Identity, ProviderFacts, SeenEvent, StoreError, Surface},
+    time::UnixMs,
 };
 
 /// People whose events are dealt with at the same time.
@@ -321,7 +322,7 @@ impl ProviderFacts {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::{engine::Credit, wire::Millis};
+    use crate::{engine::Credit, time::Millis};
 
     use super::*;
 

@@ -11,7 +11,10 @@ use std::{
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use crate::{engine::UnixMs, exposure::is_exposed, wire::Millis};
+use crate::{
+    exposure::is_exposed,
+    time::{Millis, UnixMs},
+};
 
 use super::standard::{SecretError, Verifier};
 

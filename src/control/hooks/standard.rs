@@ -20,7 +20,7 @@ use base64::{
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use crate::{engine::UnixMs, wire::Millis};
+use crate::time::{Millis, UnixMs};
 
 /// Bytes of a `webhook-id`.
 pub const MAX_ID: usize = 256;

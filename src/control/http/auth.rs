@@ -13,13 +13,12 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::{
-    accounts::{AuthError, SignedIn},
     control::{acts::Acts, hooks::events::Admission},
     engine::AccountId,
     entropy::{Entropy, draw},
-    peer::Peer,
+    identity::{AuthError, SignedIn},
     store::{Actor, ActorKind, Surface},
-    web::admission::Trust,
+    web::{admission::Trust, peer::Peer},
     wire::SessionId,
 };
 

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use crate::{
+use crate::web::{
+    admission::{Capacity, Pool, ProvenNetworks, Refused, RequestPermit, Requests},
     peer::Network,
-    web::admission::{Capacity, Pool, ProvenNetworks, Refused, RequestPermit, Requests},
 };
 
 use super::{

@@ -34,9 +34,11 @@ use crate::{
         tokens::{Claims, Provenance, claims_of, session_of},
     },
     engine::{TokenHash, Verdict},
-    peer::{KnownEdge, Peer},
     store::{Actor, ActorKind, Edge, Store, StoreError, Surface},
-    web::admission::Trust,
+    web::{
+        admission::Trust,
+        peer::{KnownEdge, Peer},
+    },
     wire::SessionId,
 };
 

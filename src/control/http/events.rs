@@ -16,8 +16,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    accounts::{EventError, verify::Fault},
     control::hooks::events::Heard,
+    identity::{EventError, verify::Fault},
     web::admission::Trust,
 };
 

@@ -11,7 +11,7 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-use crate::peer::{Network, Peer};
+use crate::web::peer::{Network, Peer};
 
 use super::problem::{ErrorCode, Problem};
 

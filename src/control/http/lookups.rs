@@ -14,7 +14,8 @@ use tokio::sync::Mutex as Gate;
 
 use crate::{
     control::acts::{ActError, Acts},
-    wire::{MeterTime, Millis, SessionId},
+    time::{MeterTime, Millis},
+    wire::SessionId,
 };
 
 /// Sessions that are remembered not to be: about 400 kB.

@@ -41,15 +41,16 @@ use hyper::{
 use tower::ServiceExt;
 
 use crate::{
-    accounts::{Authenticator, EventReader},
-    clock::Clock,
     engine::Engine,
     entropy::Entropy,
-    peer::Peer,
+    identity::{Authenticator, EventReader},
     store::{Store, StoreError},
+    time::{Clock, MeterTime, Millis},
     tls::Certificates,
-    web::admission::{Admission, Bodies, Capacity, Pool},
-    wire::{MeterTime, Millis},
+    web::{
+        admission::{Admission, Bodies, Capacity, Pool},
+        peer::Peer,
+    },
 };
 
 use super::{
@@ -66,7 +67,7 @@ use instruments::Stopwatch;
 use limits::Limits;
 use lookups::Lookups;
 
-pub use crate::problem::Code as ErrorCode;
+pub use crate::web::problem::Code as ErrorCode;
 pub use at_once::Caller;
 pub use budgets::Budget;
 pub use instruments::{Activated, Hooked, Instruments, Listened, Phase, Told};

@@ -15,14 +15,14 @@ use crate::{
         acts::ActError, keyring::KeyringError, keys::KeyError, secrets::SecretsError, status_token::PublicationError,
     },
     engine::Refusal,
-    problem::PROBLEM_JSON,
     store::StoreError,
     telemetry::Seldom,
+    web::problem::PROBLEM_JSON,
 };
 
 use super::edge::REVOKE;
 
-pub(super) use crate::problem::{Code as ErrorCode, Document as ProblemDocument, Problem};
+pub(super) use crate::web::problem::{Code as ErrorCode, Document as ProblemDocument, Problem};
 
 static REFUSED: Seldom = Seldom::new();
 static FAILED: Seldom = Seldom::new();
@@ -118,9 +118,16 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::TankEmpty => Self::because(ErrorCode::TankEmpty, "there is less than a second of credit"),
             Refusal::Deleted => Self::not_found("account"),
-            Refusal::SessionEnded(reason) => Self::session_ended(reason),
+            Refusal::SessionEnded(reason) => {
+                let detail = format!("the session has ended: {}", reason.name());
+                Self::because(ErrorCode::SessionEnded, detail).reason(reason.name())
+            }
             Refusal::WrongToken => Self::bad_credentials(),
-            Refusal::StaleRenewal { now } => Self::stale_renewal(now),
+            Refusal::StaleRenewal { now } => {
+                let detail =
+                    "this renewal is not later than the last one that was done; sign another frame, by this meter time";
+                Self::because(ErrorCode::StaleRenewal, detail).meter(now)
+            }
             Refusal::NameReused => {
                 Self::because(ErrorCode::IdReused, "an activation for another audience has this Idempotency-Key")
             }

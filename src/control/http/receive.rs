@@ -18,9 +18,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{Method, Request, body::Frame};
 
-use crate::{
+use crate::web::{
+    admission::{Bodies, Pool},
     peer::{Network, Peer},
-    web::admission::{Bodies, Pool},
 };
 
 use super::{

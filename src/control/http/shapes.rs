@@ -6,9 +6,10 @@ use utoipa::ToSchema;
 
 use crate::{
     control::acts::View,
-    engine::{Entry, Moment, Standing, UnixMs, session_text},
+    engine::{Entry, Moment, Standing, session_text},
     store::Owned,
-    wire::{EndReason, Millis},
+    time::{Millis, UnixMs},
+    wire::EndReason,
 };
 
 /// A balance after a change.

@@ -5,7 +5,6 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::{
-    clock::{Clock, FakeClock},
     control::{
         acts::{Activation, Acts, Witness},
         keyring::KeyPolicy,
@@ -14,12 +13,12 @@ use crate::{
         tokens::{Issuer, claims_of},
     },
     engine::{
-        Account, AccountId, Act, Beat, Credit, EntryKind, ListSize, NewEntry, Policy, Source, TokenHash, UnixMs,
-        Verdict,
+        Account, AccountId, Act, Beat, Credit, EntryKind, ListSize, NewEntry, Policy, Source, TokenHash, Verdict,
     },
     entropy::SeededEntropy,
     store::{Identity, SqliteStore},
-    wire::{EndReason, Heartbeat, HeartbeatKind, MeterTime, Millis, StateBits, WireVerdict},
+    time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
+    wire::{EndReason, Heartbeat, HeartbeatKind, StateBits, WireVerdict},
 };
 
 const WALL: UnixMs = UnixMs::from_ms(1_700_000_000_000);

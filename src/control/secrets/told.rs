@@ -13,9 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     control::{keyring::CLUSTER_SECRET, seal},
-    engine::{SecretRing, UnixMs},
+    engine::SecretRing,
     store::{SealedKey, Store, StoreError},
-    wire::{ClusterSecret, MeterTime, Millis, SecretId},
+    time::{MeterTime, Millis, UnixMs},
+    wire::{ClusterSecret, SecretId},
 };
 
 /// How long a secret lies in the store. All nodes that live have it long before.

@@ -10,8 +10,8 @@ use hyper::{
 use crate::{
     engine::AccountId,
     ingest::{Handler, Reply},
-    problem::{Code, Problem},
     telemetry::Transport,
+    web::problem::{Code, Problem},
     wire::SignedAck,
 };
 

@@ -14,7 +14,7 @@ use hyper::{
 
 use crate::{
     ingest::quic::Origins,
-    problem::{Code, Problem},
+    web::problem::{Code, Problem},
 };
 
 /// What pages may ask for.

@@ -100,8 +100,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::{
-        Ack, AckFlags, EndReason, Heartbeat, HeartbeatKind, MeterTime, SessionId, SessionKey, StateBits, WireVerdict,
+    use crate::{
+        time::MeterTime,
+        wire::{Ack, AckFlags, EndReason, Heartbeat, HeartbeatKind, SessionId, SessionKey, StateBits, WireVerdict},
     };
 
     proptest! {

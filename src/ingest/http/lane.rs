@@ -26,12 +26,14 @@ use hyper::{
 use tokio::{io::ReadBuf, time::Instant};
 
 use crate::{
-    engine::UnixMs,
     ingest::Handler,
-    peer::{KnownEdge, Peer},
-    problem::{Code, Problem, caught, caught_at_once},
     telemetry::{Route, StatusClass, Surface, Transport},
-    web::admission::Trust,
+    time::UnixMs,
+    web::{
+        admission::Trust,
+        peer::{KnownEdge, Peer},
+        problem::{Code, Problem, caught, caught_at_once},
+    },
 };
 
 use super::{

@@ -38,10 +38,12 @@ use tokio_util::{
 };
 
 use crate::{
-    engine::UnixMs,
-    peer::{Peer, Proxies},
     telemetry::{HttpListener, OpenConnection, Refusal, Route, Seldom, Telemetry},
-    web::admission::{Admission, Capacity, ConnectionPermit, Pool, Refused, Trust},
+    time::UnixMs,
+    web::{
+        admission::{Admission, Capacity, ConnectionPermit, Pool, Refused, Trust},
+        peer::{Peer, Proxies},
+    },
 };
 
 use super::{Handler, quic::Origins};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use crate::{
-    peer::{Announced, Peer, Proxies, announced},
     telemetry::Seldom,
+    web::peer::{Announced, Peer, Proxies, announced},
 };
 
 /// How long to wait before an announcement that is not whole is looked at again. Nearly all come whole.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use hyper::{HeaderMap, StatusCode};
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 
-use crate::engine::UnixMs;
+use crate::time::UnixMs;
 
 thread_local! {
     /// The second for which a `Date` was made last, and the header.

@@ -23,10 +23,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     ingest::Handler,
-    peer::{KnownEdge, Network, Peer},
-    problem::{Code, Problem, caught},
     telemetry::{Route, StatusClass, Surface},
-    web::admission::{Refused, Trust},
+    web::{
+        admission::{Refused, Trust},
+        peer::{KnownEdge, Network, Peer},
+        problem::{Code, Problem, caught},
+    },
 };
 
 use super::{

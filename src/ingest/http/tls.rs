@@ -7,9 +7,11 @@ use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    peer::Network,
     telemetry::{Handshake, Refusal, Telemetry},
-    web::admission::{HandshakePermit, Handshakes, Pool, Refused},
+    web::{
+        admission::{HandshakePermit, Handshakes, Pool, Refused},
+        peer::Network,
+    },
 };
 
 use super::socket::Socket;

@@ -26,7 +26,7 @@ use hyper::{
 use quinn::Connection;
 use tokio::task::JoinSet;
 
-use crate::{ingest::http::Fallback, peer::Peer};
+use crate::{ingest::http::Fallback, web::peer::Peer};
 
 use super::{
     Hall, LAST_WORDS,

@@ -19,11 +19,14 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    peer::{Network, Peer},
     telemetry::{Arrival, QuicProtocol, Telemetry},
     tls::Certificates,
-    web::admission::{
-        Capacity, ConnectionPermit, Connections, HandshakePermit, Handshakes, Pool, Refused, Sessions as SessionKind,
+    web::{
+        admission::{
+            Capacity, ConnectionPermit, Connections, HandshakePermit, Handshakes, Pool, Refused,
+            Sessions as SessionKind,
+        },
+        peer::{Network, Peer},
     },
 };
 

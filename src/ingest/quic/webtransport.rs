@@ -20,10 +20,12 @@ use quinn::Connection;
 
 use crate::{
     ingest::http::Fallback,
-    peer::Peer,
-    problem::{Code as ProblemCode, Problem},
     telemetry::{DatagramDrop, Telemetry, Transport, WebTransportOutcome},
-    web::admission::{Capacity, Refused, Sessions as SessionKind},
+    web::{
+        admission::{Capacity, Refused, Sessions as SessionKind},
+        peer::Peer,
+        problem::{Code as ProblemCode, Problem},
+    },
 };
 
 use super::{

@@ -211,7 +211,10 @@ mod tests {
     use nix::sys::socket::{SockaddrIn, SockaddrIn6};
 
     use super::*;
-    use crate::wire::{Ack, AckFlags, MeterTime, SessionKey, WireVerdict};
+    use crate::{
+        time::MeterTime,
+        wire::{Ack, AckFlags, SessionKey, WireVerdict},
+    };
 
     fn pair() -> (Socket, UdpSocket) {
         let ours = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -5,8 +5,8 @@ use std::{fmt, time::Duration};
 use tokio::sync::mpsc;
 
 use crate::{
-    engine::UnixMs,
     store::{Result, StoreError},
+    time::UnixMs,
 };
 
 use super::{Difference, Mark, Moving, Row, Source, Table, Tally, Target, tally::Search};

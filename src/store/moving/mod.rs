@@ -15,13 +15,14 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::{
-    engine::{AccountId, End, Entry, UnixMs},
-    wire::{MeterTime, SessionId},
+    engine::{AccountId, End, Entry},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 
 use super::{
-    AccountKey, AuditRecord, ClockFact, Edge, HeldCredit, Identity, Owned, ProviderFacts, Result, SealedKey,
-    StatusLease, StoreError,
+    AccountKey, AuditRecord, Edge, HeldCredit, Identity, Owned, ProviderFacts, Result, SealedKey, StatusLease,
+    StoreError,
 };
 
 pub(super) use copy::Patience;

@@ -13,12 +13,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    engine::{AccountId, Credit, End, Entry, Session, UnixMs},
+    engine::{AccountId, Credit, End, Entry, Session},
     store::{
-        AccountKey, AuditRecord, ClockFact, Edge, HeldCredit, Identity, Owned, ProviderFacts, SealedKey, StatusLease,
-        facts_json,
+        AccountKey, AuditRecord, Edge, HeldCredit, Identity, Owned, ProviderFacts, SealedKey, StatusLease, facts_json,
     },
-    wire::MeterTime,
+    time::{ClockFact, MeterTime, UnixMs},
 };
 
 use super::{OpenSession, RememberedSession};

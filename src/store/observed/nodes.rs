@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use crate::{
     engine::{Checkpoint, ListId},
     store::{Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Result},
-    wire::{MeterTime, SessionId},
+    time::MeterTime,
+    wire::SessionId,
 };
 
 use super::{Observed, Operation, StoreObserver};

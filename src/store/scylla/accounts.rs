@@ -8,9 +8,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::SerializeRow;
 
 use crate::{
-    engine::{AccountId, UnixMs},
+    engine::AccountId,
     entropy::draw,
     store::{Identity, Owned, Result, StoreError},
+    time::UnixMs,
 };
 
 use super::{

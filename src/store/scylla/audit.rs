@@ -4,9 +4,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::DeserializeRow;
 
 use crate::{
-    engine::{AccountId, UnixMs},
+    engine::AccountId,
     store::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Result, Surface},
-    wire::Millis,
+    time::{Millis, UnixMs},
 };
 
 use super::{

@@ -8,9 +8,10 @@
 use std::sync::atomic::Ordering;
 
 use crate::{
-    engine::{Checkpoint, End, UnixMs, bucket},
+    engine::{Checkpoint, End, bucket},
     store::{ClusterStore, Result, is_void, stamp},
-    wire::{MeterTime, Millis, SessionId},
+    time::{MeterTime, Millis, UnixMs},
+    wire::SessionId,
 };
 
 use super::{

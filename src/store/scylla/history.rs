@@ -9,8 +9,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::{DeserializeRow, SerializeRow};
 
 use crate::{
-    engine::{AccountId, UnixMs},
+    engine::AccountId,
     store::{Heard, HeardKey, HeardRow, Result, history::day},
+    time::UnixMs,
     wire::{SessionId, StateBits},
 };
 

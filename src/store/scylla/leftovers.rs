@@ -14,7 +14,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::{
     engine::AccountId,
     store::{LEFTOVER_PARTS, Result},
-    wire::{MeterTime, SessionId},
+    time::MeterTime,
+    wire::SessionId,
 };
 
 use super::{

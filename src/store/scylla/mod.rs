@@ -54,14 +54,15 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
     entropy::Entropy,
-    wire::{MeterTime, SessionId},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
-    Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+    AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit, Identity,
+    OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
 };
 use acts::Doubt;
 use batcher::Batcher;

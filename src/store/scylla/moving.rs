@@ -11,13 +11,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::{SerializeRow, statement::prepared::PreparedStatement};
 
 use crate::{
-    engine::{AccountId, Entry, UnixMs, bucket},
+    engine::{AccountId, Entry, bucket},
     entropy::Entropy,
     store::{
         AccountKey, AuditRecord, HeldCredit, Identity, Owned, ProviderFacts, Result, SealedKey, StatusLease,
         StoreError, facts_json,
         moving::{Mark, Moving, OpenSession, RememberedSession, Row, Target},
     },
+    time::UnixMs,
 };
 
 use super::{

@@ -8,7 +8,8 @@ use scylla::DeserializeRow;
 use crate::{
     engine::{AccountId, Checkpoint, ListId},
     store::{Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Result},
-    wire::{MeterTime, SessionId},
+    time::MeterTime,
+    wire::SessionId,
 };
 
 use super::{

@@ -13,9 +13,10 @@ use futures_util::{
 use scylla::response::PagingState;
 
 use crate::{
-    engine::{AccountId, UnixMs},
-    store::{ClockFact, ClusterStore, OpenAccount, Owned, RECOVERY_PARTS, Result, is_void},
-    wire::{MeterTime, SessionId},
+    engine::AccountId,
+    store::{ClusterStore, OpenAccount, Owned, RECOVERY_PARTS, Result, is_void},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 
 use super::{

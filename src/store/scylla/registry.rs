@@ -3,8 +3,9 @@
 use scylla::{SerializeRow, serialize::row::SerializeRow as Row, statement::prepared::PreparedStatement};
 
 use crate::{
-    engine::{ListId, UnixMs},
+    engine::ListId,
     store::{Edge, Result, SealedKey, StatusLease, StoreError},
+    time::UnixMs,
 };
 
 use super::{

@@ -6,10 +6,11 @@ use sha2::{Digest, Sha256};
 use crate::{
     engine::{
         Account, AccountId, ActivationNames, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
-        RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs,
+        RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
     },
-    store::{AccountKey, ClockFact, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
-    wire::{EndReason, MeterTime, SessionId},
+    store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::{EndReason, SessionId},
 };
 
 /// The columns of an [`AccountRow`] but the id.

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, Row, params};
 
 use crate::{
-    engine::{AccountId, UnixMs},
+    engine::AccountId,
     store::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Result, Surface},
+    time::UnixMs,
 };
 
 use super::{

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, Row, params};
 
 use crate::{
-    engine::{AccountId, UnixMs},
+    engine::AccountId,
     store::{Heard, HeardKey, HeardRow, Result, history::day},
+    time::UnixMs,
     wire::{SessionId, StateBits},
 };
 

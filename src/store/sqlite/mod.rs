@@ -37,13 +37,14 @@ use rusqlite::Connection;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
+    time::{ClockFact, UnixMs},
     wire::SessionId,
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, ClockFact, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
-    Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
+    AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit, Identity,
+    OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};

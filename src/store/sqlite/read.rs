@@ -5,9 +5,9 @@ use rusqlite::{Connection, Params, Row, params};
 use crate::{
     engine::{Account, AccountId, Entry, NewEntry, Source},
     store::{
-        AccountKey, ClockFact, Edge, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord,
-        StatusLease,
+        AccountKey, Edge, HeldCredit, Identity, OpenAccount, Owned, Result, SealedKey, SessionRecord, StatusLease,
     },
+    time::ClockFact,
     wire::SessionId,
 };
 

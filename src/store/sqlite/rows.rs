@@ -5,10 +5,11 @@ use rusqlite::Row;
 use crate::{
     engine::{
         Account, AccountId, ActivationNames, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
-        RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, UnixMs,
+        RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
     },
     store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
-    wire::{EndReason, MeterTime, SessionId},
+    time::{MeterTime, UnixMs},
+    wire::{EndReason, SessionId},
 };
 
 /// The columns that [`account`] reads, of `accounts a`.

@@ -3,12 +3,13 @@
 use rusqlite::{Connection, params};
 
 use crate::{
-    engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, Session, Source, UnixMs, bucket},
+    engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, Session, Source, bucket},
     store::{
-        AccountKey, AuditRecord, ClockFact, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey,
-        StatusLease, StoreError, fits::fits,
+        AccountKey, AuditRecord, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease,
+        StoreError, fits::fits,
     },
-    wire::{MeterTime, SessionId},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 
 use super::{

@@ -13,6 +13,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+/// Instants and spans, which frames are made of.
+#[path = "../../../src/time/units.rs"]
+pub mod time;
 #[path = "../../../src/wire/mod.rs"]
 pub mod wire;
 

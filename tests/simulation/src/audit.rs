@@ -10,7 +10,8 @@ use gastank::{
     control::acts::Activation,
     engine::{AccountId, EntryKind, Source, TokenHash, Verdict, parse_session},
     store::Store,
-    wire::{EndReason, MeterTime, SessionId, WireVerdict},
+    time::MeterTime,
+    wire::{EndReason, SessionId, WireVerdict},
 };
 use parking_lot::Mutex;
 use tokio::time::sleep;

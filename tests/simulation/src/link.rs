@@ -17,13 +17,14 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use gastank::{
-    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source, UnixMs},
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, Change, ClockFact, ClusterStore, Commit, Edge, Era, Heard,
-        HeardKey, HeardRow, Held, HeldCredit, Identity, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Owned,
+        AccountKey, AuditDay, AuditKey, AuditRecord, Change, ClusterStore, Commit, Edge, Era, Heard, HeardKey,
+        HeardRow, Held, HeldCredit, Identity, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Owned,
         ProviderFacts, RECOVERY_PARTS, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
     },
-    wire::{MeterTime, SessionId},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 use parking_lot::Mutex;
 use tokio::{

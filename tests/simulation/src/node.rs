@@ -10,7 +10,6 @@ use std::{
 };
 
 use gastank::{
-    clock::{Clock, MeterClock, MeterTime, Millis, Ticks},
     cluster::{ClusterError, ClusterSettings, Feed, Hearing, Joining, Member, Node},
     control::{
         acts::{Acts, Witness},
@@ -20,7 +19,7 @@ use gastank::{
         status_token::StatusTokens,
         tokens::Issuer,
     },
-    engine::{Act, Engine, ListSize, Policy, SecretRing, UnixMs},
+    engine::{Act, Engine, ListSize, Policy, SecretRing},
     ingest::Handler,
     service::{
         supervisor::Supervisor,
@@ -29,6 +28,7 @@ use gastank::{
     },
     store::{ClusterStore, Store},
     telemetry::Telemetry,
+    time::{Clock, MeterClock, MeterTime, Millis, Ticks, UnixMs},
     wire::{ClusterSecret, SecretId},
 };
 use parking_lot::Mutex;

@@ -12,7 +12,8 @@ use gastank::{
     ingest::Reply,
     store::{Identity, Store},
     telemetry::Transport,
-    wire::{Ack, BodyMac, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, MeterTime, SessionId, StateBits},
+    time::MeterTime,
+    wire::{Ack, BodyMac, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, SessionId, StateBits},
 };
 use tokio::time::{sleep, timeout};
 
@@ -42,7 +43,7 @@ pub(crate) async fn come(world: &Arc<World>) {
         let id = AccountId::from_bytes(draw(&*world.chance));
         let identity = Identity { issuer: "local".to_owned(), subject: number.to_string() };
         let serial = &world.common.server.tables.serial;
-        serial.create_account(id, &identity, gastank::engine::UnixMs::from_ms(0)).await.expect("it is a table");
+        serial.create_account(id, &identity, gastank::time::UnixMs::from_ms(0)).await.expect("it is a table");
         world.watch.account(id);
         let world = Arc::clone(world);
         tokio::spawn(async move {

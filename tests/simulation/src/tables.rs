@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt;
 use gastank::{
-    engine::{Account, AccountId, Act, Checkpoint, ListId, UnixMs, bucket},
+    engine::{Account, AccountId, Act, Checkpoint, ListId, bucket},
     store::{
-        AuditRecord, Change, ClockFact, Commit, Era, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Result,
-        Store, StoreError, is_void, stamp,
+        AuditRecord, Change, Commit, Era, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Result, Store,
+        StoreError, is_void, stamp,
     },
-    wire::{MeterTime, SessionId},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
 };
 use parking_lot::Mutex;
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use gastank::{
     engine::{AccountId, End, TokenHash},
-    wire::{MeterTime, SessionId},
+    time::MeterTime,
+    wire::SessionId,
 };
 
 use crate::tables::{Applied, Tables};

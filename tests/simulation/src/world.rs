@@ -10,15 +10,15 @@ use std::{
 };
 
 use gastank::{
-    clock::Millis,
     cluster::ClusterSettings,
     control::{
         keyring::{KeyPolicy, Keyring},
         keys::Algorithm,
         tokens::Issuer,
     },
-    engine::{Policy, UnixMs},
+    engine::Policy,
     telemetry::{Health, Telemetry},
+    time::{Millis, UnixMs},
 };
 use parking_lot::Mutex;
 use tokio::time::sleep;

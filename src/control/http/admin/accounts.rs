@@ -10,7 +10,7 @@ use crate::{
     engine::{AccountId, Credit, EntryKind, Moment, NewEntry, Source},
     entropy::draw,
     store::{Identity, Owned},
-    wire::Millis,
+    time::Millis,
 };
 
 use super::{

@@ -13,9 +13,9 @@ use utoipa::{
 };
 
 use crate::{
-    engine::{AccountId, UnixMs},
+    engine::AccountId,
     store::{AuditAct, AuditDay, AuditKey, AuditRecord},
-    wire::Millis,
+    time::{Millis, UnixMs},
 };
 
 use super::{Shared, SharedState, extract::Page, openapi::AdminErrors, problem::Problem, shapes::time};

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use crate::{
     engine::session_text,
     store::{Heard, HeardKey},
-    wire::{Millis, StateBits},
+    time::Millis,
+    wire::StateBits,
 };
 
 use super::{

@@ -17,7 +17,7 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::peer::Peer;
+use crate::web::peer::Peer;
 
 use super::{Shared, SharedState, auth, extract, instruments, openapi, problem, shapes};
 

@@ -16,7 +16,7 @@ impl Rig {
     /// From now on events are taken; the one that is known is of no concern here.
     fn takes_events(&self) {
         let identity = Identity { issuer: "https://id.test".into(), subject: "x".into() };
-        let told = crate::accounts::Told { identity, events: Vec::new(), gives: gifts() };
+        let told = crate::identity::Told { identity, events: Vec::new(), gives: gifts() };
         self.stub.events.lock().insert("told".into(), told);
     }
 
@@ -185,7 +185,7 @@ async fn acts_beyond_their_budget_are_refused_at_once_and_nothing_else_is() {
     let edge = rig.edge("edge").await;
     let (_, key) = rig.account(600).await;
     let token = rig.activate(&key).await.ok().text("token");
-    let network = |host: u8| crate::peer::Network::V4([192, 0, 2, host]);
+    let network = |host: u8| crate::web::peer::Network::V4([192, 0, 2, host]);
     let begin = |host, times| -> Vec<_> {
         (0..times).map(|_| rig.surface.shared.begin(Budget::Acts, Some(network(host))).unwrap()).collect()
     };

@@ -1,6 +1,6 @@
 use crate::{
-    accounts::{Event, EventKind, Told},
     control::hooks::events::Heard,
+    identity::{Event, EventKind, Told},
     store::Identity,
 };
 

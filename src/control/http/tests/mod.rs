@@ -31,8 +31,6 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::{
-    accounts::{AuthError, CapabilityCredit, EventError, EventReader, SignedIn, verify::Fault},
-    clock::FakeClock,
     control::{
         acts::{Acts, Witness},
         hooks::secrets::HookSecrets,
@@ -42,11 +40,13 @@ use crate::{
         status::{StatusKeeper, StatusPolicy},
         tokens::Issuer,
     },
-    engine::{Act, Credit, Engine, ListSize, Policy, SecretRing, UnixMs},
+    engine::{Act, Credit, Engine, ListSize, Policy, SecretRing},
     entropy::SeededEntropy,
-    peer::Peer,
+    identity::{AuthError, CapabilityCredit, EventError, EventReader, SignedIn, verify::Fault},
     store::{Identity, SqliteStore, Store},
-    wire::{ClusterSecret, Heartbeat, HeartbeatKind, MeterTime, Millis, SecretId, SessionKey, StateBits},
+    time::{FakeClock, MeterTime, Millis, UnixMs},
+    web::peer::Peer,
+    wire::{ClusterSecret, Heartbeat, HeartbeatKind, SecretId, SessionKey, StateBits},
 };
 
 use super::*;
@@ -75,7 +75,7 @@ struct Stub {
     hooked: Mutex<Vec<Hooked>>,
     heard: Mutex<Vec<Listened>>,
     /// What the event tokens of the tests say.
-    events: Mutex<HashMap<String, crate::accounts::Told>>,
+    events: Mutex<HashMap<String, crate::identity::Told>>,
 }
 
 impl Instruments for Stub {
@@ -159,7 +159,7 @@ impl EventReader for Stub {
         !self.events.lock().is_empty()
     }
 
-    async fn read(&self, set: &str, _now: UnixMs) -> Result<crate::accounts::Told, EventError> {
+    async fn read(&self, set: &str, _now: UnixMs) -> Result<crate::identity::Told, EventError> {
         match set {
             "down" => Err(EventError::Unavailable),
             "forged" => Err(EventError::Refused(Fault::Signature)),

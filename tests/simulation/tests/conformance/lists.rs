@@ -10,15 +10,15 @@ use std::{
 
 use async_trait::async_trait;
 use gastank::{
-    clock::FakeClock,
     control::{
         peers::{Alone, MayWrite, Membership, Others},
         status::{StatusKeeper, StatusPolicy},
     },
-    engine::{Engine, ListSize, Policy, SecretRing, UnixMs},
+    engine::{Engine, ListSize, Policy, SecretRing},
     entropy::SeededEntropy,
     store::{ClusterStore, NodeId, Store, StoreError},
-    wire::{ClusterSecret, MeterTime, Millis, SecretId},
+    time::{FakeClock, MeterTime, Millis, UnixMs},
+    wire::{ClusterSecret, SecretId},
 };
 use parking_lot::Mutex;
 use simulation::link::LinkedStore;

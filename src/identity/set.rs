@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::verify::{Algorithm, Fault, Header, Key, NumericDate, OneOrMany, Opened, SignedWith, is_subject, open};
-use crate::{engine::UnixMs, wire::Millis};
+use crate::time::{Millis, UnixMs};
 
 /// How the names of Firefox Accounts' events begin.
 const NAMESPACE: &str = "https://schemas.accounts.firefox.com/event/";

@@ -15,7 +15,7 @@ use hyper::{
 };
 use serde::Serialize;
 
-use crate::wire::{EndReason, MeterTime};
+use crate::time::MeterTime;
 
 pub use caught::{caught, caught_at_once};
 
@@ -51,7 +51,7 @@ macro_rules! codes {
 
             /// Its page: what it means and what a client should do. Markdown.
             pub const fn page(self) -> &'static str {
-                match self { $( Self::$code => include_str!(concat!("../docs/errors/", $name, ".md")), )+ }
+                match self { $( Self::$code => include_str!(concat!("../../docs/errors/", $name, ".md")), )+ }
             }
         }
     };
@@ -156,7 +156,7 @@ impl Code {
 pub struct Problem {
     code: Code,
     detail: Cow<'static, str>,
-    reason: Option<EndReason>,
+    reason: Option<&'static str>,
     meter: Option<MeterTime>,
     retry_after_s: Option<u32>,
     challenge: Option<&'static str>,
@@ -232,17 +232,18 @@ impl Problem {
         Self::because(Code::NotFound, format!("there is no such {what}"))
     }
 
-    /// A session that is over.
-    pub fn session_ended(reason: EndReason) -> Self {
-        let detail = format!("the session has ended: {}", reason.name());
-        Self { reason: Some(reason), ..Self::because(Code::SessionEnded, detail) }
+    /// The member `reason` of the document: the name of an end reason.
+    #[must_use]
+    pub const fn reason(mut self, name: &'static str) -> Self {
+        self.reason = Some(name);
+        self
     }
 
-    /// A renewal that came after a later one, or a second time.
-    pub fn stale_renewal(now: MeterTime) -> Self {
-        let detail =
-            "this renewal is not later than the last one that was done; sign another frame, by this meter time";
-        Self { meter: Some(now), ..Self::because(Code::StaleRenewal, detail) }
+    /// The member `meter_ms` of the document: what the meter shows.
+    #[must_use]
+    pub const fn meter(mut self, now: MeterTime) -> Self {
+        self.meter = Some(now);
+        self
     }
 
     /// Come back in so many seconds.
@@ -288,7 +289,7 @@ impl Problem {
             status: self.code.status().as_u16(),
             detail: &self.detail,
             code: self.code.name(),
-            reason: self.reason.map(EndReason::name),
+            reason: self.reason,
             meter_ms: self.meter.map(MeterTime::as_ms),
             error: self.oauth.then(|| self.code.oauth()),
             error_description: self.oauth.then_some(&*self.detail),

@@ -23,8 +23,8 @@ use super::{
     verify::{Jwk, Key, SignedWith},
 };
 use crate::{
-    clock::{Clock, MeterTime, Millis},
     telemetry::{KeyFetch, Telemetry},
+    time::{Clock, MeterTime, Millis},
 };
 
 /// Keys of a set.
@@ -332,7 +332,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::accounts::verify::Algorithm;
+    use crate::identity::verify::Algorithm;
 
     const ED: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 

@@ -14,9 +14,8 @@ use super::{
     verify::{Algorithm, AudienceClaim, Claims, Fault, Key, Rules, SignedWith, TokenType, Unverified},
 };
 use crate::{
-    clock::Clock,
-    engine::{Credit, UnixMs},
-    wire::Millis,
+    engine::Credit,
+    time::{Clock, Millis, UnixMs},
 };
 
 /// What is configured of an identity provider.

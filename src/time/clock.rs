@@ -17,13 +17,21 @@ use std::{
 
 use parking_lot::Mutex;
 
-pub use crate::wire::{MeterTime, Millis};
-use crate::{engine::UnixMs, store::ClockFact};
+use super::{MeterTime, Millis, UnixMs};
 
 /// For how long the meter runs on after a tick.
 pub const RUN_ON: Millis = Millis::from_secs(1);
 /// How often it ticks.
 const TICK: Duration = Duration::from_millis(100);
+
+/// The durable state of the meter clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockFact {
+    /// The latest instant that the meter is known to have reached.
+    pub last_alive: MeterTime,
+    /// The wall clock then.
+    pub wall: UnixMs,
+}
 
 /// Tells the time to the edges of the program; everything below takes it as a parameter.
 pub trait Clock: Send + Sync + 'static {

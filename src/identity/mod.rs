@@ -18,11 +18,10 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    clock::Clock,
-    engine::{Credit, UnixMs},
+    engine::Credit,
     store::Identity,
     telemetry::{SignIn, Telemetry},
-    wire::Millis,
+    time::{Clock, Millis, UnixMs},
 };
 use provider::{Provider, TokenError};
 use set::UnverifiedSet;
@@ -245,7 +244,7 @@ pub mod fuzzing {
         set::{SetRules, UnverifiedSet},
         verify::{Algorithm, AudienceClaim, Fault, Rules, TokenType, Unverified},
     };
-    use crate::wire::Millis;
+    use crate::time::Millis;
 
     /// Reads a token as it comes, and one that is made of a header and a payload. Whether either would count if its
     /// signature did; and whether an algorithm without a public key was let through.

@@ -19,7 +19,10 @@ use serde::{
 };
 
 use super::scope::Required;
-use crate::{engine::UnixMs, store::Identity, wire::Millis};
+use crate::{
+    store::Identity,
+    time::{Millis, UnixMs},
+};
 
 /// Characters of a token.
 pub const MAX_TOKEN: usize = 16 * 1024;

@@ -21,7 +21,7 @@ use super::{
     scope::Required,
     verify::{Fault, is_subject},
 };
-use crate::clock::{Clock, MeterTime, Millis};
+use crate::time::{Clock, MeterTime, Millis};
 
 /// How long a good answer is kept: as long as a token that was revoked still counts here.
 const KEEP_GOOD: Millis = Millis::from_secs(60);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, StatusCode, Url, header, redirect};
 use serde::Serialize;
 
-use crate::wire::Millis;
+use crate::time::Millis;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(3);
