@@ -27,7 +27,7 @@ define step
 	    mkdir -p $(dir $(STEPS)); printf '%6d s  %s\n' "$$((EPOCHSECONDS - began))" '$(1)' >> $(STEPS)
 endef
 
-.PHONY: help test check quick unit browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz
+.PHONY: help test check quick unit clients browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,7 @@ test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soa
 	@$(MAKE) vectors
 	@$(MAKE) fuzz
 	@$(MAKE) unit
+	@$(MAKE) clients
 	@$(MAKE) soak-short
 	@$(MAKE) siege-short
 	@$(MAKE) bench-smoke
@@ -85,6 +86,13 @@ bench: ## what operations cost beside floors and other servers; BENCH='--only ud
 # Programs as the tests have built them: features of dependencies depend on which targets are selected, and another selection
 # would compile most dependencies again.
 BUILD_WITH_TESTS := cargo build --locked --workspace --bins --tests
+
+clients: ## the heartbeat library: types, size, tests in Node.js, Chromium and Firefox against the debug build
+	$(call step,setup,tests/setup.sh)
+	$(call step,clients: service,$(BUILD_WITH_TESTS))
+	$(call step,clients: build,cd clients && npm run --silent build)
+	$(call step,clients: types and size,cd clients && npm run --silent check)
+	$(call step,clients: tests,cd clients && npm run --silent test)
 
 # Of short rounds. Its figures mean nothing.
 bench-smoke: ## whether `make bench` works

@@ -24,6 +24,7 @@ main() {
     install_node_modules tests/identity
     install_node_modules tests/webhooks
     install_node_modules tests/browsers
+    install_node_modules clients
     install_python_clients
     install_h2spec
     install_cassandra
