@@ -10,7 +10,7 @@ mod people;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -22,14 +22,14 @@ use crate::{
         TokenHash, Tokens,
     },
     entropy::{Entropy, draw},
-    store::{Actor, AuditKey, Commit, Owned, Store, StoreError},
+    store::{Actor, Commit, Owned, Store, StoreError},
     time::{Clock, MeterTime, Millis, UnixMs},
     wire::{EndReason, FrameError, SessionId, SessionKey},
 };
 
 pub use super::commits::Witness;
 use super::{
-    audit::{self, Deed},
+    audit::{self, AuditLog, Deed},
     commits::{CommitError, Commits},
     keys::KeyError,
     peers::Peers,
@@ -158,8 +158,7 @@ pub struct Acts {
     actor: Actor,
     /// Until when all acts of a request are to be done. `None`: each has a deadline of its own.
     deadline: Option<Deadline>,
-    /// Rows of the audit log so far.
-    written: Arc<AtomicU32>,
+    audit: Arc<AuditLog>,
     /// `None` on a node that is alone.
     peers: Option<Arc<dyn Peers>>,
 }
@@ -190,6 +189,7 @@ impl Acts {
         statuses: Arc<StatusKeeper>,
         witness: Arc<dyn Witness>,
     ) -> Self {
+        let audit = Arc::new(AuditLog::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy)));
         let commits = Arc::new(Commits::new(
             Arc::clone(&engine),
             Arc::clone(&store),
@@ -207,7 +207,7 @@ impl Acts {
             commits,
             actor: Actor::system(),
             deadline: None,
-            written: Arc::default(),
+            audit,
             peers: None,
         }
     }
@@ -250,15 +250,12 @@ impl Acts {
     ///
     /// [`ActError::Store`]: it has been done, and its caller is not to be told so.
     pub async fn write_down(&self, deed: Deed) -> Result<(), ActError> {
-        let record = deed.record(self.actor.clone(), self.audit_key());
-        Ok(self.store.append_audit(&[record]).await?)
+        Ok(self.audit.write(&self.actor, deed).await?)
     }
 
-    fn audit_key(&self) -> AuditKey {
-        let mut id = draw::<8>(&*self.entropy);
-        // Of one millisecond, this process's rows are in their order; the random half tells them from other processes'.
-        id[..4].copy_from_slice(&self.written.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        AuditKey { at: self.clock.wall(), id }
+    /// The audit log that these acts are written down in.
+    pub const fn audit(&self) -> &Arc<AuditLog> {
+        &self.audit
     }
 
     /// Opens a session for an account, in place of the one that is open.
@@ -547,7 +544,7 @@ impl Acts {
             };
             committing.store(true, Ordering::Relaxed);
             let committed;
-            let row = audit::record(&account, &act, &self.actor, self.audit_key());
+            let row = audit::record(&account, &act, &self.actor, self.audit.next_key());
             (turn, committed) = self.commits.commit(turn, &account, act, row, moment, self.peers.clone()).await;
             committing.store(false, Ordering::Relaxed);
             match committed? {

@@ -4,9 +4,16 @@
 //! is written down when it is durable and before it is answered: a crash in between leaves a change that nobody was told
 //! of, and never a row about something that was not done.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
 use crate::{
     engine::{Account, AccountId, Act, EntryKind, Source, session_text},
-    store::{Actor, ActorKind, AuditAct, AuditKey, AuditRecord, Surface},
+    entropy::{Entropy, draw},
+    store::{Actor, ActorKind, AuditAct, AuditKey, AuditRecord, Store, StoreError, Surface},
+    time::Clock,
     wire::EndReason,
 };
 
@@ -44,6 +51,40 @@ impl Deed {
     pub(super) fn record(self, actor: Actor, key: AuditKey) -> AuditRecord {
         let Self { act, account, target, detail } = self;
         AuditRecord { key, actor, act, account, target, detail }
+    }
+}
+
+/// The audit log, as this process appends to it.
+pub struct AuditLog {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// Rows so far.
+    written: AtomicU32,
+}
+
+impl AuditLog {
+    /// The log of this store.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { store, clock, entropy, written: AtomicU32::new(0) }
+    }
+
+    /// Writes down what `actor` has done. To be called when it is durable and before it is answered.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it has been done, and its caller is not to be told so.
+    pub async fn write(&self, actor: &Actor, deed: Deed) -> Result<(), StoreError> {
+        let record = deed.record(actor.clone(), self.next_key());
+        self.store.append_audit(&[record]).await
+    }
+
+    /// The place in the log of what is done now.
+    pub(super) fn next_key(&self) -> AuditKey {
+        let mut id = draw::<8>(&*self.entropy);
+        // Of one millisecond, this process's rows are in their order; the random half tells them from other processes'.
+        id[..4].copy_from_slice(&self.written.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        AuditKey { at: self.clock.wall(), id }
     }
 }
 

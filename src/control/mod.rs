@@ -1,9 +1,12 @@
 //! Control: acts, tokens and keys, and the HTTP surfaces for clients, edges and operators.
 
+pub mod account_keys;
 pub mod acts;
 pub mod audit;
 mod claims;
 mod commits;
+mod credentials;
+pub mod edges;
 pub mod hooks;
 pub mod http;
 pub mod keyring;

@@ -10,20 +10,19 @@ mod sharing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
 };
 
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Gate, Notify};
 
 use crate::{
+    control::peers::{Membership, Others},
     engine::{Engine, ListId, ListSeed, ListSize, StatusIndex, StatusList},
     entropy::{Entropy, draw},
-    store::{StatusLease, Store, StoreError},
+    store::{ClusterStore, NodeId, StatusLease, Store, StoreError},
     time::{Clock, Millis, UnixMs},
 };
-
-use sharing::Sharing;
 
 /// A token may be issued this long after its list was closed: the act was under way.
 const SLACK: Millis = Millis::from_secs(10 * 60);
@@ -66,6 +65,16 @@ pub struct StatusKeeper {
     sharing: OnceLock<Sharing>,
     /// There is another list that this node owns.
     leased: Notify,
+}
+
+/// What a node needs to own lists among others.
+struct Sharing {
+    me: NodeId,
+    store: Arc<dyn ClusterStore>,
+    membership: Arc<dyn Membership>,
+    others: Arc<dyn Others>,
+    /// The stint of the membership in which it was last looked whose the lists are.
+    looked_in: AtomicU64,
 }
 
 /// The role of each list on this node. A list enters the engine and gets its role under the same lock, so nobody sees

@@ -4,6 +4,7 @@
 //! logged and never told.
 
 mod caught;
+mod response;
 
 use std::borrow::Cow;
 
@@ -18,6 +19,7 @@ use serde::Serialize;
 use crate::time::MeterTime;
 
 pub use caught::{caught, caught_at_once};
+pub use response::{OwnForm, normalised};
 
 /// The content type of problem documents.
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");

@@ -1,6 +1,6 @@
 //! Introspection from memory: what nearly every question of an edge is answered by.
 //!
-//! It has the same rules as [`edge::introspect`](super::edge::introspect), and answers only where those lead to 200 without
+//! It has the same rules as [`Introspector::judge`], and answers only where those lead to 200 without
 //! waiting. Whatever is refused, or has to be looked up, goes there.
 //!
 //! An edge shows the same `Authorization` header with every question. The one that was accepted last on a connection is
@@ -12,16 +12,18 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use crate::{
-    control::tokens::{Claims, PAYLOAD, claims_in, session_of},
+    control::tokens::{PAYLOAD, claims_in, session_of},
     engine::{TokenHash, Verdict},
+    web::{
+        authorization::{Authorization, basic_pair},
+        body::{FORM, is_type},
+    },
 };
 
 use super::{
-    Shared, Surface,
-    auth::{Authorization, basic_pair},
-    edge::{Form, INACTIVE},
-    extract::is_type,
+    form::Form,
     instruments::{Phase, Told},
+    introspection::{INACTIVE, Introspector, write_active},
 };
 
 /// Who was found to ask on a connection.
@@ -39,10 +41,10 @@ struct Proved {
 /// Bytes of a header that is remembered.
 const MAX_REMEMBERED: usize = 512;
 
-impl Surface {
+impl Introspector {
     /// Answers a question about a token at once: appends the JSON of a 200 to `body`. `false` if it takes more than that, or
     /// is not answered by 200; then nothing has happened.
-    pub fn introspect_at_once(
+    pub(super) fn answer_at_once(
         &self,
         caller: &mut Caller,
         content_type: Option<&[u8]>,
@@ -50,17 +52,15 @@ impl Surface {
         form: &[u8],
         body: &mut Vec<u8>,
     ) -> bool {
-        match self.shared.at_once(caller, content_type, authorization, form, body) {
+        match self.at_once(caller, content_type, authorization, form, body) {
             Some(told) => {
-                self.shared.instruments.told(told);
+                self.instruments.told(told);
                 true
             }
             None => false,
         }
     }
-}
 
-impl Shared {
     fn at_once(
         &self,
         caller: &mut Caller,
@@ -69,8 +69,7 @@ impl Shared {
         form: &[u8],
         body: &mut Vec<u8>,
     ) -> Option<Told> {
-        if self.instruments.phase() == Phase::WarmingUp || !is_type(content_type?, "application/x-www-form-urlencoded")
-        {
+        if self.instruments.phase() == Phase::WarmingUp || !is_type(content_type?, FORM) {
             return None;
         }
         let form = Form::parse(form).ok()?;
@@ -86,7 +85,7 @@ impl Shared {
                 let mut payload = [0; PAYLOAD];
                 let claims = claims_in(token, &mut payload)?;
                 if self.is_for(&claims, &audience) {
-                    super::edge::write_active(&claims, body);
+                    write_active(&claims, body);
                     return Some(Told::Active);
                 }
             }
@@ -95,17 +94,6 @@ impl Shared {
         }
         body.extend_from_slice(INACTIVE);
         Some(Told::Inactive)
-    }
-
-    /// Whether a token that is good is good at this edge.
-    pub(super) fn is_for(&self, claims: &Claims<'_>, audience: &str) -> bool {
-        let wall = self.clock.wall();
-        let is_in_time = claims.exp > wall.as_secs();
-        if !is_in_time {
-            // The clock may have been set. Acks are to ask for a renewal by the one that has just called a token expired.
-            self.engine.set_wall(self.clock.now(), wall);
-        }
-        claims.aud == audience && is_in_time
     }
 
     /// The audience of the edge that asks, if it proves to be one.

@@ -14,21 +14,31 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    control::acts::Activation,
-    engine::{AccountId, ActivationName, parse_session, session_text},
-    store::Actor,
-    web::admission::Trust,
+    control::{
+        acts::{Activation, Acts},
+        edges::EdgeRegistry,
+    },
+    engine::{ActivationName, Engine, Policy, parse_session, session_text},
+    store::{Actor, Store},
+    time::Clock,
+    web::{
+        admission::Trust,
+        authorization::Authorization,
+        body::{read_body, require_type},
+        extract::{Page, idempotency_key},
+        problem::{Code as ErrorCode, Problem},
+    },
     wire::{EndReason, FRAME_LEN},
 };
 
 use super::{
-    Shared, SharedState,
-    auth::{Authorization, Owner},
-    extract::{Json, Page, idempotency_key, read_body, require_type},
-    instruments::Activated,
-    openapi::{ActErrors, DeactivateErrors, OwnerErrors, RenewErrors},
-    problem::{ErrorCode, Problem, for_owner},
+    callers::{Owner, OwnerRequest},
+    checks::Checks,
+    instruments::{Activated, Instruments},
+    problem::for_owner,
+    refusals::{ActErrors, DeactivateErrors, OwnerErrors, RenewErrors},
     shapes::{AccountShape, Entries, Remaining},
+    state::Settings,
 };
 
 /// What a client may ask of an activation.
@@ -114,38 +124,45 @@ pub(super) struct RenewAnswer {
     request_body = Option<ActivateRequest>,
     responses((status = 200, description = "A session is open.", body = ActivateAnswer), ActErrors),
 )]
-pub(super) async fn activate(State(shared): SharedState, request: Request) -> Result<impl IntoResponse, Problem> {
-    let activated = match try_activate(&shared, request).await {
-        Ok(activation) => {
-            let outcome = if activation.superseded { Activated::Superseding } else { Activated::Opened };
-            shared.instruments.activated(outcome);
-            activation
-        }
+pub(super) async fn activate(
+    State(instruments): State<Arc<dyn Instruments>>,
+    State(settings): State<Arc<Settings>>,
+    State(edges): State<Arc<EdgeRegistry>>,
+    State(store): State<Arc<dyn Store>>,
+    State(engine): State<Arc<Engine>>,
+    asked: Result<OwnerRequest, Problem>,
+) -> Result<impl IntoResponse, Problem> {
+    let activated = async { try_activate(&settings, &edges, &*store, asked?).await };
+    let activation = match activated.await {
+        Ok(activation) => activation,
         Err(problem) => {
-            shared.instruments.activated(Activated::Refused(problem.code()));
+            instruments.activated(Activated::Refused(problem.code()));
             return Err(problem);
         }
     };
-    Ok((NO_STORE, Answer(ActivateAnswer::of(&shared, activated))))
+    instruments.activated(if activation.superseded { Activated::Superseding } else { Activated::Opened });
+    Ok((NO_STORE, Answer(ActivateAnswer::of(&settings, engine.policy(), activation))))
 }
 
-async fn try_activate(shared: &Arc<Shared>, request: Request) -> Result<Activation, Problem> {
-    let (request, owner) = authenticated(shared, request).await?;
-    let name = idempotency_key(request.headers())?.map(ActivationName::of);
-    let Json(asked) =
-        <Json<Option<ActivateRequest>> as axum::extract::FromRequest<_>>::from_request(request, shared).await?;
-    let audience = asked.as_ref().and_then(|asked| asked.audience.as_deref()).unwrap_or(&shared.settings.audience);
-    if audience != shared.settings.audience && !shared.edges.know_audience(audience) {
+async fn try_activate(
+    settings: &Settings,
+    edges: &EdgeRegistry,
+    store: &dyn Store,
+    asked: OwnerRequest,
+) -> Result<Activation, Problem> {
+    let name = idempotency_key(asked.headers())?.map(ActivationName::of);
+    let (owner, asked) = asked.json::<Option<ActivateRequest>>().await?;
+    let audience = asked.as_ref().and_then(|asked| asked.audience.as_deref()).unwrap_or(&settings.audience);
+    if audience != settings.audience && !edges.know_audience(audience) {
         return Err(Problem::because(ErrorCode::UnknownAudience, "no edge and no configuration names this audience"));
     }
     let activation = owner.acts.activate_named(&owner.account, audience, name).await.map_err(for_owner)?;
-    shared.confirm(&owner, &activation.session).await?;
+    owner.confirm(store, &activation.session).await?;
     Ok(activation)
 }
 
 impl ActivateAnswer {
-    fn of(shared: &Shared, activation: Activation) -> Self {
-        let policy = shared.engine.policy();
+    fn of(settings: &Settings, policy: &Policy, activation: Activation) -> Self {
         Self {
             token: activation.token.text,
             token_type: "Bearer",
@@ -157,11 +174,11 @@ impl ActivateAnswer {
             heartbeat: HeartbeatAdvice {
                 interval_ms: policy.interval.get(),
                 timeout_ms: policy.timeout.get(),
-                http: format!("{}/v1/heartbeat", shared.settings.http_url),
-                udp: shared.settings.udp.clone(),
-                quic: shared.settings.quic.clone(),
-                webtransport: shared.settings.webtransport.clone(),
-                cert_hashes: shared.settings.certificates.as_ref().map_or_else(Vec::new, |certificates| {
+                http: format!("{}/v1/heartbeat", settings.http_url),
+                udp: settings.udp.clone(),
+                quic: settings.quic.clone(),
+                webtransport: settings.webtransport.clone(),
+                cert_hashes: settings.certificates.as_ref().map_or_else(Vec::new, |certificates| {
                     certificates.hashes().iter().map(|hash| URL_SAFE_NO_PAD.encode(hash.0)).collect()
                 }),
             },
@@ -176,26 +193,40 @@ impl ActivateAnswer {
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A frame of kind 3, 48 bytes."),
     responses((status = 200, description = "The session has another token.", body = RenewAnswer), RenewErrors),
 )]
-pub(super) async fn renew(State(shared): SharedState, request: Request) -> Result<impl IntoResponse, Problem> {
-    let renewed = try_renew(&shared, request).await;
-    shared.instruments.renewed(renewed.as_ref().err().map(|problem| problem.code()));
+pub(super) async fn renew(
+    State(instruments): State<Arc<dyn Instruments>>,
+    State(checks): State<Arc<Checks>>,
+    State(engine): State<Arc<Engine>>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(acts): State<Arc<Acts>>,
+    request: Request,
+) -> Result<impl IntoResponse, Problem> {
+    let renewed = try_renew(&checks, &engine, &*clock, &acts, request).await;
+    instruments.renewed(renewed.as_ref().err().map(|problem| problem.code()));
     Ok((NO_STORE, Answer(renewed?)))
 }
 
-async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Problem> {
+/// Who asks is proved by the frame, which is the body.
+async fn try_renew(
+    checks: &Checks,
+    engine: &Engine,
+    clock: &dyn Clock,
+    acts: &Acts,
+    request: Request,
+) -> Result<RenewAnswer, Problem> {
     let (parts, body) = request.into_parts();
-    shared.warm()?;
-    shared.limit_address(&parts)?;
+    checks.warm()?;
+    checks.limit_address(&parts)?;
     let token = Authorization::bearer(&parts.headers)?;
     require_type(&parts.headers, "application/octet-stream")?;
     let frame = read_body(body).await?;
     // Only who holds the session's key can use up its limit.
-    let (session, _) = shared.engine.renewal(&frame, shared.clock.now()).map_err(|_| {
+    let (session, _) = engine.renewal(&frame, clock.now()).map_err(|_| {
         Problem::because(ErrorCode::BadFrame, format!("the body is not a signed frame of kind 3, {FRAME_LEN} bytes"))
     })?;
-    shared.limit_account(session.as_bytes())?;
-    shared.prove(&parts, Trust::Client);
-    let renewal = shared.acts.by(Actor::session()).renew(token, &frame).await.map_err(for_owner)?;
+    checks.limit_account(session.as_bytes())?;
+    checks.prove(&parts, Trust::Client);
+    let renewal = acts.by(Actor::session()).renew(token, &frame).await.map_err(for_owner)?;
     Ok(RenewAnswer {
         token: renewal.token.text,
         expires_in_s: renewal.token.expires_in.as_secs(),
@@ -209,10 +240,8 @@ async fn try_renew(shared: &Shared, request: Request) -> Result<RenewAnswer, Pro
     request_body = Option<DeactivateRequest>,
     responses((status = 200, description = "It is not open.", body = Remaining), DeactivateErrors),
 )]
-pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> Result<Answer<Remaining>, Problem> {
-    let (request, owner) = authenticated(&shared, request).await?;
-    let Json(asked) =
-        <Json<Option<DeactivateRequest>> as axum::extract::FromRequest<_>>::from_request(request, &shared).await?;
+pub(super) async fn deactivate(asked: OwnerRequest) -> Result<Answer<Remaining>, Problem> {
+    let (owner, asked) = asked.json::<Option<DeactivateRequest>>().await?;
     let only = match asked.and_then(|asked| asked.session_id) {
         Some(text) => {
             Some(parse_session(&text).ok_or_else(|| Problem::bad_request("`session_id` is no session's id"))?)
@@ -228,10 +257,9 @@ pub(super) async fn deactivate(State(shared): SharedState, request: Request) -> 
     get, path = "/v1/account", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
     responses((status = 200, description = "The account.", body = AccountShape), OwnerErrors),
 )]
-pub(super) async fn account(State(shared): SharedState, request: Request) -> Result<impl IntoResponse, Problem> {
-    let (_, owner) = authenticated(&shared, request).await?;
+pub(super) async fn account(State(engine): State<Arc<Engine>>, owner: Owner) -> Result<impl IntoResponse, Problem> {
     let view = owner.acts.view(&owner.account).await.map_err(for_owner)?;
-    Ok((NO_STORE, Answer(AccountShape::of(&view, shared.engine.policy().timeout))))
+    Ok((NO_STORE, Answer(AccountShape::of(&view, engine.policy().timeout))))
 }
 
 /// The caller's ledger, newest last.
@@ -244,32 +272,11 @@ pub(super) async fn account(State(shared): SharedState, request: Request) -> Res
     responses((status = 200, description = "A page of the ledger.", body = Entries), OwnerErrors),
 )]
 pub(super) async fn entries(
-    State(shared): SharedState,
+    State(store): State<Arc<dyn Store>>,
     page: Page<u64>,
-    request: Request,
+    owner: Owner,
 ) -> Result<impl IntoResponse, Problem> {
-    let (_, owner) = authenticated(&shared, request).await?;
-    Ok((NO_STORE, Answer(shared.ledger(&owner.account, &page).await?)))
+    Ok((NO_STORE, Answer(Entries::page(&*store, &owner.account, &page).await?)))
 }
 
 const NO_STORE: [(hyper::header::HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-
-async fn authenticated(shared: &Shared, request: Request) -> Result<(Request, Owner), Problem> {
-    let (parts, body) = request.into_parts();
-    let owner = shared.owner(&parts).await?;
-    Ok((Request::from_parts(parts, body), owner))
-}
-
-impl Shared {
-    /// A page of an account's ledger.
-    pub(super) async fn ledger(&self, account: &AccountId, page: &Page<u64>) -> Result<Entries, Problem> {
-        let after = page.after.unwrap_or(0);
-        if i64::try_from(after).is_err() {
-            return Err(Problem::bad_request("`after` is the number of an entry"));
-        }
-        let rows = self.store.entries(account, after, page.limit + 1).await?;
-        let (rows, more) = page.cut(rows);
-        let next = rows.last().filter(|_| more).map(|entry| entry.number);
-        Ok(Entries { entries: rows.into_iter().map(Into::into).collect(), next })
-    }
-}

@@ -16,22 +16,23 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    control::hooks::events::Heard,
-    identity::{EventError, verify::Fault},
-    web::admission::Trust,
+    control::hooks::events::{Events, Heard},
+    identity::{EventError, EventReader, verify::Fault},
+    time::Clock,
+    web::{
+        admission::Trust,
+        authorization::Authorization,
+        body::{has_type, read_body, require_type},
+        problem::{Code as ErrorCode, Document as ProblemDocument, OwnForm, Problem},
+    },
 };
 
 use super::{
-    Shared, SharedState,
-    auth::Authorization,
-    extract::{has_type, read_body, require_type},
-    instruments::Listened,
-    openapi::EventErrors,
-    problem::{ErrorCode, OwnForm, Problem, ProblemDocument},
+    checks::Checks,
+    instruments::{Instruments, Listened},
+    refusals::EventErrors,
 };
 
-/// The path of account events.
-pub(super) const PATH: &str = "/hooks/account-events";
 /// The type of an event token (RFC 8417, 7.2).
 const SECEVENT: &str = "application/secevent+jwt";
 
@@ -84,11 +85,18 @@ impl From<Problem> for Refused {
         )),
     ),
 )]
-pub(super) async fn account_events(State(shared): SharedState, request: Request) -> Response {
+pub(super) async fn account_events(
+    State(instruments): State<Arc<dyn Instruments>>,
+    State(reader): State<Arc<dyn EventReader>>,
+    State(events): State<Arc<Events>>,
+    State(checks): State<Arc<Checks>>,
+    State(clock): State<Arc<dyn Clock>>,
+    request: Request,
+) -> Response {
     let delivery = if has_type(request.headers(), SECEVENT) { Delivery::Push } else { Delivery::Bearer };
-    match take(&shared, delivery, request).await {
+    match take(&*reader, &events, &checks, &*clock, delivery, request).await {
         Ok(heard) => {
-            heard.into_iter().for_each(|heard| shared.instruments.heard(Listened::Heard(heard)));
+            heard.into_iter().for_each(|heard| instruments.heard(Listened::Heard(heard)));
             match delivery {
                 Delivery::Bearer => StatusCode::OK,
                 Delivery::Push => StatusCode::ACCEPTED,
@@ -98,7 +106,7 @@ pub(super) async fn account_events(State(shared): SharedState, request: Request)
         Err(refused) => {
             let unavailable =
                 matches!(&refused, Refused::Problem(problem) if problem.code().status().is_server_error());
-            shared.instruments.heard(if unavailable { Listened::Unavailable } else { Listened::Refused });
+            instruments.heard(if unavailable { Listened::Unavailable } else { Listened::Refused });
             match (refused, delivery) {
                 (Refused::Problem(problem), _) => problem.into_response(),
                 (Refused::Event(fault), Delivery::Bearer) => problem(fault).into_response(),
@@ -112,13 +120,20 @@ pub(super) async fn account_events(State(shared): SharedState, request: Request)
     }
 }
 
-async fn take(shared: &Arc<Shared>, delivery: Delivery, request: Request) -> Result<Vec<Heard>, Refused> {
-    if !shared.reader.takes_events() {
+async fn take(
+    reader: &dyn EventReader,
+    events: &Events,
+    checks: &Checks,
+    clock: &dyn Clock,
+    delivery: Delivery,
+    request: Request,
+) -> Result<Vec<Heard>, Refused> {
+    if !reader.takes_events() {
         return Err(Problem::because(ErrorCode::NotFound, "no account events are taken here").into());
     }
-    shared.warm()?;
+    checks.warm()?;
     let (parts, body) = request.into_parts();
-    shared.limit_hooks(&parts)?;
+    checks.limit_hooks(&parts)?;
     let body = read_body(body).await?;
     let set = match delivery {
         Delivery::Bearer => {
@@ -130,8 +145,8 @@ async fn take(shared: &Arc<Shared>, delivery: Delivery, request: Request) -> Res
         }
         Delivery::Push => std::str::from_utf8(&body).map_err(|_| Refused::Event(Fault::Malformed))?.trim_ascii(),
     };
-    shared.limit_forgeries(&parts)?;
-    let told = shared.reader.read(set, shared.clock.wall()).await.map_err(|error| match error {
+    checks.limit_forgeries(&parts)?;
+    let told = reader.read(set, clock.wall()).await.map_err(|error| match error {
         EventError::Refused(fault) => {
             tracing::debug!(%fault, "an account event was refused");
             Refused::Event(fault)
@@ -141,13 +156,13 @@ async fn take(shared: &Arc<Shared>, delivery: Delivery, request: Request) -> Res
             Problem::because(ErrorCode::ProviderUnavailable, detail).into()
         }
     })?;
-    shared.prove(&parts, Trust::Client);
-    shared.events.hear(&told).await.map_err(|error| Problem::from(error).into())
+    checks.prove(&parts, Trust::Client);
+    events.hear(&told).await.map_err(|error| Problem::from(error).into())
 }
 
 /// Whether these are the headers of an event whose body is worth waiting for.
-pub(super) fn check_headers(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
-    if !shared.reader.takes_events() {
+pub(super) fn check_headers(reader: &dyn EventReader, headers: &HeaderMap) -> Result<(), Problem> {
+    if !reader.takes_events() {
         return Err(Problem::because(ErrorCode::NotFound, "no account events are taken here"));
     }
     if has_type(headers, SECEVENT) { Ok(()) } else { Authorization::bearer(headers).map(drop) }

@@ -8,25 +8,32 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    control::hooks::{
-        deposits::{Deposit, Payee},
-        standard::{Delivery, Rejected, Sender},
+    control::{
+        acts::Acts,
+        hooks::{
+            deposits::{Deposit, Payee},
+            secrets::HookSecrets,
+            standard::{Delivery, Rejected, Sender},
+        },
     },
     engine::{AccountId, Credit, EntryKind, NewEntry, Source},
     store::{Actor, ActorKind, Identity, Surface},
-    web::admission::Trust,
+    time::{Clock, UnixMs},
+    web::{
+        admission::Trust,
+        body::{read_body, require_type},
+        extract::{parse_json, text},
+        problem::{Code as ErrorCode, Problem},
+    },
 };
 
 use super::{
-    Shared, SharedState,
-    extract::{MAX_IDENTITY, MAX_REASON, bounded, parse_json, read_body, require_type, text},
-    instruments::Hooked,
-    openapi::HookErrors,
-    problem::{ErrorCode, Problem},
+    checks::Checks,
+    instruments::{Hooked, Instruments},
+    named::{MAX_IDENTITY, MAX_REASON, bounded},
+    refusals::HookErrors,
 };
 
-/// The path of credit.
-pub(super) const CREDIT: &str = "/hooks/credit";
 /// Time was bought.
 const GRANTED: &str = "credit.granted";
 /// Time was paid back.
@@ -81,28 +88,41 @@ pub(super) struct CreditData {
     request_body = CreditMessage,
     responses((status = 204, description = "It is durable, or of no concern here. It need not be sent again."), HookErrors),
 )]
-pub(super) async fn credit(State(shared): SharedState, request: Request) -> Result<StatusCode, Problem> {
-    let answered = try_credit(&shared, request).await;
-    shared.instruments.hooked(match &answered {
+pub(super) async fn credit(
+    State(instruments): State<Arc<dyn Instruments>>,
+    State(hooks): State<Arc<HookSecrets>>,
+    State(checks): State<Arc<Checks>>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(acts): State<Arc<Acts>>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let answered = try_credit(&hooks, &checks, &acts, clock.wall(), request).await;
+    instruments.hooked(match &answered {
         Ok(hooked) => *hooked,
         Err(problem) => Hooked::Refused(problem.code()),
     });
     answered.map(|_| StatusCode::NO_CONTENT)
 }
 
-async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Problem> {
-    let now = shared.clock.wall();
-    let verifier = shared.hooks.current(now);
+/// Who sent it is proved by a signature of the body.
+async fn try_credit(
+    hooks: &HookSecrets,
+    checks: &Checks,
+    acts: &Acts,
+    now: UnixMs,
+    request: Request,
+) -> Result<Hooked, Problem> {
+    let verifier = hooks.current(now);
     if verifier.is_empty() {
         return Err(Problem::because(ErrorCode::NotFound, "no webhooks are accepted here"));
     }
-    shared.warm()?;
+    checks.warm()?;
     let (parts, body) = request.into_parts();
-    shared.limit_hooks(&parts)?;
+    checks.limit_hooks(&parts)?;
     let delivery = delivery(&parts.headers)?;
     let body = read_body(body).await?;
-    shared.limit_forgeries(&parts)?;
-    let tolerance = shared.hooks.tolerance();
+    checks.limit_forgeries(&parts)?;
+    let tolerance = hooks.tolerance();
     let sender = verifier.verify(&delivery, &body, now, tolerance).map_err(|rejected| {
         let detail = match rejected {
             Rejected::Untimely => {
@@ -112,7 +132,7 @@ async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Pr
         };
         Problem::because(ErrorCode::BadSignature, detail)
     })?;
-    shared.prove(&parts, Trust::Client);
+    checks.prove(&parts, Trust::Client);
     require_type(&parts.headers, "application/json")?;
     let Envelope { r#type } = parse_json(&body)?;
     let (kind, hooked) = match r#type.as_str() {
@@ -123,7 +143,7 @@ async fn try_credit(shared: &Arc<Shared>, request: Request) -> Result<Hooked, Pr
     let CreditMessage { data, .. } = parse_json(&body)?;
     let (payee, new) = data.read(kind, Sender::entry_name(sender, delivery.id()))?;
     let actor = Actor::named(ActorKind::Webhook, new.external_id.clone(), Surface::Hooks);
-    Ok(match shared.acts.by(actor).deposit(&payee, new).await? {
+    Ok(match acts.by(actor).deposit(&payee, new).await? {
         Deposit::Entered => hooked,
         Deposit::Repeated => Hooked::Repeated,
         Deposit::Held => Hooked::Held,
@@ -164,13 +184,12 @@ impl CreditData {
 }
 
 /// Whether these are the headers of a webhook whose body is worth waiting for.
-pub(super) fn check_headers(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
-    let now = shared.clock.wall();
-    if shared.hooks.current(now).is_empty() {
+pub(super) fn check_headers(hooks: &HookSecrets, now: UnixMs, headers: &HeaderMap) -> Result<(), Problem> {
+    if hooks.current(now).is_empty() {
         return Err(Problem::because(ErrorCode::NotFound, "no webhooks are accepted here"));
     }
     require_type(headers, "application/json")?;
-    if delivery(headers)?.is_timely(now, shared.hooks.tolerance()) {
+    if delivery(headers)?.is_timely(now, hooks.tolerance()) {
         return Ok(());
     }
     Err(Problem::because(ErrorCode::BadSignature, "`webhook-timestamp` is too far from now"))

@@ -1,10 +1,10 @@
 //! What the surface tells the rest of the program, and asks of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::control::hooks::events::Heard;
+use crate::{control::hooks::events::Heard, web::problem::Code as ErrorCode};
 
-use super::{budgets::Budget, limits::LimitedBy, problem::ErrorCode};
+use super::{budgets::Budget, limits::LimitedBy};
 
 /// Where the service is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,25 +120,4 @@ pub trait Instruments: Send + Sync + 'static {
 
     /// A request was refused because its budget is used up.
     fn shed(&self, budget: Budget);
-}
-
-/// The instant that admission goes by.
-#[expect(clippy::disallowed_methods, reason = "how long a network is trusted is told by the runtime's clock")]
-pub(super) fn now() -> tokio::time::Instant {
-    tokio::time::Instant::now()
-}
-
-/// Tells how long a request took. A figure for operators: nothing is decided by it.
-pub(super) struct Stopwatch(Instant);
-
-impl Stopwatch {
-    #[expect(clippy::disallowed_methods, reason = "the latency of requests is measured at the edge of the program")]
-    pub(super) fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the latency of requests is measured at the edge of the program")]
-    pub(super) fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
 }

@@ -1,35 +1,12 @@
 //! Limits on acts: by account and by address. Heartbeats, and verdicts for edges that prove who they are, have none.
 
-use std::{
-    hash::Hash,
-    num::NonZeroU32,
-    sync::atomic::{AtomicU32, Ordering},
+use std::{hash::Hash, num::NonZeroU32};
+
+use crate::web::{
+    limits::{Keyed, Rate},
+    peer::{Network, Peer},
+    problem::{Code, Problem},
 };
-
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
-};
-
-use crate::web::peer::{Network, Peer};
-
-use super::problem::{ErrorCode, Problem};
-
-/// So many a second on average, so many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Requests a second.
-    pub per_s: NonZeroU32,
-    /// Requests at once.
-    pub burst: NonZeroU32,
-}
-
-impl Rate {
-    /// This rate; `None` if either figure is zero, which turns a limit off.
-    pub fn new(per_s: u32, burst: u32) -> Option<Self> {
-        Some(Self { per_s: NonZeroU32::new(per_s)?, burst: NonZeroU32::new(burst)? })
-    }
-}
 
 /// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +81,7 @@ impl Limits {
             0 => Ok(()),
             wait_s => {
                 let detail = "it names a key that is not known here, and too many do";
-                Err(Problem::because(ErrorCode::Overloaded, detail).retry_after_s(wait_s))
+                Err(Problem::because(Code::Overloaded, detail).retry_after_s(wait_s))
             }
         }
     }
@@ -120,39 +97,7 @@ fn check<K: Hash + Eq + Clone>(keyed: Option<&Keyed<K>>, key: &K) -> Result<(), 
     if wait_s == 0 {
         return Ok(());
     }
-    Err(Problem::because(ErrorCode::RateLimited, "this is asked too often").retry_after_s(wait_s))
-}
-
-/// How many checks go by between two cleanings.
-const CLEAN_EVERY: u32 = 4096;
-
-/// One limit for each key. A key is kept only while it has used some of its burst, so that what is kept is bounded by
-/// the rate of requests times the seconds a burst takes to refill.
-struct Keyed<K: Hash + Eq + Clone> {
-    limiter: DefaultKeyedRateLimiter<K>,
-    clock: DefaultClock,
-    checks: AtomicU32,
-}
-
-impl<K: Hash + Eq + Clone> Keyed<K> {
-    fn new(rate: Rate) -> Self {
-        let quota = Quota::per_second(rate.per_s).allow_burst(rate.burst);
-        Self { limiter: RateLimiter::keyed(quota), clock: DefaultClock::default(), checks: AtomicU32::new(0) }
-    }
-
-    /// Seconds until the key may ask again; zero when it may now.
-    fn wait_s(&self, key: &K) -> u32 {
-        if self.checks.fetch_add(1, Ordering::Relaxed) % CLEAN_EVERY == CLEAN_EVERY - 1 {
-            self.limiter.retain_recent();
-        }
-        match self.limiter.check_key(key) {
-            Ok(()) => 0,
-            Err(not_until) => {
-                let wait = not_until.wait_time_from(self.clock.now());
-                u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
-            }
-        }
-    }
+    Err(Problem::because(Code::RateLimited, "this is asked too often").retry_after_s(wait_s))
 }
 
 #[cfg(test)]
@@ -172,7 +117,7 @@ mod tests {
             assert!(limits.account(&[1; 16]).is_ok());
         }
         let problem = limits.account(&[1; 16]).unwrap_err();
-        assert_eq!(problem.code(), ErrorCode::RateLimited);
+        assert_eq!(problem.code(), Code::RateLimited);
         assert!(limits.account(&[2; 16]).is_ok(), "others have their own");
     }
 
@@ -192,14 +137,5 @@ mod tests {
         for _ in 0..100 {
             assert!(limits.account(&[1; 16]).is_ok() && limits.address(peer("192.0.2.1")).is_ok());
         }
-    }
-
-    #[test]
-    fn keys_that_have_not_asked_for_long_are_forgotten() {
-        let keyed = Keyed::new(Rate::new(1_000_000, 1).unwrap());
-        for key in 0..CLEAN_EVERY * 8 {
-            keyed.wait_s(&key);
-        }
-        assert!(keyed.limiter.len() < 3 * CLEAN_EVERY as usize, "{}", keyed.limiter.len());
     }
 }

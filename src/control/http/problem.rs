@@ -1,41 +1,18 @@
-//! What goes wrong in acts and in the router, as problems. The one place where errors of the inside become codes.
-
-use axum::{
-    body::Body,
-    extract::MatchedPath,
-    response::{IntoResponse, Response},
-};
-use hyper::{
-    StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
-};
+//! What goes wrong in acts, as problems. The one place where errors of the inside become codes.
 
 use crate::{
     control::{
-        acts::ActError, keyring::KeyringError, keys::KeyError, secrets::SecretsError, status_token::PublicationError,
+        account_keys::AccountKeyError, acts::ActError, edges::EdgeError, keyring::KeyringError, keys::KeyError,
+        secrets::SecretsError, status_token::PublicationError,
     },
     engine::Refusal,
     store::StoreError,
     telemetry::Seldom,
-    web::problem::PROBLEM_JSON,
+    web::problem::{Code as ErrorCode, Problem},
 };
-
-use super::edge::REVOKE;
-
-pub(super) use crate::web::problem::{Code as ErrorCode, Document as ProblemDocument, Problem};
 
 static REFUSED: Seldom = Seldom::new();
 static FAILED: Seldom = Seldom::new();
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let mut response = self.response().map(Body::new);
-        if self.is_for_oauth() {
-            response.extensions_mut().insert(OwnForm);
-        }
-        response
-    }
-}
 
 /// As callers see it that have proved who they are by an account that is gone.
 pub(super) fn for_owner(error: ActError) -> Problem {
@@ -45,41 +22,6 @@ pub(super) fn for_owner(error: ActError) -> Problem {
     } else {
         problem
     }
-}
-
-/// Says of a response that it is an error in a form that another standard prescribes.
-#[derive(Clone, Copy)]
-pub(super) struct OwnForm;
-
-/// Turns errors that the router makes by itself into problem documents. `Allow` is kept.
-pub(super) fn normalised(response: Response) -> Response {
-    let is_problem = response.headers().get(CONTENT_TYPE).is_some_and(|value| *value == PROBLEM_JSON);
-    if is_problem || response.extensions().get::<OwnForm>().is_some() {
-        return response;
-    }
-    let Some(problem) = of_status(response.status()) else { return response };
-    let route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let problem = if route == Some(REVOKE) { problem.for_oauth() } else { problem };
-    let (mut parts, _) = response.into_parts();
-    let (made, body) = problem.into_response().into_parts();
-    parts.headers.remove(CONTENT_LENGTH);
-    parts.headers.extend(made.headers);
-    parts.status = made.status;
-    Response::from_parts(parts, body)
-}
-
-/// The problem of a response that is an error and says nothing more.
-fn of_status(status: StatusCode) -> Option<Problem> {
-    let (code, detail) = match status {
-        StatusCode::NOT_FOUND => (ErrorCode::NotFound, "there is nothing at this path"),
-        StatusCode::METHOD_NOT_ALLOWED => (ErrorCode::MethodNotAllowed, "the header Allow says which are"),
-        StatusCode::PAYLOAD_TOO_LARGE => (ErrorCode::BodyTooLarge, "the body is too large"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => (ErrorCode::UnsupportedMediaType, "the body is of the wrong type"),
-        status if status.is_client_error() => (ErrorCode::BadRequest, "the request cannot be read"),
-        status if status.is_server_error() => (ErrorCode::Internal, "the service failed; its log says why"),
-        _ => return None,
-    };
-    Some(Problem::because(code, detail))
 }
 
 impl From<ActError> for Problem {
@@ -188,6 +130,30 @@ impl From<SecretsError> for Problem {
             SecretsError::Store(error) => error.into(),
             SecretsError::Keys(error) => error.into(),
             SecretsError::File(_) => internal(&error),
+        }
+    }
+}
+
+impl From<EdgeError> for Problem {
+    fn from(error: EdgeError) -> Self {
+        match error {
+            EdgeError::Full | EdgeError::SecretsFull | EdgeError::LastSecret => {
+                Self::because(ErrorCode::LimitReached, error.to_string())
+            }
+            EdgeError::NoSuchEdge => Self::not_found("edge"),
+            EdgeError::NoSuchSecret => Self::not_found("secret"),
+            EdgeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountKeyError> for Problem {
+    fn from(error: AccountKeyError) -> Self {
+        match error {
+            AccountKeyError::Full => Self::because(ErrorCode::LimitReached, error.to_string()),
+            AccountKeyError::NoSuchAccount => Self::not_found("account"),
+            AccountKeyError::NoSuchKey => Self::not_found("key"),
+            AccountKeyError::Store(error) => error.into(),
         }
     }
 }

@@ -6,9 +6,10 @@ use utoipa::ToSchema;
 
 use crate::{
     control::acts::View,
-    engine::{Entry, Moment, Standing, session_text},
-    store::Owned,
+    engine::{AccountId, Entry, Moment, Standing, session_text},
+    store::{Owned, Store},
     time::{Millis, UnixMs},
+    web::{extract::Page, problem::Problem},
     wire::EndReason,
 };
 
@@ -90,6 +91,20 @@ pub(super) struct Entries {
     /// `after` of the next page. Absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next: Option<u64>,
+}
+
+impl Entries {
+    /// A page of an account's ledger.
+    pub(super) async fn page(store: &dyn Store, account: &AccountId, page: &Page<u64>) -> Result<Self, Problem> {
+        let after = page.after.unwrap_or(0);
+        if i64::try_from(after).is_err() {
+            return Err(Problem::bad_request("`after` is the number of an entry"));
+        }
+        let rows = store.entries(account, after, page.limit + 1).await?;
+        let (rows, more) = page.cut(rows);
+        let next = rows.last().filter(|_| more).map(|entry| entry.number);
+        Ok(Self { entries: rows.into_iter().map(Into::into).collect(), next })
+    }
 }
 
 impl AccountShape {

@@ -6,6 +6,7 @@ use std::{fmt::Write, sync::Arc};
 
 use axum::{
     Json as Answer,
+    body::Body,
     extract::{Path, State},
     http::Uri,
     response::{IntoResponse, Response},
@@ -14,23 +15,29 @@ use hyper::{
     HeaderMap, Method, Request, StatusCode,
     header::{
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE,
-        ETAG, HeaderValue, IF_NONE_MATCH, VARY,
+        ETAG, HeaderValue, VARY,
     },
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{control::status_token::Publication, engine::ListId};
-
-use super::{
-    Body, Shared, SharedState,
-    encoding::Coding,
-    openapi::{AggregationErrors, StatusErrors},
-    problem::{ErrorCode, Problem},
+use crate::{
+    control::status_token::{Publication, StatusTokens},
+    engine::ListId,
+    time::Clock,
+    web::{
+        conditional::is_known,
+        encoding::Coding,
+        problem::{Code as ErrorCode, Problem},
+    },
 };
 
-/// The route of a list, and what all of them begin with.
-pub(super) const LIST: &str = "/oauth/status/{list}";
+use super::{
+    checks::Checks,
+    refusals::{AggregationErrors, StatusErrors},
+};
+
+/// What the paths of all lists begin with.
 const LISTS: &str = "/oauth/status/";
 /// The content type of signed status lists.
 const STATUS_LIST_JWT: HeaderValue = HeaderValue::from_static("application/statuslist+jwt");
@@ -48,10 +55,13 @@ struct Aggregation {
     get, path = "/oauth/status", tag = "edge",
     responses((status = 200, description = "The addresses.", body = Aggregation), AggregationErrors),
 )]
-pub(super) async fn aggregation(State(shared): SharedState) -> Response {
-    let answer = shared.warm().map(|()| {
-        let cache = format!("public, max-age={}", shared.statuses.ttl().as_secs());
-        ([(CACHE_CONTROL, cache)], Answer(Aggregation { status_lists: shared.statuses.addresses() }))
+pub(super) async fn aggregation(
+    State(statuses): State<Arc<StatusTokens>>,
+    State(checks): State<Arc<Checks>>,
+) -> Response {
+    let answer = checks.warm().map(|()| {
+        let cache = format!("public, max-age={}", statuses.ttl().as_secs());
+        ([(CACHE_CONTROL, cache)], Answer(Aggregation { status_lists: statuses.addresses() }))
     });
     open_to_all(answer.into_response())
 }
@@ -72,12 +82,14 @@ pub(super) async fn aggregation(State(shared): SharedState) -> Response {
     ),
 )]
 pub(super) async fn list(
-    State(shared): SharedState,
+    State(statuses): State<Arc<StatusTokens>>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(checks): State<Arc<Checks>>,
     Path(list): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    fetch(&shared, &list, &uri, &headers).await
+    Lists { statuses: &statuses, clock: &*clock, checks: &checks }.fetch(&list, &uri, &headers).await
 }
 
 /// The list that a request asks for, if that is all there is to it: what is written in another way is for the router.
@@ -86,59 +98,59 @@ pub(super) fn asked_for<B>(request: &Request<B>) -> Option<&str> {
     (!list.contains(['/', '%'])).then_some(list)
 }
 
-/// One list, or why there is none.
-pub(super) async fn fetch(shared: &Arc<Shared>, list: &str, uri: &Uri, headers: &HeaderMap) -> Response {
-    open_to_all(find(shared, list, uri, headers).await.unwrap_or_else(IntoResponse::into_response))
+/// Where lists are found.
+pub(super) struct Lists<'a> {
+    pub(super) statuses: &'a StatusTokens,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) checks: &'a Checks,
 }
 
-async fn find(shared: &Arc<Shared>, list: &str, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
-    let mut parameters = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    if parameters.any(|(name, _)| name == "time") {
-        return Err(Problem::because(ErrorCode::NotImplemented, "only the status of now is known"));
+impl Lists<'_> {
+    /// One list, or why there is none.
+    pub(super) async fn fetch(&self, list: &str, uri: &Uri, headers: &HeaderMap) -> Response {
+        open_to_all(self.find(list, uri, headers).await.unwrap_or_else(IntoResponse::into_response))
     }
-    shared.warm()?;
-    let id = ListId::parse(list).ok_or_else(|| Problem::not_found("status list"))?;
-    let found = shared.statuses.publication(&id).await?.ok_or_else(|| Problem::not_found("status list"))?;
-    Ok(answer(shared, &found, headers))
-}
 
-fn answer(shared: &Shared, found: &Publication, headers: &HeaderMap) -> Response {
-    let coding = Coding::wanted(headers);
-    let (body, suffix) = match coding {
-        Coding::Identity => (&found.plain, ""),
-        Coding::Gzip => (&found.gzip, "-gz"),
-        Coding::Brotli => (&found.brotli, "-br"),
-    };
-    let tag = format!("\"{}{suffix}\"", found.tag);
-    let mut cache = String::with_capacity(32);
-    let fresh_for = found.fresh_for(shared.statuses.ttl(), shared.clock.now()).as_secs();
-    write!(cache, "public, max-age={fresh_for}").expect("writing to a string does not fail");
-
-    let known = is_known(&tag, headers);
-    let mut response = Response::new(if known { Body::empty() } else { Body::from(body.clone()) });
-    let out = response.headers_mut();
-    let header = |text: String| HeaderValue::try_from(text).expect("base64url and digits are good in a header");
-    out.insert(ETAG, header(tag));
-    out.insert(CACHE_CONTROL, header(cache));
-    out.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    if known {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        return response;
+    async fn find(&self, list: &str, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
+        let mut parameters = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        if parameters.any(|(name, _)| name == "time") {
+            return Err(Problem::because(ErrorCode::NotImplemented, "only the status of now is known"));
+        }
+        self.checks.warm()?;
+        let id = ListId::parse(list).ok_or_else(|| Problem::not_found("status list"))?;
+        let found = self.statuses.publication(&id).await?.ok_or_else(|| Problem::not_found("status list"))?;
+        Ok(self.answer(&found, headers))
     }
-    out.insert(CONTENT_TYPE, STATUS_LIST_JWT);
-    if let Some(name) = coding.name() {
-        out.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
-    }
-    response
-}
 
-/// Whether the caller has this version already (RFC 9110, 13.1.2). Caches in between may have made the tag a weak one.
-fn is_known(tag: &str, headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+    fn answer(&self, found: &Publication, headers: &HeaderMap) -> Response {
+        let coding = Coding::wanted(headers);
+        let (body, suffix) = match coding {
+            Coding::Identity => (&found.plain, ""),
+            Coding::Gzip => (&found.gzip, "-gz"),
+            Coding::Brotli => (&found.brotli, "-br"),
+        };
+        let tag = format!("\"{}{suffix}\"", found.tag);
+        let mut cache = String::with_capacity(32);
+        let fresh_for = found.fresh_for(self.statuses.ttl(), self.clock.now()).as_secs();
+        write!(cache, "public, max-age={fresh_for}").expect("writing to a string does not fail");
+
+        let known = is_known(&tag, headers);
+        let mut response = Response::new(if known { Body::empty() } else { Body::from(body.clone()) });
+        let out = response.headers_mut();
+        let header = |text: String| HeaderValue::try_from(text).expect("base64url and digits are good in a header");
+        out.insert(ETAG, header(tag));
+        out.insert(CACHE_CONTROL, header(cache));
+        out.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        if known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        out.insert(CONTENT_TYPE, STATUS_LIST_JWT);
+        if let Some(name) = coding.name() {
+            out.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
+        response
+    }
 }
 
 fn open_to_all(mut response: Response) -> Response {

@@ -27,17 +27,7 @@ use crate::{
     store::{ClusterStore, ListOwner, NodeId, StatusLease, StoreError},
 };
 
-use super::StatusKeeper;
-
-/// What a node needs to own lists among others.
-pub(super) struct Sharing {
-    me: NodeId,
-    pub(super) store: Arc<dyn ClusterStore>,
-    membership: Arc<dyn Membership>,
-    others: Arc<dyn Others>,
-    /// The stint of the membership in which it was last looked whose the lists are.
-    looked_in: AtomicU64,
-}
+use super::{Sharing, StatusKeeper};
 
 impl StatusKeeper {
     /// This node has joined others: it owns a list of its own from now on, and can take over those of the dead. Once.

@@ -1,23 +1,28 @@
 //! Accounts and their credit.
 
+use std::sync::Arc;
+
 use axum::{Json as Answer, extract::State, http::HeaderMap, response::IntoResponse};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    control::acts::View,
-    engine::{AccountId, Credit, EntryKind, Moment, NewEntry, Source},
-    entropy::draw,
-    store::{Identity, Owned},
-    time::Millis,
+    control::{account_keys::AccountKeys, acts::View},
+    engine::{AccountId, Credit, Engine, EntryKind, Moment, NewEntry, Source},
+    entropy::{Entropy, draw},
+    store::{Identity, Owned, Store},
+    time::{Clock, Millis},
+    web::{
+        extract::{self, Json, Page, text},
+        problem::{Code as ErrorCode, Problem},
+    },
 };
 
-use super::{
-    Shared, SharedState,
-    extract::{self, AccountPath, Json, MAX_IDENTITY, MAX_REASON, Page, bounded, text},
-    openapi::{AdminErrors, CreateErrors, CreditErrors},
-    problem::{ErrorCode, Problem},
+use super::super::{
+    callers::Operator,
+    named::{AccountPath, MAX_IDENTITY, MAX_REASON, bounded},
+    refusals::{AdminErrors, CreateErrors, CreditErrors},
     shapes::{Entries, EntryShape, SessionShape, time},
 };
 
@@ -116,24 +121,26 @@ pub(super) struct CreditAnswer {
     ),
 )]
 pub(super) async fn create(
-    State(shared): SharedState,
+    operator: Operator,
+    State(entropy): State<Arc<dyn Entropy>>,
+    State(keys): State<Arc<AccountKeys>>,
     Json(asked): Json<CreateRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let id = AccountId::from_bytes(draw(&*shared.entropy));
+    let id = AccountId::from_bytes(draw(&*entropy));
     let identity = Identity {
         issuer: text("issuer", asked.issuer.unwrap_or_else(|| LOCAL.to_owned()), MAX_IDENTITY)?,
         subject: text("subject", asked.subject.unwrap_or_else(|| id.to_string()), MAX_IDENTITY)?,
     };
     let credit_s = asked.credit_s.unwrap_or(0);
     let credit = Credit::from_secs(bounded(i64::try_from(credit_s).unwrap_or(i64::MAX))?);
-    let acts = shared.for_operator();
+    let acts = &operator.acts;
     let (account, made) = acts.create(id, &identity).await?;
     acts.welcome(&account, &identity).await?;
     if credit > Credit::ZERO {
         acts.begin_with(&account, credit).await?;
     }
     let key = match asked.key {
-        Some(true) => Some(shared.add_account_key(account).await?.key),
+        Some(true) => Some(keys.add(account, &operator.actor).await?.key),
         Some(false) | None => None,
     };
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
@@ -149,12 +156,21 @@ pub(super) async fn create(
     ),
     responses((status = 200, description = "A page of accounts.", body = Accounts), AdminErrors),
 )]
-pub(super) async fn list(State(shared): SharedState, page: Page<String>) -> Result<Answer<Accounts>, Problem> {
+pub(super) async fn list(
+    _: Operator,
+    State(store): State<Arc<dyn Store>>,
+    State(engine): State<Arc<Engine>>,
+    State(clock): State<Arc<dyn Clock>>,
+    page: Page<String>,
+) -> Result<Answer<Accounts>, Problem> {
     let wrong = || Problem::bad_request("`after` is not an account's id");
     let after = page.after.as_deref().map(|id| AccountId::parse(id).ok_or_else(wrong)).transpose()?;
-    let (rows, more) = page.cut(shared.store.accounts(after, page.limit + 1).await?);
+    let (rows, more) = page.cut(store.accounts(after, page.limit + 1).await?);
     let next = rows.last().filter(|_| more).map(|owned| owned.account.id.to_string());
-    Ok(Answer(Accounts { accounts: rows.into_iter().map(|owned| shared.glance(owned)).collect(), next }))
+    Ok(Answer(Accounts {
+        accounts: rows.into_iter().map(|owned| OwnedAccount::now(owned, &engine, &*clock)).collect(),
+        next,
+    }))
 }
 
 /// An account.
@@ -164,11 +180,12 @@ pub(super) async fn list(State(shared): SharedState, page: Page<String>) -> Resu
     responses((status = 200, description = "The account.", body = OwnedAccount), AdminErrors),
 )]
 pub(super) async fn show(
-    State(shared): SharedState,
+    operator: Operator,
+    State(engine): State<Arc<Engine>>,
     AccountPath(account): AccountPath,
 ) -> Result<Answer<OwnedAccount>, Problem> {
-    let view = shared.for_operator().view(&account).await?;
-    Ok(Answer(OwnedAccount::of(view, shared.engine.policy().timeout)))
+    let view = operator.acts.view(&account).await?;
+    Ok(Answer(OwnedAccount::of(view, engine.policy().timeout)))
 }
 
 /// Deletes an account for good: its session ends, its owner, keys and ledger go.
@@ -177,11 +194,8 @@ pub(super) async fn show(
     params(("id" = String, Path, description = "The account's id.")),
     responses((status = 204, description = "The account is gone."), AdminErrors),
 )]
-pub(super) async fn delete(
-    State(shared): SharedState,
-    AccountPath(account): AccountPath,
-) -> Result<StatusCode, Problem> {
-    shared.for_operator().delete(&account).await?;
+pub(super) async fn delete(operator: Operator, AccountPath(account): AccountPath) -> Result<StatusCode, Problem> {
+    operator.acts.delete(&account).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -196,7 +210,7 @@ pub(super) async fn delete(
     responses((status = 200, description = "It is in the ledger.", body = CreditAnswer), CreditErrors),
 )]
 pub(super) async fn credit(
-    State(shared): SharedState,
+    operator: Operator,
     AccountPath(account): AccountPath,
     headers: HeaderMap,
     Json(asked): Json<CreditRequest>,
@@ -213,7 +227,7 @@ pub(super) async fn credit(
         external_id,
         reason: asked.reason.map(|reason| text("reason", reason, MAX_REASON)).transpose()?,
     };
-    let credited = shared.for_operator().credit(&account, new).await?;
+    let credited = operator.acts.credit(&account, new).await?;
     Ok(Answer(CreditAnswer {
         entry: credited.entry.into(),
         remaining_s: credited.remaining.as_secs(),
@@ -232,12 +246,14 @@ pub(super) async fn credit(
     responses((status = 200, description = "A page of the ledger.", body = Entries), AdminErrors),
 )]
 pub(super) async fn entries(
-    State(shared): SharedState,
+    _: Operator,
+    State(store): State<Arc<dyn Store>>,
+    State(keys): State<Arc<AccountKeys>>,
     AccountPath(account): AccountPath,
     page: Page<u64>,
 ) -> Result<Answer<Entries>, Problem> {
-    shared.existing(&account).await?;
-    Ok(Answer(shared.ledger(&account, &page).await?))
+    keys.existing(&account).await?;
+    Ok(Answer(Entries::page(&*store, &account, &page).await?))
 }
 
 impl OwnedAccount {
@@ -254,25 +270,15 @@ impl OwnedAccount {
             session,
         }
     }
-}
 
-impl Shared {
     /// An account as it stands now; nothing is settled for it.
-    fn glance(&self, owned: Owned) -> OwnedAccount {
-        let now = self.clock.now();
-        let sighting = owned.account.open().and_then(|session| self.engine.sighting(&session.id, now));
-        let moment = Moment { now, wall: self.clock.wall(), sighting };
-        let timeout = self.engine.policy().timeout;
+    fn now(owned: Owned, engine: &Engine, clock: &dyn Clock) -> Self {
+        let now = clock.now();
+        let sighting = owned.account.open().and_then(|session| engine.sighting(&session.id, now));
+        let moment = Moment { now, wall: clock.wall(), sighting };
+        let timeout = engine.policy().timeout;
         let remaining = owned.account.remaining(&moment, timeout);
-        OwnedAccount::of(View { owned, moment, remaining }, timeout)
-    }
-
-    /// Refuses an account that is not there or has been deleted.
-    pub(super) async fn existing(&self, account: &AccountId) -> Result<(), Problem> {
-        match self.store.account(account).await? {
-            Some(owned) if !owned.account.deleted => Ok(()),
-            _ => Err(Problem::not_found("account")),
-        }
+        Self::of(View { owned, moment, remaining }, timeout)
     }
 }
 

@@ -14,11 +14,12 @@ use utoipa::{
 
 use crate::{
     engine::AccountId,
-    store::{AuditAct, AuditDay, AuditKey, AuditRecord},
-    time::{Millis, UnixMs},
+    store::{AuditAct, AuditDay, AuditKey, AuditRecord, Store},
+    time::{Clock, Millis, UnixMs},
+    web::{extract::Page, problem::Problem},
 };
 
-use super::{Shared, SharedState, extract::Page, openapi::AdminErrors, problem::Problem, shapes::time};
+use super::super::{callers::Operator, refusals::AdminErrors, shapes::time, state::Settings};
 
 /// Days that one page looks through at most.
 const DAYS: usize = 100;
@@ -99,7 +100,10 @@ pub(super) struct AuditRow {
     responses((status = 200, description = "A page of the log.", body = AuditLog), AdminErrors),
 )]
 pub(super) async fn list(
-    State(shared): SharedState,
+    _: Operator,
+    State(store): State<Arc<dyn Store>>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(settings): State<Arc<Settings>>,
     page: Page<String>,
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Answer<AuditLog>, Problem> {
@@ -118,52 +122,50 @@ pub(super) async fn list(
         .after
         .as_deref()
         .map(|key| AuditKey::parse(key).ok_or_else(|| Problem::bad_request("`after` is not the id of a row")));
-    let since = shared.since(asked.since_s);
+    let since = since(asked.since_s, settings.audit_retention, clock.wall());
     let after = after.transpose()?.max(Some(just_before(since)));
     let (rows, next) = match account {
         Some(account) => {
-            let (rows, more) = page.cut(shared.store.audit_of_account(&account, after, page.limit + 1).await?);
+            let (rows, more) = page.cut(store.audit_of_account(&account, after, page.limit + 1).await?);
             let next = rows.last().filter(|_| more).map(|row| row.key);
             (rows, next)
         }
-        None => shared.days(since, after, page.limit).await?,
+        None => days(&*store, clock.wall(), since, after, page.limit).await?,
     };
     let rows = rows.into_iter().filter(|row| act.is_none_or(|act| row.act == act)).map(AuditRow::from).collect();
     Ok(Answer(AuditLog { rows, next: next.map(|key| key.to_string()) }))
 }
 
-impl Shared {
-    /// The first instant that is asked for; nothing is kept from before the retention.
-    fn since(&self, seconds: Option<u64>) -> UnixMs {
-        let retention = self.settings.audit_retention;
-        let back = seconds.map_or(retention, |seconds| Millis::new(seconds.saturating_mul(1000)).min(retention));
-        self.clock.wall().minus(back)
-    }
+/// The first instant that is asked for; nothing is kept from before the retention.
+fn since(seconds: Option<u64>, retention: Millis, now: UnixMs) -> UnixMs {
+    let back = seconds.map_or(retention, |seconds| Millis::new(seconds.saturating_mul(1000)).min(retention));
+    now.minus(back)
+}
 
-    /// The rows of day after day, and where to go on.
-    async fn days(
-        self: &Arc<Self>,
-        since: UnixMs,
-        after: Option<AuditKey>,
-        limit: usize,
-    ) -> Result<(Vec<AuditRecord>, Option<AuditKey>), Problem> {
-        let today = AuditDay::of(self.clock.wall());
-        let mut day = after.map_or_else(|| AuditDay::of(since), |key| key.day());
-        let mut rows: Vec<AuditRecord> = Vec::new();
-        for _ in 0..DAYS {
-            rows.extend(self.store.audit_of_day(day, after, limit + 1 - rows.len()).await?);
-            if rows.len() > limit {
-                rows.truncate(limit);
-                let next = rows.last().map(|row| row.key);
-                return Ok((rows, next));
-            }
-            if day >= today {
-                return Ok((rows, None));
-            }
-            day = day.next();
+/// The rows of day after day, and where to go on.
+async fn days(
+    store: &dyn Store,
+    now: UnixMs,
+    since: UnixMs,
+    after: Option<AuditKey>,
+    limit: usize,
+) -> Result<(Vec<AuditRecord>, Option<AuditKey>), Problem> {
+    let today = AuditDay::of(now);
+    let mut day = after.map_or_else(|| AuditDay::of(since), |key| key.day());
+    let mut rows: Vec<AuditRecord> = Vec::new();
+    for _ in 0..DAYS {
+        rows.extend(store.audit_of_day(day, after, limit + 1 - rows.len()).await?);
+        if rows.len() > limit {
+            rows.truncate(limit);
+            let next = rows.last().map(|row| row.key);
+            return Ok((rows, next));
         }
-        Ok((rows, Some(just_before(day.begins()))))
+        if day >= today {
+            return Ok((rows, None));
+        }
+        day = day.next();
     }
+    Ok((rows, Some(just_before(day.begins()))))
 }
 
 /// The last place in the log before an instant.

@@ -1,5 +1,7 @@
 //! The heartbeat history of a session, as operators read it.
 
+use std::sync::Arc;
+
 use axum::{
     Json as Answer,
     extract::{Query, State},
@@ -8,19 +10,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    engine::session_text,
-    store::{Heard, HeardKey},
-    time::Millis,
+    engine::{Engine, session_text},
+    store::{Heard, HeardKey, Store},
+    time::{Clock, Millis},
+    web::{
+        extract::Page,
+        problem::{Code as ErrorCode, Problem},
+    },
     wire::StateBits,
 };
 
-use super::{
-    SharedState,
-    extract::{Page, SessionPath},
-    openapi::HistoryErrors,
-    problem::{ErrorCode, Problem},
-    shapes::time,
-};
+use super::super::{callers::Operator, named::SessionPath, refusals::HistoryErrors, shapes::time, state::Settings};
 
 /// How far ahead the clocks of other nodes may be.
 const AHEAD: Millis = Millis::from_secs(3600);
@@ -92,10 +92,13 @@ pub(super) struct HeardShape {
     responses((status = 200, description = "A page of the history.", body = SessionHistory), HistoryErrors),
 )]
 pub(super) async fn of_session(
-    State(shared): SharedState,
+    _: Operator,
+    State(store): State<Arc<dyn Store>>,
+    State(engine): State<Arc<Engine>>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(settings): State<Arc<Settings>>,
     SessionPath(session): SessionPath,
-    page: Page<String>,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    (page, asked): (Page<String>, Result<Query<Asked>, axum::extract::rejection::QueryRejection>),
 ) -> Result<Answer<SessionHistory>, Problem> {
     let Query(asked) = asked.map_err(|_| Problem::bad_request("`since_s` is a whole number"))?;
     let after = page
@@ -103,27 +106,27 @@ pub(super) async fn of_session(
         .as_deref()
         .map(|key| HeardKey::parse(key).ok_or_else(|| Problem::bad_request("`after` is not the id of a row")));
     let after = after.transpose()?;
-    let Some(keep) = shared.settings.history_keep else {
+    let Some(keep) = settings.history_keep else {
         let detail = "set history.keep_days, as in GASTANK_HISTORY_KEEP_DAYS=30, and start the service again: it is \
                       written from then on";
         return Err(Problem::because(ErrorCode::HistoryOff, detail));
     };
     let absent = || Problem::not_found("session");
-    let record = shared.store.session(&session).await?.ok_or_else(absent)?;
+    let record = store.session(&session).await?.ok_or_else(absent)?;
     // Of a session of a deleted person, how it ended is all there is, also while the rest is being erased.
-    let owned = shared.store.account(&record.account).await?.ok_or_else(absent)?;
-    let (now, wall) = (shared.clock.now(), shared.clock.wall());
+    let owned = store.account(&record.account).await?.ok_or_else(absent)?;
+    let (now, wall) = (clock.now(), clock.wall());
     let back = asked.since_s.map_or(keep, |seconds| Millis::new(seconds.saturating_mul(1000)).min(keep));
     let first = HeardKey::before(wall.minus(back)).max(after.unwrap_or(HeardKey::before(wall.minus(keep))));
     let found = match owned.account.deleted {
         true => Vec::new(),
-        false => shared.store.history(&session, first, wall.plus(AHEAD), page.limit + 1).await?,
+        false => store.history(&session, first, wall.plus(AHEAD), page.limit + 1).await?,
     };
     let (rows, more) = page.cut(found);
     let next = rows.last().filter(|_| more).map(|row: &Heard| row.key.to_string());
     let last_seen_at = match record.end {
         Some(end) => Some(end.at_wall.minus(end.at.since(end.last_seen)).plus(end.last_seen.since(end.at))),
-        None => shared.engine.report(&session).map(|report| wall.minus(now.since(report.last_seen))),
+        None => engine.report(&session).map(|report| wall.minus(now.since(report.last_seen))),
     };
     Ok(Answer(SessionHistory {
         session_id: session_text(&session),

@@ -1,5 +1,7 @@
 //! Account keys and signing keys.
 
+use std::sync::Arc;
+
 use axum::{
     Json as Answer,
     extract::{Path, State},
@@ -10,35 +12,40 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    control::{audit::Deed, keyring::KeyStatus, secrets::SecretStatus},
-    engine::AccountId,
-    store::{AccountKey, AuditAct},
+    control::{
+        account_keys::AccountKeys,
+        audit::Deed,
+        keyring::KeyStatus,
+        secrets::{SecretStatus, Secrets},
+        tokens::Issuer,
+    },
+    engine::Engine,
+    store::{AccountKey, AuditAct, Store},
+    time::{Clock, UnixMs},
+    web::problem::Problem,
 };
 
-use super::{
-    Shared, SharedState,
-    auth::{new_account_key, new_short_id},
-    extract::AccountPath,
-    openapi::{AdminBodyErrors, AdminErrors, RotateErrors},
-    problem::{ErrorCode, Problem},
+use super::super::{
+    callers::Operator,
+    named::AccountPath,
+    refusals::{AdminBodyErrors, AdminErrors, RotateErrors},
     shapes::time,
 };
 
-/// Keys that one account may have.
-const MAX_KEYS: usize = 64;
-
 /// An account key, as it is shown once.
 #[derive(Serialize, ToSchema)]
-pub(in crate::control::http) struct NewAccountKey {
+#[schema(as = NewAccountKey)]
+pub(super) struct NewKeyShape {
     /// Names the key.
     key_id: String,
     /// The key. Shown this once.
-    pub(super) key: String,
+    key: String,
 }
 
 /// The keys of an account.
 #[derive(Serialize, ToSchema)]
-pub(super) struct AccountKeys {
+#[schema(as = AccountKeys)]
+pub(super) struct KeysShape {
     /// The keys.
     keys: Vec<AccountKeyShape>,
 }
@@ -67,30 +74,31 @@ pub(super) struct SigningKeys {
 #[utoipa::path(
     post, path = "/admin/accounts/{id}/keys", tag = "admin", security(("admin_token" = [])),
     params(("id" = String, Path, description = "The account's id.")),
-    responses((status = 201, description = "The key was made.", body = NewAccountKey), AdminBodyErrors),
+    responses((status = 201, description = "The key was made.", body = NewKeyShape), AdminBodyErrors),
 )]
 pub(super) async fn add_account_key(
-    State(shared): SharedState,
+    operator: Operator,
+    State(keys): State<Arc<AccountKeys>>,
     AccountPath(account): AccountPath,
 ) -> Result<impl IntoResponse, Problem> {
-    shared.existing(&account).await?;
-    Ok((StatusCode::CREATED, Answer(shared.add_account_key(account).await?)))
+    keys.existing(&account).await?;
+    let made = keys.add(account, &operator.actor).await?;
+    Ok((StatusCode::CREATED, Answer(NewKeyShape { key_id: made.key_id, key: made.key })))
 }
 
 /// The keys of an account.
 #[utoipa::path(
     get, path = "/admin/accounts/{id}/keys", tag = "admin", security(("admin_token" = [])),
     params(("id" = String, Path, description = "The account's id.")),
-    responses((status = 200, description = "The keys.", body = AccountKeys), AdminErrors),
+    responses((status = 200, description = "The keys.", body = KeysShape), AdminErrors),
 )]
 pub(super) async fn list_account_keys(
-    State(shared): SharedState,
+    _: Operator,
+    State(keys): State<Arc<AccountKeys>>,
     AccountPath(account): AccountPath,
-) -> Result<Answer<AccountKeys>, Problem> {
-    shared.existing(&account).await?;
-    let keys = shared.store.account_keys(&account).await?;
+) -> Result<Answer<KeysShape>, Problem> {
     let shape = |key: AccountKey| AccountKeyShape { key_id: key.key_id, created_at: time(key.created_at) };
-    Ok(Answer(AccountKeys { keys: keys.into_iter().map(shape).collect() }))
+    Ok(Answer(KeysShape { keys: keys.of(&account).await?.into_iter().map(shape).collect() }))
 }
 
 /// Removes an account key. Sessions that were opened with it go on.
@@ -103,14 +111,12 @@ pub(super) async fn list_account_keys(
     responses((status = 204, description = "The key is gone."), AdminErrors),
 )]
 pub(super) async fn remove_account_key(
-    State(shared): SharedState,
+    operator: Operator,
+    State(keys): State<Arc<AccountKeys>>,
     AccountPath(account): AccountPath,
     Path(KeyPath { key_id }): Path<KeyPath>,
 ) -> Result<StatusCode, Problem> {
-    if !shared.store.remove_account_key(&account, &key_id).await? {
-        return Err(Problem::not_found("key"));
-    }
-    shared.for_operator().write_down(Deed::to(AuditAct::AccountKeyRemoved, key_id).on(account)).await?;
+    keys.remove(account, key_id, &operator.actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -124,11 +130,18 @@ pub(super) struct KeyPath {
     post, path = "/admin/keys/rotate", tag = "admin", security(("admin_token" = [])),
     responses((status = 200, description = "The keys after it.", body = SigningKeys), RotateErrors),
 )]
-pub(super) async fn rotate(State(shared): SharedState) -> Result<Answer<SigningKeys>, Problem> {
-    let now = shared.clock.wall();
-    shared.issuer.keyring().rotate(&*shared.store, &shared.engine.secrets(), now).await?;
-    shared.for_operator().write_down(Deed::new(AuditAct::SigningKeyRotated)).await?;
-    Ok(Answer(SigningKeys::of(&shared)))
+pub(super) async fn rotate(
+    operator: Operator,
+    State(issuer): State<Arc<Issuer>>,
+    State(store): State<Arc<dyn Store>>,
+    State(engine): State<Arc<Engine>>,
+    State(secrets): State<Arc<Secrets>>,
+    State(clock): State<Arc<dyn Clock>>,
+) -> Result<Answer<SigningKeys>, Problem> {
+    let now = clock.wall();
+    issuer.keyring().rotate(&*store, &engine.secrets(), now).await?;
+    operator.acts.write_down(Deed::new(AuditAct::SigningKeyRotated)).await?;
+    Ok(Answer(SigningKeys::of(&issuer, &secrets, clock.wall())))
 }
 
 /// Makes a cluster secret, which new sessions use at once. The old one goes with the last session that uses it.
@@ -136,10 +149,15 @@ pub(super) async fn rotate(State(shared): SharedState) -> Result<Answer<SigningK
     post, path = "/admin/keys/rotate-secret", tag = "admin", security(("admin_token" = [])),
     responses((status = 200, description = "The keys and secrets after it.", body = SigningKeys), RotateErrors),
 )]
-pub(super) async fn rotate_secret(State(shared): SharedState) -> Result<Answer<SigningKeys>, Problem> {
-    shared.secrets.rotate().await?;
-    shared.for_operator().write_down(Deed::new(AuditAct::ClusterSecretRotated)).await?;
-    Ok(Answer(SigningKeys::of(&shared)))
+pub(super) async fn rotate_secret(
+    operator: Operator,
+    State(issuer): State<Arc<Issuer>>,
+    State(secrets): State<Arc<Secrets>>,
+    State(clock): State<Arc<dyn Clock>>,
+) -> Result<Answer<SigningKeys>, Problem> {
+    secrets.rotate().await?;
+    operator.acts.write_down(Deed::new(AuditAct::ClusterSecretRotated)).await?;
+    Ok(Answer(SigningKeys::of(&issuer, &secrets, clock.wall())))
 }
 
 /// The signing keys and what they do.
@@ -147,32 +165,17 @@ pub(super) async fn rotate_secret(State(shared): SharedState) -> Result<Answer<S
     get, path = "/admin/keys", tag = "admin", security(("admin_token" = [])),
     responses((status = 200, description = "The keys.", body = SigningKeys), AdminErrors),
 )]
-pub(super) async fn signing_keys(State(shared): SharedState) -> Answer<SigningKeys> {
-    Answer(SigningKeys::of(&shared))
+pub(super) async fn signing_keys(
+    _: Operator,
+    State(issuer): State<Arc<Issuer>>,
+    State(secrets): State<Arc<Secrets>>,
+    State(clock): State<Arc<dyn Clock>>,
+) -> Answer<SigningKeys> {
+    Answer(SigningKeys::of(&issuer, &secrets, clock.wall()))
 }
 
 impl SigningKeys {
-    fn of(shared: &Shared) -> Self {
-        let keys = shared.issuer.keyring().status(shared.clock.wall());
-        Self { keys, cluster_secrets: shared.secrets.status() }
-    }
-}
-
-impl Shared {
-    /// Makes a key for an account that exists.
-    pub(in crate::control::http) async fn add_account_key(&self, account: AccountId) -> Result<NewAccountKey, Problem> {
-        if self.store.account_keys(&account).await?.len() >= MAX_KEYS {
-            return Err(Problem::because(ErrorCode::LimitReached, format!("an account has {MAX_KEYS} keys at most")));
-        }
-        let (key, hash) = new_account_key(&*self.entropy);
-        let key_id = new_short_id(&*self.entropy);
-        let record =
-            AccountKey { key_id: key_id.clone(), account, hash: *hash.as_bytes(), created_at: self.clock.wall() };
-        // It may have been deleted since it was looked at.
-        if !self.store.add_account_key(&record).await? {
-            return Err(Problem::not_found("account"));
-        }
-        self.for_operator().write_down(Deed::to(AuditAct::AccountKeyAdded, &key_id).on(account)).await?;
-        Ok(NewAccountKey { key_id, key })
+    fn of(issuer: &Issuer, secrets: &Secrets, now: UnixMs) -> Self {
+        Self { keys: issuer.keyring().status(now), cluster_secrets: secrets.status() }
     }
 }

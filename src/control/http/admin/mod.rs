@@ -7,8 +7,6 @@ mod history;
 mod keys;
 mod service;
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::{Request, State},
@@ -17,12 +15,10 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::web::peer::Peer;
-
-use super::{Shared, SharedState, auth, extract, instruments, openapi, problem, shapes};
+use super::{callers::admit_operator, state::ApiState};
 
 /// The routes, with their description.
-pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
+pub(super) fn router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(service::metrics))
         .routes(routes!(service::live))
@@ -47,18 +43,18 @@ pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
 }
 
 /// The routes, with the check who asks before everything, also before whether a path exists.
-pub(super) fn guarded(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router<Arc<Shared>> {
-    router.layer(middleware::from_fn_with_state(Arc::clone(shared), guard))
+pub(super) fn guarded(router: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
+    router.layer(middleware::from_fn_with_state(state.clone(), guard))
 }
 
-async fn guard(State(shared): SharedState, request: Request, next: Next) -> Response {
+async fn guard(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let open = path == "/metrics" || path.starts_with("/health/") || path.starts_with("/errors/");
+    // How the service does can be asked at any time; what concerns accounts, only once it knows all of them.
+    let any_time = path == "/admin/status";
     if !open {
-        let peer = request.extensions().get::<Peer>().copied();
-        let allowed = shared.operator(request.headers(), peer);
-        // How the service does can be asked at any time; what concerns accounts, only once it knows all of them.
-        let allowed = allowed.and_then(|()| if path == "/admin/status" { Ok(()) } else { shared.warm() });
+        let allowed = admit_operator(&mut request, &state);
+        let allowed = allowed.and_then(|()| if any_time { Ok(()) } else { state.checks.warm() });
         if let Err(problem) = allowed {
             return problem.into_response();
         }

@@ -1,19 +1,27 @@
 //! The service itself: figures, health, status; and the revocation of sessions.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json as Answer, extract::State, http::HeaderValue, response::IntoResponse};
 use hyper::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    SharedState,
-    extract::SessionPath,
-    instruments::Phase,
-    openapi::{AdminErrors, ReadinessErrors},
-    problem::{ErrorCode, Problem},
+use crate::{
+    control::edges::EdgeRegistry,
+    engine::Engine,
+    time::Clock,
+    web::problem::{Code as ErrorCode, Problem},
+};
+
+use super::super::{
+    callers::Operator,
+    instruments::{Instruments, Phase},
+    named::SessionPath,
+    refusals::{AdminErrors, ReadinessErrors},
     shapes::Remaining,
+    state::{Settings, Started},
+    under_way::UnderWay,
 };
 
 /// Every figure, in the Prometheus text format.
@@ -21,9 +29,12 @@ use super::{
     get, path = "/metrics", tag = "admin",
     responses((status = 200, description = "The figures.", body = String, content_type = "text/plain")),
 )]
-pub(super) async fn metrics(State(shared): SharedState) -> impl IntoResponse {
+pub(super) async fn metrics(
+    State(instruments): State<Arc<dyn Instruments>>,
+    State(under_way): State<Arc<UnderWay>>,
+) -> impl IntoResponse {
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(CONTENT_TYPE, content_type)], shared.instruments.exposition(&shared.under_way()))
+    ([(CONTENT_TYPE, content_type)], instruments.exposition(&under_way.figures()))
 }
 
 /// How the service does.
@@ -42,8 +53,8 @@ pub(super) struct Health {
     get, path = "/health/live", tag = "admin",
     responses((status = 200, description = "It is.", body = Health)),
 )]
-pub(super) async fn live(State(shared): SharedState) -> Answer<Health> {
-    Answer(Health { phase: shared.instruments.phase().name(), nodes: shared.instruments.nodes() })
+pub(super) async fn live(State(instruments): State<Arc<dyn Instruments>>) -> Answer<Health> {
+    Answer(Health { phase: instruments.phase().name(), nodes: instruments.nodes() })
 }
 
 /// Whether traffic may come.
@@ -51,12 +62,12 @@ pub(super) async fn live(State(shared): SharedState) -> Answer<Health> {
     get, path = "/health/ready", tag = "admin",
     responses((status = 200, description = "It may.", body = Health), ReadinessErrors),
 )]
-pub(super) async fn ready(State(shared): SharedState) -> Result<Answer<Health>, Problem> {
-    let phase = shared.instruments.phase();
+pub(super) async fn ready(State(instruments): State<Arc<dyn Instruments>>) -> Result<Answer<Health>, Problem> {
+    let phase = instruments.phase();
     match phase {
-        Phase::Ready => Ok(Answer(Health { phase: phase.name(), nodes: shared.instruments.nodes() })),
+        Phase::Ready => Ok(Answer(Health { phase: phase.name(), nodes: instruments.nodes() })),
         Phase::WarmingUp => {
-            let (read, of) = shared.instruments.warmed();
+            let (read, of) = instruments.warmed();
             let detail = match of {
                 0 => "open sessions are not read yet".to_owned(),
                 _ => format!("{read} of {of} parts of the open sessions have been read"),
@@ -104,18 +115,26 @@ pub(super) struct StoreStatus {
     get, path = "/admin/status", tag = "admin", security(("admin_token" = [])),
     responses((status = 200, description = "The status.", body = Status), AdminErrors),
 )]
-pub(super) async fn status(State(shared): SharedState) -> Answer<Status> {
-    let now = shared.clock.now();
+pub(super) async fn status(
+    _: Operator,
+    State(instruments): State<Arc<dyn Instruments>>,
+    State(engine): State<Arc<Engine>>,
+    State(edges): State<Arc<EdgeRegistry>>,
+    State(settings): State<Arc<Settings>>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(Started(started)): State<Started>,
+) -> Answer<Status> {
+    let now = clock.now();
     Answer(Status {
         version: env!("CARGO_PKG_VERSION"),
-        phase: shared.instruments.phase().name(),
-        uptime_ms: now.since(shared.started).get(),
+        phase: instruments.phase().name(),
+        uptime_ms: now.since(started).get(),
         meter_ms: now.as_ms(),
-        live_sessions: shared.engine.live(),
-        remembered_sessions: shared.engine.remembered(),
-        edges: shared.edges.len(),
-        store: StoreStatus { reachable: shared.instruments.store_reachable() },
-        listeners: shared.settings.listeners.iter().cloned().collect(),
+        live_sessions: engine.live(),
+        remembered_sessions: engine.remembered(),
+        edges: edges.len(),
+        store: StoreStatus { reachable: instruments.store_reachable() },
+        listeners: settings.listeners.iter().cloned().collect(),
     })
 }
 
@@ -126,8 +145,8 @@ pub(super) async fn status(State(shared): SharedState) -> Answer<Status> {
     responses((status = 200, description = "The session is over.", body = Remaining), AdminErrors),
 )]
 pub(super) async fn revoke(
-    State(shared): SharedState,
+    operator: Operator,
     SessionPath(session): SessionPath,
 ) -> Result<Answer<Remaining>, Problem> {
-    Ok(Answer(shared.for_operator().revoke(&session).await?.into()))
+    Ok(Answer(operator.acts.revoke(&session).await?.into()))
 }

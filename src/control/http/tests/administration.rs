@@ -228,6 +228,6 @@ async fn no_key_is_given_for_an_account_that_is_deleted_while_it_is_made() {
     rig.admin(ask("DELETE", &format!("/admin/accounts/{account}"))).await.ok();
     // As after it was found to be there.
     let account = crate::engine::AccountId::parse(&account).unwrap();
-    let given = rig.surface.shared.add_account_key(account).await;
-    assert_eq!(given.map(drop).unwrap_err().code(), ErrorCode::NotFound);
+    let given = rig.surface.state.account_keys.add(account, &crate::store::Actor::operator()).await;
+    assert_eq!(crate::web::problem::Problem::from(given.unwrap_err()).code(), ErrorCode::NotFound);
 }

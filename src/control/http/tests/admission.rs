@@ -61,7 +61,7 @@ async fn bodies_that_do_not_come_keep_nobody_from_acts_and_verdicts() {
     assert_eq!(rig.public(question.body(format!("token={token}"))).await.ok().json()["active"], true);
     let waiting = begun.iter().filter(|request| !request.is_finished()).count();
     assert_eq!(waiting, 14, "of 16 places two are for those who have proved themselves");
-    assert_eq!(rig.surface.shared.under_way()[Budget::Acts as usize], (Budget::Acts, 0));
+    assert_eq!(rig.surface.state.under_way.figures()[Budget::Acts as usize], (Budget::Acts, 0));
     begun.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
@@ -187,7 +187,7 @@ async fn acts_beyond_their_budget_are_refused_at_once_and_nothing_else_is() {
     let token = rig.activate(&key).await.ok().text("token");
     let network = |host: u8| crate::web::peer::Network::V4([192, 0, 2, host]);
     let begin = |host, times| -> Vec<_> {
-        (0..times).map(|_| rig.surface.shared.begin(Budget::Acts, Some(network(host))).unwrap()).collect()
+        (0..times).map(|_| rig.surface.state.under_way.begin(Budget::Acts, Some(network(host))).unwrap()).collect()
     };
     let from = |address: &str| ask("POST", "/v1/activate").bearer(&key).from(address);
     // One network has half of them.

@@ -75,13 +75,13 @@ async fn a_renewal_needs_the_token_and_the_key_and_kills_the_token() {
     let (_, key) = rig.account(600).await;
     let opened = rig.activate(&key).await.ok();
     rig.clock.advance(Millis::from_secs(10));
-    let now = rig.surface.shared.clock.now();
+    let now = rig.surface.state.clock.now();
     let renewed = rig.public(renewal(&opened, &opened.text("token"), now)).await.ok();
     assert_eq!(renewed.json()["remaining_s"], 590);
     assert_ne!(renewed.text("token"), opened.text("token"));
     // Replies get lost: the token before is good for asking again, with another frame.
     rig.clock.advance(Millis::new(1));
-    let now = rig.surface.shared.clock.now();
+    let now = rig.surface.state.clock.now();
     rig.public(renewal(&opened, &opened.text("token"), now)).await.ok();
     rig.public(renewal(&opened, &key, now)).await.is(ErrorCode::BadCredentials);
     rig.public(renewal(&opened, "a.b.c", now)).await.is(ErrorCode::BadCredentials);
@@ -92,7 +92,7 @@ async fn a_renewal_that_is_repeated_is_refused_with_the_meter() {
     let rig = Rig::new().await;
     let (_, key) = rig.account(600).await;
     let opened = rig.activate(&key).await.ok();
-    let now = rig.surface.shared.clock.now();
+    let now = rig.surface.state.clock.now();
     rig.public(renewal(&opened, &opened.text("token"), now)).await.ok();
     rig.clock.advance(Millis::from_secs(3));
     let refused = rig.public(renewal(&opened, &opened.text("token"), now)).await.is(ErrorCode::StaleRenewal);
@@ -145,7 +145,7 @@ async fn a_superseded_client_is_told_why_and_takes_nothing_back() {
     let (_, key) = rig.account(600).await;
     let first = rig.activate(&key).await.ok();
     let second = rig.activate(&key).await.ok();
-    let now = rig.surface.shared.clock.now();
+    let now = rig.surface.state.clock.now();
     let refused = rig.public(renewal(&first, &first.text("token"), now)).await.is(ErrorCode::SessionEnded);
     assert_eq!(refused["reason"], "superseded");
     rig.public(renewal(&second, &second.text("token"), now)).await.ok();
@@ -157,7 +157,7 @@ async fn frames_that_are_none_are_refused() {
     let (_, key) = rig.account(600).await;
     let opened = rig.activate(&key).await.ok();
     let token = opened.text("token");
-    let now = rig.surface.shared.clock.now();
+    let now = rig.surface.state.clock.now();
     let with = |body: Vec<u8>| {
         ask("POST", "/v1/renew").bearer(&token).header("content-type", "application/octet-stream").body(body)
     };

@@ -45,7 +45,7 @@ impl Rig {
             nonce: [1; 8],
             status: StatusIndex { list: ListId::from_bytes([1; 8]), idx: 1 },
         };
-        self.surface.shared.issuer.issue(&request).unwrap().text
+        self.surface.state.issuer.issue(&request).unwrap().text
     }
 
     async fn is_active(&self, known: &(String, String), token: &str) -> bool {

@@ -26,7 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
+use hyper::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -38,14 +38,18 @@ use crate::{
         keys::Algorithm,
         secrets::{SecretFile, Secrets},
         status::{StatusKeeper, StatusPolicy},
+        status_token::StatusTokens,
         tokens::Issuer,
     },
     engine::{Act, Credit, Engine, ListSize, Policy, SecretRing},
     entropy::SeededEntropy,
-    identity::{AuthError, CapabilityCredit, EventError, EventReader, SignedIn, verify::Fault},
+    identity::{AuthError, Authenticator, CapabilityCredit, EventError, EventReader, SignedIn, verify::Fault},
     store::{Identity, SqliteStore, Store},
-    time::{FakeClock, MeterTime, Millis, UnixMs},
-    web::peer::Peer,
+    time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
+    web::{
+        admission::{Admission, Capacity},
+        peer::Peer,
+    },
     wire::{ClusterSecret, Heartbeat, HeartbeatKind, SecretId, SessionKey, StateBits},
 };
 

@@ -2,7 +2,7 @@
 
 use axum::{Router, routing::get};
 
-use super::{super::answer_of, *};
+use super::{super::surface::answer_of, *};
 
 #[tokio::test]
 async fn a_handler_that_panics_answers_500() {

@@ -1,49 +1,22 @@
-//! What comes in: the types of bodies, JSON, paths and pages, each with its limits.
+//! What comes in: JSON, pages of lists, names and texts, each with its limits.
 
-use std::sync::Arc;
-
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use hyper::{HeaderMap, header::CONTENT_TYPE};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use hyper::HeaderMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{
-    engine::{AccountId, parse_session},
-    store::Identity,
-    wire::SessionId,
-};
-
-pub(super) use super::receive::read_body;
 use super::{
-    Shared,
-    problem::{ErrorCode, Problem},
+    body::{read_body, require_type},
+    problem::Problem,
 };
-
-/// Whether the content type is this one, whatever its parameters.
-pub(super) fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| is_type(value.as_bytes(), wanted))
-}
-
-/// Whether a content type is `wanted`, whatever its case and parameters.
-pub(super) fn is_type(value: &[u8], wanted: &str) -> bool {
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes())
-}
-
-/// Refuses a body of another type.
-pub(super) fn require_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), Problem> {
-    if has_type(headers, wanted) {
-        return Ok(());
-    }
-    Err(Problem::because(ErrorCode::UnsupportedMediaType, format!("the body's type has to be {wanted}")))
-}
 
 /// A JSON body. No body at all is an empty object. Fields that nobody knows are ignored.
-pub(super) struct Json<T>(pub(super) T);
+pub struct Json<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _shared: &Arc<Shared>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let bytes = read_body(body).await?;
         // `null` is how some say that they have nothing to say.
@@ -55,8 +28,12 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
     }
 }
 
-/// Says where the mistake is but not what stands there: it may be a secret.
-pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// Reads JSON. Says where a mistake is but not what stands there: it may be a secret.
+///
+/// # Errors
+///
+/// 400.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     serde_json::from_str(text).map_err(|error| {
         let what = if error.is_data() { "the body does not have the fields it should" } else { "the body is not JSON" };
@@ -68,7 +45,11 @@ pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem
 const MAX_IDEMPOTENCY_KEY: usize = 128;
 
 /// What a request is called by its header `Idempotency-Key`. An empty one names nothing.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+///
+/// # Errors
+///
+/// 400 if there is more than one, or if it is not 1 to 128 visible ASCII characters.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -83,59 +64,29 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Probl
     }
 }
 
-/// The account that the path names.
-pub(super) struct AccountPath(pub(super) AccountId);
-
-impl FromRequestParts<Arc<Shared>> for AccountPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
-        #[derive(Deserialize)]
-        struct Named {
-            id: String,
-        }
-        let absent = || Problem::not_found("account");
-        let Path(Named { id }) = Path::from_request_parts(parts, shared).await.map_err(|_| absent())?;
-        AccountId::parse(&id).map(Self).ok_or_else(absent)
-    }
-}
-
-/// The session that the path names.
-pub(super) struct SessionPath(pub(super) SessionId);
-
-impl FromRequestParts<Arc<Shared>> for SessionPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
-        let absent = || Problem::not_found("session");
-        let Path(id) = Path::<String>::from_request_parts(parts, shared).await.map_err(|_| absent())?;
-        parse_session(&id).map(Self).ok_or_else(absent)
-    }
-}
-
 /// Rows of a page when the caller does not say.
 const DEFAULT_LIMIT: u16 = 100;
 /// Rows of a page at most.
-pub(super) const MAX_LIMIT: u16 = 1000;
+pub const MAX_LIMIT: u16 = 1000;
 
 /// Which page of a list is asked for.
-pub(super) struct Page<T> {
+pub struct Page<T> {
     /// From after this row on.
-    pub(super) after: Option<T>,
+    pub after: Option<T>,
     /// So many rows.
-    pub(super) limit: usize,
+    pub limit: usize,
 }
 
-impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Page<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Page<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         #[derive(Deserialize)]
         struct Asked<T> {
             after: Option<T>,
             limit: Option<u16>,
         }
-        let Query(asked) = Query::<Asked<T>>::from_request_parts(parts, shared)
+        let Query(asked) = Query::<Asked<T>>::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::bad_request("`after` or `limit` is not what it should be"))?;
         let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
@@ -148,30 +99,19 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Page<T> {
 
 impl<T> Page<T> {
     /// The rows of the page, of one more than it has room for; and whether others follow.
-    pub(super) fn cut<R>(&self, mut rows: Vec<R>) -> (Vec<R>, bool) {
+    pub fn cut<R>(&self, mut rows: Vec<R>) -> (Vec<R>, bool) {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         (rows, more)
     }
 }
 
-/// Characters of an issuer or a subject.
-pub(super) const MAX_IDENTITY: usize = Identity::MAX_NAME;
-/// Characters of a note.
-pub(super) const MAX_REASON: usize = 256;
-/// Seconds that one entry may move: ten years.
-const MAX_CREDIT_S: u64 = 10 * 366 * 24 * 60 * 60;
-
-/// Refuses seconds that no entry may move.
-pub(super) fn bounded(seconds: i64) -> Result<i64, Problem> {
-    if seconds.unsigned_abs() > MAX_CREDIT_S {
-        return Err(Problem::bad_request(format!("an entry moves {MAX_CREDIT_S} seconds at most")));
-    }
-    Ok(seconds)
-}
-
 /// A text from outside that is kept: not empty, not too long, without control characters.
-pub(super) fn text(name: &str, value: String, max: usize) -> Result<String, Problem> {
+///
+/// # Errors
+///
+/// 400.
+pub fn text(name: &str, value: String, max: usize) -> Result<String, Problem> {
     if value.is_empty() || value.chars().count() > max || value.chars().any(char::is_control) {
         return Err(Problem::bad_request(format!(
             "`{name}` is 1 to {max} characters of text without control characters"
@@ -182,7 +122,7 @@ pub(super) fn text(name: &str, value: String, max: usize) -> Result<String, Prob
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::problem::Code, *};
 
     #[test]
     fn what_is_not_json_is_refused_without_repeating_it() {
@@ -196,7 +136,7 @@ mod tests {
         {
             let problem = parse_json::<Wanted>(body).unwrap_err();
             let text = format!("{problem:?}");
-            assert_eq!(problem.code(), ErrorCode::BadRequest);
+            assert_eq!(problem.code(), Code::BadRequest);
             assert!(!text.contains("12345") && !text.contains("hunter2"), "{text}");
         }
     }

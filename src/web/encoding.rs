@@ -4,9 +4,12 @@ use hyper::{HeaderMap, header::ACCEPT_ENCODING};
 
 /// A form that an answer is kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub enum Coding {
+    /// As it is.
     Identity,
+    /// `gzip`.
     Gzip,
+    /// `br`.
     Brotli,
 }
 
@@ -18,7 +21,7 @@ impl Coding {
     const ALL: [Self; 3] = [Self::Brotli, Self::Gzip, Self::Identity];
 
     /// The form that suits a client best. `identity` when none does: an answer that it can refuse is better than none.
-    pub(super) fn wanted(headers: &HeaderMap) -> Self {
+    pub fn wanted(headers: &HeaderMap) -> Self {
         let mut named: [Option<u16>; 3] = [None; 3];
         let mut others = None;
         let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
@@ -38,7 +41,7 @@ impl Coding {
     }
 
     /// Its name in `Content-Encoding`, which `identity` is not in.
-    pub(super) const fn name(self) -> Option<&'static str> {
+    pub const fn name(self) -> Option<&'static str> {
         match self {
             Self::Identity => None,
             Self::Gzip => Some("gzip"),

@@ -1,0 +1,114 @@
+//! The keys of accounts: made, listed and removed, each change in the audit log.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::AccountId,
+    entropy::Entropy,
+    store::{AccountKey, Actor, AuditAct, Store, StoreError},
+    time::Clock,
+};
+
+use super::{
+    audit::{AuditLog, Deed},
+    credentials::{new_account_key, new_short_id},
+};
+
+/// Keys that one account may have.
+pub const MAX_KEYS: usize = 64;
+
+/// Why a key was not made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountKeyError {
+    /// There is no such account, or it has been deleted.
+    #[error("there is no such account")]
+    NoSuchAccount,
+    /// The account has no such key.
+    #[error("there is no such key")]
+    NoSuchKey,
+    /// The account has as many as it may have.
+    #[error("an account has {MAX_KEYS} keys at most")]
+    Full,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An account key that has just been made: the only time that it is known.
+#[derive(Debug)]
+pub struct NewAccountKey {
+    /// Names the key.
+    pub key_id: String,
+    /// The key.
+    pub key: String,
+}
+
+/// The keys of all accounts. The store's: nothing of them is kept in memory.
+pub struct AccountKeys {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    audit: Arc<AuditLog>,
+}
+
+impl AccountKeys {
+    /// The keys in this store.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, audit: Arc<AuditLog>) -> Self {
+        Self { store, clock, entropy, audit }
+    }
+
+    /// Makes a key for an account that exists, for `actor`.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountKeyError::Full`], [`AccountKeyError::NoSuchAccount`] and [`AccountKeyError::Store`].
+    pub async fn add(&self, account: AccountId, actor: &Actor) -> Result<NewAccountKey, AccountKeyError> {
+        if self.store.account_keys(&account).await?.len() >= MAX_KEYS {
+            return Err(AccountKeyError::Full);
+        }
+        let (key, hash) = new_account_key(&*self.entropy);
+        let key_id = new_short_id(&*self.entropy);
+        let record =
+            AccountKey { key_id: key_id.clone(), account, hash: *hash.as_bytes(), created_at: self.clock.wall() };
+        // It may have been deleted since it was looked at.
+        if !self.store.add_account_key(&record).await? {
+            return Err(AccountKeyError::NoSuchAccount);
+        }
+        self.audit.write(actor, Deed::to(AuditAct::AccountKeyAdded, &key_id).on(account)).await?;
+        Ok(NewAccountKey { key_id, key })
+    }
+
+    /// The keys of an account that exists.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountKeyError::NoSuchAccount`] and [`AccountKeyError::Store`].
+    pub async fn of(&self, account: &AccountId) -> Result<Vec<AccountKey>, AccountKeyError> {
+        self.existing(account).await?;
+        Ok(self.store.account_keys(account).await?)
+    }
+
+    /// Removes a key, for `actor`. Sessions that were opened with it go on.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountKeyError::NoSuchKey`] and [`AccountKeyError::Store`].
+    pub async fn remove(&self, account: AccountId, key_id: String, actor: &Actor) -> Result<(), AccountKeyError> {
+        if !self.store.remove_account_key(&account, &key_id).await? {
+            return Err(AccountKeyError::NoSuchKey);
+        }
+        Ok(self.audit.write(actor, Deed::to(AuditAct::AccountKeyRemoved, key_id).on(account)).await?)
+    }
+
+    /// Refuses an account that is not there or has been deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountKeyError::NoSuchAccount`] and [`AccountKeyError::Store`].
+    pub async fn existing(&self, account: &AccountId) -> Result<(), AccountKeyError> {
+        match self.store.account(account).await? {
+            Some(owned) if !owned.account.deleted => Ok(()),
+            _ => Err(AccountKeyError::NoSuchAccount),
+        }
+    }
+}

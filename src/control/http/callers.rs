@@ -1,0 +1,205 @@
+//! Who asks. Each kind of caller is a type that only their proof makes, and a handler that needs one takes it as a parameter:
+//! it cannot read a body before it knows who sent it.
+//!
+//! Account keys are looked up by their hash: what the time of a lookup tells is about a hash that nobody can aim at.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request},
+    http::request::Parts as RequestParts,
+};
+use hyper::HeaderMap;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    control::{
+        acts::Acts,
+        credentials::{ACCOUNT_KEY_PREFIX, SecretHash},
+        hooks::events::Admission,
+    },
+    engine::AccountId,
+    identity::{AuthError, SignedIn},
+    store::{Actor, ActorKind, Store, Surface},
+    web::{
+        admission::Trust,
+        authorization::Authorization,
+        extract::Json,
+        peer::Peer,
+        problem::{Code, Problem},
+    },
+    wire::SessionId,
+};
+
+use super::{edge_request::EdgeRequest, problem::for_owner, state::ApiState};
+
+/// How the owner of an account proves who they are.
+enum Credential<'a> {
+    /// An account key.
+    AccountKey(&'a str),
+    /// A token of an identity provider.
+    IdentityToken(&'a str),
+}
+
+impl<'a> Credential<'a> {
+    fn of(bearer: &'a str) -> Self {
+        if bearer.starts_with(ACCOUNT_KEY_PREFIX) { Self::AccountKey(bearer) } else { Self::IdentityToken(bearer) }
+    }
+}
+
+/// What somebody has proved to be the owner of an account by.
+enum Proof {
+    /// An account key, by its hash.
+    Key(SecretHash),
+    /// A token of an identity provider.
+    Token(Box<SignedIn>),
+}
+
+/// Who asks about an account of theirs. Asking counts against the limits.
+pub(super) struct Owner {
+    /// The account.
+    pub(super) account: AccountId,
+    /// Does acts for them.
+    pub(super) acts: Acts,
+    /// What they have shown.
+    proof: Proof,
+}
+
+impl FromRequestParts<ApiState> for Owner {
+    type Rejection = Problem;
+
+    async fn from_request_parts(request: &mut RequestParts, state: &ApiState) -> Result<Self, Problem> {
+        state.checks.warm()?;
+        state.checks.limit_address(request)?;
+        let bearer = Authorization::bearer(&request.headers)?;
+        let owner = match Credential::of(bearer) {
+            Credential::AccountKey(key) => {
+                let hash = SecretHash::of(key.as_bytes());
+                let key = state.store.account_by_key(hash.as_bytes()).await?;
+                let key = key.ok_or_else(Problem::bad_credentials)?;
+                let actor = Actor::named(ActorKind::AccountKey, key.key_id, Surface::Http);
+                Self { account: key.account, acts: state.acts.by(actor), proof: Proof::Key(hash) }
+            }
+            Credential::IdentityToken(token) => Self::signed_in(token, state).await?,
+        };
+        state.checks.prove(request, Trust::Client);
+        state.checks.limit_account(owner.account.as_bytes())?;
+        Ok(owner)
+    }
+}
+
+impl Owner {
+    /// Whose account an identity token opens. At first sight there is none, and one is made.
+    async fn signed_in(token: &str, state: &ApiState) -> Result<Self, Problem> {
+        let somebody = state.identity.authenticate(token, state.clock.wall()).await.map_err(|error| match error {
+            AuthError::Rejected => Problem::bad_credentials(),
+            AuthError::Unavailable => {
+                Problem::because(Code::ProviderUnavailable, "nobody can tell now whether the token is good")
+            }
+        })?;
+        let issuer = somebody.identity.issuer.clone();
+        let acts = state.acts.by(Actor::named(ActorKind::IdentityToken, issuer, Surface::Http));
+        let account = acts.in_time(acts.first_sight(&somebody)).await.map_err(for_owner)?;
+        Ok(Self { account, acts, proof: Proof::Token(Box::new(somebody)) })
+    }
+
+    /// Looks again at what the owner has shown, once a session has been opened by it: a key may have been removed meanwhile,
+    /// or a provider may have told of something that outdates a token. Whoever acknowledged that has told everybody that no
+    /// session is opened by it any more. So this one is taken back, before anybody was given its token.
+    pub(super) async fn confirm(&self, store: &dyn Store, session: &SessionId) -> Result<(), Problem> {
+        let looked = match &self.proof {
+            Proof::Key(hash) => {
+                let key = self.acts.in_time(store.account_by_key(hash.as_bytes())).await;
+                key.map(|key| key.is_some_and(|key| key.account == self.account))
+            }
+            Proof::Token(somebody) => {
+                let admission = self.acts.in_time(self.acts.admit(somebody)).await;
+                admission.map(|admission| matches!(admission, Admission::Admitted(_)))
+            }
+        };
+        let refused = match looked {
+            Ok(true) => return Ok(()),
+            Ok(false) => Problem::bad_credentials(),
+            // Nobody can tell, so nobody is given the token.
+            Err(error) => for_owner(error),
+        };
+        self.acts.take_back(&self.account, session).await;
+        Err(refused)
+    }
+}
+
+/// A request of an owner. Its body is read after they have proved who they are.
+pub(super) struct OwnerRequest {
+    /// Who asks.
+    pub(super) owner: Owner,
+    request: Request,
+}
+
+impl FromRequest<ApiState> for OwnerRequest {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let owner = Owner::from_request_parts(&mut parts, state).await?;
+        Ok(Self { owner, request: Request::from_parts(parts, body) })
+    }
+}
+
+impl OwnerRequest {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// Who asks, and the JSON of the body.
+    pub(super) async fn json<T: DeserializeOwned>(self) -> Result<(Owner, T), Problem> {
+        let Json(asked) = Json::from_request(self.request, &()).await?;
+        Ok((self.owner, asked))
+    }
+}
+
+/// An operator: whoever has shown the administration's token.
+pub(super) struct Operator {
+    /// Who they are in the audit log.
+    pub(super) actor: Actor,
+    /// Does acts for them.
+    pub(super) acts: Acts,
+}
+
+/// In the extensions of a request: it had the administration's token.
+#[derive(Clone, Copy)]
+struct ShownAdminToken;
+
+/// Whether these headers have the administration's token. Nothing is counted.
+pub(super) fn is_operator(headers: &HeaderMap, state: &ApiState) -> bool {
+    Authorization::bearer(headers).is_ok_and(|token| state.settings.admin_token.is(token))
+}
+
+/// Remembers with a request that it had the administration's token.
+///
+/// # Errors
+///
+/// 401 if it had none or a wrong one, which is counted; 429 if there were too many.
+pub(super) fn admit_operator(request: &mut Request, state: &ApiState) -> Result<(), Problem> {
+    Authorization::bearer(request.headers())?;
+    if !is_operator(request.headers(), state) {
+        return Err(state.checks.wrong_secret(request.extensions().get::<Peer>().copied()));
+    }
+    request.extensions_mut().insert(ShownAdminToken);
+    Ok(())
+}
+
+impl FromRequestParts<ApiState> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(request: &mut RequestParts, state: &ApiState) -> Result<Self, Problem> {
+        request.extensions.get::<ShownAdminToken>().ok_or_else(Problem::bad_credentials)?;
+        let actor = Actor::operator();
+        Ok(Self { acts: state.acts.by(actor.clone()), actor })
+    }
+}
+
+impl FromRequest<ApiState> for EdgeRequest {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        Self::read(request, &state.edges, &state.checks).await.map_err(Problem::for_oauth)
+    }
+}
