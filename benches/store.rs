@@ -17,7 +17,7 @@ use std::{
 use futures_util::{TryStreamExt, future};
 use gastank::{
     engine::{AccountId, Act, ActivationNames, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, bucket},
-    store::{Commit, Identity, SqliteOptions, SqliteStore, Store},
+    store::{Commit, Created, Identity, SqliteOptions, SqliteStore, Store},
     time::{MeterTime, UnixMs},
     wire::{SecretId, SessionId},
 };
@@ -127,7 +127,7 @@ async fn act_latency_beside_checkpoints(store: &Arc<SqliteStore>, buckets: &BTre
         let identity = Identity { issuer: "beside".to_owned(), subject: n.to_string() };
         let id = AccountId::from_bytes(hash(n, b"beside"));
         let began = Instant::now();
-        store.create_account(id, &identity, UnixMs::from_ms(0)).await.expect("works");
+        assert_eq!(store.create_account(id, &identity, UnixMs::from_ms(0)).await.expect("works").1, Created::New);
         took.push(began.elapsed());
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

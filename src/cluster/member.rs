@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::{
     control::peers::{MayWrite, Membership},
     entropy::{Entropy, draw},
-    store::{ClusterStore, Era, METERS_DIFFER, NodeId, NodeLease, StoreError},
+    store::{Begun, ClusterStore, Era, METERS_DIFFER, NodeId, NodeLease, Removed, StoreError},
     time::{Clock, MeterClock, MeterTime, Millis, UnixMs},
 };
 
@@ -218,7 +218,7 @@ impl Member {
                 // two sees the other.
                 others.see(store.nodes().await?, id, meter.ticks().elapsed(), NEVER);
                 let is_back = others.living(number, meter.ticks().elapsed(), settings.dead_after).next().is_some();
-                if !is_back && store.begin_era(&era).await? {
+                if !is_back && store.begin_era(&era).await? == Begun::Ours {
                     store.enter(era.number);
                     meter.start();
                     tracing::info!(era = era.number, meter = %era.began, "no node lives; this one begins an era");
@@ -349,7 +349,9 @@ impl Member {
     ///
     /// [`StoreError`]; the others will find out by themselves.
     pub async fn leave(&self) -> Result<(), StoreError> {
-        self.store.remove_node(&self.id).await.map(drop)
+        match self.store.remove_node(&self.id).await? {
+            Removed::Done | Removed::NotThere => Ok(()),
+        }
     }
 
     /// How many other nodes live, as far as this one knows.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     engine::AccountId,
     entropy::Entropy,
-    store::{AccountKey, Actor, AuditAct, Store, StoreError},
+    store::{AccountKey, Actor, Added, AuditAct, Removed, Store, StoreError},
     time::Clock,
 };
 
@@ -71,7 +71,7 @@ impl AccountKeys {
         let record =
             AccountKey { key_id: key_id.clone(), account, hash: *hash.as_bytes(), created_at: self.clock.wall() };
         // It may have been deleted since it was looked at.
-        if !self.store.add_account_key(&record).await? {
+        if self.store.add_account_key(&record).await? == Added::AccountGone {
             return Err(AccountKeyError::NoSuchAccount);
         }
         self.audit.write(actor, Deed::to(AuditAct::AccountKeyAdded, &key_id).on(account)).await?;
@@ -94,7 +94,7 @@ impl AccountKeys {
     ///
     /// [`AccountKeyError::NoSuchKey`] and [`AccountKeyError::Store`].
     pub async fn remove(&self, account: AccountId, key_id: String, actor: &Actor) -> Result<(), AccountKeyError> {
-        if !self.store.remove_account_key(&account, &key_id).await? {
+        if self.store.remove_account_key(&account, &key_id).await? == Removed::NotThere {
             return Err(AccountKeyError::NoSuchKey);
         }
         Ok(self.audit.write(actor, Deed::to(AuditAct::AccountKeyRemoved, key_id).on(account)).await?)

@@ -9,7 +9,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::store::{Identity, SeenEvent};
+use crate::store::{Identity, Replaced, SeenEvent};
 
 use super::acts::{ActError, Acts};
 
@@ -67,7 +67,7 @@ impl Acts {
                 return Ok(if same { Claim::Same } else { Claim::Other });
             }
             claimed.events.push(SeenEvent { digest: meaning.0, at: self.clock.wall() });
-            if self.store.put_facts(&row, &claimed).await? {
+            if self.store.put_facts(&row, &claimed).await? == Replaced::Done {
                 return Ok(Claim::First);
             }
         }

@@ -13,7 +13,7 @@ use tokio::sync::Mutex as Gate;
 
 use crate::{
     entropy::Entropy,
-    store::{Actor, AuditAct, Edge, Store, StoreError},
+    store::{Actor, AuditAct, Edge, Removed, Store, StoreError},
     time::Clock,
 };
 
@@ -139,7 +139,7 @@ impl EdgeRegistry {
         let removed = self.store.remove_edge(&client_id).await?;
         self.known.write().remove(&client_id);
         self.changed.fetch_add(1, Ordering::Release);
-        if !removed {
+        if removed == Removed::NotThere {
             return Err(EdgeError::NoSuchEdge);
         }
         Ok(self.audit.write(actor, Deed::to(AuditAct::EdgeRemoved, client_id)).await?)

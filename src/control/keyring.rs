@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     engine::SecretRing,
-    store::{SealedKey, Store, StoreError},
+    store::{Removed, SealedKey, Store, StoreError},
     time::{MeterTime, Millis, UnixMs},
     wire::{ClusterSecret, SecretId},
 };
@@ -71,7 +71,10 @@ impl<S: Store + ?Sized> KeyStore for S {
     }
 
     async fn remove_sealed_key(&self, kid: &str) -> Result<(), StoreError> {
-        self.remove_signing_key(kid).await.map(drop)
+        match self.remove_signing_key(kid).await? {
+            // Another node may have been faster.
+            Removed::Done | Removed::NotThere => Ok(()),
+        }
     }
 }
 

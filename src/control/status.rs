@@ -20,7 +20,7 @@ use crate::{
     control::peers::{Membership, Others},
     engine::{Engine, ListId, ListSeed, ListSize, StatusIndex, StatusList},
     entropy::{Entropy, draw},
-    store::{ClusterStore, NodeId, StatusLease, Store, StoreError},
+    store::{Begun, ClusterStore, Granted, Leased, NodeId, Removed, Retired, StatusLease, Store, StoreError},
     time::{Clock, Millis, UnixMs},
 };
 
@@ -171,8 +171,10 @@ impl StatusKeeper {
             Some(list) if room(&list) > 0 => {
                 let (granted, _) = list.granted();
                 let to = granted + room(&list).min(policy.block.max(1));
-                if store.grant_status(&list.id(), granted, to).await? {
-                    list.grant(to);
+                match store.grant_status(&list.id(), granted, to).await? {
+                    Granted::Done => list.grant(to),
+                    // Then the first token that needs an index fetches some.
+                    Granted::Refused => {}
                 }
                 list
             }
@@ -224,7 +226,13 @@ impl StatusKeeper {
         // Tokens may have been issued when they were configured to live longer.
         let ttl = self.policy.max_ttl.max(self.engine.longest_token(self.clock.wall()));
         let at = self.clock.wall().plus(ttl).plus(SLACK);
-        self.store.retire_status_list(&list.id(), at).await?;
+        match self.store.retire_status_list(&list.id(), at).await? {
+            Retired::Done => {}
+            // Its tokens are served from here until they have died; a node that starts later does not know of it.
+            Retired::NotThere => {
+                tracing::warn!(list = %list.id(), "the store does not have a status list that was in use")
+            }
+        }
         self.roles.lock().retiring.insert(list.id(), at);
         Ok(())
     }
@@ -277,7 +285,10 @@ impl StatusKeeper {
             };
             match retires_at {
                 Some(at) if at <= now => {
-                    self.store.remove_status_list(&list.id()).await?;
+                    match self.store.remove_status_list(&list.id()).await? {
+                        // Another node may have been faster.
+                        Removed::Done | Removed::NotThere => {}
+                    }
                     if let Some(sharing) = self.sharing.get() {
                         sharing.store.disown_list(&list.id()).await?;
                     }
@@ -317,13 +328,13 @@ impl StatusKeeper {
     async fn fetch(&self, list: &Arc<StatusList>) -> Result<(), StoreError> {
         let (granted, _) = list.granted();
         let more = room(list).min(self.policy.block.max(1));
-        if more > 0 && self.store.grant_status(&list.id(), granted, granted + more).await? {
+        if more > 0 && self.store.grant_status(&list.id(), granted, granted + more).await? == Granted::Done {
             list.grant(granted + more);
             return Ok(());
         }
         // It is full, or somebody else had it: whose the next numbers are is not worth finding out.
         let new = lease(&*self.store, &*self.entropy, &self.policy, self.clock.wall()).await?;
-        if !self.own(&new.id()).await? {
+        if self.own(&new.id()).await? == Begun::NotNext {
             return Err(StoreError::Unavailable("another node has taken over the status list just leased".to_owned()));
         }
         tracing::info!(list = %new.id(), "a new status list is filled");
@@ -366,7 +377,7 @@ async fn lease(
             leased_at: now,
             retires_at: None,
         };
-        if store.lease_status_list(&lease).await? {
+        if store.lease_status_list(&lease).await? == Leased::Done {
             let list = StatusList::new(lease.id, lease.size, &lease.seed, 0);
             list.grant(lease.granted);
             return Ok(Arc::new(list));
@@ -526,7 +537,7 @@ mod tests {
         let node = Node::new().await;
         let first = node.keeper.draw().await.unwrap().redeem().list;
         let at = node.clock.wall().plus(DAY);
-        node.store.retire_status_list(&first, at).await.unwrap();
+        assert_eq!(node.store.retire_status_list(&first, at).await.unwrap(), Retired::Done);
         node.keeper.learn().await.unwrap();
         let drawn = tokio::time::timeout(std::time::Duration::from_secs(5), node.keeper.draw()).await;
         assert_ne!(drawn.expect("a draw ends").unwrap().redeem().list, first);

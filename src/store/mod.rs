@@ -25,6 +25,7 @@ mod history;
 pub mod moving;
 mod nodes;
 mod observed;
+mod outcomes;
 pub mod scylla;
 pub mod sqlite;
 
@@ -47,6 +48,7 @@ pub use nodes::{
     change_slot, is_void, stamp,
 };
 pub use observed::{Observed, Operation, StoreObserver};
+pub use outcomes::{Added, Begun, Created, Granted, Leased, Removed, Replaced, Retired};
 pub use scylla::{Consistency, Credentials, ScyllaOptions, ScyllaStore, ScyllaTarget};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
@@ -75,6 +77,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// What became of an act.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "the act may not have been committed"]
 pub enum Commit {
     /// It is durable. The account as it is now.
     Done(Account),
@@ -191,6 +194,7 @@ pub struct HeldCredit {
 
 /// What became of credit that was to be held.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "the credit may not be held"]
 pub enum Held {
     /// It is durable.
     Kept,
@@ -220,8 +224,8 @@ pub struct StatusLease {
 /// A durable store. Cheap calls; all of them may be repeated.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Makes an account for `identity`, or answers the one it has. `true` if it was made now.
-    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)>;
+    /// Makes an account for `identity`, or answers the one it has, and says which.
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)>;
 
     /// The account with this id; a deleted one too.
     async fn account(&self, id: &AccountId) -> Result<Option<Owned>>;
@@ -267,9 +271,8 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps the state of the meter clock. An earlier `last_alive` than the one kept changes nothing. Write-behind.
     async fn keep_clock(&self, fact: ClockFact) -> Result<()>;
 
-    /// Adds an account key, or replaces the account's key of that name; `false` where there is no such account, or it
-    /// has been deleted.
-    async fn add_account_key(&self, key: &AccountKey) -> Result<bool>;
+    /// Adds an account key, or replaces the account's key of that name.
+    async fn add_account_key(&self, key: &AccountKey) -> Result<Added>;
 
     /// The key that has this hash.
     async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>>;
@@ -277,8 +280,8 @@ pub trait Store: Send + Sync + 'static {
     /// The keys of an account.
     async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>>;
 
-    /// Removes an account key; `false` where there is none.
-    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool>;
+    /// Removes an account key.
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed>;
 
     /// Registers an edge, or changes one.
     async fn put_edge(&self, edge: &Edge) -> Result<()>;
@@ -286,8 +289,8 @@ pub trait Store: Send + Sync + 'static {
     /// All registered edges, in no particular order.
     async fn edges(&self) -> Result<Vec<Edge>>;
 
-    /// Removes an edge; `false` where there is none.
-    async fn remove_edge(&self, client_id: &str) -> Result<bool>;
+    /// Removes an edge.
+    async fn remove_edge(&self, client_id: &str) -> Result<Removed>;
 
     /// All signing keys, in no particular order.
     async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
@@ -295,8 +298,8 @@ pub trait Store: Send + Sync + 'static {
     /// Adds a signing key, or changes how it is sealed and when it signs and retires.
     async fn put_signing_key(&self, key: &SealedKey) -> Result<()>;
 
-    /// Removes a signing key; `false` where there is none.
-    async fn remove_signing_key(&self, kid: &str) -> Result<bool>;
+    /// Removes a signing key.
+    async fn remove_signing_key(&self, kid: &str) -> Result<Removed>;
 
     /// Holds credit for an identity, unless `most` are held for it.
     async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held>;
@@ -304,16 +307,16 @@ pub trait Store: Send + Sync + 'static {
     /// What is held for an identity, oldest first.
     async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>>;
 
-    /// Lets go of credit that was held; `false` where there is none of this name.
-    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool>;
+    /// Lets go of credit that was held.
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed>;
 
     /// What the provider told of an identity; of one that nothing was told of, the default. Goes by
     /// [`Identity::digest`], and is nothing to do with whether there is an account.
     async fn facts(&self, identity: &Identity) -> Result<ProviderFacts>;
 
     /// Replaces what the provider told of an identity, if it is still of the revision in `facts`. It is of the next one
-    /// then. `false`, and nothing changes, if it is of another: read it again and decide anew.
-    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool>;
+    /// then.
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced>;
 
     /// Appends to the audit log. Rows that are there stay as they are.
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()>;
@@ -344,21 +347,20 @@ pub trait Store: Send + Sync + 'static {
     /// there are no more. A store whose rows go by themselves has nothing to do. Write-behind.
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize>;
 
-    /// Leases a new status list; `false` if there is one with this id, and nothing changes.
-    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool>;
+    /// Leases a new status list.
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased>;
 
-    /// Raises how many numbers of a status list may be handed out, from `from` to `to`. `false`, and nothing changes, if
-    /// it is not `from` (another had them), there is no such list, or it retires.
-    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool>;
+    /// Raises how many numbers of a status list may be handed out, from `from` to `to`.
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted>;
 
-    /// Records when a status list retires. It takes no more tokens. `false` where there is no such list.
-    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool>;
+    /// Records when a status list retires. It takes no more tokens.
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired>;
 
     /// All status lists, in no particular order.
     async fn status_lists(&self) -> Result<Vec<StatusLease>>;
 
-    /// Forgets a status list; `false` where there is none.
-    async fn remove_status_list(&self, list: &ListId) -> Result<bool>;
+    /// Forgets a status list.
+    async fn remove_status_list(&self, list: &ListId) -> Result<Removed>;
 
     /// Clears away what acts left that were cut off in the middle, among it what is to be erased of deleted accounts: looks
     /// through some of [`LEFTOVER_PARTS`]. `now` is the meter's time. To be called again and again, by any number of nodes;

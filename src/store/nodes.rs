@@ -18,7 +18,7 @@ use crate::{
     wire::SessionId,
 };
 
-use super::{Result, Store};
+use super::{Begun, Removed, Result, Store};
 
 /// How much meter time the changes of one slot span.
 pub const CHANGE_SLOT: Millis = Millis::from_secs(10);
@@ -170,15 +170,15 @@ pub trait ClusterStore: Store {
     /// The leases of all nodes, in no particular order. One that was renewed an hour ago may be missing.
     async fn nodes(&self) -> Result<Vec<NodeLease>>;
 
-    /// Forgets a node that has left or died; `false` where there is none. It writes no lease afterwards.
-    async fn remove_node(&self, node: &NodeId) -> Result<bool>;
+    /// Forgets a node that has left or died. It writes no lease afterwards.
+    async fn remove_node(&self, node: &NodeId) -> Result<Removed>;
 
     /// The latest era, if there ever was one. In CQL a serial read: it sees every era that anybody was told has begun.
     async fn era(&self) -> Result<Option<Era>>;
 
-    /// Begins an era, if it is the one after the latest (or the first, number 1, where there was none); `false`, and
-    /// nothing changes, if not. Asked again by the node that has begun it: `true`.
-    async fn begin_era(&self, era: &Era) -> Result<bool>;
+    /// Begins an era, if it is the one after the latest (or the first, number 1, where there was none). Asked again by
+    /// the node that has begun it: [`Begun::Ours`].
+    async fn begin_era(&self, era: &Era) -> Result<Begun>;
 
     /// Tells all nodes of a change. In CQL: a plain `INSERT` into the slot's partition, with a TTL of [`CHANGES_KEPT`] or
     /// more, keyed by all fields but `open`.
@@ -191,8 +191,8 @@ pub trait ClusterStore: Store {
     async fn list_owners(&self) -> Result<Vec<ListOwner>>;
 
     /// Makes a node the owner of a status list, if its term is the one after the latest (or the first, number 1, where there
-    /// was none); `false`, and nothing changes, if not. Asked again by the same node: `true`.
-    async fn own_list(&self, owner: &ListOwner) -> Result<bool>;
+    /// was none). Asked again by the same node: [`Begun::Ours`].
+    async fn own_list(&self, owner: &ListOwner) -> Result<Begun>;
 
     /// Forgets who owns a status list that is forgotten itself.
     async fn disown_list(&self, list: &ListId) -> Result<()>;

@@ -18,8 +18,9 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit, Identity,
-    OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
+    Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
+    SealedKey, SessionRecord, StatusLease, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -245,7 +246,7 @@ fn now() -> Instant {
 
 #[async_trait]
 impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
-    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         self.timed(Operation::CreateAccount, self.store.create_account(id, identity, at)).await
     }
 
@@ -300,7 +301,7 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::KeepClock, self.store.keep_clock(fact)).await
     }
 
-    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+    async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         self.timed(Operation::AddAccountKey, self.store.add_account_key(key)).await
     }
 
@@ -312,7 +313,7 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::AccountKeys, self.store.account_keys(account)).await
     }
 
-    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed> {
         self.timed(Operation::RemoveAccountKey, self.store.remove_account_key(account, key_id)).await
     }
 
@@ -324,7 +325,7 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::Edges, self.store.edges()).await
     }
 
-    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+    async fn remove_edge(&self, client_id: &str) -> Result<Removed> {
         self.timed(Operation::RemoveEdge, self.store.remove_edge(client_id)).await
     }
 
@@ -336,7 +337,7 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::PutSigningKey, self.store.put_signing_key(key)).await
     }
 
-    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+    async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         self.timed(Operation::RemoveSigningKey, self.store.remove_signing_key(kid)).await
     }
 
@@ -348,7 +349,7 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::HeldCredit, self.store.held_credit(identity, limit)).await
     }
 
-    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed> {
         self.timed(Operation::ReleaseCredit, self.store.release_credit(identity, source, external_id)).await
     }
 
@@ -356,7 +357,7 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::Facts, self.store.facts(identity)).await
     }
 
-    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         self.timed(Operation::PutFacts, self.store.put_facts(identity, facts)).await
     }
 
@@ -393,15 +394,15 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::PruneHistory, self.store.prune_history(before, most)).await
     }
 
-    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         self.timed(Operation::LeaseStatusList, self.store.lease_status_list(lease)).await
     }
 
-    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted> {
         self.timed(Operation::GrantStatus, self.store.grant_status(list, from, to)).await
     }
 
-    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired> {
         self.timed(Operation::RetireStatusList, self.store.retire_status_list(list, at)).await
     }
 
@@ -409,7 +410,7 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
         self.timed(Operation::StatusLists, self.store.status_lists()).await
     }
 
-    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+    async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         self.timed(Operation::RemoveStatusList, self.store.remove_status_list(list)).await
     }
 

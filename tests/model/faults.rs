@@ -18,8 +18,9 @@ use gastank::{
     entropy::SeededEntropy,
     identity::SignedIn,
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
-        Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
+        AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
+        Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
+        SealedKey, SessionRecord, StatusLease, Store, StoreError,
     },
     time::{ClockFact, Millis, UnixMs},
     wire::{EndReason, HeartbeatKind, SessionId, WireVerdict},
@@ -136,7 +137,7 @@ impl Store for Flaky {
         if write == Write::Works { committed } else { Err(trouble()) }
     }
 
-    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         let made = self.write()?.create_account(id, identity, at).await;
         let meanwhile = self.meanwhile.lock().take();
         let mut facts = self.inner.facts(identity).await?;
@@ -146,7 +147,7 @@ impl Store for Flaky {
             Some(Meanwhile::Gone) => facts.gone_at = Some(at),
             Some(Meanwhile::Down) => self.set(DOWN),
         }
-        assert!(self.inner.put_facts(identity, &facts).await?);
+        assert_eq!(self.inner.put_facts(identity, &facts).await?, Replaced::Done);
         made
     }
     async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
@@ -173,13 +174,13 @@ impl Store for Flaky {
     async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
         self.read()?.held_credit(identity, limit).await
     }
-    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed> {
         self.write()?.release_credit(identity, source, external_id).await
     }
     async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
         self.read()?.facts(identity).await
     }
-    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         self.write()?.put_facts(identity, facts).await
     }
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
@@ -215,7 +216,7 @@ impl Store for Flaky {
     async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
         self.write()?.keep_clock(fact).await
     }
-    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+    async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         self.write()?.add_account_key(key).await
     }
     async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
@@ -224,7 +225,7 @@ impl Store for Flaky {
     async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
         self.read()?.account_keys(account).await
     }
-    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed> {
         self.write()?.remove_account_key(account, key_id).await
     }
     async fn put_edge(&self, edge: &Edge) -> Result<()> {
@@ -233,7 +234,7 @@ impl Store for Flaky {
     async fn edges(&self) -> Result<Vec<Edge>> {
         self.read()?.edges().await
     }
-    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+    async fn remove_edge(&self, client_id: &str) -> Result<Removed> {
         self.write()?.remove_edge(client_id).await
     }
     async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
@@ -242,7 +243,7 @@ impl Store for Flaky {
     async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
         self.write()?.put_signing_key(key).await
     }
-    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+    async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         self.write()?.remove_signing_key(kid).await
     }
     async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
@@ -259,19 +260,19 @@ impl Store for Flaky {
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.write()?.prune_history(before, most).await
     }
-    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         self.write()?.lease_status_list(lease).await
     }
-    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted> {
         self.write()?.grant_status(list, from, to).await
     }
-    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired> {
         self.write()?.retire_status_list(list, at).await
     }
     async fn status_lists(&self) -> Result<Vec<StatusLease>> {
         self.read()?.status_lists().await
     }
-    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+    async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         self.write()?.remove_status_list(list).await
     }
     async fn close(&self) -> Result<()> {
@@ -363,7 +364,7 @@ async fn of_who_is_gone_no_account_stays_whenever_it_was_made() {
     assert_eq!(store.inner.account_of(&ada).await.unwrap(), None);
     // As a crash leaves it between making the account and looking again.
     let id = AccountId::from_bytes([9; 16]);
-    store.inner.create_account(id, &ada, WALL).await.unwrap();
+    assert_eq!(store.inner.create_account(id, &ada, WALL).await.unwrap().1, Created::New);
     assert!(matches!(rig.acts.first_sight(&somebody).await, Err(ActError::BadCredentials)));
     assert_eq!(store.inner.account_of(&ada).await.unwrap(), None);
     let bought = NewEntry { kind: EntryKind::Purchase, source: Source::Webhook, ..grant(CREDIT, "order 7") };

@@ -12,8 +12,9 @@ use futures_util::{
 use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, bucket},
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit,
-        Identity, OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+        AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
+        Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
+        SealedKey, SessionRecord, StatusLease, Store,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -97,14 +98,14 @@ impl Tables {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         let mut tables = self.0.lock();
         if let Some(known) = tables.accounts.values().find(|known| known.identity.as_ref() == Some(identity)) {
-            return Ok((known.clone(), false));
+            return Ok((known.clone(), Created::AlreadyThere));
         }
         let owned = Owned { account: Account::new(id), identity: Some(identity.clone()), created_at: at };
         tables.accounts.insert(id, owned.clone());
-        Ok((owned, true))
+        Ok((owned, Created::New))
     }
 
     async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
@@ -176,14 +177,14 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+    async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         let mut tables = self.0.lock();
         let takes_keys = tables.accounts.get(&key.account).is_some_and(|owned| !owned.account.deleted);
         if takes_keys {
             tables.account_keys.retain(|known| (known.account, &known.key_id) != (key.account, &key.key_id));
             tables.account_keys.push(key.clone());
         }
-        Ok(takes_keys)
+        Ok(Added::when(takes_keys))
     }
 
     async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
@@ -194,11 +195,11 @@ impl Store for MemoryStore {
         Ok(self.0.lock().account_keys.iter().filter(|key| key.account == *account).cloned().collect())
     }
 
-    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed> {
         let keys = &mut self.0.lock().account_keys;
         let before = keys.len();
         keys.retain(|key| key.account != *account || key.key_id != key_id);
-        Ok(keys.len() < before)
+        Ok(Removed::when(keys.len() < before))
     }
 
     async fn put_edge(&self, edge: &Edge) -> Result<()> {
@@ -210,8 +211,8 @@ impl Store for MemoryStore {
         Ok(self.0.lock().edges.values().cloned().collect())
     }
 
-    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
-        Ok(self.0.lock().edges.remove(client_id).is_some())
+    async fn remove_edge(&self, client_id: &str) -> Result<Removed> {
+        Ok(Removed::when(self.0.lock().edges.remove(client_id).is_some()))
     }
 
     async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
@@ -226,8 +227,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
-        Ok(self.0.lock().signing_keys.remove(kid).is_some())
+    async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
+        Ok(Removed::when(self.0.lock().signing_keys.remove(kid).is_some()))
     }
 
     async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
@@ -250,26 +251,26 @@ impl Store for MemoryStore {
         Ok(self.0.lock().held.get(identity).into_iter().flatten().take(limit).cloned().collect())
     }
 
-    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed> {
         let mut tables = self.0.lock();
-        let Some(all) = tables.held.get_mut(identity) else { return Ok(false) };
+        let Some(all) = tables.held.get_mut(identity) else { return Ok(Removed::NotThere) };
         let before = all.len();
         all.retain(|held| !same_name(&held.entry, source, external_id));
-        Ok(all.len() < before)
+        Ok(Removed::when(all.len() < before))
     }
 
     async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
         Ok(self.0.lock().facts.get(identity).cloned().unwrap_or_default())
     }
 
-    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         let mut tables = self.0.lock();
         let kept = tables.facts.entry(identity.clone()).or_default();
         let current = kept.revision == facts.revision;
         if current {
             *kept = ProviderFacts { revision: facts.revision + 1, ..facts.clone() };
         }
-        Ok(current)
+        Ok(Replaced::when(current))
     }
 
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
@@ -328,36 +329,37 @@ impl Store for MemoryStore {
         Ok(old.len())
     }
 
-    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         let lists = &mut self.0.lock().status_lists;
         let new = !lists.contains_key(&lease.id);
         if new {
             lists.insert(lease.id, lease.clone());
         }
-        Ok(new)
+        Ok(Leased::when(new))
     }
 
-    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted> {
         let mut tables = self.0.lock();
         let found = tables.status_lists.get_mut(list);
         let Some(lease) = found.filter(|lease| lease.granted == from && lease.retires_at.is_none()) else {
-            return Ok(false);
+            return Ok(Granted::Refused);
         };
         lease.granted = to;
-        Ok(true)
+        Ok(Granted::Done)
     }
 
-    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired> {
         let mut tables = self.0.lock();
-        Ok(tables.status_lists.get_mut(list).map(|lease| lease.retires_at = Some(at)).is_some())
+        let retired = tables.status_lists.get_mut(list).map(|lease| lease.retires_at = Some(at));
+        Ok(Retired::when(retired.is_some()))
     }
 
     async fn status_lists(&self) -> Result<Vec<StatusLease>> {
         Ok(self.0.lock().status_lists.values().cloned().collect())
     }
 
-    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
-        Ok(self.0.lock().status_lists.remove(list).is_some())
+    async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
+        Ok(Removed::when(self.0.lock().status_lists.remove(list).is_some()))
     }
 
     async fn close(&self) -> Result<()> {

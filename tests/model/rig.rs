@@ -22,7 +22,7 @@ use gastank::{
     },
     entropy::{SeededEntropy, draw},
     service::{history::History, upkeep::Upkeep},
-    store::{Identity, Store},
+    store::{Created, Identity, Store},
     telemetry::Telemetry,
     time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
     wire::{
@@ -145,7 +145,8 @@ impl Rig {
     pub(crate) async fn account(&self, credit_ms: i64) -> AccountId {
         let id = AccountId::from_bytes(draw(&*self.entropy));
         let identity = Identity { issuer: "local".into(), subject: id.to_string() };
-        self.store.create_account(id, &identity, self.clock.wall()).await.unwrap();
+        let (_, created) = self.store.create_account(id, &identity, self.clock.wall()).await.unwrap();
+        assert_eq!(created, Created::New);
         if credit_ms != 0 {
             self.credit(&id, credit_ms, "first").await.unwrap();
         }

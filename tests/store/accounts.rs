@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use gastank::{
     engine::{Act, Credit, Entry, EntryKind, Source},
-    store::{Commit, Identity, SessionRecord},
+    store::{Commit, Created, Identity, SessionRecord},
     wire::EndReason,
 };
 
@@ -12,16 +12,16 @@ use super::*;
 
 pub(crate) async fn an_account_is_made_once_for_an_identity(store: Subject) {
     let (first, new) = store.create_account(account_id(1), &identity(1), wall(5)).await.expect("works");
-    assert!(new);
+    assert_eq!(new, Created::New);
     assert_eq!(first.account, Account::new(account_id(1)));
     assert_eq!(first.identity, Some(identity(1)));
     assert_eq!(first.created_at, wall(5));
 
     let (again, new) = store.create_account(account_id(2), &identity(1), wall(9)).await.expect("works");
-    assert!(!new);
+    assert_eq!(new, Created::AlreadyThere);
     assert_eq!(again, first);
     let (same, new) = store.create_account(account_id(1), &identity(1), wall(9)).await.expect("works");
-    assert!(!new);
+    assert_eq!(new, Created::AlreadyThere);
     assert_eq!(same, first);
 
     assert_eq!(store.account(&account_id(1)).await.expect("works"), Some(first));
@@ -41,7 +41,7 @@ pub(crate) async fn fifty_racing_creations_make_one_account(store: Subject) {
     for racer in racers {
         answers.push(racer.await.expect("no panic").expect("works"));
     }
-    assert_eq!(answers.iter().filter(|(_, new)| *new).count(), 1);
+    assert_eq!(answers.iter().filter(|(_, new)| *new == Created::New).count(), 1);
     let ids: BTreeSet<_> = answers.iter().map(|(owned, _)| owned.account.id).collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(store.accounts(None, 100).await.expect("works").len(), 1);
@@ -52,7 +52,7 @@ pub(crate) async fn identities_are_compared_as_pairs(store: Subject) {
     let pairs = [pair("ab", "c"), pair("a", "bc"), pair("c", "ab"), pair("AB", "c"), pair("ab", "c "), pair("", "abc")];
     for (n, pair) in (0..).zip(&pairs) {
         let (_, new) = store.create_account(account_id(n), pair, wall(0)).await.expect("works");
-        assert!(new, "{pair:?}");
+        assert_eq!(new, Created::New, "{pair:?}");
     }
     for (n, pair) in (0..).zip(&pairs) {
         assert_eq!(store.account_of(pair).await.expect("works"), Some(account_id(n)), "{pair:?}");

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use gastank::{
     engine::{Act, Credit, Entry, ListSeed, ListSize, Source},
-    store::{AccountKey, Commit, Edge, Held, SealedKey, SessionRecord, StatusLease},
+    store::{
+        AccountKey, Added, Commit, Created, Edge, Granted, Held, Leased, Removed, Retired, SealedKey, SessionRecord,
+        StatusLease,
+    },
     wire::EndReason,
 };
 
@@ -20,7 +23,7 @@ pub(crate) async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject
     let act = Act { opens: Some(session(ids[1], 2_000)), ..closing(&account, EndReason::Superseded, 2_000) };
     let account = done(&store, &account, &act).await;
     let key = AccountKey { key_id: "k".to_owned(), account: account.id, hash: [7; 32], created_at: wall(0) };
-    assert!(store.add_account_key(&key).await.expect("works"));
+    assert_eq!(store.add_account_key(&key).await.expect("works"), Added::Done);
 
     let delete = Act { deletes: true, ..closing(&account, EndReason::AccountDeleted, 3_000) };
     let gone = done(&store, &account, &delete).await;
@@ -43,7 +46,7 @@ pub(crate) async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject
     // It takes no more acts and no keys, and who is left is left alone.
     assert_eq!(store.commit(&delete, None).await.expect("works"), Commit::Conflict);
     assert_eq!(store.commit(&granting(&gone, 5, "more"), None).await.expect("works"), Commit::Conflict);
-    assert!(!store.add_account_key(&key).await.expect("works"));
+    assert_eq!(store.add_account_key(&key).await.expect("works"), Added::AccountGone);
     assert_eq!(owner(&store, &key.hash).await, None);
     assert_eq!(now(&store, &bystander.id).await, bystander);
     assert_eq!(store.entries(&bystander.id, 0, 10).await.expect("works").len(), 1);
@@ -54,7 +57,7 @@ pub(crate) async fn an_identity_is_free_again_after_deletion(store: Subject) {
     let account = done(&store, &account, &granting(&account, 5, "fuel")).await;
     done(&store, &account, &Act { deletes: true, ..account.nothing() }).await;
     let (fresh, new) = store.create_account(account_id(2), &identity(1), wall(0)).await.expect("works");
-    assert!(new);
+    assert_eq!(new, Created::New);
     assert_eq!(fresh.account, Account::new(account_id(2)));
     assert_eq!(store.account_of(&identity(1)).await.expect("works"), Some(account_id(2)));
     done(&store, &fresh.account, &granting(&fresh.account, 5, "fuel")).await;
@@ -78,9 +81,10 @@ pub(crate) async fn account_keys_come_and_go(store: Subject) {
     };
     let keys = [key(&account, "a", 1), key(&account, "b", 2), key(&other, "a", 3)];
     for key in keys.iter().chain(&keys) {
-        assert!(store.add_account_key(key).await.expect("works"));
+        assert_eq!(store.add_account_key(key).await.expect("works"), Added::Done);
     }
-    assert!(!store.add_account_key(&key(&Account::new(account_id(9)), "a", 9)).await.expect("works"));
+    let nobody = Account::new(account_id(9));
+    assert_eq!(store.add_account_key(&key(&nobody, "a", 9)).await.expect("works"), Added::AccountGone);
     for key in &keys {
         assert_eq!(store.account_by_key(&key.hash).await.expect("works"), Some(key.clone()));
     }
@@ -90,13 +94,13 @@ pub(crate) async fn account_keys_come_and_go(store: Subject) {
     assert_eq!(found, keys[..2]);
 
     // Another key of the same name replaces it.
-    assert!(store.add_account_key(&key(&account, "b", 4)).await.expect("works"));
+    assert_eq!(store.add_account_key(&key(&account, "b", 4)).await.expect("works"), Added::Done);
     assert_eq!(owner(&store, &[2; 32]).await, None);
     assert_eq!(owner(&store, &[4; 32]).await, Some(account.id));
 
-    assert!(store.remove_account_key(&account.id, "a").await.expect("works"));
-    assert!(!store.remove_account_key(&account.id, "a").await.expect("works"));
-    assert!(!store.remove_account_key(&account.id, "c").await.expect("works"));
+    assert_eq!(store.remove_account_key(&account.id, "a").await.expect("works"), Removed::Done);
+    assert_eq!(store.remove_account_key(&account.id, "a").await.expect("works"), Removed::NotThere);
+    assert_eq!(store.remove_account_key(&account.id, "c").await.expect("works"), Removed::NotThere);
     assert_eq!(owner(&store, &[1; 32]).await, None);
     assert_eq!(owner(&store, &[3; 32]).await, Some(other.id));
     assert_eq!(now(&store, &account.id).await, account, "a key is no act");
@@ -119,8 +123,8 @@ pub(crate) async fn edges_come_and_go(store: Subject) {
     let mut found = store.edges().await.expect("works");
     found.sort_by(|a, b| a.client_id.cmp(&b.client_id));
     assert_eq!(found, [edge("a", &[2, 3]), changed, edge("c", &[])]);
-    assert!(store.remove_edge("b").await.expect("works"));
-    assert!(!store.remove_edge("b").await.expect("works"));
+    assert_eq!(store.remove_edge("b").await.expect("works"), Removed::Done);
+    assert_eq!(store.remove_edge("b").await.expect("works"), Removed::NotThere);
     assert_eq!(store.edges().await.expect("works").len(), 2);
 }
 
@@ -145,8 +149,8 @@ pub(crate) async fn signing_keys_come_and_go(store: Subject) {
     found.sort_by(|a, b| a.kid.cmp(&b.kid));
     assert_eq!(found, [key("a", 2, Some(9)), sealed_anew]);
     store.put_signing_key(&key("b", 5, None)).await.expect("works");
-    assert!(store.remove_signing_key("a").await.expect("works"));
-    assert!(!store.remove_signing_key("a").await.expect("works"));
+    assert_eq!(store.remove_signing_key("a").await.expect("works"), Removed::Done);
+    assert_eq!(store.remove_signing_key("a").await.expect("works"), Removed::NotThere);
     assert_eq!(store.signing_keys().await.expect("works"), [key("b", 5, None)]);
 }
 
@@ -174,9 +178,9 @@ pub(crate) async fn credit_is_held_once_and_let_go_of_once(store: Subject) {
     assert_eq!(store.held_credit(&ada, 1).await.expect("works"), oldest_first[..1]);
     assert_eq!(store.held_credit(&identity(3), most).await.expect("works"), []);
 
-    assert!(!store.release_credit(&ada, Source::Admin, "msg").await.expect("works"));
-    assert!(store.release_credit(&ada, Source::Webhook, "msg").await.expect("works"));
-    assert!(!store.release_credit(&ada, Source::Webhook, "msg").await.expect("works"));
+    assert_eq!(store.release_credit(&ada, Source::Admin, "msg").await.expect("works"), Removed::NotThere);
+    assert_eq!(store.release_credit(&ada, Source::Webhook, "msg").await.expect("works"), Removed::Done);
+    assert_eq!(store.release_credit(&ada, Source::Webhook, "msg").await.expect("works"), Removed::NotThere);
     assert_eq!(store.held_credit(&ada, most).await.expect("works"), oldest_first[..1]);
     assert_eq!(store.held_credit(&bob, most).await.expect("works"), [held(1, "msg", 1)]);
     assert_eq!(store.account_of(&ada).await.expect("works"), None, "held credit makes no account");
@@ -193,7 +197,7 @@ pub(crate) async fn credit_is_held_up_to_a_limit(store: Subject) {
 
 pub(crate) async fn deletion_lets_go_of_what_is_held(store: Subject) {
     for n in [1, 2] {
-        store.hold_credit(&identity(n), &held(5, "msg", 7), 10).await.expect("works");
+        assert_eq!(store.hold_credit(&identity(n), &held(5, "msg", 7), 10).await.expect("works"), Held::Kept);
     }
     let account = made(&store, 1).await;
     assert_eq!(
@@ -226,30 +230,34 @@ async fn status_lists(store: &Subject) -> Vec<StatusLease> {
 pub(crate) async fn status_lists_come_and_go(store: Subject) {
     let (one, two) = (lease(1, 8), lease(2, 0));
     assert_eq!(status_lists(&store).await, []);
-    assert!(store.lease_status_list(&one).await.expect("works"));
-    assert!(store.lease_status_list(&two).await.expect("works"));
+    assert_eq!(store.lease_status_list(&one).await.expect("works"), Leased::Done);
+    assert_eq!(store.lease_status_list(&two).await.expect("works"), Leased::Done);
     // A list that is there is not leased again, whoever asks.
     let again = StatusLease { seed: ListSeed::from_bytes([9; 32]), granted: 0, ..one.clone() };
-    assert!(!store.lease_status_list(&again).await.expect("works"));
+    assert_eq!(store.lease_status_list(&again).await.expect("works"), Leased::IdTaken);
     assert_eq!(status_lists(&store).await, [one.clone(), two.clone()]);
 
-    assert!(store.grant_status(&one.id, 8, 16).await.expect("works"));
-    assert!(!store.grant_status(&one.id, 8, 16).await.expect("works"), "somebody had them");
-    assert!(!store.grant_status(&lease(3, 0).id, 0, 8).await.expect("works"), "there is no such list");
-    assert!(store.retire_status_list(&one.id, wall(77)).await.expect("works"));
-    assert!(!store.grant_status(&one.id, 16, 24).await.expect("works"), "it takes no more tokens");
-    assert!(!store.retire_status_list(&lease(3, 0).id, wall(77)).await.expect("works"));
+    assert_eq!(store.grant_status(&one.id, 8, 16).await.expect("works"), Granted::Done);
+    assert_eq!(store.grant_status(&one.id, 8, 16).await.expect("works"), Granted::Refused, "somebody had them");
+    assert_eq!(
+        store.grant_status(&lease(3, 0).id, 0, 8).await.expect("works"),
+        Granted::Refused,
+        "there is no such list"
+    );
+    assert_eq!(store.retire_status_list(&one.id, wall(77)).await.expect("works"), Retired::Done);
+    assert_eq!(store.grant_status(&one.id, 16, 24).await.expect("works"), Granted::Refused, "it takes no more tokens");
+    assert_eq!(store.retire_status_list(&lease(3, 0).id, wall(77)).await.expect("works"), Retired::NotThere);
     let retired = StatusLease { granted: 16, retires_at: Some(wall(77)), ..one.clone() };
     assert_eq!(status_lists(&store).await, [retired, two.clone()]);
 
-    assert!(store.remove_status_list(&one.id).await.expect("works"));
-    assert!(!store.remove_status_list(&one.id).await.expect("works"));
+    assert_eq!(store.remove_status_list(&one.id).await.expect("works"), Removed::Done);
+    assert_eq!(store.remove_status_list(&one.id).await.expect("works"), Removed::NotThere);
     assert_eq!(status_lists(&store).await, [two]);
 }
 
 pub(crate) async fn of_fifty_racing_grants_one_wins(store: Subject) {
     let list = lease(1, 0);
-    store.lease_status_list(&list).await.expect("works");
+    assert_eq!(store.lease_status_list(&list).await.expect("works"), Leased::Done);
     let racers: Vec<_> = (0..50)
         .map(|_| {
             let store = Arc::clone(&store);
@@ -258,7 +266,7 @@ pub(crate) async fn of_fifty_racing_grants_one_wins(store: Subject) {
         .collect();
     let mut won = 0;
     for racer in racers {
-        won += u32::from(racer.await.expect("no panic"));
+        won += u32::from(racer.await.expect("no panic") == Granted::Done);
     }
     assert_eq!(won, 1);
 }

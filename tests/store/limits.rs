@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use gastank::{
     engine::{Act, Credit, Entry, Source},
-    store::{AccountKey, Edge, Identity, StoreError},
+    store::{AccountKey, Added, Created, Edge, Identity, StoreError},
     time::{MeterTime, UnixMs},
     wire::EndReason,
 };
@@ -23,7 +23,7 @@ pub(crate) async fn text_reads_back_as_it_was_written(store: Subject) {
     for (n, text) in (0..).zip(&texts) {
         let who = Identity { issuer: text.clone(), subject: text.clone() };
         let (owned, new) = store.create_account(account_id(n), &who, wall(0)).await.expect("works");
-        assert!(new);
+        assert_eq!(new, Created::New);
         assert_eq!(store.account_of(&who).await.expect("works"), Some(owned.account.id));
         assert_eq!(store.account(&owned.account.id).await.expect("works").and_then(|o| o.identity), Some(who));
         let entry = Entry { reason: Some(text.clone()), ..grant(1, 5, text) };
@@ -33,7 +33,7 @@ pub(crate) async fn text_reads_back_as_it_was_written(store: Subject) {
         let named = Session { audience: text.clone(), ..session(session_id(n, n), 5) };
         let account = done(&store, &account, &opening(&account, named)).await;
         let key = AccountKey { key_id: text.clone(), account: account.id, hash: [n; 32], created_at: wall(0) };
-        store.add_account_key(&key).await.expect("works");
+        assert_eq!(store.add_account_key(&key).await.expect("works"), Added::Done);
         assert_eq!(store.account_keys(&account.id).await.expect("works"), [key]);
         let edge = Edge {
             client_id: text.clone(),

@@ -18,7 +18,7 @@ use gastank::{
         Account, AccountId, Act, ActivationName, ActivationNames, Checkpoint, Credit, End, Entry, EntryKind, ListId,
         NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, session_text,
     },
-    store::{Commit, HeldCredit, Identity, Store},
+    store::{Commit, Created, HeldCredit, Identity, Store},
     time::{MeterTime, UnixMs},
     wire::{EndReason, SessionId},
 };
@@ -139,7 +139,7 @@ pub(crate) fn row(session: SessionId, last_seen: u64) -> Checkpoint {
 /// Makes account number `n`.
 pub(crate) async fn made(store: &Subject, n: u8) -> Account {
     let (owned, new) = store.create_account(account_id(n), &identity(n), wall(0)).await.expect("a working store");
-    assert!(new, "account {n} was there");
+    assert_eq!(new, Created::New, "account {n} was there");
     owned.account
 }
 

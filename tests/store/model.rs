@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::TryStreamExt;
 use gastank::{
     engine::{Account, AccountId, Act, Entry, bucket},
-    store::{Commit, Identity, Owned, SessionRecord},
+    store::{Commit, Created, Identity, Owned, SessionRecord},
     time::{ClockFact, MeterTime},
     wire::{EndReason, SessionId},
 };
@@ -57,13 +57,13 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    fn create(&mut self, id: AccountId, identity: &Identity, at: UnixMs) -> (Owned, bool) {
+    fn create(&mut self, id: AccountId, identity: &Identity, at: UnixMs) -> (Owned, Created) {
         if let Some(known) = self.accounts.values().find(|owned| owned.identity.as_ref() == Some(identity)) {
-            return (known.clone(), false);
+            return (known.clone(), Created::AlreadyThere);
         }
         let owned = Owned { account: Account::new(id), identity: Some(identity.clone()), created_at: at };
         self.accounts.insert(id, owned.clone());
-        (owned, true)
+        (owned, Created::New)
     }
 
     fn commit(&mut self, act: &Act) -> Commit {

@@ -6,7 +6,7 @@ use gastank::{
     cluster::{ClusterSettings, Member},
     engine::{Checkpoint, ListId},
     entropy::OsEntropy,
-    store::{Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, change_slot},
+    store::{Begun, Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Removed, change_slot},
     time::{Clock, ClockFact, MeterClock, MeterTime, UnixMs},
     wire::{EndReason, SessionId},
 };
@@ -78,23 +78,23 @@ pub(crate) async fn leases_come_are_renewed_and_go(store: Shared) {
     let stepped = NodeLease { wall: UnixMs::from_ms(3), ..lease(1, 3) };
     store.put_node(&stepped).await.expect("works");
     assert_eq!(nodes(&store).await, [stepped.clone(), lease(2, 1)]);
-    assert!(store.remove_node(&node(2)).await.expect("works"));
-    assert!(!store.remove_node(&node(2)).await.expect("works"));
+    assert_eq!(store.remove_node(&node(2)).await.expect("works"), Removed::Done);
+    assert_eq!(store.remove_node(&node(2)).await.expect("works"), Removed::NotThere);
     assert_eq!(nodes(&store).await, [stepped]);
 }
 
 pub(crate) async fn an_era_follows_the_one_before(store: Shared) {
     let era = |number, n| Era { number, began: at(number * 5_000), by: node(n) };
     assert_eq!(store.era().await.expect("works"), None);
-    assert!(!store.begin_era(&era(2, 1)).await.expect("works"), "the first is number 1");
+    assert_eq!(store.begin_era(&era(2, 1)).await.expect("works"), Begun::NotNext, "the first is number 1");
     assert_eq!(store.era().await.expect("works"), None);
-    assert!(store.begin_era(&era(1, 1)).await.expect("works"));
-    assert!(store.begin_era(&era(1, 1)).await.expect("works"), "asked again");
-    assert!(!store.begin_era(&era(1, 2)).await.expect("works"), "somebody else was faster");
-    assert!(!store.begin_era(&era(3, 2)).await.expect("works"), "one is missing");
+    assert_eq!(store.begin_era(&era(1, 1)).await.expect("works"), Begun::Ours);
+    assert_eq!(store.begin_era(&era(1, 1)).await.expect("works"), Begun::Ours, "asked again");
+    assert_eq!(store.begin_era(&era(1, 2)).await.expect("works"), Begun::NotNext, "somebody else was faster");
+    assert_eq!(store.begin_era(&era(3, 2)).await.expect("works"), Begun::NotNext, "one is missing");
     assert_eq!(store.era().await.expect("works"), Some(era(1, 1)));
-    assert!(store.begin_era(&era(2, 2)).await.expect("works"));
-    assert!(!store.begin_era(&era(1, 1)).await.expect("works"), "it is over");
+    assert_eq!(store.begin_era(&era(2, 2)).await.expect("works"), Begun::Ours);
+    assert_eq!(store.begin_era(&era(1, 1)).await.expect("works"), Begun::NotNext, "it is over");
     assert_eq!(store.era().await.expect("works"), Some(era(2, 2)));
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn of_fifty_nodes_one_begins_an_era(store: Shared) {
         .map(|n| {
             let store = Arc::clone(&store);
             let era = Era { number: 1, began: at(0), by: node(n) };
-            tokio::spawn(async move { store.begin_era(&era).await.expect("works").then_some(era) })
+            tokio::spawn(async move { (store.begin_era(&era).await.expect("works") == Begun::Ours).then_some(era) })
         })
         .collect();
     let mut won = Vec::new();
@@ -116,7 +116,7 @@ pub(crate) async fn of_fifty_nodes_one_begins_an_era(store: Shared) {
 
 pub(crate) async fn who_joins_one_that_was_suspended_goes_on_from_what_the_others_had_reached(store: Shared) {
     let era = Era { number: 1, began: at(0), by: node(1) };
-    assert!(store.begin_era(&era).await.expect("works"));
+    assert_eq!(store.begin_era(&era).await.expect("works"), Begun::Ours);
     // Node 1 was killed, node 2 comes back on its meter of old. The others went on without node 4 and its hour.
     store.put_node(&lease(1, 20)).await.expect("works");
     store.put_node(&NodeLease { era: 0, ..lease(4, 3_600) }).await.expect("works");
@@ -231,7 +231,7 @@ pub(crate) async fn what_a_node_of_an_era_before_has_written_is_not_the_last_wor
 pub(crate) async fn a_checkpoint_beyond_what_any_node_has_shown_does_not_move_the_clock(store: Shared) {
     let subject: Subject = Arc::<dyn ClusterStore>::clone(&store);
     let era = Era { number: 1, began: at(0), by: node(1) };
-    assert!(store.begin_era(&era).await.expect("works"));
+    assert_eq!(store.begin_era(&era).await.expect("works"), Begun::Ours);
     let account = made(&subject, 1).await;
     let account = done(&subject, &account, &opening(&account, session(session_id(1, 5), 1_000))).await;
     store.put_node(&lease(1, 9)).await.expect("works");
@@ -258,15 +258,15 @@ pub(crate) async fn a_status_list_has_one_owner_after_the_other(store: Shared) {
         owners
     };
     assert_eq!(owners().await, []);
-    assert!(!store.own_list(&owner(one, 2, 1)).await.expect("works"), "the first term is number 1");
-    assert!(store.own_list(&owner(one, 1, 1)).await.expect("works"));
-    assert!(store.own_list(&owner(one, 1, 1)).await.expect("works"), "asked again");
-    assert!(!store.own_list(&owner(one, 1, 2)).await.expect("works"), "somebody else was faster");
-    assert!(!store.own_list(&owner(one, 3, 2)).await.expect("works"), "one is missing");
-    assert!(store.own_list(&owner(other, 1, 2)).await.expect("works"));
+    assert_eq!(store.own_list(&owner(one, 2, 1)).await.expect("works"), Begun::NotNext, "the first term is number 1");
+    assert_eq!(store.own_list(&owner(one, 1, 1)).await.expect("works"), Begun::Ours);
+    assert_eq!(store.own_list(&owner(one, 1, 1)).await.expect("works"), Begun::Ours, "asked again");
+    assert_eq!(store.own_list(&owner(one, 1, 2)).await.expect("works"), Begun::NotNext, "somebody else was faster");
+    assert_eq!(store.own_list(&owner(one, 3, 2)).await.expect("works"), Begun::NotNext, "one is missing");
+    assert_eq!(store.own_list(&owner(other, 1, 2)).await.expect("works"), Begun::Ours);
     assert_eq!(owners().await, [owner(one, 1, 1), owner(other, 1, 2)]);
-    assert!(store.own_list(&owner(one, 2, 2)).await.expect("works"));
-    assert!(!store.own_list(&owner(one, 1, 1)).await.expect("works"), "its term is over");
+    assert_eq!(store.own_list(&owner(one, 2, 2)).await.expect("works"), Begun::Ours);
+    assert_eq!(store.own_list(&owner(one, 1, 1)).await.expect("works"), Begun::NotNext, "its term is over");
     assert_eq!(owners().await, [owner(one, 2, 2), owner(other, 1, 2)]);
     store.disown_list(&one).await.expect("works");
     store.disown_list(&one).await.expect("works");
@@ -279,7 +279,7 @@ pub(crate) async fn of_fifty_nodes_one_owns_a_status_list(store: Shared) {
         .map(|n| {
             let store = Arc::clone(&store);
             let owner = ListOwner { list, term: 1, node: node(n) };
-            tokio::spawn(async move { store.own_list(&owner).await.expect("works").then_some(owner) })
+            tokio::spawn(async move { (store.own_list(&owner).await.expect("works") == Begun::Ours).then_some(owner) })
         })
         .collect();
     let mut won = Vec::new();

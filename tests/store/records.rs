@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use gastank::{
     engine::Act,
     store::{
-        Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, Commit, ProviderFacts, SeenEvent,
-        Surface,
+        Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, Commit, ProviderFacts, Replaced,
+        SeenEvent, Surface,
     },
     time::UnixMs,
 };
@@ -26,12 +26,15 @@ async fn facts(store: &Subject, n: u8) -> ProviderFacts {
 pub(crate) async fn what_was_told_is_replaced_by_who_has_read_it(store: Subject) {
     assert_eq!(facts(&store, 1).await, ProviderFacts::default());
     let first = told("Ünïcödé \" ' 漢字", true, 5);
-    assert!(store.put_facts(&identity(1), &first).await.expect("works"));
+    assert_eq!(store.put_facts(&identity(1), &first).await.expect("works"), Replaced::Done);
     assert_eq!(facts(&store, 1).await, ProviderFacts { revision: 1, ..first.clone() });
     // Somebody who has not read it changes nothing, also with the same.
-    assert!(!store.put_facts(&identity(1), &first).await.expect("works"));
-    assert!(!store.put_facts(&identity(1), &told("x", false, 9)).await.expect("works"));
-    assert!(!store.put_facts(&identity(2), &ProviderFacts { revision: 1, ..first.clone() }).await.expect("works"));
+    assert_eq!(store.put_facts(&identity(1), &first).await.expect("works"), Replaced::Outdated);
+    assert_eq!(store.put_facts(&identity(1), &told("x", false, 9)).await.expect("works"), Replaced::Outdated);
+    assert_eq!(
+        store.put_facts(&identity(2), &ProviderFacts { revision: 1, ..first.clone() }).await.expect("works"),
+        Replaced::Outdated
+    );
     assert_eq!(facts(&store, 2).await, ProviderFacts::default());
 
     let events = (0..64).map(|n| SeenEvent { digest: [n; 16], at: wall(n.into()) }).collect();
@@ -42,10 +45,10 @@ pub(crate) async fn what_was_told_is_replaced_by_who_has_read_it(store: Subject)
         events,
         ..told("x", false, 0)
     };
-    assert!(store.put_facts(&identity(1), &second).await.expect("works"));
+    assert_eq!(store.put_facts(&identity(1), &second).await.expect("works"), Replaced::Done);
     assert_eq!(facts(&store, 1).await, ProviderFacts { revision: 2, ..second });
     let nothing = ProviderFacts { revision: 2, ..ProviderFacts::default() };
-    assert!(store.put_facts(&identity(1), &nothing).await.expect("works"));
+    assert_eq!(store.put_facts(&identity(1), &nothing).await.expect("works"), Replaced::Done);
     assert_eq!(facts(&store, 1).await, ProviderFacts { revision: 3, ..nothing });
     assert_eq!(store.account_of(&identity(1)).await.expect("works"), None, "what is told makes no account");
 }
@@ -58,7 +61,7 @@ pub(crate) async fn of_fifty_racing_tellers_each_is_heard_once(store: Subject) {
                 loop {
                     let mut facts = facts(&store, 1).await;
                     facts.events.push(SeenEvent { digest: [n; 16], at: wall(1) });
-                    if store.put_facts(&identity(1), &facts).await.expect("works") {
+                    if store.put_facts(&identity(1), &facts).await.expect("works") == Replaced::Done {
                         return;
                     }
                 }
@@ -77,7 +80,10 @@ pub(crate) async fn of_fifty_racing_tellers_each_is_heard_once(store: Subject) {
 pub(crate) async fn deletion_forgets_what_was_told_unless_the_person_is_gone(store: Subject) {
     for n in [1, 2, 3] {
         let gone_at = (n == 2).then(|| wall(7));
-        assert!(store.put_facts(&identity(n), &ProviderFacts { gone_at, ..told("x", true, 5) }).await.expect("works"));
+        assert_eq!(
+            store.put_facts(&identity(n), &ProviderFacts { gone_at, ..told("x", true, 5) }).await.expect("works"),
+            Replaced::Done
+        );
     }
     for n in [1, 2] {
         let account = made(&store, n).await;

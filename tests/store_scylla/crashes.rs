@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gastank::{
     engine::{Act, EntryKind},
     entropy::OsEntropy,
-    store::{Commit, Consistency, Identity, ScyllaOptions, ScyllaStore, Store, StoreError},
+    store::{Commit, Consistency, Created, Identity, ScyllaOptions, ScyllaStore, Store, StoreError},
     wire::EndReason,
 };
 use scylla::client::session::Session;
@@ -52,12 +52,12 @@ async fn an_identity_that_points_to_nothing_is_nobodys_until_its_account_is_made
 
     assert_eq!(store.account_of(&identity(1)).await.expect("works"), None);
     let (owned, new) = store.create_account(account_id(1), &identity(1), wall(9)).await.expect("works");
-    assert!(new, "whoever finishes it has made it");
+    assert_eq!(new, Created::New, "whoever finishes it has made it");
     assert_eq!(owned.account.id, account_id(7));
     assert_eq!(store.account_of(&identity(1)).await.expect("works"), Some(account_id(7)));
     assert_eq!(store.accounts(None, 10).await.expect("works").len(), 1);
     let (_, new) = store.create_account(account_id(1), &identity(1), wall(9)).await.expect("works");
-    assert!(!new);
+    assert_eq!(new, Created::AlreadyThere);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn an_identity_of_a_deleted_account_is_free_before_it_is_erased() {
 
     assert_eq!(store.account_of(&identity(1)).await.expect("works"), None);
     let (fresh, new) = store.create_account(account_id(2), &identity(1), wall(0)).await.expect("works");
-    assert!(new);
+    assert_eq!(new, Created::New);
     assert_eq!(fresh.account.id, account_id(2));
     assert_eq!(store.account_of(&identity(1)).await.expect("works"), Some(account_id(2)));
 }

@@ -9,8 +9,8 @@ use gastank::{
     engine::{Account, AccountId, Act, bucket},
     entropy::OsEntropy,
     store::{
-        AccountKey, Actor, ActorKind, AuditAct, AuditKey, AuditRecord, ClusterStore, Commit, Held, LEFTOVER_PARTS,
-        ScyllaStore, Store, Surface,
+        AccountKey, Actor, ActorKind, Added, AuditAct, AuditKey, AuditRecord, ClusterStore, Commit, Held,
+        LEFTOVER_PARTS, ScyllaStore, Store, Surface,
     },
     time::{MeterTime, MonotonicTicks, Ticks},
     wire::{EndReason, SessionId},
@@ -103,7 +103,7 @@ async fn a_process_that_dies_after_a_deletion_leaves_its_erasure_to_any_other() 
         account = done(store, &account, &granting(&account, 5, &format!("n{n}"))).await;
     }
     let key = AccountKey { key_id: "k".to_owned(), account: account.id, hash: [7; 32], created_at: wall(0) };
-    assert!(store.add_account_key(&key).await.expect("works"));
+    assert_eq!(store.add_account_key(&key).await.expect("works"), Added::Done);
     assert_eq!(store.hold_credit(&identity(1), &held(5, "before", 7), 10).await.expect("works"), Held::Kept);
     // As a process does that dies after the act: what leads to the account is written before it, what is left with it.
     let (id, attempt) = (account.id.as_bytes().to_vec(), vec![9_u8; 16]);

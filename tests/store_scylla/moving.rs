@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use gastank::{
     store::{
-        ScyllaTarget, SqliteOptions, SqliteStore, Store, StoreError,
+        Created, ScyllaTarget, SqliteOptions, SqliteStore, Store, StoreError,
         moving::{Copied, Mark, MoveError, Moving, Row, Step, Table, Target, Watch, copy},
     },
     time::UnixMs,
@@ -232,7 +232,8 @@ async fn nothing_moves_into_what_has_other_things_or_out_of_what_changes() {
     let keyspace = Lent::empty().await;
     let into = target(&keyspace).await;
     assert!(moved(&house, &Dying::at(1, &into, 2)).await.is_err());
-    house.store.create_account(store::account_id(1), &identity(1), store::wall(1)).await.unwrap();
+    let (_, created) = house.store.create_account(store::account_id(1), &identity(1), store::wall(1)).await.unwrap();
+    assert_eq!(created, Created::New);
     match moved(&house, &into).await {
         Err(error @ MoveError::Other { ended: false, .. }) => assert!(error.to_string().contains(NAME), "{error}"),
         other => panic!("{other:?}"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gastank::{
     engine::{Account, AccountId, bucket},
-    store::Identity,
+    store::{Commit, Identity},
     wire::{EndReason, SessionId},
 };
 use scylla::routing::partitioner::{Murmur3Partitioner, Partitioner};
@@ -37,7 +37,7 @@ async fn open(store: &Subject, id: AccountId) -> Account {
     let account = made(store, id).await;
     let id = SessionId::from_bytes(id.as_bytes().map(|byte| !byte));
     let act = opening(&account, session(id, 1_000));
-    store.commit(&act, None).await.expect("works");
+    assert!(matches!(store.commit(&act, None).await.expect("works"), Commit::Done(_)));
     store.checkpoint(bucket(&id), &[row(id, SEEN)]).await.expect("works");
     account.after(&act)
 }
@@ -71,10 +71,10 @@ async fn open_sessions_are_found_among_few_accounts_and_among_many() {
     let second = &expected[10];
     let (second_id, over) = (second.id, second.open().expect("it is open").id);
     let close = closing(second, EndReason::Superseded, SEEN);
-    store.commit(&close, None).await.expect("works");
+    assert!(matches!(store.commit(&close, None).await.expect("works"), Commit::Done(_)));
     let account = second.clone().after(&close);
     let reopen = opening(&account, session(SessionId::from_bytes([7; 16]), SEEN));
-    store.commit(&reopen, None).await.expect("works");
+    assert!(matches!(store.commit(&reopen, None).await.expect("works"), Commit::Done(_)));
     expected[10] = account.after(&reopen);
     let (place, owner) = (bucket(&over), second_id);
     keyspace

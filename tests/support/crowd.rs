@@ -13,8 +13,8 @@ use gastank::{
         session_text,
     },
     store::{
-        AccountKey, Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, Commit, Edge, HeldCredit,
-        Identity, ProviderFacts, SealedKey, SeenEvent, StatusLease, Store, Surface,
+        AccountKey, Actor, ActorKind, Added, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, Commit, Edge, Held,
+        HeldCredit, Identity, Leased, ProviderFacts, Replaced, SealedKey, SeenEvent, StatusLease, Store, Surface,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::{EndReason, SessionId},
@@ -96,7 +96,7 @@ impl Crowd {
                 leased_at: at(n),
                 retires_at: (n > 2).then(|| at(n + 2)),
             };
-            assert!(store.lease_status_list(&lease).await.unwrap());
+            assert_eq!(store.lease_status_list(&lease).await.unwrap(), Leased::Done);
         }
         store.keep_clock(ClockFact { last_alive: MeterTime::from_ms(5_000_000), wall: at(5_000_000) }).await.unwrap();
         Self { accounts }
@@ -174,7 +174,7 @@ async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
     for number in 0..dice.below(3) {
         let key =
             AccountKey { key_id: format!("{n}-{number}"), account: id, hash: hash(&mut dice), created_at: at(number) };
-        assert!(store.add_account_key(&key).await.unwrap());
+        assert_eq!(store.add_account_key(&key).await.unwrap(), Added::Done);
     }
     if dice.below(8) == 0 {
         if account.open().is_some() {
@@ -199,7 +199,7 @@ async fn tell(store: &dyn Store, identity: &Identity, dice: &mut Dice) {
         capabilities: BTreeMap::from([(text(dice).to_owned(), capability)]),
         events: (0..dice.below(5)).map(|n| SeenEvent { digest: wide(dice), at: at(n) }).collect(),
     };
-    assert!(store.put_facts(identity, &facts).await.unwrap());
+    assert_eq!(store.put_facts(identity, &facts).await.unwrap(), Replaced::Done);
     for n in 0..dice.below(4) {
         let entry = NewEntry {
             kind: EntryKind::Purchase,
@@ -208,7 +208,7 @@ async fn tell(store: &dyn Store, identity: &Identity, dice: &mut Dice) {
             external_id: format!("{}{n}", text(dice)),
             reason: (n > 0).then(|| text(dice).to_owned()),
         };
-        store.hold_credit(identity, &HeldCredit { entry, at: at(n) }, 10).await.unwrap();
+        assert_eq!(store.hold_credit(identity, &HeldCredit { entry, at: at(n) }, 10).await.unwrap(), Held::Kept);
     }
 }
 

@@ -20,7 +20,7 @@ use gastank::{
         StatusIndex, StatusList, TokenHash, Tokens, session_text,
     },
     entropy::OsEntropy,
-    store::{Commit, Identity, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, StatusLease, Store},
+    store::{Commit, Identity, Leased, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, StatusLease, Store},
     time::{MeterTime, UnixMs},
     wire::{ClusterSecret, SecretId, SessionId},
 };
@@ -109,7 +109,7 @@ async fn places(store: &dyn Store, sessions: u32) -> anyhow::Result<Vec<StatusIn
         let (id, seed) = (ListId::from_bytes(hash(number, "list")), ListSeed::from_bytes(hash(number, "seed")));
         let granted = missing.min(size.tokens());
         let lease = StatusLease { id, size, seed, granted, leased_at: UnixMs::from_ms(0), retires_at: None };
-        ensure!(store.lease_status_list(&lease).await?, "this store has been filled before");
+        ensure!(store.lease_status_list(&lease).await? == Leased::Done, "this store has been filled before");
         let list = StatusList::new(id, size, &seed, 0);
         list.grant(granted);
         places.extend(std::iter::from_fn(|| list.take()));

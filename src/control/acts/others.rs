@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{Account, AccountId, Grave, Moment, Sighting},
-    store::StoreError,
+    store::{Commit, StoreError},
     wire::SessionId,
 };
 
@@ -57,8 +57,10 @@ impl Acts {
         let _turn = self.turn(id).await?;
         match self.commits.read(id).await? {
             Some(account) if account.version < version && !account.deleted => {
-                self.store.commit(&account.nothing(), None).await?;
-                Ok(false)
+                match self.store.commit(&account.nothing(), None).await? {
+                    // The account has another version now, of this act or of another: the awaited one can be no more.
+                    Commit::Done(_) | Commit::Conflict | Commit::Repeated(_) => Ok(false),
+                }
             }
             _ => Ok(true),
         }

@@ -7,7 +7,7 @@ use crate::{
     engine::{AccountId, Credit, EntryKind, NewEntry, Source},
     entropy::draw,
     identity::SignedIn,
-    store::{AuditAct, Identity, ProviderFacts},
+    store::{AuditAct, Created, Identity, ProviderFacts},
     wire::SessionId,
 };
 
@@ -39,7 +39,7 @@ impl Acts {
             None => {
                 let id = AccountId::from_bytes(draw(&*self.entropy));
                 let (account, made) = self.create(id, identity).await?;
-                if made {
+                if made == Created::New {
                     // Whoever was told meanwhile that the person is gone may have looked for an account before there was
                     // one. Whatever else comes of looking again, the account stays: what was bought for it is theirs.
                     facts = self.admitted(somebody).await?;
@@ -85,18 +85,18 @@ impl Acts {
         Ok(account)
     }
 
-    /// Makes an account for `identity`, or answers the one it has. `true` if it was made now.
+    /// Makes an account for `identity`, or answers the one it has, and says which.
     ///
     /// # Errors
     ///
     /// [`ActError::Gone`] and [`ActError::Store`].
-    pub async fn create(&self, id: AccountId, identity: &Identity) -> Result<(AccountId, bool), ActError> {
+    pub async fn create(&self, id: AccountId, identity: &Identity) -> Result<(AccountId, Created), ActError> {
         if self.store.facts(identity).await?.gone_at.is_some() {
             return Err(ActError::Gone);
         }
         let (owned, made) = self.store.create_account(id, identity, self.clock.wall()).await?;
         let account = owned.account.id;
-        if made {
+        if made == Created::New {
             self.write_down(Deed::new(AuditAct::AccountCreated).on(account)).await?;
         }
         Ok((account, made))

@@ -13,7 +13,7 @@ use crate::{
         claims::{Claim, Meaning},
     },
     engine::{AccountId, Credit, EntryKind, NewEntry, Refusal},
-    store::{Actor, ActorKind, AuditAct, Held, HeldCredit, Identity, Surface},
+    store::{Actor, ActorKind, AuditAct, Held, HeldCredit, Identity, Removed, Surface},
 };
 
 /// How many entries are held for one identity at most.
@@ -96,7 +96,10 @@ impl Acts {
                 Err(ActError::IdReused) => tracing::warn!(?account, "held credit is dropped: its name was used before"),
                 Err(error) => return Err(error),
             }
-            self.store.release_credit(identity, source, &name).await?;
+            match self.store.release_credit(identity, source, &name).await? {
+                // Another request of the same person may have entered it and let go of it.
+                Removed::Done | Removed::NotThere => {}
+            }
         }
         Ok(())
     }

@@ -23,7 +23,10 @@ use crate::{
     },
     engine::{AccountId, EntryKind, NewEntry, Refusal, Source},
     identity::{CapabilityCredit, Event, EventKind, SignedIn, Told},
-    store::{Actor, ActorKind, AuditAct, Capability, Identity, ProviderFacts, SeenEvent, StoreError, Surface},
+    store::{
+        Actor, ActorKind, AuditAct, Capability, Identity, ProviderFacts, Removed, Replaced, SeenEvent, StoreError,
+        Surface,
+    },
     time::UnixMs,
 };
 
@@ -170,7 +173,7 @@ impl Acts {
             if facts.gone_at.is_some() {
                 return Ok(None);
             }
-            if !change(&mut facts) || self.store.put_facts(identity, &facts).await? {
+            if !change(&mut facts) || self.store.put_facts(identity, &facts).await? == Replaced::Done {
                 return Ok(Some(facts));
             }
         }
@@ -198,7 +201,10 @@ impl Acts {
     /// Lets go of all credit that is held for somebody.
     pub(super) async fn let_go_of_all(&self, identity: &Identity) -> Result<(), ActError> {
         for held in self.store.held_credit(identity, MOST_HELD).await? {
-            self.store.release_credit(identity, held.entry.source, &held.entry.external_id).await?;
+            match self.store.release_credit(identity, held.entry.source, &held.entry.external_id).await? {
+                // Gone is gone, whoever did it.
+                Removed::Done | Removed::NotThere => {}
+            }
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     control::{keyring::CLUSTER_SECRET, seal},
     engine::SecretRing,
-    store::{SealedKey, Store, StoreError},
+    store::{Removed, SealedKey, Store, StoreError},
     time::{MeterTime, Millis, UnixMs},
     wire::{ClusterSecret, SecretId},
 };
@@ -35,7 +35,10 @@ impl Told {
         for record in there {
             let since = *self.0.entry(record.kid.clone()).or_insert(now);
             if now.since(since) >= TOLD_FOR {
-                store.remove_signing_key(&record.kid).await?;
+                match store.remove_signing_key(&record.kid).await? {
+                    // Every node tidies.
+                    Removed::Done | Removed::NotThere => {}
+                }
             } else {
                 left.extend(secret_of(&record));
             }
@@ -71,8 +74,9 @@ pub(super) async fn tell(
     store.put_signing_key(&claim).await?;
     let is_other = |record: &SealedKey| record.kid != claim.kid && secret_of(record) == Some(id);
     if records(store).await?.iter().any(is_other) {
-        store.remove_signing_key(&claim.kid).await?;
-        return Ok(false);
+        match store.remove_signing_key(&claim.kid).await? {
+            Removed::Done | Removed::NotThere => return Ok(false),
+        }
     }
     store.put_signing_key(&SealedKey { retires_at: None, ..claim }).await?;
     Ok(true)

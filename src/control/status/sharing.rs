@@ -24,7 +24,7 @@ use std::{
 use crate::{
     control::peers::{Membership, Others},
     engine::{ListId, StatusList},
-    store::{ClusterStore, ListOwner, NodeId, StatusLease, StoreError},
+    store::{Begun, ClusterStore, ListOwner, NodeId, StatusLease, StoreError},
 };
 
 use super::{Sharing, StatusKeeper};
@@ -109,9 +109,9 @@ impl StatusKeeper {
         Ok(())
     }
 
-    /// Owns a list that was leased a moment ago. `false` if somebody else does.
-    pub(super) async fn own(&self, list: &ListId) -> Result<bool, StoreError> {
-        let Some(sharing) = self.sharing.get() else { return Ok(!self.policy.shared) };
+    /// Owns a list that was leased a moment ago, unless somebody else does.
+    pub(super) async fn own(&self, list: &ListId) -> Result<Begun, StoreError> {
+        let Some(sharing) = self.sharing.get() else { return Ok(Begun::when(!self.policy.shared)) };
         let _may = sharing.membership.may_write()?;
         sharing.store.own_list(&ListOwner { list: *list, term: 1, node: sharing.me }).await
     }
@@ -149,8 +149,11 @@ impl StatusKeeper {
             None => owner.map_or(0, |owner| owner.term) + 1,
         };
         let _may = sharing.membership.may_write()?;
-        if mine.is_none() && !sharing.store.own_list(&ListOwner { list: lease.id, term, node: sharing.me }).await? {
-            return Ok(());
+        if mine.is_none() {
+            match sharing.store.own_list(&ListOwner { list: lease.id, term, node: sharing.me }).await? {
+                Begun::Ours => {}
+                Begun::NotNext => return Ok(()),
+            }
         }
         let list = self.admit(lease);
         if lease.retires_at.is_none() {

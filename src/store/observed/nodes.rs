@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     engine::{Checkpoint, ListId},
-    store::{Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Result},
+    store::{Begun, Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Removed, Result},
     time::MeterTime,
     wire::SessionId,
 };
@@ -27,7 +27,7 @@ impl<S: ClusterStore, O: StoreObserver> ClusterStore for Observed<S, O> {
         self.timed(Operation::Nodes, self.store.nodes()).await
     }
 
-    async fn remove_node(&self, node: &NodeId) -> Result<bool> {
+    async fn remove_node(&self, node: &NodeId) -> Result<Removed> {
         self.timed(Operation::RemoveNode, self.store.remove_node(node)).await
     }
 
@@ -35,7 +35,7 @@ impl<S: ClusterStore, O: StoreObserver> ClusterStore for Observed<S, O> {
         self.timed(Operation::Era, self.store.era()).await
     }
 
-    async fn begin_era(&self, era: &Era) -> Result<bool> {
+    async fn begin_era(&self, era: &Era) -> Result<Begun> {
         self.timed(Operation::BeginEra, self.store.begin_era(era)).await
     }
 
@@ -55,7 +55,7 @@ impl<S: ClusterStore, O: StoreObserver> ClusterStore for Observed<S, O> {
         self.timed(Operation::ListOwners, self.store.list_owners()).await
     }
 
-    async fn own_list(&self, owner: &ListOwner) -> Result<bool> {
+    async fn own_list(&self, owner: &ListOwner) -> Result<Begun> {
         self.timed(Operation::OwnList, self.store.own_list(owner)).await
     }
 

@@ -10,7 +10,7 @@ use scylla::SerializeRow;
 use crate::{
     engine::AccountId,
     entropy::draw,
-    store::{Identity, Owned, Result, StoreError},
+    store::{Created, Identity, Owned, Result, StoreError},
     time::UnixMs,
 };
 
@@ -63,7 +63,12 @@ impl ScyllaStore {
         row.map_or(Ok(None), AccountRow::owned)
     }
 
-    pub(super) async fn make_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+    pub(super) async fn make_account(
+        &self,
+        id: AccountId,
+        identity: &Identity,
+        at: UnixMs,
+    ) -> Result<(Owned, Created)> {
         let name = identity.digest();
         for _ in 0..TRIES {
             let (taken, since) = match self.identity_row(&name, identity).await? {
@@ -180,12 +185,12 @@ impl ScyllaStore {
         Ok(())
     }
 
-    /// Makes the account that an identity points to. `true` if it was made now, and by this call.
-    async fn make_if_new(&self, id: &AccountId, identity: &Identity, at: UnixMs) -> Result<bool> {
+    /// Makes the account that an identity points to, unless it is there.
+    async fn make_if_new(&self, id: &AccountId, identity: &Identity, at: UnixMs) -> Result<Created> {
         let statements = &self.cluster.statements;
         let _turn = self.cluster.turn(id.as_bytes()).await;
         if self.read_account(id).await?.is_some() {
-            return Ok(false);
+            return Ok(Created::AlreadyThere);
         }
         let id = id.as_bytes().as_slice();
         self.cluster.write(&statements.list_account, (i16::from(id[0]), id)).await?;
@@ -193,11 +198,11 @@ impl ScyllaStore {
         let values =
             MakeAccount { id, act: &act, created_at: wall(at)?, issuer: &identity.issuer, subject: &identity.subject };
         match self.cluster.decide(&statements.make_account, values).await {
-            Ok(made) => Ok(made),
+            Ok(made) => Ok(Created::when(made)),
             Err(unanswered) if unanswered.maybe => {
                 let row: Option<super::acts::Version> = self.cluster.row(&statements.account_serially, (id,)).await?;
                 match row {
-                    Some((_, Some(_), by)) => Ok(by.as_deref() == Some(&act)),
+                    Some((_, Some(_), by)) => Ok(Created::when(by.as_deref() == Some(&act))),
                     _ => Err(unanswered.error),
                 }
             }

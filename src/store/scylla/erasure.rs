@@ -9,7 +9,7 @@
 
 use crate::{
     engine::AccountId,
-    store::{Identity, Owned, Result, StoreError},
+    store::{Identity, Owned, Removed, Result, StoreError},
 };
 
 use super::{
@@ -185,7 +185,9 @@ impl ScyllaStore {
         for row in held.into_iter().filter(HeldRow::is_some) {
             let held = row.held()?;
             if held.at <= until {
-                self.release(name, entry_name(held.entry.source, &held.entry.external_id)).await?;
+                match self.release(name, entry_name(held.entry.source, &held.entry.external_id)).await? {
+                    Removed::Done | Removed::NotThere => {}
+                }
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use scylla::{DeserializeRow, SerializeRow};
 
-use crate::store::{Identity, ProviderFacts, Result, facts_json};
+use crate::store::{Identity, ProviderFacts, Replaced, Result, facts_json};
 
 use super::{
     ScyllaStore,
@@ -48,7 +48,7 @@ impl ScyllaStore {
         row.map_or_else(|| Ok(ProviderFacts::default()), FactsRow::facts)
     }
 
-    pub(super) async fn replace_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+    pub(super) async fn replace_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         let statements = &self.cluster.statements;
         let (capabilities, events) = (&*facts_json::capabilities(facts), &*facts_json::events(facts));
         let (digest, was) = (identity.digest(), int(facts.revision)?);
@@ -58,7 +58,7 @@ impl ScyllaStore {
         let _turn = self.cluster.turn(&digest).await;
         // Others may have had their turn meanwhile: asking is cheaper than deciding.
         if self.read_facts(identity).await?.revision != facts.revision {
-            return Ok(false);
+            return Ok(Replaced::Outdated);
         }
         let answer = if was == 0 {
             let row = AddFacts { identity: digest, revision, gone_at, password_changed_at, capabilities, events };
@@ -73,9 +73,9 @@ impl ScyllaStore {
                 let row: Option<FactsRow> = self.cluster.row(&statements.facts_serially, (digest,)).await?;
                 let now = row.map_or_else(|| Ok(ProviderFacts::default()), FactsRow::facts)?;
                 let wanted = ProviderFacts { revision: facts.revision + 1, ..facts.clone() };
-                if now == wanted { Ok(true) } else { Err(unanswered.error) }
+                if now == wanted { Ok(Replaced::Done) } else { Err(unanswered.error) }
             }
-            answer => Ok(answer?),
+            answer => Ok(Replaced::when(answer?)),
         }
     }
 

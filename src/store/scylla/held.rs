@@ -4,7 +4,7 @@ use scylla::SerializeRow;
 
 use crate::{
     engine::Source,
-    store::{Held, HeldCredit, Identity, Result, StoreError},
+    store::{Held, HeldCredit, Identity, Removed, Result, StoreError},
 };
 
 use super::{
@@ -78,18 +78,18 @@ impl ScyllaStore {
         Ok(held)
     }
 
-    pub(super) async fn let_go_of(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+    pub(super) async fn let_go_of(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed> {
         self.release(identity.digest(), entry_name(source, external_id)).await
     }
 
     /// Lets go of credit by the hashes that stand for it.
-    pub(super) async fn release(&self, identity: [u8; 32], name: [u8; 32]) -> Result<bool> {
+    pub(super) async fn release(&self, identity: [u8; 32], name: [u8; 32]) -> Result<Removed> {
         let statements = &self.cluster.statements;
         let _turn = self.cluster.turn(&identity).await;
         for _ in 0..TRIES {
             let known: Option<HeldRow> = self.cluster.row(&statements.held_named, (identity, name)).await?;
             if known.is_none() {
-                return Ok(false);
+                return Ok(Removed::NotThere);
             }
             let was = self.held_count(identity).await?;
             let count = CountHeld { identity, held: was.unwrap_or(0).saturating_sub(1).max(0), was };
@@ -98,11 +98,11 @@ impl ScyllaStore {
                 (&statements.release, Box::new((identity, name)) as _),
             ];
             match self.cluster.decide_all(decision).await {
-                Ok(true) => return Ok(true),
+                Ok(true) => return Ok(Removed::Done),
                 Ok(false) => {}
                 Err(unanswered) if unanswered.maybe => {
                     let row: Option<HeldRow> = self.cluster.row(&statements.held_serially, (identity, name)).await?;
-                    return if row.is_none() { Ok(true) } else { Err(unanswered.error) };
+                    return if row.is_none() { Ok(Removed::Done) } else { Err(unanswered.error) };
                 }
                 Err(unanswered) => return Err(unanswered.error),
             }

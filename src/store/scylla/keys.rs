@@ -2,7 +2,7 @@
 
 use crate::{
     engine::AccountId,
-    store::{AccountKey, Result},
+    store::{AccountKey, Added, Removed, Result},
 };
 
 use super::{
@@ -14,13 +14,13 @@ use super::{
 type Pointer = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 impl ScyllaStore {
-    pub(super) async fn put_key(&self, key: &AccountKey) -> Result<bool> {
+    pub(super) async fn put_key(&self, key: &AccountKey) -> Result<Added> {
         let statements = &self.cluster.statements;
         let id = key.account.as_bytes().as_slice();
         let name = name_of(&[&key.key_id]);
         let _turn = self.cluster.turn(key.account.as_bytes()).await;
         if self.read_account(&key.account).await?.is_none_or(|owned| owned.account.deleted) {
-            return Ok(false);
+            return Ok(Added::AccountGone);
         }
         let replaced = self.key_row(&key.account, &name).await?;
         self.cluster.write(&statements.point_to_key, (key.hash, id, name)).await?;
@@ -28,14 +28,14 @@ impl ScyllaStore {
         let decision = vec![(&statements.is_alive, Box::new((id,)) as _), (&statements.put_key, Box::new(values) as _)];
         if !self.cluster.decide_all(decision).await? {
             self.cluster.write(&statements.unpoint_key, (key.hash,)).await?;
-            return Ok(false);
+            return Ok(Added::AccountGone);
         }
         if let Some(old) = replaced
             && old.hash != key.hash
         {
             self.cluster.write(&statements.unpoint_key, (old.hash,)).await?;
         }
-        Ok(true)
+        Ok(Added::Done)
     }
 
     pub(super) async fn find_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
@@ -55,15 +55,15 @@ impl ScyllaStore {
         Ok(keys)
     }
 
-    pub(super) async fn drop_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+    pub(super) async fn drop_key(&self, account: &AccountId, key_id: &str) -> Result<Removed> {
         let statements = &self.cluster.statements;
         let id = account.as_bytes().as_slice();
         let name = name_of(&[key_id]);
         let _turn = self.cluster.turn(account.as_bytes()).await;
-        let Some(AccountKey { hash, .. }) = self.key_row(account, &name).await? else { return Ok(false) };
+        let Some(AccountKey { hash, .. }) = self.key_row(account, &name).await? else { return Ok(Removed::NotThere) };
         let dropped = self.cluster.decide(&statements.drop_key, (id, name)).await?;
         self.cluster.write(&statements.unpoint_key, (hash,)).await?;
-        Ok(dropped)
+        Ok(Removed::when(dropped))
     }
 
     async fn key_row(&self, account: &AccountId, name: &[u8; 32]) -> Result<Option<AccountKey>> {

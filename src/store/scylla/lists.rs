@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     engine::ListId,
-    store::{ListCopy, ListOwner, NodeId, Result},
+    store::{Begun, ListCopy, ListOwner, NodeId, Result},
 };
 
 use super::{
@@ -26,7 +26,7 @@ impl ScyllaStore {
         rows.into_iter().map(owner).collect()
     }
 
-    pub(super) async fn decide_owner(&self, new: &ListOwner) -> Result<bool> {
+    pub(super) async fn decide_owner(&self, new: &ListOwner) -> Result<Begun> {
         let statements = &self.cluster.statements;
         let (list, node) = (new.list.as_bytes().as_slice(), new.node.as_bytes().as_slice());
         let term = int(new.term)?;
@@ -37,7 +37,7 @@ impl ScyllaStore {
             self.cluster.decide(&statements.next_owner, (term, node, list, term - 1)).await
         };
         let failed = match answer {
-            Ok(true) => return Ok(true),
+            Ok(true) => return Ok(Begun::Ours),
             // It may be this one, asked for before.
             Ok(false) => None,
             Err(unanswered) if unanswered.maybe => Some(unanswered.error),
@@ -45,8 +45,8 @@ impl ScyllaStore {
         };
         let row: Option<OwnerRow> = self.cluster.row(&statements.list_owner, (list,)).await?;
         match (row.map(owner).transpose()? == Some(*new), failed) {
-            (true, _) => Ok(true),
-            (false, None) => Ok(false),
+            (true, _) => Ok(Begun::Ours),
+            (false, None) => Ok(Begun::NotNext),
             (false, Some(error)) => Err(error),
         }
     }

@@ -61,8 +61,9 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit, Identity,
-    OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store,
+    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
+    Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
+    SealedKey, SessionRecord, StatusLease, Store,
 };
 use acts::Doubt;
 use batcher::Batcher;
@@ -225,7 +226,7 @@ impl ScyllaStore {
 
 #[async_trait]
 impl Store for ScyllaStore {
-    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         self.make_account(id, identity, at).await
     }
 
@@ -273,7 +274,7 @@ impl Store for ScyllaStore {
         self.raise_clock(fact.last_alive, fact.wall).await
     }
 
-    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+    async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         self.put_key(key).await
     }
 
@@ -285,7 +286,7 @@ impl Store for ScyllaStore {
         self.read_keys(account).await
     }
 
-    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed> {
         self.drop_key(account, key_id).await
     }
 
@@ -297,7 +298,7 @@ impl Store for ScyllaStore {
         self.read_edges().await
     }
 
-    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+    async fn remove_edge(&self, client_id: &str) -> Result<Removed> {
         self.drop_edge(client_id).await
     }
 
@@ -309,7 +310,7 @@ impl Store for ScyllaStore {
         self.write_signing_key(key).await
     }
 
-    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+    async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         self.drop_signing_key(kid).await
     }
 
@@ -321,7 +322,7 @@ impl Store for ScyllaStore {
         self.read_held(identity, limit).await
     }
 
-    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed> {
         self.let_go_of(identity, source, external_id).await
     }
 
@@ -329,7 +330,7 @@ impl Store for ScyllaStore {
         self.read_facts(identity).await
     }
 
-    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         self.replace_facts(identity, facts).await
     }
 
@@ -366,15 +367,15 @@ impl Store for ScyllaStore {
         Ok(0)
     }
 
-    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         self.lease_list(lease).await
     }
 
-    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted> {
         self.grant_numbers(list, from, to).await
     }
 
-    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired> {
         self.retire_list(list, at).await
     }
 
@@ -382,7 +383,7 @@ impl Store for ScyllaStore {
         self.read_lists().await
     }
 
-    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+    async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         self.drop_list(list).await
     }
 

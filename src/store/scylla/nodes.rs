@@ -7,7 +7,7 @@ use scylla::DeserializeRow;
 
 use crate::{
     engine::{AccountId, Checkpoint, ListId},
-    store::{Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Result},
+    store::{Begun, Change, ClusterStore, Era, ListCopy, ListOwner, NodeId, NodeLease, Removed, Result},
     time::MeterTime,
     wire::SessionId,
 };
@@ -65,14 +65,14 @@ impl ClusterStore for ScyllaStore {
         rows.into_iter().map(NodeRow::lease).collect()
     }
 
-    async fn remove_node(&self, node: &NodeId) -> Result<bool> {
+    async fn remove_node(&self, node: &NodeId) -> Result<Removed> {
         let values = (node.as_bytes().as_slice(),);
         let known: Option<(Vec<u8>,)> = self.cluster.row(&self.cluster.statements.node, values).await?;
         if known.is_none() {
-            return Ok(false);
+            return Ok(Removed::NotThere);
         }
         self.cluster.write(&self.cluster.statements.drop_node, values).await?;
-        Ok(true)
+        Ok(Removed::Done)
     }
 
     async fn era(&self) -> Result<Option<Era>> {
@@ -82,7 +82,7 @@ impl ClusterStore for ScyllaStore {
         Ok(Some(Era { number: unsigned(number)?, began: meter_from(began)?, by }))
     }
 
-    async fn begin_era(&self, era: &Era) -> Result<bool> {
+    async fn begin_era(&self, era: &Era) -> Result<Begun> {
         let statements = &self.cluster.statements;
         let (number, began, by) = (int(era.number)?, meter(era.began)?, era.by.as_bytes().as_slice());
         let _turn = self.cluster.turn("eras").await;
@@ -92,12 +92,12 @@ impl ClusterStore for ScyllaStore {
             self.cluster.decide(&statements.next_era, (number, began, by, number - 1)).await
         };
         match answer {
-            Ok(true) => Ok(true),
+            Ok(true) => Ok(Begun::Ours),
             // It may be this one, asked for before.
-            Ok(false) => Ok(self.era().await?.as_ref() == Some(era)),
+            Ok(false) => Ok(Begun::when(self.era().await?.as_ref() == Some(era))),
             Err(unanswered) if unanswered.maybe => {
                 if self.era().await?.as_ref() == Some(era) {
-                    Ok(true)
+                    Ok(Begun::Ours)
                 } else {
                     Err(unanswered.error)
                 }
@@ -128,7 +128,7 @@ impl ClusterStore for ScyllaStore {
         self.read_owners().await
     }
 
-    async fn own_list(&self, owner: &ListOwner) -> Result<bool> {
+    async fn own_list(&self, owner: &ListOwner) -> Result<Begun> {
         self.decide_owner(owner).await
     }
 

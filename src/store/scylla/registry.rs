@@ -4,7 +4,7 @@ use scylla::{SerializeRow, serialize::row::SerializeRow as Row, statement::prepa
 
 use crate::{
     engine::ListId,
-    store::{Edge, Result, SealedKey, StatusLease, StoreError},
+    store::{Edge, Granted, Leased, Removed, Result, Retired, SealedKey, StatusLease, StoreError},
     time::UnixMs,
 };
 
@@ -56,9 +56,9 @@ impl ScyllaStore {
         rows.into_iter().map(EdgeRow::edge).collect()
     }
 
-    pub(super) async fn drop_edge(&self, client_id: &str) -> Result<bool> {
+    pub(super) async fn drop_edge(&self, client_id: &str) -> Result<Removed> {
         let _turn = self.cluster.turn("edges").await;
-        Ok(self.cluster.decide(&self.cluster.statements.drop_edge, (name_of(&[client_id]),)).await?)
+        Ok(Removed::when(self.cluster.decide(&self.cluster.statements.drop_edge, (name_of(&[client_id]),)).await?))
     }
 
     pub(super) async fn write_signing_key(&self, key: &SealedKey) -> Result<()> {
@@ -82,12 +82,12 @@ impl ScyllaStore {
         rows.into_iter().map(SigningKeyRow::key).collect()
     }
 
-    pub(super) async fn drop_signing_key(&self, kid: &str) -> Result<bool> {
+    pub(super) async fn drop_signing_key(&self, kid: &str) -> Result<Removed> {
         let _turn = self.cluster.turn("signing_keys").await;
-        Ok(self.cluster.decide(&self.cluster.statements.drop_signing_key, (kid,)).await?)
+        Ok(Removed::when(self.cluster.decide(&self.cluster.statements.drop_signing_key, (kid,)).await?))
     }
 
-    pub(super) async fn lease_list(&self, lease: &StatusLease) -> Result<bool> {
+    pub(super) async fn lease_list(&self, lease: &StatusLease) -> Result<Leased> {
         let statements = &self.cluster.statements;
         let id = lease.id.as_bytes().as_slice();
         let seed = lease.seed.expose_bytes().as_slice();
@@ -104,25 +104,25 @@ impl ScyllaStore {
             Err(unanswered) if unanswered.maybe => {
                 let row: Option<(Option<Vec<u8>>,)> = self.cluster.row(&statements.list_serially, (id,)).await?;
                 match row {
-                    Some((its,)) => Ok(its.as_deref() == Some(seed)),
+                    Some((its,)) => Ok(Leased::when(its.as_deref() == Some(seed))),
                     None => Err(unanswered.error),
                 }
             }
-            answer => Ok(answer?),
+            answer => Ok(Leased::when(answer?)),
         }
     }
 
     /// A grant that is not answered is an error: the numbers may be taken, and the caller asks for others.
-    pub(super) async fn grant_numbers(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+    pub(super) async fn grant_numbers(&self, list: &ListId, from: u32, to: u32) -> Result<Granted> {
         let values = Grant { id: list.as_bytes(), from_: from.into(), to_: to.into() };
         let _turn = self.cluster.turn("status_lists").await;
-        Ok(self.cluster.decide(&self.cluster.statements.grant_status, values).await?)
+        Ok(Granted::when(self.cluster.decide(&self.cluster.statements.grant_status, values).await?))
     }
 
-    pub(super) async fn retire_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+    pub(super) async fn retire_list(&self, list: &ListId, at: UnixMs) -> Result<Retired> {
         let _turn = self.cluster.turn("status_lists").await;
         let values = (wall(at)?, list.as_bytes().as_slice());
-        Ok(self.cluster.decide(&self.cluster.statements.retire_list, values).await?)
+        Ok(Retired::when(self.cluster.decide(&self.cluster.statements.retire_list, values).await?))
     }
 
     pub(super) async fn read_lists(&self) -> Result<Vec<StatusLease>> {
@@ -130,9 +130,10 @@ impl ScyllaStore {
         rows.into_iter().map(ListRow::lease).collect()
     }
 
-    pub(super) async fn drop_list(&self, list: &ListId) -> Result<bool> {
+    pub(super) async fn drop_list(&self, list: &ListId) -> Result<Removed> {
         let _turn = self.cluster.turn("status_lists").await;
-        Ok(self.cluster.decide(&self.cluster.statements.drop_list, (list.as_bytes().as_slice(),)).await?)
+        let values = (list.as_bytes().as_slice(),);
+        Ok(Removed::when(self.cluster.decide(&self.cluster.statements.drop_list, values).await?))
     }
 
     /// Adds a row, or changes the one that is there.

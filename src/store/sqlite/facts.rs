@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, params};
 
-use crate::store::{Identity, ProviderFacts, Result, facts_json};
+use crate::store::{Identity, ProviderFacts, Replaced, Result, facts_json};
 
 use super::{
     read::first,
@@ -15,7 +15,7 @@ pub(super) fn read(conn: &Connection, identity: &Identity) -> Result<ProviderFac
     Ok(first(conn, SQL, [identity.digest()], facts)?.unwrap_or_default())
 }
 
-pub(super) fn put(conn: &Connection, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+pub(super) fn put(conn: &Connection, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
     let sql = if facts.revision == 0 {
         "INSERT OR IGNORE INTO provider_facts (identity, revision, gone_at, password_changed_at, capabilities, events) \
          VALUES (?1, ?2 + 1, ?3, ?4, ?5, ?6)"
@@ -31,7 +31,7 @@ pub(super) fn put(conn: &Connection, identity: &Identity, facts: &ProviderFacts)
         facts_json::capabilities(facts),
         facts_json::events(facts),
     ])?;
-    Ok(written > 0)
+    Ok(Replaced::when(written > 0))
 }
 
 /// Forgets what was told of an identity, unless it is that it is gone.

@@ -43,8 +43,9 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditDay, AuditKey, AuditRecord, Commit, Edge, Heard, HeardKey, HeardRow, Held, HeldCredit, Identity,
-    OpenAccount, Owned, ProviderFacts, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
+    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
+    Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
+    SealedKey, SessionRecord, StatusLease, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -145,7 +146,7 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         let identity = identity.clone();
         self.act(move |conn| write::create_account(conn, &id, &identity, at)).await
     }
@@ -207,7 +208,7 @@ impl Store for SqliteStore {
         self.writer.run(Kind::Behind(1), move |conn| write::keep_clock(conn, fact)).await
     }
 
-    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+    async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         let key = key.clone();
         self.act(move |conn| write::add_account_key(conn, &key)).await
     }
@@ -222,7 +223,7 @@ impl Store for SqliteStore {
         self.read(move |conn| read::account_keys(conn, &account)).await
     }
 
-    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed> {
         let (account, key_id) = (*account, key_id.to_owned());
         self.act(move |conn| write::remove_account_key(conn, &account, &key_id)).await
     }
@@ -236,7 +237,7 @@ impl Store for SqliteStore {
         self.read(read::edges).await
     }
 
-    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+    async fn remove_edge(&self, client_id: &str) -> Result<Removed> {
         let client_id = client_id.to_owned();
         self.act(move |conn| write::remove_edge(conn, &client_id)).await
     }
@@ -250,7 +251,7 @@ impl Store for SqliteStore {
         self.act(move |conn| write::put_signing_key(conn, &key)).await
     }
 
-    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+    async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         let kid = kid.to_owned();
         self.act(move |conn| write::remove_signing_key(conn, &kid)).await
     }
@@ -265,7 +266,7 @@ impl Store for SqliteStore {
         self.read(move |conn| read::held_credit(conn, &identity, limit)).await
     }
 
-    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed> {
         let (identity, external_id) = (identity.clone(), external_id.to_owned());
         self.act(move |conn| write::release_credit(conn, &identity, source, &external_id)).await
     }
@@ -275,7 +276,7 @@ impl Store for SqliteStore {
         self.read(move |conn| facts::read(conn, &identity)).await
     }
 
-    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         let (identity, facts) = (identity.clone(), facts.clone());
         self.act(move |conn| facts::put(conn, &identity, &facts)).await
     }
@@ -321,17 +322,17 @@ impl Store for SqliteStore {
         self.writer.run(Kind::Behind(most), move |conn| history::prune(conn, before, most)).await
     }
 
-    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         let lease = lease.clone();
         self.act(move |conn| write::lease_status_list(conn, &lease)).await
     }
 
-    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted> {
         let list = *list;
         self.act(move |conn| write::grant_status(conn, &list, from, to)).await
     }
 
-    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired> {
         let list = *list;
         self.act(move |conn| write::retire_status_list(conn, &list, at)).await
     }
@@ -340,7 +341,7 @@ impl Store for SqliteStore {
         self.read(read::status_lists).await
     }
 
-    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+    async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         let list = *list;
         self.act(move |conn| write::remove_status_list(conn, &list)).await
     }

@@ -5,8 +5,8 @@ use rusqlite::{Connection, params};
 use crate::{
     engine::{Account, AccountId, Act, Checkpoint, End, Entry, ListId, Session, Source, bucket},
     store::{
-        AccountKey, AuditRecord, Commit, Edge, Held, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease,
-        StoreError, fits::fits,
+        AccountKey, Added, AuditRecord, Commit, Created, Edge, Granted, Held, HeldCredit, Identity, Leased, Owned,
+        Removed, Result, Retired, SealedKey, StatusLease, StoreError, fits::fits,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -22,9 +22,12 @@ pub(super) fn create_account(
     id: &AccountId,
     identity: &Identity,
     at: UnixMs,
-) -> Result<(Owned, bool)> {
+) -> Result<(Owned, Created)> {
     if let Some(known) = read::account_of(conn, identity)? {
-        return Ok((read::owned(conn, &known)?.ok_or_else(|| broken("an identity without its account"))?, false));
+        return Ok((
+            read::owned(conn, &known)?.ok_or_else(|| broken("an identity without its account"))?,
+            Created::AlreadyThere,
+        ));
     }
     if read::account(conn, id)?.is_some() {
         return Err(broken("an account id that was drawn twice"));
@@ -38,7 +41,7 @@ pub(super) fn create_account(
         identity.subject,
         id.as_bytes()
     ])?;
-    Ok((Owned { account: Account::new(*id), identity: Some(identity.clone()), created_at: at }, true))
+    Ok((Owned { account: Account::new(*id), identity: Some(identity.clone()), created_at: at }, Created::New))
 }
 
 pub(super) fn commit(conn: &Connection, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit> {
@@ -101,21 +104,21 @@ pub(super) fn keep_clock(conn: &Connection, fact: ClockFact) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn add_account_key(conn: &Connection, key: &AccountKey) -> Result<bool> {
+pub(super) fn add_account_key(conn: &Connection, key: &AccountKey) -> Result<Added> {
     if read::account(conn, &key.account)?.is_none_or(|account| account.deleted) {
-        return Ok(false);
+        return Ok(Added::AccountGone);
     }
     conn.prepare_cached(
         "INSERT INTO account_keys (account, key_id, hash, created_at) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (account, key_id) DO UPDATE SET hash = excluded.hash, created_at = excluded.created_at",
     )?
     .execute(params![key.account.as_bytes(), key.key_id, key.hash, wall(key.created_at)?])?;
-    Ok(true)
+    Ok(Added::Done)
 }
 
-pub(super) fn remove_account_key(conn: &Connection, account: &AccountId, key_id: &str) -> Result<bool> {
+pub(super) fn remove_account_key(conn: &Connection, account: &AccountId, key_id: &str) -> Result<Removed> {
     let mut statement = conn.prepare_cached("DELETE FROM account_keys WHERE account = ?1 AND key_id = ?2")?;
-    Ok(statement.execute(params![account.as_bytes(), key_id])? > 0)
+    Ok(Removed::when(statement.execute(params![account.as_bytes(), key_id])? > 0))
 }
 
 pub(super) fn put_edge(conn: &Connection, edge: &Edge) -> Result<()> {
@@ -132,8 +135,9 @@ pub(super) fn put_edge(conn: &Connection, edge: &Edge) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn remove_edge(conn: &Connection, client_id: &str) -> Result<bool> {
-    Ok(conn.prepare_cached("DELETE FROM edges WHERE client_id = ?1")?.execute([client_id])? > 0)
+pub(super) fn remove_edge(conn: &Connection, client_id: &str) -> Result<Removed> {
+    let removed = conn.prepare_cached("DELETE FROM edges WHERE client_id = ?1")?.execute([client_id])?;
+    Ok(Removed::when(removed > 0))
 }
 
 pub(super) fn put_signing_key(conn: &Connection, key: &SealedKey) -> Result<()> {
@@ -154,8 +158,9 @@ pub(super) fn put_signing_key(conn: &Connection, key: &SealedKey) -> Result<()> 
     Ok(())
 }
 
-pub(super) fn remove_signing_key(conn: &Connection, kid: &str) -> Result<bool> {
-    Ok(conn.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])? > 0)
+pub(super) fn remove_signing_key(conn: &Connection, kid: &str) -> Result<Removed> {
+    let removed = conn.prepare_cached("DELETE FROM signing_keys WHERE kid = ?1")?.execute([kid])?;
+    Ok(Removed::when(removed > 0))
 }
 
 pub(super) fn hold_credit(conn: &Connection, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
@@ -188,14 +193,15 @@ pub(super) fn release_credit(
     identity: &Identity,
     source: Source,
     external_id: &str,
-) -> Result<bool> {
+) -> Result<Removed> {
     let mut statement = conn.prepare_cached(
         "DELETE FROM held_credit WHERE issuer = ?1 AND subject = ?2 AND source = ?3 AND external_id = ?4",
     )?;
-    Ok(statement.execute(params![identity.issuer, identity.subject, source.name(), external_id])? > 0)
+    let removed = statement.execute(params![identity.issuer, identity.subject, source.name(), external_id])?;
+    Ok(Removed::when(removed > 0))
 }
 
-pub(super) fn lease_status_list(conn: &Connection, lease: &StatusLease) -> Result<bool> {
+pub(super) fn lease_status_list(conn: &Connection, lease: &StatusLease) -> Result<Leased> {
     let mut statement = conn.prepare_cached(
         "INSERT OR IGNORE INTO status_lists (id, entries, seed, granted, leased_at, retires_at) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -208,22 +214,23 @@ pub(super) fn lease_status_list(conn: &Connection, lease: &StatusLease) -> Resul
         wall(lease.leased_at)?,
         lease.retires_at.map(wall).transpose()?
     ])?;
-    Ok(new > 0)
+    Ok(Leased::when(new > 0))
 }
 
-pub(super) fn grant_status(conn: &Connection, list: &ListId, from: u32, to: u32) -> Result<bool> {
+pub(super) fn grant_status(conn: &Connection, list: &ListId, from: u32, to: u32) -> Result<Granted> {
     let mut statement = conn
         .prepare_cached("UPDATE status_lists SET granted = ?3 WHERE id = ?1 AND granted = ?2 AND retires_at IS NULL")?;
-    Ok(statement.execute(params![list.as_bytes(), from, to])? > 0)
+    Ok(Granted::when(statement.execute(params![list.as_bytes(), from, to])? > 0))
 }
 
-pub(super) fn retire_status_list(conn: &Connection, list: &ListId, at: UnixMs) -> Result<bool> {
+pub(super) fn retire_status_list(conn: &Connection, list: &ListId, at: UnixMs) -> Result<Retired> {
     let mut statement = conn.prepare_cached("UPDATE status_lists SET retires_at = ?2 WHERE id = ?1")?;
-    Ok(statement.execute(params![list.as_bytes(), wall(at)?])? > 0)
+    Ok(Retired::when(statement.execute(params![list.as_bytes(), wall(at)?])? > 0))
 }
 
-pub(super) fn remove_status_list(conn: &Connection, list: &ListId) -> Result<bool> {
-    Ok(conn.prepare_cached("DELETE FROM status_lists WHERE id = ?1")?.execute([list.as_bytes()])? > 0)
+pub(super) fn remove_status_list(conn: &Connection, list: &ListId) -> Result<Removed> {
+    let removed = conn.prepare_cached("DELETE FROM status_lists WHERE id = ?1")?.execute([list.as_bytes()])?;
+    Ok(Removed::when(removed > 0))
 }
 
 fn put_account(conn: &Connection, account: &Account) -> Result<()> {

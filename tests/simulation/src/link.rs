@@ -19,9 +19,10 @@ use futures_util::{
 use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
     store::{
-        AccountKey, AuditDay, AuditKey, AuditRecord, Change, ClusterStore, Commit, Edge, Era, Heard, HeardKey,
-        HeardRow, Held, HeldCredit, Identity, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Owned,
-        ProviderFacts, RECOVERY_PARTS, Result, SealedKey, SessionRecord, StatusLease, Store, StoreError,
+        AccountKey, Added, AuditDay, AuditKey, AuditRecord, Begun, Change, ClusterStore, Commit, Created, Edge, Era,
+        Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, Identity, Leased, ListCopy, ListOwner, NodeId, NodeLease,
+        OpenAccount, Owned, ProviderFacts, RECOVERY_PARTS, Removed, Replaced, Result, Retired, SealedKey,
+        SessionRecord, StatusLease, Store, StoreError,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -213,7 +214,7 @@ macro_rules! serial {
 
 #[async_trait]
 impl Store for LinkedStore {
-    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, bool)> {
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         serial!(self, identity = identity.clone(), |serial| serial.create_account(id, &identity, at))
     }
     async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
@@ -284,7 +285,7 @@ impl Store for LinkedStore {
         let era = self.0.era.load(Ordering::SeqCst);
         self.0.call(move |server, reach| async move { server.tables.keep_clock(fact, era, reach) }).await
     }
-    async fn add_account_key(&self, key: &AccountKey) -> Result<bool> {
+    async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         serial!(self, key = key.clone(), |serial| serial.add_account_key(&key))
     }
     async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
@@ -293,7 +294,7 @@ impl Store for LinkedStore {
     async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
         serial!(self, account = *account, |serial| serial.account_keys(&account))
     }
-    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<bool> {
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed> {
         serial!(self, account = *account, key_id = key_id.to_owned(), |serial| serial
             .remove_account_key(&account, &key_id))
     }
@@ -303,7 +304,7 @@ impl Store for LinkedStore {
     async fn edges(&self) -> Result<Vec<Edge>> {
         serial!(self, |serial| serial.edges())
     }
-    async fn remove_edge(&self, client_id: &str) -> Result<bool> {
+    async fn remove_edge(&self, client_id: &str) -> Result<Removed> {
         serial!(self, client_id = client_id.to_owned(), |serial| serial.remove_edge(&client_id))
     }
     async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
@@ -312,7 +313,7 @@ impl Store for LinkedStore {
     async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
         serial!(self, key = key.clone(), |serial| serial.put_signing_key(&key))
     }
-    async fn remove_signing_key(&self, kid: &str) -> Result<bool> {
+    async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         serial!(self, kid = kid.to_owned(), |serial| serial.remove_signing_key(&kid))
     }
     async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
@@ -322,14 +323,14 @@ impl Store for LinkedStore {
     async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
         serial!(self, identity = identity.clone(), |serial| serial.held_credit(&identity, limit))
     }
-    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<bool> {
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed> {
         serial!(self, identity = identity.clone(), external_id = external_id.to_owned(), |serial| serial
             .release_credit(&identity, source, &external_id))
     }
     async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
         serial!(self, identity = identity.clone(), |serial| serial.facts(&identity))
     }
-    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<bool> {
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         serial!(self, identity = identity.clone(), facts = facts.clone(), |serial| serial.put_facts(&identity, &facts))
     }
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
@@ -358,19 +359,19 @@ impl Store for LinkedStore {
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         serial!(self, |serial| serial.prune_history(before, most))
     }
-    async fn lease_status_list(&self, lease: &StatusLease) -> Result<bool> {
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         serial!(self, lease = lease.clone(), |serial| serial.lease_status_list(&lease))
     }
-    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<bool> {
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted> {
         serial!(self, list = *list, |serial| serial.grant_status(&list, from, to))
     }
-    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<bool> {
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired> {
         serial!(self, list = *list, |serial| serial.retire_status_list(&list, at))
     }
     async fn status_lists(&self) -> Result<Vec<StatusLease>> {
         serial!(self, |serial| serial.status_lists())
     }
-    async fn remove_status_list(&self, list: &ListId) -> Result<bool> {
+    async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         serial!(self, list = *list, |serial| serial.remove_status_list(&list))
     }
     async fn close(&self) -> Result<()> {
@@ -391,14 +392,14 @@ impl ClusterStore for LinkedStore {
     async fn nodes(&self) -> Result<Vec<NodeLease>> {
         self.0.call(move |server, _| async move { Ok(server.tables.nodes()) }).await
     }
-    async fn remove_node(&self, node: &NodeId) -> Result<bool> {
+    async fn remove_node(&self, node: &NodeId) -> Result<Removed> {
         let node = *node;
         self.0.call(move |server, reach| async move { server.tables.remove_node(&node, reach) }).await
     }
     async fn era(&self) -> Result<Option<Era>> {
         self.0.call(move |server, _| async move { Ok(server.tables.era()) }).await
     }
-    async fn begin_era(&self, era: &Era) -> Result<bool> {
+    async fn begin_era(&self, era: &Era) -> Result<Begun> {
         let era = *era;
         self.0.call(move |server, _| async move { Ok(server.tables.begin_era(&era)) }).await
     }
@@ -412,7 +413,7 @@ impl ClusterStore for LinkedStore {
     async fn list_owners(&self) -> Result<Vec<ListOwner>> {
         self.0.call(move |server, _| async move { Ok(server.tables.list_owners()) }).await
     }
-    async fn own_list(&self, owner: &ListOwner) -> Result<bool> {
+    async fn own_list(&self, owner: &ListOwner) -> Result<Begun> {
         let owner = *owner;
         self.0.call(move |server, _| async move { Ok(server.tables.own_list(&owner)) }).await
     }

@@ -10,7 +10,7 @@ use gastank::{
     engine::{AccountId, Credit, EntryKind, NewEntry, Source, TokenHash},
     entropy::draw,
     ingest::Reply,
-    store::{Identity, Store},
+    store::{Created, Identity, Store},
     telemetry::Transport,
     time::MeterTime,
     wire::{Ack, BodyMac, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, SessionId, StateBits},
@@ -43,7 +43,9 @@ pub(crate) async fn come(world: &Arc<World>) {
         let id = AccountId::from_bytes(draw(&*world.chance));
         let identity = Identity { issuer: "local".to_owned(), subject: number.to_string() };
         let serial = &world.common.server.tables.serial;
-        serial.create_account(id, &identity, gastank::time::UnixMs::from_ms(0)).await.expect("it is a table");
+        let made =
+            serial.create_account(id, &identity, gastank::time::UnixMs::from_ms(0)).await.expect("it is a table");
+        assert_eq!(made.1, Created::New);
         world.watch.account(id);
         let world = Arc::clone(world);
         tokio::spawn(async move {

@@ -9,8 +9,8 @@ use futures_util::TryStreamExt;
 use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, ListId, bucket},
     store::{
-        AuditRecord, Change, Commit, Era, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Result, Store,
-        StoreError, is_void, stamp,
+        AuditRecord, Begun, Change, Commit, Era, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Removed, Result,
+        Store, StoreError, is_void, stamp,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -224,11 +224,11 @@ impl Tables {
     }
 
     /// Forgets a lease, with the timestamp of a wall clock.
-    pub fn remove_node(&self, node: &NodeId, reach: Reach) -> Result<bool> {
+    pub fn remove_node(&self, node: &NodeId, reach: Reach) -> Result<Removed> {
         let mut cells = self.cells.lock();
         let known = !cells.nodes.read(*node..=*node, &self.chance).is_empty();
         cells.nodes.write(node, u64::MAX, None, reach.0, &self.chance);
-        reach.answer(known)
+        reach.answer(Removed::when(known))
     }
 
     /// The latest era.
@@ -237,16 +237,16 @@ impl Tables {
     }
 
     /// Begins an era, on condition.
-    pub fn begin_era(&self, era: &Era) -> bool {
+    pub fn begin_era(&self, era: &Era) -> Begun {
         let mut cells = self.cells.lock();
         if cells.era == Some(*era) {
-            return true;
+            return Begun::Ours;
         }
         let follows = cells.era.map_or(0, |latest| latest.number) + 1 == era.number;
         if follows {
             cells.era = Some(*era);
         }
-        follows
+        Begun::when(follows)
     }
 
     /// Who owns which status list.
@@ -255,14 +255,14 @@ impl Tables {
     }
 
     /// Makes somebody the owner of a list, on condition.
-    pub fn own_list(&self, owner: &ListOwner) -> bool {
+    pub fn own_list(&self, owner: &ListOwner) -> Begun {
         let mut cells = self.cells.lock();
         let latest = cells.owners.get(&owner.list).copied();
         let follows = latest.map_or(0, |latest| latest.term) + 1 == owner.term;
         if follows {
             cells.owners.insert(owner.list, *owner);
         }
-        follows || latest == Some(*owner)
+        Begun::when(follows || latest == Some(*owner))
     }
 
     /// Forgets the owner of a list.

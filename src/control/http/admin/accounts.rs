@@ -11,7 +11,7 @@ use crate::{
     control::{account_keys::AccountKeys, acts::View},
     engine::{AccountId, Credit, Engine, EntryKind, Moment, NewEntry, Source},
     entropy::{Entropy, draw},
-    store::{Identity, Owned, Store},
+    store::{Created, Identity, Owned, Store},
     time::{Clock, Millis},
     web::{
         extract::{self, Json, Page, text},
@@ -143,7 +143,10 @@ pub(super) async fn create(
         Some(true) => Some(keys.add(account, &operator.actor).await?.key),
         Some(false) | None => None,
     };
-    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    let status = match made {
+        Created::New => StatusCode::CREATED,
+        Created::AlreadyThere => StatusCode::OK,
+    };
     Ok((status, Answer(CreateAnswer { account: account.to_string(), key })))
 }
 

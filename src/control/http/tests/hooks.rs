@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crate::{
     control::hooks::deposits::MOST_HELD,
     engine::{AccountId, Beat, Credit, EntryKind, NewEntry, Source},
-    store::{HeldCredit, Identity},
+    store::{Created, Held, HeldCredit, Identity},
 };
 
 use super::*;
@@ -221,7 +221,7 @@ async fn what_came_between_making_an_account_and_entering_what_was_held_is_made_
     // The service dies right after it has made the account.
     let identity = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
     let id = AccountId::from_bytes([3; 16]);
-    rig.store.create_account(id, &identity, START).await.unwrap();
+    assert_eq!(rig.store.create_account(id, &identity, START).await.unwrap().1, Created::New);
     rig.hook("m2", &granted_to("ada", 1)).await.ok();
     let account = id.to_string();
     let who = json!({"issuer": "https://id.test", "subject": "ada"});
@@ -238,7 +238,7 @@ async fn what_came_between_making_an_account_and_entering_what_was_held_is_made_
         },
         at: START,
     };
-    rig.store.hold_credit(&identity, &held, 10).await.unwrap();
+    assert_eq!(rig.store.hold_credit(&identity, &held, 10).await.unwrap(), Held::Kept);
     rig.admin(ask("POST", "/admin/accounts").json(&who)).await.ok();
     assert_eq!(rig.shown(&account).await["remaining_s"], 61);
     assert_eq!(rig.store.held_credit(&identity, 10).await.unwrap(), []);

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::{
     engine::{EntryKind, NewEntry, Source},
     identity::{Event, EventKind},
-    store::HeldCredit,
+    store::{Held, HeldCredit},
 };
 
 use super::*;
@@ -90,7 +90,8 @@ async fn credit_that_was_held_for_somebody_is_theirs_at_first_sight_beside_the_s
         external_id: "msg_1".into(),
         reason: None,
     };
-    rig.store.hold_credit(&identity, &HeldCredit { entry, at: START }, 10).await.unwrap();
+    let held = rig.store.hold_credit(&identity, &HeldCredit { entry, at: START }, 10).await;
+    assert_eq!(held.unwrap(), Held::Kept);
     for _ in 0..2 {
         let account = rig.public(ask("GET", "/v1/account").bearer("id:ada")).await.ok().json();
         assert_eq!(account["remaining_s"], 660);

@@ -16,7 +16,7 @@ use gastank::{
     },
     engine::{Engine, ListSize, Policy, SecretRing},
     entropy::SeededEntropy,
-    store::{ClusterStore, NodeId, Store, StoreError},
+    store::{ClusterStore, NodeId, Removed, Store, StoreError},
     time::{FakeClock, MeterTime, Millis, UnixMs},
     wire::{ClusterSecret, SecretId},
 };
@@ -115,7 +115,7 @@ async fn a_list_of_the_dead_is_taken_over_and_who_comes_back_gives_out_no_index_
     assert!(!a.keeper.owns(&index.list) && b.keeper.owns(&index.list));
 
     // What others forget is let go of.
-    assert!(store.remove_status_list(&index.list).await.expect("works"));
+    assert_eq!(store.remove_status_list(&index.list).await.expect("works"), Removed::Done);
     a.keeper.learn().await.expect("works");
     assert!(a.engine.lists().find(&index.list).is_none());
 }
