@@ -27,12 +27,12 @@ define step
 	    mkdir -p $(dir $(STEPS)); printf '%6d s  %s\n' "$$((EPOCHSECONDS - began))" '$(1)' >> $(STEPS)
 endef
 
-.PHONY: help test check quick unit clients browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz
+.PHONY: help test check quick unit clients monitoring browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soak and a siege, whether the benchmark works, browsers last
+test: ## everything: setup, check, no-std, vectors, fuzz, the tests, alerts and dashboards, a short soak and a siege, whether the benchmark works, browsers last
 	@rm -f $(STEPS)
 	@$(MAKE) setup
 	@$(MAKE) check
@@ -41,6 +41,7 @@ test: ## everything: setup, check, no-std, vectors, fuzz, the tests, a short soa
 	@$(MAKE) fuzz
 	@$(MAKE) unit
 	@$(MAKE) clients
+	@$(MAKE) monitoring
 	@$(MAKE) soak-short
 	@$(MAKE) siege-short
 	@$(MAKE) bench-smoke
@@ -61,6 +62,10 @@ quick: ## what to run before each commit: formatting, lints, the unit tests of t
 
 unit: ## the tests of the workspace, those of the built binary too
 	$(call step,tests,cargo test --locked --workspace)
+
+monitoring: ## alerts and dashboards against a Prometheus that scrapes a loaded gastank
+	$(call step,monitoring: build,$(BUILD_WITH_TESTS))
+	$(call step,monitoring,python3 tests/monitoring/check.py --live target/debug)
 
 browsers: ## Chromium and Firefox against the release build
 	$(call step,release build,cargo build --locked --release --bin gastank)

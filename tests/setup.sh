@@ -4,7 +4,7 @@
 #   tests/setup.sh
 #
 # Debian packages come through apt-get (with sudo when we are not root), cargo's tools through `cargo install`.
-# promtool is taken out of Debian's prometheus package without installing it: installing would start a server.
+# prometheus and promtool are taken out of Debian's package without installing it: installing would start a server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ export PATH="$PWD/$TOOLS:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 main() {
     install_debian_packages
     require_rust
-    install_promtool
+    install_prometheus
     install_cargo_tool cargo-deny "$CARGO_DENY"
     install_cargo_tool cargo-fuzz "$CARGO_FUZZ"
     install_node
@@ -54,10 +54,10 @@ require_rust() {
     cargo fmt --version >/dev/null || die "cargo fmt is missing: rustup component add rustfmt"
 }
 
-install_promtool() {
-    has promtool && return
-    has apt-get || die "promtool is missing: install Prometheus, it comes with it"
-    say "fetching promtool"
+install_prometheus() {
+    has promtool && has prometheus && return
+    has apt-get || die "prometheus or promtool is missing: install Prometheus"
+    say "fetching prometheus and promtool"
     local unpacked
     unpacked=$(mktemp -d)
     # shellcheck disable=SC2064 # the path of now is meant
@@ -69,8 +69,11 @@ install_promtool() {
     fi
     dpkg -x "$unpacked"/prometheus_*.deb "$unpacked/root"
     mkdir -p "$TOOLS"
-    install -m 755 "$unpacked/root/usr/bin/promtool" "$TOOLS/promtool"
-    promtool --version >/dev/null || die "promtool does not run on this machine"
+    local tool
+    for tool in prometheus promtool; do
+        install -m 755 "$unpacked/root/usr/bin/$tool" "$TOOLS/$tool"
+        "$TOOLS/$tool" --version >/dev/null || die "$tool does not run on this machine"
+    done
 }
 
 update_lists() { as_root apt-get -q -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 update; }

@@ -121,19 +121,19 @@ impl History {
         }
     }
 
-    /// Drops the days whose time has come, so many rows at a time that no act waits for long.
+    /// Drops the days whose time has come, so many rows at a time that no act waits for long. `false` if there are more.
     ///
     /// # Errors
     ///
     /// [`StoreError`]; the next call goes on.
-    pub async fn prune(&self) -> Result<(), StoreError> {
+    pub async fn prune(&self) -> Result<bool, StoreError> {
         let before = self.clock.wall().minus(self.keep);
         for _ in 0..PIECES {
             if self.store.prune_history(before, PIECE).await? < PIECE {
-                break;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Appends rows that wait. `false` if there are none.

@@ -12,6 +12,7 @@ mod home;
 mod instruments;
 mod listeners;
 mod nodes;
+pub mod rounds;
 mod store;
 pub mod supervisor;
 mod surfaces;
@@ -31,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cluster::{ClusterError, Joining},
-    config::Config,
+    config::{Config, StoreUrl},
     control::{
         acts::Acts,
         hooks::secrets::{HookSecrets, HookSecretsError},
@@ -392,6 +393,11 @@ impl Service {
             telemetry: telemetry.clone(),
             checkpoint_interval: config.checkpoint.interval(),
             skewed: Arc::default(),
+            rounds: Arc::default(),
+            data_file: match &config.store {
+                StoreUrl::Sqlite(path) => Some(path.clone()),
+                StoreUrl::Scylla(_) => None,
+            },
             kept,
         };
         let warm = warm::warm(&upkeep.engine, &*upkeep.store, &*upkeep.clock, &telemetry);

@@ -1,6 +1,7 @@
 //! What goes on besides answering: sweeping the hot table, settling what is over, keeping the meter.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -33,12 +34,17 @@ use crate::{
     engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
     ingest::Followup,
     store::{AuditAct, LEFTOVER_PARTS, Store, StoreError},
-    telemetry::Telemetry,
+    telemetry::{Housekeeping, Telemetry},
     time::{Clock, ClockFact, MeterTime, Millis},
     wire::SessionId,
 };
 
-use super::{dates::DateGuard, history::History, supervisor::Supervisor};
+use super::{
+    dates::DateGuard,
+    history::History,
+    rounds::{self, Rounds},
+    supervisor::Supervisor,
+};
 
 /// How often each session is looked at, at the least: how late the ledger may learn that one is over.
 const ROUND: Millis = Millis::from_secs(5);
@@ -91,6 +97,10 @@ pub struct Upkeep {
     pub checkpoint_interval: Millis,
     /// The wall clock is not that of other nodes: nothing is made or thrown away by its date.
     pub skewed: Arc<AtomicBool>,
+    /// When each kind of housekeeping last did all there was to do.
+    pub rounds: Arc<Rounds>,
+    /// The data file, if the store is one.
+    pub data_file: Option<PathBuf>,
     /// What both clocks showed when the service was last up, if it ever was.
     pub kept: Option<ClockFact>,
 }
@@ -143,6 +153,7 @@ impl Upkeep {
         stop: &CancellationToken,
     ) -> TaskTracker {
         let tasks = TaskTracker::new();
+        self.rounds.begin(self.clock.now());
         let again = |part, begin: fn(Self) -> BoxFuture<'static, ()>| {
             let upkeep = self.clone();
             tasks.spawn(supervisor.clone().again(part, stop.clone(), move || begin(upkeep.clone())));
@@ -325,6 +336,10 @@ impl Upkeep {
         loop {
             ticks.tick().await;
             self.telemetry.upkeep();
+            self.rounds.tell(self.clock.now(), &self.telemetry);
+            if let Some(file) = &self.data_file {
+                rounds::tell_sizes(file, &self.telemetry).await;
+            }
         }
     }
 
@@ -334,8 +349,8 @@ impl Upkeep {
         loop {
             ticks.tick().await;
             let believed = dates.believes(self.clock.now(), self.clock.wall());
-            if believed && !self.skewed.load(Ordering::Relaxed) {
-                self.tidy_by_date().await;
+            if believed && !self.skewed.load(Ordering::Relaxed) && self.tidy_by_date().await {
+                self.rounds.done(Housekeeping::Dates, self.clock.now());
             }
             if let Err(error) = self.secrets.tend().await {
                 tracing::warn!(%error, "the cluster secrets could not be looked after yet");
@@ -351,44 +366,53 @@ impl Upkeep {
         loop {
             ticks.tick().await;
             let until = LEFTOVER_PARTS.min(from + LEFTOVERS_AT_ONCE);
-            if let Err(error) = self.store.clear_leftovers(self.clock.now(), from..until).await {
-                tracing::warn!(%error, "what acts left behind could not be cleared away yet");
+            match self.store.clear_leftovers(self.clock.now(), from..until).await {
+                Ok(()) => self.rounds.done(Housekeeping::Leftovers, self.clock.now()),
+                Err(error) => tracing::warn!(%error, "what acts left behind could not be cleared away yet"),
             }
             from = if until == LEFTOVER_PARTS { 0 } else { until };
         }
     }
 
-    /// Makes and throws away what the wall clock says the time has come of.
-    async fn tidy_by_date(&self) {
+    /// Makes and throws away what the wall clock says the time has come of. `false` if anything is left to do.
+    async fn tidy_by_date(&self) -> bool {
+        let mut all = true;
         self.keyring.tokens_live(self.engine.longest_token(self.clock.wall()), self.clock.wall());
         if let Err(error) = self.rotate_when_due().await {
             tracing::warn!(%error, "a new signing key is due and could not be made yet");
+            all = false;
         }
         if let Err(error) = self.keyring.tidy(&*self.store, self.clock.wall()).await {
             tracing::warn!(%error, "retired signing keys could not be dropped yet");
+            all = false;
         }
         if let Err(error) = self.keeper.tidy().await {
             tracing::warn!(%error, "status lists could not be closed or forgotten yet");
+            all = false;
         }
-        if let Err(error) = self.prune_audit().await {
+        all &= self.prune_audit().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "old rows of the audit log could not be dropped yet");
+            false
+        });
+        if let Some(history) = &self.history {
+            all &= history.prune().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "old days of the heartbeat history could not be dropped yet");
+                false
+            });
         }
-        if let Some(history) = &self.history
-            && let Err(error) = history.prune().await
-        {
-            tracing::warn!(%error, "old days of the heartbeat history could not be dropped yet");
-        }
+        all
     }
 
-    /// Drops the rows of the audit log whose time has come, so many at a time that no act waits for long.
-    async fn prune_audit(&self) -> Result<(), StoreError> {
+    /// Drops the rows of the audit log whose time has come, so many at a time that no act waits for long. `false` if
+    /// there are more.
+    async fn prune_audit(&self) -> Result<bool, StoreError> {
         let before = self.clock.wall().minus(self.audit_retention);
         for _ in 0..PIECES {
             if self.store.prune_audit(before, PIECE).await? < PIECE {
-                break;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn rotate_when_due(&self) -> Result<(), KeyringError> {

@@ -298,6 +298,22 @@ labels! {
         Send = "send",
     }
 
+    /// A kind of housekeeping.
+    Housekeeping("task") {
+        /// Makes and drops what has a date: signing keys, status lists, rows of the audit log and the heartbeat history.
+        Dates = "dates",
+        /// Clears away what acts that were cut off left behind.
+        Leftovers = "leftovers",
+    }
+
+    /// A file of the store.
+    StoreFile("file") {
+        /// The data file.
+        Data = "data",
+        /// Its write-ahead log.
+        Log = "log",
+    }
+
     /// What a credit webhook came to.
     WebhookOutcome("outcome") {
         /// Time was bought.

@@ -2,9 +2,9 @@
 
 use super::labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, EventOutcome, Handshake,
-    HistoryOutcome, HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass,
-    StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome,
-    WebhookOutcome,
+    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn,
+    StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome,
+    WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -163,6 +163,10 @@ metrics! {
         "Time an operation of the store took, waiting included.";
     StoreUp: Kind::Gauge, Count, "gastank_store_up", [],
         "1 while the store can be reached.";
+    StoreFileSize: Kind::Gauge, Bytes, "gastank_store_file_bytes", [StoreFile],
+        "Size of the data file and of its write-ahead log; 0 where the store is a CQL cluster.";
+    HousekeepingAge: Kind::Gauge, Seconds, "gastank_housekeeping_age_seconds", [Housekeeping],
+        "Time since this kind of housekeeping last did all there was to do; it runs once a minute.";
     Nodes: Kind::Gauge, Count, "gastank_nodes", [],
         "Nodes that live and share the store, as far as this one knows, itself counted.";
     Era: Kind::Gauge, Count, "gastank_era", [],
@@ -181,6 +185,8 @@ metrics! {
         "Connections closed at once because too many were open.";
     CertificateExpiry: Kind::Gauge, Seconds, "gastank_certificate_expiry_timestamp_seconds", [],
         "When the certificate that is shown expires, since the Unix epoch; 0 while there is none.";
+    CertificateFromFiles: Kind::Gauge, Count, "gastank_certificate_from_files", [],
+        "1 where the certificate that is shown was read from files; 0 where the service makes and replaces its own.";
     CertificateLoads: Kind::Counter, Count, "gastank_certificate_loads_total", [CertificateLoad],
         "Certificates read, by what became of them; a refused one leaves the one before.";
     QuicArrivals: Kind::Counter, Count, "gastank_quic_arrivals_total", [Arrival],

@@ -24,9 +24,9 @@ use std::time::Duration;
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, EventOutcome, Handshake,
-    HistoryOutcome, HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn, StatusClass,
-    StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome, WebTransportOutcome,
-    WebhookOutcome,
+    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn,
+    StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome,
+    WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, LogGuard, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
@@ -79,6 +79,8 @@ struct Inner {
     history_rows: ByOne<Counter, HistoryOutcome>,
     store_operations: ByTwo<Latency, StoreOperation, StoreOutcome>,
     store_up: Gauge,
+    store_files: ByOne<Gauge, StoreFile>,
+    housekeeping: ByOne<Gauge, Housekeeping>,
     nodes: Gauge,
     era: Gauge,
     changes_lag: Gauge,
@@ -87,6 +89,7 @@ struct Inner {
     http_latency: ByOne<Latency, Route>,
     http_connections: ByOne<Gauge, HttpListener>,
     certificate_expiry: Gauge,
+    certificate_from_files: Gauge,
     certificate_loads: ByOne<Counter, CertificateLoad>,
     quic_arrivals: ByOne<Counter, Arrival>,
     quic_connections: ByOne<Gauge, QuicProtocol>,
@@ -150,6 +153,8 @@ impl Telemetry {
             history_rows: registry.counters_by(Metric::HistoryRows),
             store_operations: registry.latencies_by_two(Metric::StoreOperations),
             store_up: registry.gauge(Metric::StoreUp),
+            store_files: registry.gauges_by(Metric::StoreFileSize),
+            housekeeping: registry.gauges_by(Metric::HousekeepingAge),
             nodes,
             era: registry.gauge(Metric::Era),
             changes_lag: registry.gauge(Metric::ChangesLag),
@@ -158,6 +163,7 @@ impl Telemetry {
             http_latency: registry.hot_latencies_by(Metric::HttpLatency),
             http_connections: registry.gauges_by(Metric::HttpConnections),
             certificate_expiry: registry.gauge(Metric::CertificateExpiry),
+            certificate_from_files: registry.gauge(Metric::CertificateFromFiles),
             certificate_loads: registry.counters_by(Metric::CertificateLoads),
             quic_arrivals: registry.counters_by(Metric::QuicArrivals),
             quic_connections: registry.gauges_by(Metric::QuicConnections),
@@ -320,6 +326,16 @@ impl Telemetry {
         self.0.store_operations.of(operation, outcome).observe(took);
     }
 
+    /// Tells how large a file of the store is.
+    pub fn store_file(&self, file: StoreFile, bytes: u64) {
+        self.0.store_files.of(file).set(bytes as f64);
+    }
+
+    /// Tells how long ago this kind of housekeeping last did all there was to do.
+    pub fn housekeeping(&self, task: Housekeeping, age: Millis) {
+        self.0.housekeeping.of(task).set(age.get() as f64 / 1000.0);
+    }
+
     /// Counts an HTTP request that was answered with this status, and how long it took.
     pub fn http_request(&self, route: Route, status: u16, took: Duration) {
         self.http_answer(route, StatusClass::of(status), took);
@@ -366,6 +382,11 @@ impl Telemetry {
     pub fn certificate(&self, load: CertificateLoad, expires: UnixMs) {
         self.0.certificate_loads.of(load).increment(1);
         self.0.certificate_expiry.set(expires.as_ms() as f64 / 1000.0);
+    }
+
+    /// Tells whether the certificate is read from files.
+    pub fn certificate_from_files(&self, from_files: bool) {
+        self.0.certificate_from_files.set(f64::from(u8::from(from_files)));
     }
 
     /// QUIC connections asked for with which this happened.

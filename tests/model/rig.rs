@@ -246,6 +246,8 @@ impl Rig {
             telemetry: telemetry.clone(),
             checkpoint_interval: Millis::from_secs(30),
             skewed: Arc::default(),
+            rounds: Arc::default(),
+            data_file: None,
             kept: None,
         }
     }

@@ -57,6 +57,7 @@ async fn garbage_does_not_replace_a_certificate_and_a_good_one_does() {
     assert_eq!(shown(&endpoint, &trusting(&[first])).await, Some(first));
     let before = trusting(&[first]).connect(&endpoint, FRAMES).await;
 
+    assert!((api.metric("gastank_certificate_from_files", "").await - 1.0).abs() < f64::EPSILON);
     fs::write(&cert, "garbage").unwrap();
     hang_up(&service);
     until("it is refused", async || api.metric("gastank_certificate_loads_total", "refused").await >= 1.0).await;
@@ -91,6 +92,7 @@ async fn a_service_without_a_certificate_of_others_makes_one_that_clients_pin() 
     assert_eq!(shown(&endpoint, &wrong).await, None);
     let expires = api.metric("gastank_certificate_expiry_timestamp_seconds", "").await;
     assert!(expires > 1.7e9);
+    assert!(api.metric("gastank_certificate_from_files", "").await < 1.0);
     assert!(service.stop().success());
     let service = Service::start(&home);
     let again = Told { addr: peer::addr(&service), hashes: told.hashes };

@@ -274,6 +274,8 @@ impl Running {
             telemetry: common.telemetry.clone(),
             checkpoint_interval: common.checkpoint,
             skewed: Arc::default(),
+            rounds: Arc::default(),
+            data_file: None,
             kept: None,
         };
         let stop = CancellationToken::new();
