@@ -12,29 +12,34 @@
 //! seals it there and then. From that moment on, no beat and no credit brings it back.
 
 mod account;
+mod credit;
 mod graves;
 mod hot;
+mod ids;
+mod ledger;
 mod others;
 mod policy;
 mod pressure;
 mod register;
+mod secret_ring;
+mod session;
 mod shuffle;
 mod status_list;
 #[cfg(test)]
 mod tests;
-mod units;
 
-pub use account::{
-    Account, Act, ActivationName, ActivationNames, End, Entry, EntryKind, Moment, NewEntry, Refusal, RenewalName,
-    Session, Sighting, Source, Standing, Tokens,
-};
+pub use account::{Account, Act, Moment, Refusal, Sighting, Standing};
+pub use credit::Credit;
 pub use graves::Grave;
 pub use hot::{BUCKETS, SLICES, bucket};
+pub use ids::{AccountId, TokenHash, parse_session, session_text};
+pub use ledger::{Entry, EntryKind, NewEntry, Source};
 pub use policy::Policy;
 pub use pressure::{PressedBy, Pressure};
 pub use register::Life;
+pub use secret_ring::SecretRing;
+pub use session::{ActivationName, ActivationNames, End, RenewalName, Session, Tokens};
 pub use status_list::{ListId, ListSeed, ListSize, StatusIndex, StatusList, StatusLists};
-pub use units::{AccountId, Credit, TokenHash, parse_session, session_text};
 
 use std::{
     array,
@@ -50,8 +55,8 @@ use parking_lot::RwLock;
 use crate::{
     time::{MeterTime, Millis, UnixMs},
     wire::{
-        Ack, AckFlags, BodyMac, ClusterSecret, EndReason, FrameError, Heartbeat, HeartbeatKind, SecretId, SessionId,
-        SessionKey, SignedAck, SignedHeartbeat, StateBits, WireVerdict,
+        Ack, AckFlags, BodyMac, EndReason, FrameError, Heartbeat, HeartbeatKind, SecretId, SessionId, SignedAck,
+        SignedHeartbeat, StateBits, WireVerdict,
     },
 };
 use graves::Graves;
@@ -131,67 +136,6 @@ pub struct Sweep {
     pub over: Vec<AccountId>,
     /// The greatest span any session has been heard of beyond what the store keeps.
     pub lag: Millis,
-}
-
-/// The cluster secrets that are live, and the one that new sessions use.
-#[derive(Clone)]
-pub struct SecretRing {
-    current: SecretId,
-    secrets: [Option<ClusterSecret>; SecretId::COUNT],
-}
-
-impl SecretRing {
-    /// A ring of one secret.
-    pub fn new(current: SecretId, secret: ClusterSecret) -> Self {
-        let mut secrets = [const { None }; SecretId::COUNT];
-        secrets[usize::from(current.get())] = Some(secret);
-        Self { current, secrets }
-    }
-
-    /// The same ring with one more secret, which new sessions use from now on.
-    #[must_use]
-    pub fn with_current(mut self, current: SecretId, secret: ClusterSecret) -> Self {
-        self.secrets[usize::from(current.get())] = Some(secret);
-        Self { current, ..self }
-    }
-
-    /// The same ring without one of its secrets. The current one stays whatever is asked.
-    #[must_use]
-    pub fn without(mut self, id: SecretId) -> Self {
-        if id != self.current {
-            self.secrets[usize::from(id.get())] = None;
-        }
-        self
-    }
-
-    /// The live secrets; the current one last.
-    pub fn iter(&self) -> impl Iterator<Item = (SecretId, &ClusterSecret)> {
-        let ids = (0..).map_while(SecretId::new).filter(|id| *id != self.current).chain([self.current]);
-        ids.filter_map(|id| Some((id, self.find(id)?)))
-    }
-
-    /// An id that no live secret has: the next one after the current one's, so that ids are used again as late as can be.
-    pub fn free(&self) -> Option<SecretId> {
-        let count = SecretId::COUNT;
-        let after = (1..count).map(|step| (usize::from(self.current.get()) + step) % count);
-        after.filter_map(|id| SecretId::new(u8::try_from(id).ok()?)).find(|id| self.find(*id).is_none())
-    }
-
-    /// The id and the secret that new sessions use.
-    pub fn current(&self) -> (SecretId, &ClusterSecret) {
-        let secret = self.find(self.current).expect("`new` puts the current secret in");
-        (self.current, secret)
-    }
-
-    /// The secret with this id, if it is live.
-    pub fn find(&self, id: SecretId) -> Option<&ClusterSecret> {
-        self.secrets[usize::from(id.get())].as_ref()
-    }
-
-    /// The heartbeat key of a session, if the secret it names is live.
-    pub fn session_key(&self, session: &SessionId) -> Option<SessionKey> {
-        Some(self.find(session.secret())?.session_key(session))
-    }
 }
 
 /// Answers beats and verdicts from memory.

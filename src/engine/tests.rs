@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::{account::lapse, *};
-use crate::wire::{FRAME_LEN, StateBits};
+use crate::wire::{ClusterSecret, FRAME_LEN, SessionKey, StateBits};
 
 const POLICY: Policy = Policy {
     interval: Millis::from_secs(30),

@@ -12,7 +12,7 @@ use crate::{
     tls::{Certificates, Source},
 };
 
-use super::ServiceError;
+use super::error::ServiceError;
 
 /// Tries what a start would do first, and undoes it. Answers what is worth knowing though a start may work.
 ///

@@ -19,8 +19,9 @@ use crate::{
     time::{Clock, MeterTime, Millis},
 };
 
-use super::upkeep::{PIECE, PIECES};
-
+/// Rows of the audit log or the heartbeat history that are dropped at once, and how often in a row.
+pub(super) const PIECE: usize = 2048;
+pub(super) const PIECES: usize = 64;
 /// Rows that wait at most: 7 MB of them, or two of the sixteen parts of a million sessions.
 const WAITING: usize = 1 << 17;
 /// Rows that are appended at a time.

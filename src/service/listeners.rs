@@ -14,7 +14,7 @@ use crate::{
     tls::Certificates,
 };
 
-use super::ServiceError;
+use super::error::ServiceError;
 
 pub(super) async fn listen(
     listener: HttpListener,

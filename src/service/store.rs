@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    ServiceError,
+    error::ServiceError,
     home::{self, HomeError},
     instruments::Counting,
 };

@@ -35,7 +35,7 @@ use crate::{
     web::admission::Admission,
 };
 
-use super::{Listening, instruments::Dashboard};
+use super::{instruments::Dashboard, listening::Listening};
 
 /// What the surfaces are made of.
 pub(super) struct Parts<'a> {

@@ -41,7 +41,7 @@ use crate::{
 
 use super::{
     dates::DateGuard,
-    history::History,
+    history::{History, PIECE, PIECES},
     rounds::{self, Rounds},
     supervisor::Supervisor,
 };
@@ -56,9 +56,6 @@ const TAKE_IN_METRICS: Duration = Duration::from_secs(5);
 const TIDY: Duration = Duration::from_secs(60);
 /// How many parts of what acts may have left behind are looked through after each [`TIDY`]: all of them in half a day.
 const LEFTOVERS_AT_ONCE: u16 = 6;
-/// Rows of the audit log or the heartbeat history that are dropped at once, and how often in a row.
-pub(super) const PIECE: usize = 2048;
-pub(super) const PIECES: usize = 64;
 /// Checkpoints that are written at once when the service stops: a store that is 80 ms away takes them in half a second.
 const FLUSHED_AT_ONCE: usize = 32_768;
 /// Accounts and sessions that wait to be settled or looked up; there will be another sweep for the others.

@@ -1,11 +1,11 @@
-//! Ids and amounts that never travel in a frame.
+//! Ids and hashes that never travel in a frame.
 
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use crate::{time::Millis, wire::SessionId};
+use crate::wire::SessionId;
 
 /// An account's internal id: 128 random bits, written in base64url without padding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,60 +58,6 @@ fn decode_id(text: &str) -> Option<[u8; 16]> {
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }
 
-/// An amount of credit in milliseconds; negative when it takes away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Credit(i64);
-
-impl Credit {
-    /// No credit.
-    pub const ZERO: Self = Self(0);
-    /// The most that an account may hold or an entry may move: about 146 million years.
-    pub const MAX: Self = Self(1 << 62);
-
-    /// `ms` milliseconds, held within [`Self::MAX`] either way.
-    pub const fn from_ms(ms: i64) -> Self {
-        if ms > Self::MAX.0 {
-            Self::MAX
-        } else if ms < -Self::MAX.0 {
-            Self(-Self::MAX.0)
-        } else {
-            Self(ms)
-        }
-    }
-
-    /// `seconds` seconds, held within [`Self::MAX`] either way.
-    pub const fn from_secs(seconds: i64) -> Self {
-        Self::from_ms(seconds.saturating_mul(1000))
-    }
-
-    /// What using `span` costs: a negative amount.
-    pub fn usage(span: Millis) -> Self {
-        Self::from_ms(-i64::try_from(span.get()).unwrap_or(i64::MAX))
-    }
-
-    /// Milliseconds; negative when it takes away.
-    pub const fn as_ms(self) -> i64 {
-        self.0
-    }
-
-    /// The sum, held within [`Self::MAX`] either way.
-    #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
-        Self::from_ms(self.0.saturating_add(other.0))
-    }
-
-    /// As much the other way.
-    #[must_use]
-    pub const fn negated(self) -> Self {
-        Self(-self.0)
-    }
-
-    /// As a span that can be burned: nothing when it is negative.
-    pub fn fuel(self) -> Millis {
-        Millis::new(u64::try_from(self.0).unwrap_or(0))
-    }
-}
-
 /// The first 128 bits of the SHA-256 of a whole token, as it was issued.
 ///
 /// Finding another token with the same hash takes 2^128 tries, and it would have to be presented by an authenticated
@@ -152,12 +98,6 @@ mod tests {
             prop_assert_eq!(AccountId::parse(&account.to_string()), Some(account));
             let session = SessionId::from_bytes(bytes);
             prop_assert_eq!(parse_session(&session_text(&session)), Some(session));
-        }
-
-        #[test]
-        fn credit_never_leaves_its_bounds(a: i64, b: i64) {
-            let sum = Credit::from_ms(a).plus(Credit::from_secs(b));
-            prop_assert!(sum <= Credit::MAX && sum.as_ms() >= -Credit::MAX.as_ms());
         }
     }
 
