@@ -9,6 +9,7 @@
 //! leave, pointers and all, and then which it has.
 
 mod copy;
+mod mark;
 mod tally;
 
 use async_trait::async_trait;
@@ -27,8 +28,9 @@ use super::{
 
 pub(super) use copy::Patience;
 pub use copy::{Copied, MoveError, Step, Watch, copy};
-pub use tally::{Difference, Mark, Table, Tally};
-pub(super) use tally::{Marked, audited};
+pub use mark::{Mark, Table};
+pub(super) use mark::{Marked, audited};
+pub use tally::{Difference, Tally};
 
 /// How many rows a page of the source has.
 pub(super) const PAGE: usize = 2000;
