@@ -21,10 +21,10 @@ use crate::{
 
 use super::{
     ScyllaStore,
-    checkpoints::shard,
     cluster::Values,
     erasure::Erasure,
-    rows::{AccountCells, entering, entry_name, int, meter, wall},
+    pending::Doubt,
+    rows::{AccountCells, entering, entry_name, int, meter, shard, wall},
 };
 
 /// How often a settlement starts anew because others changed the account.
@@ -32,22 +32,6 @@ const TRIES: usize = 8;
 
 /// A row of `id, version, act`.
 pub(super) type Version = (Vec<u8>, Option<i64>, Option<Vec<u8>>);
-
-/// An act whose outcome nobody knows.
-#[derive(Clone, Copy)]
-pub(super) struct Doubt {
-    /// Its name.
-    act: [u8; 16],
-    /// The version it was decided on.
-    expects: u64,
-}
-
-impl Doubt {
-    /// An act of this name, decided on this version.
-    pub(super) const fn new(act: [u8; 16], expects: u64) -> Self {
-        Self { act, expects }
-    }
-}
 
 /// What `fence` writes.
 #[derive(SerializeRow)]

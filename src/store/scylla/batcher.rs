@@ -19,7 +19,10 @@ use crate::{
     store::{Result, StoreError},
 };
 
-use super::{checkpoints::shard, cluster::Cluster, rows::meter};
+use super::{
+    cluster::Cluster,
+    rows::{meter, shard},
+};
 
 /// Partitions of checkpoints.
 const SHARDS: usize = 16;

@@ -17,18 +17,13 @@ use crate::{
 use super::{
     ScyllaStore,
     batcher::Row,
-    rows::{int, meter, wall},
+    rows::{int, meter, shard, wall},
 };
 
 /// How long after the end of a session, in meter time, no node writes a checkpoint of it any more, and how long after an
 /// activation began it has succeeded or never will. A checkpoint that comes later still is without an account, and is
 /// cleared away.
 pub(super) const MARGIN: Millis = Millis::from_secs(3600);
-
-/// The partition that a bucket is in.
-pub(super) fn shard(bucket: u8) -> i8 {
-    i8::try_from(bucket / 16).expect("a sixteenth of a byte")
-}
 
 impl ScyllaStore {
     pub(super) async fn write_checkpoints(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {

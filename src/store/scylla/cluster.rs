@@ -30,7 +30,7 @@ use scylla::{
     },
     serialize::row::SerializeRow,
     statement::{
-        Consistency, SerialConsistency,
+        SerialConsistency,
         batch::{Batch, BatchType},
         prepared::PreparedStatement,
     },
@@ -40,11 +40,13 @@ use tokio::sync::{Mutex as Gate, MutexGuard};
 use crate::store::{Result, StoreError, moving::Patience};
 
 use super::{
-    ScyllaOptions,
     error::Unanswered,
+    options::ScyllaOptions,
     statements::{MovingStatements, Statements},
 };
 
+/// How long the whole of it may take, and the servers may take to agree.
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a connection that has nothing to do is tried, and how long it may take: a server that hangs is left alone
 /// when both have passed. What was asked of it by then and may not be asked of another is not answered in time.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
@@ -310,7 +312,7 @@ pub(super) async fn connect(options: &ScyllaOptions) -> Result<Session> {
         .keepalive_interval(ALIVE.0)
         .keepalive_timeout(ALIVE.1)
         .hostname_resolution_timeout(Some(options.connect_timeout))
-        .schema_agreement_timeout(super::schema::PATIENCE)
+        .schema_agreement_timeout(PATIENCE)
         .auto_await_schema_agreement(false)
         .fetch_schema_metadata(true)
         .tcp_nodelay(true);
@@ -341,30 +343,4 @@ pub(super) async fn connect(options: &ScyllaOptions) -> Result<Session> {
         builder = builder.tls_context(Some(Arc::new(tls)));
     }
     Ok(Box::pin(builder.build()).await?)
-}
-
-impl super::Consistency {
-    /// For reads, plain writes, and how durable a decision is before it is answered.
-    pub(super) const fn plain(self) -> Consistency {
-        match self {
-            Self::Local => Consistency::LocalQuorum,
-            Self::Global => Consistency::Quorum,
-        }
-    }
-
-    /// For decisions.
-    pub(super) const fn serial(self) -> SerialConsistency {
-        match self {
-            Self::Local => SerialConsistency::LocalSerial,
-            Self::Global => SerialConsistency::Serial,
-        }
-    }
-
-    /// For reads that finish decisions first.
-    pub(super) const fn serial_read(self) -> Consistency {
-        match self {
-            Self::Local => Consistency::LocalSerial,
-            Self::Global => Consistency::Serial,
-        }
-    }
 }

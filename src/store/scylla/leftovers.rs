@@ -20,9 +20,9 @@ use crate::{
 
 use super::{
     ScyllaStore,
-    acts::Doubt,
     checkpoints::MARGIN,
     erasure::Erasure,
+    pending::Doubt,
     rows::{CheckpointRow, Found, IdentityRow, bytes, meter_from, there, unsigned},
 };
 
@@ -30,15 +30,6 @@ use super::{
 const READS_AT_ONCE: usize = 16;
 /// Accounts and sessions that are looked at at a time.
 const LOOKS_AT_ONCE: usize = 8;
-
-/// What housekeeping remembers between two calls.
-#[derive(Default)]
-pub(super) struct Remembered {
-    /// Attempts to delete that were still possible when they were last looked at.
-    possible: HashSet<Vec<u8>>,
-    /// Nothing is left of what versions before the fifth began to delete.
-    no_old_erasures: bool,
-}
 
 /// A row of `account, attempt, expects`.
 type Attempt = (Vec<u8>, Vec<u8>, Option<i64>);

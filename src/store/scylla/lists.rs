@@ -10,7 +10,8 @@ use crate::{
 };
 
 use super::{
-    MAX_TTL, ScyllaStore,
+    ScyllaStore,
+    options::MAX_TTL,
     rows::{bytes, int, meter, meter_from, there, unsigned},
 };
 

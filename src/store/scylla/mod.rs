@@ -28,34 +28,26 @@ mod leftovers;
 mod lists;
 mod moving;
 mod nodes;
+mod open;
+mod options;
+mod pending;
 mod pieces;
 mod recovery;
 mod registry;
 mod rows;
 mod schema;
 mod statements;
+mod store;
 mod survey;
+mod target;
 
-use std::{
-    collections::HashMap,
-    ops::Range,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::ops::Range;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
-    entropy::Entropy,
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
 };
@@ -65,164 +57,9 @@ use super::{
     Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
     SealedKey, SessionRecord, StatusLease, Store,
 };
-use acts::Doubt;
-use batcher::Batcher;
-use cluster::Cluster;
-pub use moving::ScyllaTarget;
-
-/// The longest that CQL lets a row live by itself, in seconds: twenty years.
-const MAX_TTL: i32 = 20 * 365 * 86_400;
-
-/// How a cluster is used. The defaults are good where there is one datacenter.
-#[derive(Clone, Debug)]
-pub struct ScyllaOptions {
-    /// `host:port` of servers to begin with; the others are learnt from them.
-    pub nodes: Vec<String>,
-    /// The keyspace. Made if it is missing.
-    pub keyspace: String,
-    /// Who to say we are, if the cluster asks.
-    pub credentials: Option<Credentials>,
-    /// Certificates to trust, in PEM. `None` is without TLS.
-    pub tls_ca: Option<PathBuf>,
-    /// The datacenter whose servers are asked. Needed where there are several and [`Consistency::Local`] decides.
-    pub datacenter: Option<String>,
-    /// Who has to agree.
-    pub consistency: Consistency,
-    /// Servers that a keyspace which is made has each row on. `None` is as many as are named or known, up to three.
-    pub replication: Option<u32>,
-    /// How long an answer may take. Longer than the cluster's own timeouts, or outcomes are unknown without need.
-    pub request_timeout: Duration,
-    /// How long a connection may take.
-    pub connect_timeout: Duration,
-    /// How long rows of the audit log stay.
-    pub audit_ttl: Duration,
-    /// How long rows of the heartbeat history stay.
-    pub history_ttl: Duration,
-}
-
-/// A user of the cluster.
-#[derive(Clone)]
-pub struct Credentials {
-    /// Their name.
-    pub username: String,
-    /// Their password.
-    pub password: Zeroizing<String>,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials(…)")
-    }
-}
-
-/// Whose majority agrees to what is read and written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Consistency {
-    /// That of the datacenter: `LOCAL_QUORUM` and `LOCAL_SERIAL`.
-    #[default]
-    Local,
-    /// That of all datacenters: `QUORUM` and `SERIAL`. Needed where gastank runs in more than one, or is to.
-    Global,
-}
-
-impl ScyllaOptions {
-    /// The defaults for a keyspace.
-    pub const fn new(nodes: Vec<String>, keyspace: String) -> Self {
-        Self {
-            nodes,
-            keyspace,
-            credentials: None,
-            tls_ca: None,
-            datacenter: None,
-            consistency: Consistency::Local,
-            replication: None,
-            request_timeout: Duration::from_secs(5),
-            connect_timeout: Duration::from_secs(5),
-            audit_ttl: Duration::from_secs(365 * 86_400),
-            history_ttl: Duration::from_secs(30 * 86_400),
-        }
-    }
-}
-
-/// A store in a keyspace of a CQL cluster.
-pub struct ScyllaStore {
-    cluster: Arc<Cluster>,
-    entropy: Arc<dyn Entropy>,
-    /// Seconds.
-    audit_ttl: i32,
-    /// Seconds.
-    history_ttl: i32,
-    /// Acts whose outcome is not known yet: at most one for each account, as who commits waits for it.
-    doubts: Mutex<HashMap<AccountId, Doubt>>,
-    batcher: Batcher,
-    /// The era that this node lives in; 0 before it has joined any.
-    era: AtomicU64,
-    remembered: Mutex<leftovers::Remembered>,
-}
-
-impl ScyllaStore {
-    /// Connects to a cluster, and makes or migrates the keyspace. Any number of processes may.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Refused`] if a newer version of this program wrote the keyspace, a copy into it has not ended, or
-    /// decisions on it are made elsewhere than configured;
-    /// [`StoreError::Unavailable`] if the cluster cannot be reached or does not answer in time.
-    ///
-    /// [`StoreError::Refused`]: super::StoreError::Refused
-    /// [`StoreError::Unavailable`]: super::StoreError::Unavailable
-    pub async fn open(options: &ScyllaOptions, entropy: Arc<dyn Entropy>) -> Result<Self> {
-        let store = Self::reach(options, entropy).await?;
-        if let Some(moving) = store.read_moving().await?
-            && let Some(refused) = moving.unfinished(&format!("the keyspace {}", options.keyspace))
-        {
-            return Err(refused);
-        }
-        Ok(store)
-    }
-
-    /// The same, whatever is in the keyspace.
-    async fn reach(options: &ScyllaOptions, entropy: Arc<dyn Entropy>) -> Result<Self> {
-        let session = cluster::connect(options).await?;
-        let scope = datacenters::scope(options, &session)?;
-        Box::pin(schema::bring_up_to_date(&session, options, &*entropy)).await?;
-        let cluster = Arc::new(Box::pin(Cluster::new(session, options)).await?);
-        let ttl = |span: Duration| i32::try_from(span.as_secs()).unwrap_or(MAX_TTL).clamp(1, MAX_TTL);
-        let store = Self {
-            cluster,
-            entropy,
-            audit_ttl: ttl(options.audit_ttl),
-            history_ttl: ttl(options.history_ttl),
-            doubts: Mutex::default(),
-            batcher: Batcher::default(),
-            era: AtomicU64::new(0),
-            remembered: Mutex::default(),
-        };
-        store.agree_on(&scope).await?;
-        Ok(store)
-    }
-
-    /// How many batches of checkpoints have been sent to the cluster.
-    pub fn checkpoint_batches(&self) -> u64 {
-        self.batcher.batches().load(Ordering::Relaxed)
-    }
-
-    /// How many conditional round trips the cluster was asked for: what costs most there.
-    pub fn decisions(&self) -> u64 {
-        self.cluster.decisions()
-    }
-
-    /// How many reads of a row, or of a few, were asked for.
-    pub fn reads(&self) -> u64 {
-        self.cluster.reads()
-    }
-
-    /// What counts the batches of checkpoints, for who shows it.
-    pub fn checkpoint_batch_counter(&self) -> Arc<AtomicU64> {
-        self.batcher.batches()
-    }
-}
+pub use options::{Consistency, Credentials, ScyllaOptions};
+pub use store::ScyllaStore;
+pub use target::ScyllaTarget;
 
 #[async_trait]
 impl Store for ScyllaStore {

@@ -24,13 +24,12 @@ use crate::{
 use super::{
     ScyllaOptions, ScyllaStore,
     audit::ttl_at,
-    checkpoints::shard,
     cluster::Values,
     rows::{
-        AccountCells, Cell, PutEdge, bytes, cell, entering, entry_name, int, meter, name_of, there, unsigned, wall,
-        wall_from,
+        AccountCells, Cell, PutEdge, bytes, cell, entering, entry_name, int, meter, name_of, shard, there, unsigned,
+        wall, wall_from,
     },
-    statements::MovingStatements,
+    target::ScyllaTarget,
 };
 
 /// Rows, or entries of one account together, that are on their way at a time.
@@ -69,14 +68,6 @@ const TABLES: [&str; 22] = [
 
 /// A row of `source, name, reached, ended`.
 type MovingRow = (Option<Vec<u8>>, Option<String>, Option<i64>, Option<i64>);
-
-/// A keyspace, to be moved into.
-pub struct ScyllaTarget {
-    pub(super) store: ScyllaStore,
-    pub(super) statements: MovingStatements,
-    keyspace: String,
-    now: UnixMs,
-}
 
 /// What `account` writes.
 #[derive(SerializeRow)]

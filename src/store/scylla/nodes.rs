@@ -14,8 +14,7 @@ use crate::{
 
 use super::{
     ScyllaStore,
-    checkpoints::shard,
-    rows::{CheckpointRow, bytes, cell, int, meter, meter_from, there, unsigned, wall, wall_from},
+    rows::{CheckpointRow, bytes, cell, int, meter, meter_from, shard, there, unsigned, wall, wall_from},
 };
 
 /// Sessions of a bucket that are asked for by one statement: ScyllaDB takes no more than a hundred keys.

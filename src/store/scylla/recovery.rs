@@ -21,9 +21,8 @@ use crate::{
 
 use super::{
     ScyllaStore,
-    checkpoints::shard,
     pieces::in_pieces,
-    rows::{self, AccountRow, CheckpointRow, Found, meter_from},
+    rows::{self, AccountRow, CheckpointRow, Found, meter_from, shard},
 };
 
 /// Buckets whose checkpoints are read at a time.

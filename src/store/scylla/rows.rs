@@ -555,3 +555,8 @@ pub(super) fn there<T>(value: Option<T>) -> Result<T> {
 pub(super) fn odd(what: &str, name: &str) -> StoreError {
     StoreError::Damaged(format!("`{}` is no {what}", name.chars().take(32).collect::<String>().escape_debug()))
 }
+
+/// The partition that a bucket is in.
+pub(super) fn shard(bucket: u8) -> i8 {
+    i8::try_from(bucket / 16).expect("a sixteenth of a byte")
+}

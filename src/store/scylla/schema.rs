@@ -20,13 +20,12 @@ use crate::{
 };
 
 use super::{
-    ScyllaOptions,
+    cluster::{PATIENCE, is_applied},
     datacenters::{REPLICAS, replicas},
+    options::ScyllaOptions,
     rows::there,
 };
 
-/// How long the whole of it may take, and the servers may take to agree.
-pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a node looks for servers that the store's URL names and the cluster does not know: 20 s.
 const ACQUAINTANCE: u32 = 100;
 /// How long one statement may take.
@@ -221,7 +220,7 @@ impl Work<'_> {
 
     async fn decided(&self, cql: &str, values: impl scylla::serialize::row::SerializeRow) -> Result<bool> {
         let rows = self.ask(Statement::new(cql), values).await?.into_rows_result()?;
-        super::cluster::is_applied(&rows)
+        is_applied(&rows)
     }
 
     async fn is_there(&self, cql: &str) -> Result<bool> {

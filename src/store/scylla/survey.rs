@@ -16,13 +16,12 @@ use crate::{
 
 use super::{
     audit::AuditRow,
-    checkpoints::shard,
     facts::FactsRow,
-    moving::ScyllaTarget,
     rows::{
-        self, AccountRow, EndRow, HeldRow, bytes, entry_name, int, kind, meter, meter_from, name_of, source, there,
-        unsigned, wall, wall_from,
+        self, AccountRow, EndRow, HeldRow, bytes, entry_name, int, kind, meter, meter_from, name_of, shard, source,
+        there, unsigned, wall, wall_from,
     },
+    target::ScyllaTarget,
 };
 
 /// What only who serves writes.

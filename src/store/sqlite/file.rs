@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{Result, StoreError};
 
-use super::SqliteOptions;
+use super::options::SqliteOptions;
 
 /// Every step from an empty file to what this program works with. Steps are only ever added.
 const MIGRATIONS: &[&str] = &[

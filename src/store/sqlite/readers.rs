@@ -11,7 +11,7 @@ use crate::{
     store::{Result, StoreError},
 };
 
-use super::{SqliteOptions, file};
+use super::{file, options::SqliteOptions};
 
 /// A few connections that only read, lent to one reader at a time.
 pub(super) struct Readers {

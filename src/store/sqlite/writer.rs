@@ -32,8 +32,8 @@ use crate::{
 };
 
 use super::{
-    SqliteOptions,
     file::{Durability, Lock, set_durability},
+    options::SqliteOptions,
 };
 
 /// How many groups of acts go ahead of write-behind work that waits.
