@@ -20,7 +20,7 @@ use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use gastank::{
     engine::{Checkpoint, bucket},
     entropy::OsEntropy,
-    store::{ScyllaOptions, ScyllaStore, Store},
+    store::{ScyllaOptions, ScyllaStore, roles::*},
     time::MeterTime,
     wire::{SecretId, SessionId},
 };

@@ -17,7 +17,7 @@ use std::{
 use futures_util::{TryStreamExt, future};
 use gastank::{
     engine::{AccountId, Act, ActivationNames, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, bucket},
-    store::{Commit, Created, Identity, SqliteOptions, SqliteStore, Store},
+    store::{Commit, Created, Identity, SqliteOptions, SqliteStore, roles::*},
     time::{MeterTime, UnixMs},
     wire::{SecretId, SessionId},
 };

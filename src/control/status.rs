@@ -20,7 +20,7 @@ use crate::{
     control::peers::{Membership, Others},
     engine::{Engine, ListId, ListSeed, ListSize, StatusIndex, StatusList},
     entropy::{Entropy, draw},
-    store::{Begun, ClusterStore, Granted, Leased, NodeId, Removed, Retired, StatusLease, Store, StoreError},
+    store::{Begun, ClusterStore, Granted, Leased, NodeId, Removed, Retired, StatusLease, StoreError, roles::*},
     time::{Clock, Millis, UnixMs},
 };
 

@@ -6,7 +6,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ingest::http::Threads,
-    store::{Store, StoreError},
+    store::{StoreError, roles::*},
     telemetry::Phase,
     time::MeterClock,
 };

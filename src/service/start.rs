@@ -205,7 +205,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::store::{SqliteOptions, SqliteStore, Store};
+    use crate::store::{SqliteOptions, SqliteStore, roles::*};
 
     const ALL: [Stage; 9] = [
         Stage::Store,

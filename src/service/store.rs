@@ -13,8 +13,9 @@ use crate::{
     entropy::OsEntropy,
     store::{
         ClusterStore, Credentials, Observed, ScyllaOptions, ScyllaStore, ScyllaTarget, SqliteOptions, SqliteStore,
-        Store, StoreError,
+        StoreError,
         moving::{self, Copied, MoveError, Watch},
+        roles::*,
     },
     telemetry::Telemetry,
     time::{MonotonicTicks, Ticks},

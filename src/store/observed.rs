@@ -18,9 +18,10 @@ use crate::{
 };
 
 use super::{
-    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
-    Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
-    SealedKey, SessionRecord, StatusLease, Store,
+    AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
+    Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
+    OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
+    StatusLease, StatusListStore, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -245,7 +246,7 @@ fn now() -> Instant {
 }
 
 #[async_trait]
-impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
+impl<S: Store, O: StoreObserver> AccountStore for Observed<S, O> {
     async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         self.timed(Operation::CreateAccount, self.store.create_account(id, identity, at)).await
     }
@@ -273,7 +274,10 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
     async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
         self.timed(Operation::Entries, self.store.entries(account, after, limit)).await
     }
+}
 
+#[async_trait]
+impl<S: Store, O: StoreObserver> SessionStore for Observed<S, O> {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
         self.timed(Operation::Session, self.store.session(id)).await
     }
@@ -300,7 +304,10 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
     async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
         self.timed(Operation::KeepClock, self.store.keep_clock(fact)).await
     }
+}
 
+#[async_trait]
+impl<S: Store, O: StoreObserver> CredentialStore for Observed<S, O> {
     async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         self.timed(Operation::AddAccountKey, self.store.add_account_key(key)).await
     }
@@ -340,7 +347,10 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
     async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         self.timed(Operation::RemoveSigningKey, self.store.remove_signing_key(kid)).await
     }
+}
 
+#[async_trait]
+impl<S: Store, O: StoreObserver> IdentityStore for Observed<S, O> {
     async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
         self.timed(Operation::HoldCredit, self.store.hold_credit(identity, held, most)).await
     }
@@ -360,7 +370,10 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
     async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         self.timed(Operation::PutFacts, self.store.put_facts(identity, facts)).await
     }
+}
 
+#[async_trait]
+impl<S: Store, O: StoreObserver> AuditStore for Observed<S, O> {
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
         self.timed(Operation::AppendAudit, self.store.append_audit(rows)).await
     }
@@ -381,7 +394,10 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
     async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.timed(Operation::PruneAudit, self.store.prune_audit(before, most)).await
     }
+}
 
+#[async_trait]
+impl<S: Store, O: StoreObserver> HistoryStore for Observed<S, O> {
     async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
         self.timed(Operation::AppendHistory, self.store.append_history(rows)).await
     }
@@ -393,7 +409,10 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.timed(Operation::PruneHistory, self.store.prune_history(before, most)).await
     }
+}
 
+#[async_trait]
+impl<S: Store, O: StoreObserver> StatusListStore for Observed<S, O> {
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         self.timed(Operation::LeaseStatusList, self.store.lease_status_list(lease)).await
     }
@@ -413,7 +432,10 @@ impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         self.timed(Operation::RemoveStatusList, self.store.remove_status_list(list)).await
     }
+}
 
+#[async_trait]
+impl<S: Store, O: StoreObserver> Store for Observed<S, O> {
     async fn clear_leftovers(&self, now: MeterTime, parts: Range<u16>) -> Result<()> {
         self.timed(Operation::ClearLeftovers, self.store.clear_leftovers(now, parts)).await
     }

@@ -13,8 +13,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gastank::{
     entropy::OsEntropy,
     store::{
-        ScyllaOptions, ScyllaStore, ScyllaTarget, SqliteOptions, SqliteStore, Store,
+        ScyllaOptions, ScyllaStore, ScyllaTarget, SqliteOptions, SqliteStore,
         moving::{Row, Source, Target},
+        roles::*,
     },
     time::UnixMs,
     wire::{EndReason, HeartbeatKind, WireVerdict},

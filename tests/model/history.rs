@@ -10,7 +10,7 @@ use gastank::{
     engine::Policy,
     entropy::SeededEntropy,
     service::history::History,
-    store::{Heard, HeardKey, Store},
+    store::{Heard, HeardKey, roles::*},
     telemetry::{Health, Telemetry},
     time::{Clock, MeterTime, Millis},
     wire::{Heartbeat, HeartbeatKind, StateBits},
@@ -18,7 +18,7 @@ use gastank::{
 use proptest::prelude::*;
 
 use crate::{
-    faults::{Appends, Flaky},
+    flaky::{Appends, Flaky},
     rig::{Client, Rig, WALL},
 };
 

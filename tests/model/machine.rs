@@ -9,7 +9,7 @@ use gastank::{
         AccountId, ActivationName, BUCKETS, Policy, Refusal, SLICES, Source, StatusIndex, Verdict, bucket, session_text,
     },
     entropy::SeededEntropy,
-    store::{SqliteStore, Store},
+    store::{SqliteStore, roles::*},
     time::{Clock, MeterTime, Millis, UnixMs},
     wire::{EndReason, FRAME_LEN, HeartbeatKind, WireVerdict},
 };

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod faults;
+mod flaky;
 mod history;
 mod machine;
 mod memory_store;

@@ -12,9 +12,10 @@ use futures_util::{
 use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, bucket},
     store::{
-        AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
-        Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
-        SealedKey, SessionRecord, StatusLease, Store,
+        AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
+        Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
+        OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
+        StatusLease, StatusListStore, Store,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -97,7 +98,7 @@ impl Tables {
 }
 
 #[async_trait]
-impl Store for MemoryStore {
+impl AccountStore for MemoryStore {
     async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         let mut tables = self.0.lock();
         if let Some(known) = tables.accounts.values().find(|known| known.identity.as_ref() == Some(identity)) {
@@ -143,7 +144,10 @@ impl Store for MemoryStore {
         let ledger = tables.ledgers.get(account).into_iter().flatten();
         Ok(ledger.filter(|entry| entry.number > after).take(limit).cloned().collect())
     }
+}
 
+#[async_trait]
+impl SessionStore for MemoryStore {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
         Ok(self.0.lock().sessions.get(id).cloned())
     }
@@ -176,7 +180,10 @@ impl Store for MemoryStore {
         }
         Ok(())
     }
+}
 
+#[async_trait]
+impl CredentialStore for MemoryStore {
     async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         let mut tables = self.0.lock();
         let takes_keys = tables.accounts.get(&key.account).is_some_and(|owned| !owned.account.deleted);
@@ -230,7 +237,10 @@ impl Store for MemoryStore {
     async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         Ok(Removed::when(self.0.lock().signing_keys.remove(kid).is_some()))
     }
+}
 
+#[async_trait]
+impl IdentityStore for MemoryStore {
     async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
         let mut tables = self.0.lock();
         let all = tables.held.entry(identity.clone()).or_default();
@@ -272,7 +282,10 @@ impl Store for MemoryStore {
         }
         Ok(Replaced::when(current))
     }
+}
 
+#[async_trait]
+impl AuditStore for MemoryStore {
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
         let log = &mut self.0.lock().audit;
         for row in rows {
@@ -304,7 +317,10 @@ impl Store for MemoryStore {
         old.iter().for_each(|key| drop(log.remove(key)));
         Ok(old.len())
     }
+}
 
+#[async_trait]
+impl HistoryStore for MemoryStore {
     async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
         let mut tables = self.0.lock();
         for row in rows {
@@ -328,7 +344,10 @@ impl Store for MemoryStore {
         rows.retain(|key, _| !old.contains(key));
         Ok(old.len())
     }
+}
 
+#[async_trait]
+impl StatusListStore for MemoryStore {
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         let lists = &mut self.0.lock().status_lists;
         let new = !lists.contains_key(&lease.id);
@@ -361,7 +380,10 @@ impl Store for MemoryStore {
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         Ok(Removed::when(self.0.lock().status_lists.remove(list).is_some()))
     }
+}
 
+#[async_trait]
+impl Store for MemoryStore {
     async fn close(&self) -> Result<()> {
         Ok(())
     }

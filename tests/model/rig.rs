@@ -22,7 +22,7 @@ use gastank::{
     },
     entropy::{SeededEntropy, draw},
     service::{history::History, upkeep::Upkeep},
-    store::{Created, Identity, Store},
+    store::{Created, Identity, roles::*},
     telemetry::Telemetry,
     time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
     wire::{

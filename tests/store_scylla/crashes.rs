@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gastank::{
     engine::{Act, EntryKind},
     entropy::OsEntropy,
-    store::{Commit, Consistency, Created, Identity, ScyllaOptions, ScyllaStore, Store, StoreError},
+    store::{Commit, Consistency, Created, Identity, ScyllaOptions, ScyllaStore, StoreError, roles::*},
     wire::EndReason,
 };
 use scylla::client::session::Session;

@@ -10,7 +10,7 @@ use gastank::{
     entropy::OsEntropy,
     store::{
         AccountKey, Actor, ActorKind, Added, AuditAct, AuditKey, AuditRecord, ClusterStore, Commit, Held,
-        LEFTOVER_PARTS, ScyllaStore, Store, Surface,
+        LEFTOVER_PARTS, ScyllaStore, Surface, roles::*,
     },
     time::{MeterTime, MonotonicTicks, Ticks},
     wire::{EndReason, SessionId},

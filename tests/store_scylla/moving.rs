@@ -14,8 +14,9 @@ use std::{
 use async_trait::async_trait;
 use gastank::{
     store::{
-        Created, ScyllaTarget, SqliteOptions, SqliteStore, Store, StoreError,
+        Created, ScyllaTarget, SqliteOptions, SqliteStore, StoreError,
         moving::{Copied, Mark, MoveError, Moving, Row, Step, Table, Target, Watch, copy},
+        roles::*,
     },
     time::UnixMs,
 };

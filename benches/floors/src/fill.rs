@@ -20,7 +20,7 @@ use gastank::{
         StatusIndex, StatusList, TokenHash, Tokens, session_text,
     },
     entropy::OsEntropy,
-    store::{Commit, Identity, Leased, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, StatusLease, Store},
+    store::{Commit, Identity, Leased, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, StatusLease, roles::*},
     time::{MeterTime, UnixMs},
     wire::{ClusterSecret, SecretId, SessionId},
 };

@@ -16,7 +16,7 @@ use crate::{
         Account, AccountId, Act, Beat, Credit, EntryKind, ListSize, NewEntry, Policy, Source, TokenHash, Verdict,
     },
     entropy::SeededEntropy,
-    store::{Identity, SqliteStore},
+    store::{Identity, SqliteStore, roles::*},
     time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
     wire::{EndReason, Heartbeat, HeartbeatKind, StateBits, WireVerdict},
 };

@@ -53,16 +53,17 @@ use crate::{
 };
 
 use super::{
-    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
-    Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
-    SealedKey, SessionRecord, StatusLease, Store,
+    AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
+    Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
+    OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
+    StatusLease, StatusListStore, Store,
 };
 pub use options::{Consistency, Credentials, ScyllaOptions};
 pub use store::ScyllaStore;
 pub use target::ScyllaTarget;
 
 #[async_trait]
-impl Store for ScyllaStore {
+impl AccountStore for ScyllaStore {
     async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         self.make_account(id, identity, at).await
     }
@@ -90,7 +91,10 @@ impl Store for ScyllaStore {
     async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
         self.read_ledger(account, after, limit).await
     }
+}
 
+#[async_trait]
+impl SessionStore for ScyllaStore {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
         self.read_session(id).await
     }
@@ -110,7 +114,10 @@ impl Store for ScyllaStore {
     async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
         self.raise_clock(fact.last_alive, fact.wall).await
     }
+}
 
+#[async_trait]
+impl CredentialStore for ScyllaStore {
     async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         self.put_key(key).await
     }
@@ -150,7 +157,10 @@ impl Store for ScyllaStore {
     async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         self.drop_signing_key(kid).await
     }
+}
 
+#[async_trait]
+impl IdentityStore for ScyllaStore {
     async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
         self.hold(identity, held, most).await
     }
@@ -170,7 +180,10 @@ impl Store for ScyllaStore {
     async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         self.replace_facts(identity, facts).await
     }
+}
 
+#[async_trait]
+impl AuditStore for ScyllaStore {
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
         self.append(rows).await
     }
@@ -191,7 +204,10 @@ impl Store for ScyllaStore {
     async fn prune_audit(&self, _: UnixMs, _: usize) -> Result<usize> {
         Ok(0)
     }
+}
 
+#[async_trait]
+impl HistoryStore for ScyllaStore {
     async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
         self.write_history(rows).await
     }
@@ -203,7 +219,10 @@ impl Store for ScyllaStore {
     async fn prune_history(&self, _: UnixMs, _: usize) -> Result<usize> {
         Ok(0)
     }
+}
 
+#[async_trait]
+impl StatusListStore for ScyllaStore {
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         self.lease_list(lease).await
     }
@@ -223,7 +242,10 @@ impl Store for ScyllaStore {
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         self.drop_list(list).await
     }
+}
 
+#[async_trait]
+impl Store for ScyllaStore {
     async fn clear_leftovers(&self, now: MeterTime, parts: Range<u16>) -> Result<()> {
         self.clear(now, parts).await
     }

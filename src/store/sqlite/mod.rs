@@ -44,9 +44,10 @@ use crate::{
 };
 
 use super::{
-    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
-    Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
-    SealedKey, SessionRecord, StatusLease, Store, StoreError,
+    AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
+    Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
+    OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
+    StatusLease, StatusListStore, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -114,7 +115,7 @@ impl SqliteStore {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
+impl AccountStore for SqliteStore {
     async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         let identity = identity.clone();
         self.act(move |conn| write::create_account(conn, &id, &identity, at)).await
@@ -148,7 +149,10 @@ impl Store for SqliteStore {
         let account = *account;
         self.read(move |conn| read::entries(conn, &account, after, limit)).await
     }
+}
 
+#[async_trait]
+impl SessionStore for SqliteStore {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
         let id = *id;
         self.read(move |conn| read::session(conn, &id)).await
@@ -176,7 +180,10 @@ impl Store for SqliteStore {
     async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
         self.writer.run(Kind::Behind(1), move |conn| write::keep_clock(conn, fact)).await
     }
+}
 
+#[async_trait]
+impl CredentialStore for SqliteStore {
     async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         let key = key.clone();
         self.act(move |conn| write::add_account_key(conn, &key)).await
@@ -224,7 +231,10 @@ impl Store for SqliteStore {
         let kid = kid.to_owned();
         self.act(move |conn| write::remove_signing_key(conn, &kid)).await
     }
+}
 
+#[async_trait]
+impl IdentityStore for SqliteStore {
     async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
         let (identity, held) = (identity.clone(), held.clone());
         self.act(move |conn| write::hold_credit(conn, &identity, &held, most)).await
@@ -249,7 +259,10 @@ impl Store for SqliteStore {
         let (identity, facts) = (identity.clone(), facts.clone());
         self.act(move |conn| facts::put(conn, &identity, &facts)).await
     }
+}
 
+#[async_trait]
+impl AuditStore for SqliteStore {
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
         let rows = rows.to_vec();
         self.act(move |conn| rows.iter().try_for_each(|row| audit::append(conn, row))).await
@@ -272,7 +285,10 @@ impl Store for SqliteStore {
     async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.writer.run(Kind::Behind(most), move |conn| audit::prune(conn, before, most)).await
     }
+}
 
+#[async_trait]
+impl HistoryStore for SqliteStore {
     async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
         // In pieces, so that acts get their turn between them.
         for piece in rows.chunks(history::PIECE) {
@@ -290,7 +306,10 @@ impl Store for SqliteStore {
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.writer.run(Kind::Behind(most), move |conn| history::prune(conn, before, most)).await
     }
+}
 
+#[async_trait]
+impl StatusListStore for SqliteStore {
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         let lease = lease.clone();
         self.act(move |conn| write::lease_status_list(conn, &lease)).await
@@ -314,7 +333,10 @@ impl Store for SqliteStore {
         let list = *list;
         self.act(move |conn| write::remove_status_list(conn, &list)).await
     }
+}
 
+#[async_trait]
+impl Store for SqliteStore {
     async fn close(&self) -> Result<()> {
         if let Some(readers) = &self.readers {
             readers.stop().await;

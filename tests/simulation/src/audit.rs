@@ -9,7 +9,7 @@ use std::{
 use gastank::{
     control::acts::Activation,
     engine::{AccountId, EntryKind, Source, TokenHash, Verdict, parse_session},
-    store::Store,
+    store::roles::*,
     time::MeterTime,
     wire::{EndReason, SessionId, WireVerdict},
 };

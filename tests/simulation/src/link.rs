@@ -19,10 +19,11 @@ use futures_util::{
 use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
     store::{
-        AccountKey, Added, AuditDay, AuditKey, AuditRecord, Begun, Change, ClusterStore, Commit, Created, Edge, Era,
-        Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, Identity, Leased, ListCopy, ListOwner, NodeId, NodeLease,
-        OpenAccount, Owned, ProviderFacts, RECOVERY_PARTS, Removed, Replaced, Result, Retired, SealedKey,
-        SessionRecord, StatusLease, Store, StoreError,
+        AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Begun, Change, ClusterStore,
+        Commit, Created, CredentialStore, Edge, Era, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit,
+        HistoryStore, Identity, IdentityStore, Leased, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Owned,
+        ProviderFacts, RECOVERY_PARTS, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
+        StatusLease, StatusListStore, Store, StoreError,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -213,10 +214,11 @@ macro_rules! serial {
 }
 
 #[async_trait]
-impl Store for LinkedStore {
+impl AccountStore for LinkedStore {
     async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)> {
         serial!(self, identity = identity.clone(), |serial| serial.create_account(id, &identity, at))
     }
+
     async fn account(&self, id: &AccountId) -> Result<Option<Owned>> {
         let id = *id;
         self.0
@@ -226,12 +228,15 @@ impl Store for LinkedStore {
             })
             .await
     }
+
     async fn account_of(&self, identity: &Identity) -> Result<Option<AccountId>> {
         serial!(self, identity = identity.clone(), |serial| serial.account_of(&identity))
     }
+
     async fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<Owned>> {
         serial!(self, |serial| serial.accounts(after, limit))
     }
+
     async fn commit(&self, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit> {
         let ticket = self.0.server.tickets.fetch_add(1, Ordering::SeqCst);
         let (sent, audit) = (act.clone(), audit.cloned());
@@ -250,6 +255,7 @@ impl Store for LinkedStore {
         }
         committed
     }
+
     async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>> {
         serial!(self, account = *account, external_id = external_id.to_owned(), |serial| serial.entry(
             &account,
@@ -257,16 +263,23 @@ impl Store for LinkedStore {
             &external_id
         ))
     }
+
     async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>> {
         serial!(self, account = *account, |serial| serial.entries(&account, after, limit))
     }
+}
+
+#[async_trait]
+impl SessionStore for LinkedStore {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
         serial!(self, id = *id, |serial| serial.session(&id))
     }
+
     async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()> {
         let (rows, era) = (rows.to_vec(), self.0.era.load(Ordering::SeqCst));
         self.0.call(move |server, reach| async move { server.tables.checkpoint(bucket, &rows, era, reach).await }).await
     }
+
     // What is kept of sessions comes first, and then part by part the accounts they are of.
     fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>> {
         let kept = self.0.call(|server, _| async move { server.tables.kept_sessions().await });
@@ -278,67 +291,96 @@ impl Store for LinkedStore {
         };
         stream::once(kept).map_ok(parts).try_flatten().boxed()
     }
+
     async fn clock(&self) -> Result<Option<ClockFact>> {
         self.0.call(move |server, _| async move { Ok(server.tables.clock().await) }).await
     }
+
     async fn keep_clock(&self, fact: ClockFact) -> Result<()> {
         let era = self.0.era.load(Ordering::SeqCst);
         self.0.call(move |server, reach| async move { server.tables.keep_clock(fact, era, reach) }).await
     }
+}
+
+#[async_trait]
+impl CredentialStore for LinkedStore {
     async fn add_account_key(&self, key: &AccountKey) -> Result<Added> {
         serial!(self, key = key.clone(), |serial| serial.add_account_key(&key))
     }
+
     async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
         serial!(self, hash = *hash, |serial| serial.account_by_key(&hash))
     }
+
     async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>> {
         serial!(self, account = *account, |serial| serial.account_keys(&account))
     }
+
     async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed> {
         serial!(self, account = *account, key_id = key_id.to_owned(), |serial| serial
             .remove_account_key(&account, &key_id))
     }
+
     async fn put_edge(&self, edge: &Edge) -> Result<()> {
         serial!(self, edge = edge.clone(), |serial| serial.put_edge(&edge))
     }
+
     async fn edges(&self) -> Result<Vec<Edge>> {
         serial!(self, |serial| serial.edges())
     }
+
     async fn remove_edge(&self, client_id: &str) -> Result<Removed> {
         serial!(self, client_id = client_id.to_owned(), |serial| serial.remove_edge(&client_id))
     }
+
     async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
         serial!(self, |serial| serial.signing_keys())
     }
+
     async fn put_signing_key(&self, key: &SealedKey) -> Result<()> {
         serial!(self, key = key.clone(), |serial| serial.put_signing_key(&key))
     }
+
     async fn remove_signing_key(&self, kid: &str) -> Result<Removed> {
         serial!(self, kid = kid.to_owned(), |serial| serial.remove_signing_key(&kid))
     }
+}
+
+#[async_trait]
+impl IdentityStore for LinkedStore {
     async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held> {
         serial!(self, identity = identity.clone(), held = held.clone(), |serial| serial
             .hold_credit(&identity, &held, most))
     }
+
     async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>> {
         serial!(self, identity = identity.clone(), |serial| serial.held_credit(&identity, limit))
     }
+
     async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed> {
         serial!(self, identity = identity.clone(), external_id = external_id.to_owned(), |serial| serial
             .release_credit(&identity, source, &external_id))
     }
+
     async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
         serial!(self, identity = identity.clone(), |serial| serial.facts(&identity))
     }
+
     async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced> {
         serial!(self, identity = identity.clone(), facts = facts.clone(), |serial| serial.put_facts(&identity, &facts))
     }
+}
+
+#[async_trait]
+impl AuditStore for LinkedStore {
     async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()> {
         serial!(self, rows = rows.to_vec(), |serial| serial.append_audit(&rows))
     }
+
     async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>> {
         serial!(self, |serial| serial.audit_of_day(day, after, limit))
     }
+
     async fn audit_of_account(
         &self,
         account: &AccountId,
@@ -347,33 +389,52 @@ impl Store for LinkedStore {
     ) -> Result<Vec<AuditRecord>> {
         serial!(self, account = *account, |serial| serial.audit_of_account(&account, after, limit))
     }
+
     async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize> {
         serial!(self, |serial| serial.prune_audit(before, most))
     }
+}
+
+#[async_trait]
+impl HistoryStore for LinkedStore {
     async fn append_history(&self, rows: &[HeardRow]) -> Result<()> {
         serial!(self, rows = rows.to_vec(), |serial| serial.append_history(&rows))
     }
+
     async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>> {
         serial!(self, session = *session, |serial| serial.history(&session, after, until, limit))
     }
+
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         serial!(self, |serial| serial.prune_history(before, most))
     }
+}
+
+#[async_trait]
+impl StatusListStore for LinkedStore {
     async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased> {
         serial!(self, lease = lease.clone(), |serial| serial.lease_status_list(&lease))
     }
+
     async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted> {
         serial!(self, list = *list, |serial| serial.grant_status(&list, from, to))
     }
+
     async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired> {
         serial!(self, list = *list, |serial| serial.retire_status_list(&list, at))
     }
+
     async fn status_lists(&self) -> Result<Vec<StatusLease>> {
         serial!(self, |serial| serial.status_lists())
     }
+
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         serial!(self, list = *list, |serial| serial.remove_status_list(&list))
     }
+}
+
+#[async_trait]
+impl Store for LinkedStore {
     async fn close(&self) -> Result<()> {
         self.0.closed.store(true, Ordering::SeqCst);
         Ok(())

@@ -26,7 +26,7 @@ use gastank::{
         upkeep::{self, Upkeep},
         warm,
     },
-    store::{ClusterStore, Store},
+    store::{ClusterStore, roles::*},
     telemetry::Telemetry,
     time::{Clock, MeterClock, MeterTime, Millis, Ticks, UnixMs},
     wire::{ClusterSecret, SecretId},

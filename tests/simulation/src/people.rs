@@ -10,7 +10,7 @@ use gastank::{
     engine::{AccountId, Credit, EntryKind, NewEntry, Source, TokenHash},
     entropy::draw,
     ingest::Reply,
-    store::{Created, Identity, Store},
+    store::{Created, Identity, roles::*},
     telemetry::Transport,
     time::MeterTime,
     wire::{Ack, BodyMac, EndReason, FRAME_LEN, Heartbeat, HeartbeatKind, SessionId, StateBits},

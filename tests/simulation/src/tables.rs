@@ -10,7 +10,7 @@ use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, ListId, bucket},
     store::{
         AuditRecord, Begun, Change, Commit, Era, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Removed, Result,
-        Store, StoreError, is_void, stamp,
+        StoreError, is_void, roles::*, stamp,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,

@@ -8,7 +8,6 @@ use super::*;
 use crate::{
     control::tokens::TokenRequest,
     engine::{AccountId, ListId, SecretRing, StatusIndex, parse_session},
-    store::Store as _,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";

@@ -44,7 +44,7 @@ use crate::{
     engine::{Act, Credit, Engine, ListSize, Policy, SecretRing},
     entropy::SeededEntropy,
     identity::{AuthError, Authenticator, CapabilityCredit, EventError, EventReader, SignedIn, verify::Fault},
-    store::{Identity, SqliteStore, Store},
+    store::{Identity, SqliteStore, roles::*},
     time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
     web::{
         admission::{Admission, Capacity},

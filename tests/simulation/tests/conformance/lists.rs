@@ -16,7 +16,7 @@ use gastank::{
     },
     engine::{Engine, ListSize, Policy, SecretRing},
     entropy::SeededEntropy,
-    store::{ClusterStore, NodeId, Removed, Store, StoreError},
+    store::{ClusterStore, NodeId, Removed, StoreError, roles::*},
     time::{FakeClock, MeterTime, Millis, UnixMs},
     wire::{ClusterSecret, SecretId},
 };

@@ -1,0 +1,202 @@
+//! What a store is for: one trait for each role. [`Store`] is their sum.
+//!
+//! Whoever uses a store as `dyn Store` needs to import none of them; whoever knows which store it is imports the roles that it uses.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::{
+    engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
+    time::{ClockFact, MeterTime, UnixMs},
+    wire::SessionId,
+};
+
+use super::{
+    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
+    Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
+    SealedKey, SessionRecord, StatusLease,
+};
+
+/// Accounts, the acts on them, and their ledgers. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait AccountStore: Send + Sync + 'static {
+    /// Makes an account for `identity`, or answers the one it has, and says which.
+    async fn create_account(&self, id: AccountId, identity: &Identity, at: UnixMs) -> Result<(Owned, Created)>;
+
+    /// The account with this id; a deleted one too.
+    async fn account(&self, id: &AccountId) -> Result<Option<Owned>>;
+
+    /// Whose account an identity has.
+    async fn account_of(&self, identity: &Identity) -> Result<Option<AccountId>>;
+
+    /// Accounts that are not deleted, in order of id, from after `after` on.
+    async fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<Owned>>;
+
+    /// Commits an act. See the module's text.
+    ///
+    /// The version is looked at first, so [`Commit::Repeated`] is only ever about an entry that the caller has put into
+    /// the act. A deleted account takes no more acts: [`Commit::Conflict`].
+    ///
+    /// With an act that deletes, the account's identity, keys, entries and heartbeat history go, and what is held for the
+    /// identity and was told of it, except that it is gone; the id stays, and so do its sessions' ends.
+    ///
+    /// `audit` is in the audit log before [`Commit::Done`] is answered, and only then. Whether it is written together with
+    /// the act is the store's choice: where it is not, who finds the act to have been written after all appends it.
+    async fn commit(&self, act: &Act, audit: Option<&AuditRecord>) -> Result<Commit>;
+
+    /// The entry with this name.
+    async fn entry(&self, account: &AccountId, source: Source, external_id: &str) -> Result<Option<Entry>>;
+
+    /// The ledger from after entry number `after` on, oldest first.
+    async fn entries(&self, account: &AccountId, after: u64, limit: usize) -> Result<Vec<Entry>>;
+}
+
+/// Sessions, their checkpoints, and the meter. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// What is remembered of a session.
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>>;
+
+    /// Raises the checkpoints of open sessions. All rows are of one bucket, and none is of a session that is yet to open.
+    /// Write-behind: a crash of the process does not undo what was answered, a power cut may.
+    async fn checkpoint(&self, bucket: u8, rows: &[Checkpoint]) -> Result<()>;
+
+    /// All accounts with an open session, each once, in [`RECOVERY_PARTS`](super::RECOVERY_PARTS) parts.
+    fn recover(&self) -> BoxStream<'_, Result<Vec<OpenAccount>>>;
+
+    /// The durable state of the meter clock, if it ever ran: no earlier than any act or checkpoint that is durable, but for
+    /// checkpoints that no node of the latest era can have lived.
+    async fn clock(&self) -> Result<Option<ClockFact>>;
+
+    /// Keeps the state of the meter clock. An earlier `last_alive` than the one kept changes nothing. Write-behind.
+    async fn keep_clock(&self, fact: ClockFact) -> Result<()>;
+}
+
+/// What callers prove themselves by: account keys, edges, and the keys that tokens are signed with. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait CredentialStore: Send + Sync + 'static {
+    /// Adds an account key, or replaces the account's key of that name.
+    async fn add_account_key(&self, key: &AccountKey) -> Result<Added>;
+
+    /// The key that has this hash.
+    async fn account_by_key(&self, hash: &[u8; 32]) -> Result<Option<AccountKey>>;
+
+    /// The keys of an account.
+    async fn account_keys(&self, account: &AccountId) -> Result<Vec<AccountKey>>;
+
+    /// Removes an account key.
+    async fn remove_account_key(&self, account: &AccountId, key_id: &str) -> Result<Removed>;
+
+    /// Registers an edge, or changes one.
+    async fn put_edge(&self, edge: &Edge) -> Result<()>;
+
+    /// All registered edges, in no particular order.
+    async fn edges(&self) -> Result<Vec<Edge>>;
+
+    /// Removes an edge.
+    async fn remove_edge(&self, client_id: &str) -> Result<Removed>;
+
+    /// All signing keys, in no particular order.
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
+
+    /// Adds a signing key, or changes how it is sealed and when it signs and retires.
+    async fn put_signing_key(&self, key: &SealedKey) -> Result<()>;
+
+    /// Removes a signing key.
+    async fn remove_signing_key(&self, kid: &str) -> Result<Removed>;
+}
+
+/// Identities: what is held for people who have no account yet, and what their providers have told of them. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait IdentityStore: Send + Sync + 'static {
+    /// Holds credit for an identity, unless `most` are held for it.
+    async fn hold_credit(&self, identity: &Identity, held: &HeldCredit, most: usize) -> Result<Held>;
+
+    /// What is held for an identity, oldest first.
+    async fn held_credit(&self, identity: &Identity, limit: usize) -> Result<Vec<HeldCredit>>;
+
+    /// Lets go of credit that was held.
+    async fn release_credit(&self, identity: &Identity, source: Source, external_id: &str) -> Result<Removed>;
+
+    /// What the provider told of an identity; of one that nothing was told of, the default. Goes by
+    /// [`Identity::digest`], and is nothing to do with whether there is an account.
+    async fn facts(&self, identity: &Identity) -> Result<ProviderFacts>;
+
+    /// Replaces what the provider told of an identity, if it is still of the revision in `facts`. It is of the next one
+    /// then.
+    async fn put_facts(&self, identity: &Identity, facts: &ProviderFacts) -> Result<Replaced>;
+}
+
+/// The audit log. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait AuditStore: Send + Sync + 'static {
+    /// Appends to the audit log. Rows that are there stay as they are.
+    async fn append_audit(&self, rows: &[AuditRecord]) -> Result<()>;
+
+    /// The rows of a day from after `after` on, oldest first.
+    async fn audit_of_day(&self, day: AuditDay, after: Option<AuditKey>, limit: usize) -> Result<Vec<AuditRecord>>;
+
+    /// The rows about an account from after `after` on, oldest first.
+    async fn audit_of_account(
+        &self,
+        account: &AccountId,
+        after: Option<AuditKey>,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>>;
+
+    /// Drops rows from before an instant, `most` at a time; answers how many. Fewer than `most`: there are no more. A store
+    /// whose rows go by themselves has nothing to do. Write-behind.
+    async fn prune_audit(&self, before: UnixMs, most: usize) -> Result<usize>;
+}
+
+/// The heartbeat history. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait HistoryStore: Send + Sync + 'static {
+    /// Appends to the heartbeat history. Rows that are there stay as they are; rows of a deleted account do not come back by
+    /// it. Write-behind.
+    async fn append_history(&self, rows: &[HeardRow]) -> Result<()>;
+
+    /// What was heard of a session from after `after` on and before `until`, oldest first.
+    async fn history(&self, session: &SessionId, after: HeardKey, until: UnixMs, limit: usize) -> Result<Vec<Heard>>;
+
+    /// Drops the history of days that were over at an instant, `most` rows at a time; answers how many. Fewer than `most`:
+    /// there are no more. A store whose rows go by themselves has nothing to do. Write-behind.
+    async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize>;
+}
+
+/// Leases of status lists. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait StatusListStore: Send + Sync + 'static {
+    /// Leases a new status list.
+    async fn lease_status_list(&self, lease: &StatusLease) -> Result<Leased>;
+
+    /// Raises how many numbers of a status list may be handed out, from `from` to `to`.
+    async fn grant_status(&self, list: &ListId, from: u32, to: u32) -> Result<Granted>;
+
+    /// Records when a status list retires. It takes no more tokens.
+    async fn retire_status_list(&self, list: &ListId, at: UnixMs) -> Result<Retired>;
+
+    /// All status lists, in no particular order.
+    async fn status_lists(&self) -> Result<Vec<StatusLease>>;
+
+    /// Forgets a status list.
+    async fn remove_status_list(&self, list: &ListId) -> Result<Removed>;
+}
+
+/// A durable store: all of its roles. Cheap calls; all of them may be repeated.
+#[async_trait]
+pub trait Store:
+    AccountStore + SessionStore + CredentialStore + IdentityStore + AuditStore + HistoryStore + StatusListStore
+{
+    /// Clears away what acts left that were cut off in the middle, among it what is to be erased of deleted accounts: looks
+    /// through some of [`LEFTOVER_PARTS`](super::LEFTOVER_PARTS). `now` is the meter's time. To be called again and again, by any number of nodes;
+    /// what failed is tried again the next time. A store that does all of an act or nothing has nothing to do.
+    async fn clear_leftovers(&self, _now: MeterTime, _parts: Range<u16>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Writes everything out and lets go. Further calls answer [`StoreError::Unavailable`](super::StoreError::Unavailable), but closing again is no error.
+    async fn close(&self) -> Result<()>;
+}
