@@ -19,6 +19,8 @@ BENCH ?=
 
 # What each step of a run took, in seconds.
 STEPS := target/steps
+# Why tests were skipped, a line each time.
+export SKIPPED_TESTS := $(CURDIR)/target/skipped
 
 # $(call step,headline,command): the command's own output is the last word when all is well.
 define step
@@ -33,7 +35,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: ## everything: setup, check, no-std, vectors, fuzz, the tests, alerts and dashboards, a short soak and a siege, whether the benchmark works, browsers last
-	@rm -f $(STEPS)
+	@rm -f $(STEPS) $(SKIPPED_TESTS)
 	@$(MAKE) setup
 	@$(MAKE) check
 	@$(MAKE) no-std
@@ -47,6 +49,7 @@ test: ## everything: setup, check, no-std, vectors, fuzz, the tests, alerts and 
 	@$(MAKE) bench-smoke
 	@$(MAKE) browsers
 	@printf '\n== what each step took\n'; cat $(STEPS); awk '{ all += $$1 } END { printf "%6d s  all\n", all }' $(STEPS)
+	@if [ -s $(SKIPPED_TESTS) ]; then printf 'skipped: %s\n' "$$(sort -u $(SKIPPED_TESTS) | paste -sd ';' -)"; else echo 'skipped: nothing'; fi
 
 check: ## formatting, lints, dependencies, documentation
 	$(call step,formatting,cargo fmt --all --check)

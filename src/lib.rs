@@ -19,6 +19,9 @@ mod exposure;
 pub mod identity;
 pub mod ingest;
 pub mod service;
+#[cfg(test)]
+#[path = "../tests/support/skips.rs"]
+mod skips;
 pub mod store;
 pub mod telemetry;
 pub mod time;

@@ -16,6 +16,8 @@ mod frames;
 mod outage;
 #[path = "faults/process.rs"]
 mod process;
+#[path = "support/skips.rs"]
+mod skips;
 #[path = "faults/store.rs"]
 mod store;
 mod support;

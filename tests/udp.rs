@@ -10,6 +10,8 @@
 mod client;
 #[path = "udp/flood.rs"]
 mod flood;
+#[path = "support/skips.rs"]
+mod skips;
 mod support;
 
 use std::{
@@ -161,7 +163,7 @@ async fn every_client_is_answered_whichever_thread_it_falls_to() {
 #[tokio::test]
 async fn one_listener_answers_both_versions_of_ip() {
     if std::net::UdpSocket::bind("[::1]:0").is_err() {
-        println!("skipped: this machine has no IPv6");
+        skips::skipped("this machine has no IPv6");
         return;
     }
     let home = Home::new();

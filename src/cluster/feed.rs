@@ -117,7 +117,7 @@ impl Feed {
     /// [`ClusterError::Store`]: what was not read is read the next time. [`ClusterError::Missed`]: this node has to start
     /// again.
     pub async fn tail(&self) -> Result<(), ClusterError> {
-        self.look().await?;
+        self.look(false).await?;
         self.read_due();
         self.accounts.failed.lock().take().map_or(Ok(()), |error| Err(error.into()))
     }
@@ -128,7 +128,20 @@ impl Feed {
     ///
     /// Those of [`Self::tail`].
     pub async fn catch_up(&self) -> Result<(), ClusterError> {
-        self.look().await?;
+        self.catch_up_from(false).await
+    }
+
+    /// The same, with the changes that were told as late as changes ever are: for what is decided for good.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::tail`].
+    pub async fn catch_up_with_late_ones(&self) -> Result<(), ClusterError> {
+        self.catch_up_from(true).await
+    }
+
+    async fn catch_up_from(&self, far: bool) -> Result<(), ClusterError> {
+        self.look(far).await?;
         let due = self.accounts.due(self.meter.now(), false);
         let mut reads = stream::iter(due)
             .map(|due| async move { self.accounts.done(&due, read_again(&self.acts, &due).await, self.meter.now()) })
@@ -151,7 +164,8 @@ impl Feed {
         self.accounts.waiting.lock().values().any(|waiting| waiting.by.contains(node))
     }
 
-    async fn look(&self) -> Result<(), ClusterError> {
+    /// Looks for changes; `far` back, if it has to be.
+    async fn look(&self, far: bool) -> Result<(), ClusterError> {
         let mut progress = self.progress.lock().await;
         let now = self.meter.now();
         if now.since(progress.read_until).plus(self.settings.look_back) > CHANGES_KEPT {
@@ -159,7 +173,7 @@ impl Feed {
         }
         let pause = Millis::new(u64::try_from(self.settings.tail_every.as_millis()).unwrap_or(u64::MAX));
         let is_late = now.since(progress.read_until) > self.settings.glance.plus(pause);
-        let far = is_late || now >= progress.look_back_at;
+        let far = far || is_late || now >= progress.look_back_at;
         let back = if far { self.settings.look_back } else { self.settings.glance };
         let from = MeterTime::from_ms(progress.read_until.as_ms().saturating_sub(back.get()));
         let mut slots = stream::iter(change_slot(from)..=change_slot(now.plus(AHEAD)))

@@ -29,6 +29,14 @@ impl Joining {
     }
 }
 
+fn not_now(error: ClusterError) -> StoreError {
+    match error {
+        ClusterError::Store(error) => error,
+        // The service is about to stop for it.
+        why => StoreError::Unavailable(why.to_string()),
+    }
+}
+
 fn not_yet() -> StoreError {
     StoreError::Unavailable("this node has not joined the others yet".to_owned())
 }
@@ -52,11 +60,7 @@ impl Membership for Joining {
 impl Others for Joining {
     async fn catch_up(&self) -> Result<(), StoreError> {
         let (_, feed) = self.0.get().ok_or_else(not_yet)?;
-        feed.catch_up().await.map_err(|error| match error {
-            ClusterError::Store(error) => error,
-            // The service is about to stop for it.
-            why => StoreError::Unavailable(why.to_string()),
-        })
+        feed.catch_up().await.map_err(not_now)
     }
 
     async fn is_over(&self, node: &NodeId) -> Result<bool, StoreError> {
@@ -64,7 +68,8 @@ impl Others for Joining {
         if hearing.member().lives(node).await? {
             return Ok(false);
         }
-        self.catch_up().await?;
+        // Who has left may have told of its last act as late as anybody tells.
+        feed.catch_up_with_late_ones().await.map_err(not_now)?;
         Ok(!feed.waits_for(node))
     }
 }

@@ -56,6 +56,8 @@ struct State {
     woke: Option<Millis>,
     /// How often it has been away for longer than its lease.
     stints: u64,
+    /// It has taken its lease away, or is about to.
+    has_left: bool,
     others: Others,
 }
 
@@ -245,6 +247,7 @@ impl Member {
             left_out: meter.left_out(),
             woke: None,
             stints: 0,
+            has_left: false,
             others,
         };
         let member = Self { id, name: lease.name, era, warmed_at, store, meter, settings, state: Mutex::new(state) };
@@ -343,12 +346,15 @@ impl Member {
         Ok(())
     }
 
-    /// Leaves: nobody waits for this node from now on. All that it has heard must be in the store.
+    /// Leaves: nobody waits for this node from now on. All that it has heard must be in the store. An act that is under way
+    /// and has not been told of is not committed any more: others take over its status lists, and what they know of it is
+    /// what it has told.
     ///
     /// # Errors
     ///
     /// [`StoreError`]; the others will find out by themselves.
     pub async fn leave(&self) -> Result<(), StoreError> {
+        self.state.lock().has_left = true;
         match self.store.remove_node(&self.id).await? {
             Removed::Done | Removed::NotThere => Ok(()),
         }
@@ -367,9 +373,10 @@ impl Member {
         self.state.lock().others.skew(self.era.number, meter, wall, ticks, self.settings.dead_after)
     }
 
-    /// Whether this node may act: its lease is fresh, and neither the process was frozen nor the machine suspended since each
-    /// of the others that lives has shown its meter. Otherwise its meter is behind, and others would look for what it tells where they have looked already. A wall
-    /// clock that has been set looks the same, until the next renewal.
+    /// Whether this node may act: it has not left, its lease is fresh, and neither the process was frozen nor the machine
+    /// suspended since each of the others that lives has shown its meter. Otherwise its meter is behind, and others would
+    /// look for what it tells where they have looked already. A wall clock that has been set looks the same, until the next
+    /// renewal.
     pub fn may_act(&self) -> bool {
         let (ticks, wall, left_out) = (self.meter.ticks().elapsed(), self.meter.wall(), self.meter.left_out());
         let state = self.state.lock();
@@ -377,7 +384,7 @@ impl Member {
         let suspended = wall.since(state.renewed_at).minus(passed);
         let frozen = left_out.minus(state.left_out);
         let is_here = suspended < self.settings.glance && frozen < self.settings.glance && state.woke.is_none();
-        passed < self.settings.lease && is_here
+        passed < self.settings.lease && is_here && !state.has_left
     }
 
     /// Whether a node lives, as its lease in the store says now.
@@ -439,7 +446,8 @@ impl Membership for Member {
     }
 
     async fn confirm(&self) -> Result<MayWrite, StoreError> {
-        if self.unrenewed_for().get() * 2 >= self.settings.lease.get() {
+        let has_left = self.state.lock().has_left;
+        if !has_left && self.unrenewed_for().get() * 2 >= self.settings.lease.get() {
             self.renew().await.map_err(|error| match error {
                 ClusterError::Store(error) => error,
                 why => StoreError::Unavailable(why.to_string()),

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::{
+    task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval},
+};
 
 use super::{ClusterError, ClusterSettings, Feed, Hearing, Member};
 
@@ -22,9 +25,12 @@ pub struct Node {
 impl Node {
     /// Does a node's part until it cannot go on as a member; answers why.
     pub async fn run(&self) -> ClusterError {
+        // In a task of its own: what is read and heard takes time, and the others go by the lease.
+        let (mut renewing, this) = (JoinSet::new(), self.clone());
+        renewing.spawn(async move { this.renew().await });
         tokio::select! {
             biased;
-            why = self.renew() => why,
+            why = renewing.join_next() => why.expect("it was begun").expect("renewing does not panic"),
             why = self.tail() => why,
             why = self.hear() => why,
         }

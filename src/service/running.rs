@@ -70,14 +70,15 @@ impl Teardown {
         let mut flushed = Ok(());
         if let Some(upkeep) = &self.upkeep {
             flushed = upkeep.flush(CLOSING).await;
+            // Who has left writes nothing any more.
+            if let Some(history) = &upkeep.history {
+                history.finish().await;
+            }
             // Only who has told all that it heard may go without the others' waiting for it.
             if let (Ok(()), Some(joined)) = (&flushed, &self.joined)
                 && !matches!(tokio::time::timeout(CLOSING, joined.leave()).await, Ok(Ok(())))
             {
                 tracing::warn!("the other nodes could not be told that this one leaves; they will find out");
-            }
-            if let Some(history) = &upkeep.history {
-                history.finish().await;
             }
         }
         let closed = match &self.store {

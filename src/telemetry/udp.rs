@@ -76,7 +76,7 @@ mod tests {
         let (addr, sender) = (socket.local_addr().expect("is bound"), std::net::UdpSocket::bind("127.0.0.1:0"));
         let sender = sender.expect("binds");
         if udp_drops(addr.port()).is_none() {
-            println!("skipped: the kernel does not tell");
+            crate::skips::skipped("the kernel does not tell");
             return;
         }
         let telemetry = Telemetry::new(Health::new());

@@ -15,6 +15,8 @@ mod dice;
 mod outage;
 #[path = "../support/preload.rs"]
 mod preload;
+#[path = "../support/skips.rs"]
+mod skips;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -6,7 +6,7 @@ use crate::{
     client::Api,
     load::{At, Load},
     nodes::another,
-    settings,
+    settings, skips,
     support::{Home, Service},
     three::Three,
 };
@@ -131,7 +131,7 @@ async fn all_servers_are_killed_and_started_again_and_nobody_is_timed_out() {
 async fn a_server_of_three_has_no_room_left_and_acts_go_on_without_it() {
     let Some(mut three) = Three::all_well().await else { return };
     if three.server(2).disk().is_none() {
-        println!("skipped: this machine lets nobody mount a small disk in a namespace of their own");
+        skips::skipped("this machine lets nobody mount a small disk in a namespace of their own");
         return;
     }
     let scene = Scene::set(&three, "60000").await;

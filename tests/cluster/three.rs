@@ -14,7 +14,7 @@ use crate::{
     cassandra::{Cluster, Purpose, Server},
     client::{Api, Owner, Session},
     nodes::another,
-    settings,
+    settings, skips,
     support::{self, Home, Service, stdout_of},
 };
 
@@ -35,7 +35,7 @@ impl Three {
     pub(crate) async fn all_well() -> Option<MutexGuard<'static, Self>> {
         let three = THREE.get_or_init(async || tokio::task::spawn_blocking(Self::start).await.unwrap()).await;
         let Some(three) = three else {
-            println!("skipped: three servers need {NEEDED_KB} KB of free memory");
+            skips::skipped(&format!("three servers need {NEEDED_KB} KB of free memory"));
             return None;
         };
         let mut three = three.lock().await;

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use crate::{
     outage::Bench,
+    skips,
     support::{Home, Service},
 };
 
@@ -31,7 +32,7 @@ async fn while_the_data_file_is_locked_beats_and_verdicts_go_on_and_acts_are_put
 async fn while_the_disk_is_full_beats_and_verdicts_go_on_and_acts_are_put_off() {
     let home = Home::new();
     let Some(disk) = SmallDisk::mount(&home.data_dir()) else {
-        println!("skipped: mounting a small file system is not allowed here");
+        skips::skipped("mounting a small file system is not allowed here");
         return;
     };
     let service = Service::start_with(&home, &[("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000")]);

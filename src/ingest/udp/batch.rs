@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn acks_of_a_socket_for_both_versions_of_ip_leave_from_where_clients_have_sent_to() {
         if UdpSocket::bind("[::1]:0").is_err() {
-            println!("skipped: this machine has no IPv6");
+            crate::skips::skipped("this machine has no IPv6");
             return;
         }
         answered_where_they_sent::<SockaddrIn6>("[::]", &["127.0.0.2", "::1", "127.0.0.1"]);

@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn the_address_of_all_interfaces_takes_both_versions_of_ip() {
         let Ok((sockets, addr, _)) = bind(any("::"), 2, BUFFERS) else {
-            println!("skipped: this machine has no IPv6");
+            crate::skips::skipped("this machine has no IPv6");
             return;
         };
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

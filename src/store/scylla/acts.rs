@@ -24,7 +24,7 @@ use super::{
     cluster::Values,
     erasure::Erasure,
     pending::Doubt,
-    rows::{AccountCells, entering, entry_name, int, meter, shard, wall},
+    rows::{AccountCells, EndRow, entering, entry_name, int, meter, shard, wall},
 };
 
 /// How often a settlement starts anew because others changed the account.
@@ -83,7 +83,12 @@ impl ScyllaStore {
             Err(unanswered) if unanswered.maybe => {
                 let doubt = Doubt { act: name, expects: act.expects };
                 self.doubts.lock().insert(act.account, doubt);
-                match self.settle(&act.account, doubt).await {
+                // Others may have gone on from it before it was looked for.
+                let done = match self.settle(&act.account, doubt).await {
+                    Ok(false) => self.has_happened(act).await,
+                    settled => settled,
+                };
+                match done {
                     Ok(true) => {}
                     Ok(false) => {
                         self.forget_pointers(act).await;
@@ -153,6 +158,20 @@ impl ScyllaStore {
             }
         }
         Ok(Commit::Conflict)
+    }
+
+    /// Whether an act was committed that the account shows no more, by what it left in the partition. `false` for one that
+    /// leaves nothing there which could be lost.
+    async fn has_happened(&self, act: &Act) -> Result<bool> {
+        let id = act.account.as_bytes().as_slice();
+        if let Some(session) = &act.opens {
+            let values = (id, meter(session.started)?, session.id.as_bytes().as_slice());
+            let opened: Option<EndRow> = self.cluster.row(&self.cluster.statements.session, values).await?;
+            return Ok(opened.is_some());
+        }
+        let Some(entry) = act.entries.first() else { return Ok(false) };
+        let named = self.named_entry(&act.account, entry.source, &entry.external_id).await?;
+        Ok(named.as_ref() == Some(entry))
     }
 
     /// Finds out what became of an act, and sees to it that this is final. `true` if it was the last to be committed.

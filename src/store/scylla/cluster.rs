@@ -69,6 +69,9 @@ pub(super) type Values<'a> = Box<dyn SerializeRow + Send + Sync + 'a>;
 /// The session and what was prepared on it.
 pub(super) struct Cluster {
     session: Session,
+    /// Connections for leases alone. Whoever goes by them takes this node for dead when they are late, and on the way of
+    /// acts and checkpoints they would wait behind them.
+    leases: Session,
     pub(super) statements: Statements,
     serial: SerialConsistency,
     turns: Vec<Gate<()>>,
@@ -80,11 +83,13 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) async fn new(session: Session, options: &ScyllaOptions) -> Result<Self> {
+        let leases = connect(options).await?;
+        leases.use_keyspace(&options.keyspace, true).await?;
         let statements = Box::pin(Statements::prepare(&session, options)).await?;
         let turns = std::iter::repeat_with(Gate::default).take(STRIPES).collect();
         let serial = options.consistency.serial();
         let (decisions, reads, closed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { session, statements, serial, turns, stripe: RandomState::new(), decisions, reads, closed })
+        Ok(Self { session, leases, statements, serial, turns, stripe: RandomState::new(), decisions, reads, closed })
     }
 
     /// How many decisions were asked for.
@@ -197,6 +202,30 @@ impl Cluster {
                 ControlFlow::Break(()) => return Ok(()),
             }
         }
+    }
+
+    /// The one row of an answer about leases, if there is one.
+    pub(super) async fn lease_row<R: OwnedRow>(&self, statement: &PreparedStatement) -> Result<Option<R>> {
+        self.open()?;
+        let answer = self.leases.execute_unpaged(statement, ()).await?.into_rows_result()?;
+        answer.rows::<R>()?.next().transpose().map_err(Into::into)
+    }
+
+    /// All rows of an answer about leases.
+    pub(super) async fn lease_rows<R: OwnedRow + Unpin + 'static>(
+        &self,
+        statement: &PreparedStatement,
+    ) -> Result<Vec<R>> {
+        self.open()?;
+        let pager = self.leases.execute_iter(statement.clone(), ()).await?;
+        Ok(pager.rows_stream::<R>()?.try_collect().await?)
+    }
+
+    /// Writes a lease.
+    pub(super) async fn write_lease(&self, statement: &PreparedStatement, values: impl SerializeRow) -> Result<()> {
+        self.open()?;
+        self.leases.execute_unpaged(statement, values).await?;
+        Ok(())
     }
 
     /// Whether a table has any row.

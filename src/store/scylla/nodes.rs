@@ -56,11 +56,11 @@ impl ClusterStore for ScyllaStore {
             wall(lease.wall)?,
             renewals,
         );
-        self.cluster.write(&self.cluster.statements.put_node, values).await
+        self.cluster.write_lease(&self.cluster.statements.put_node, values).await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeLease>> {
-        let rows: Vec<NodeRow> = self.cluster.pages(&self.cluster.statements.nodes, (), usize::MAX).await?;
+        let rows: Vec<NodeRow> = self.cluster.lease_rows(&self.cluster.statements.nodes).await?;
         rows.into_iter().map(NodeRow::lease).collect()
     }
 
@@ -75,7 +75,7 @@ impl ClusterStore for ScyllaStore {
     }
 
     async fn era(&self) -> Result<Option<Era>> {
-        let row: Option<EraRow> = self.cluster.row(&self.cluster.statements.era, ()).await?;
+        let row: Option<EraRow> = self.cluster.lease_row(&self.cluster.statements.era).await?;
         let Some((number, began, by)) = row else { return Ok(None) };
         let by = NodeId::from_bytes(bytes(&there(by)?)?);
         Ok(Some(Era { number: unsigned(number)?, began: meter_from(began)?, by }))
