@@ -29,7 +29,7 @@ fn tour(arguments: &[&str]) -> String {
         "it flips"
     );
     let acks = facts(&text, "ack");
-    assert_eq!(acks, ["the next heartbeat is told: deactivated", "the next heartbeat is told: superseded"]);
+    assert_eq!(acks, ["the next heartbeat's ack says: deactivated", "the next heartbeat's ack says: superseded"]);
 
     let ledger = facts(&text, "ledger");
     let (sum, rows) = ledger.split_last().expect("a ledger");

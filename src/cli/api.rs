@@ -178,7 +178,7 @@ impl Api {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
-        let why = if error.is_timeout() { "it took too long".to_owned() } else { causes(error) };
+        let why = if error.is_timeout() { "the request timed out".to_owned() } else { causes(error) };
         CliError::Unreachable { url: self.base().to_owned(), why }
     }
 }
@@ -191,7 +191,7 @@ pub(super) fn read_token(path: &Path) -> Result<String, CliError> {
     // Some editors put a byte order mark before what they save.
     let token = token.trim_start_matches('\u{feff}').trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(wrap(std::io::Error::other("that file holds no token")));
+        return Err(wrap(std::io::Error::other("the file contains no token")));
     }
     Ok(token.to_owned())
 }

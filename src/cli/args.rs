@@ -21,13 +21,13 @@ const TOKEN_FILE: &str = "admin.token";
 /// Where the running service is, and how to speak to it.
 #[derive(Clone, Debug, Args)]
 pub struct Reach {
-    /// The service's admin listener [default: http://127.0.0.1:7090, or as GASTANK_ADMIN_ADDR says]
+    /// URL of the service's admin listener [default: http://127.0.0.1:7090, or GASTANK_ADMIN_ADDR]
     #[arg(long, global = true, value_name = "URL", value_parser = http_url)]
     pub admin_url: Option<Url>,
     /// File with the admin token [default: admin.token in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// The service's data directory, for its admin token [default: as of `gastank serve`]
+    /// Data directory of the service, to read its admin token from [default: that of `gastank serve`]
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<String>,
 }
@@ -37,7 +37,7 @@ pub struct Reach {
 pub struct Remote {
     #[command(flatten)]
     pub(super) reach: Reach,
-    /// Answer with JSON, as the service gave it
+    /// Print the service's JSON response
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -47,19 +47,19 @@ pub struct Remote {
 pub enum ClientCommand {
     /// Take the newcomer's tour: watch a tank drain
     ///
-    /// Makes an account at a running service, buys a minute, opens a session, sends heartbeats, asks for the verdict as
-    /// an edge would, closes the session, and shows the ledger. What it made it removes in the end.
+    /// Creates an account on a running service, adds a minute, opens a session, sends heartbeats, asks for the verdict as
+    /// an edge would, closes the session, and shows the ledger. Deletes the account and the edge at the end.
     #[command(
         name = "try",
         after_help = "\
 Examples:
   gastank try                        start `gastank` in another terminal first
   gastank try --seconds 30 --keep    drain for half a minute; keep the account and the edge
-  gastank try --transport http       heartbeats over HTTP where UDP does not get through
+  gastank try --transport http       heartbeats over HTTP, if UDP is blocked
   gastank try | cat                  plain lines, one fact each"
     )]
     Try(TryArgs),
-    /// Make, list, show, fill and delete accounts
+    /// Create, list, show, fill and delete accounts
     #[command(after_help = "\
 Examples:
   gastank account create --credit 2h --key
@@ -68,38 +68,38 @@ Examples:
   gastank account key add ACCOUNT
   gastank account delete ACCOUNT --yes")]
     Account {
-        /// Where the service is
+        /// Address and credentials of the service
         #[command(flatten)]
         remote: Remote,
-        /// What to do
+        /// The command to run
         #[command(subcommand)]
         command: AccountCommand,
     },
-    /// Register, list and remove edges: those who enforce tokens and ask for verdicts
+    /// Register, list and remove edges, the gateways that enforce tokens and ask for verdicts
     #[command(after_help = "\
 Examples:
   gastank edge add cloudflare --audience edge
   gastank edge list
   gastank edge remove CLIENT_ID")]
     Edge {
-        /// Where the service is
+        /// Address and credentials of the service
         #[command(flatten)]
         remote: Remote,
-        /// What to do
+        /// The command to run
         #[command(subcommand)]
         command: EdgeCommand,
     },
-    /// Revoke a session, or show when it was heard of
+    /// Revoke a session, or show its heartbeat history
     #[command(after_help = "\
 Examples:
   gastank session revoke SESSION
   gastank session history SESSION
   gastank session history SESSION --since 30d --json")]
     Session {
-        /// Where the service is
+        /// Address and credentials of the service
         #[command(flatten)]
         remote: Remote,
-        /// What to do
+        /// The command to run
         #[command(subcommand)]
         command: SessionCommand,
     },
@@ -110,14 +110,14 @@ Examples:
   gastank keys rotate
   gastank keys rotate-secret")]
     Keys {
-        /// Where the service is
+        /// Address and credentials of the service
         #[command(flatten)]
         remote: Remote,
-        /// What to do
+        /// The command to run
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Show who did what, on which account, and when
+    /// Show the audit log: actor, act, account and time of every change
     #[command(after_help = "\
 Examples:
   gastank audit
@@ -125,21 +125,21 @@ Examples:
   gastank audit --act credit_entered --json
   gastank audit --follow")]
     Audit {
-        /// Where the service is
+        /// Address and credentials of the service
         #[command(flatten)]
         remote: Remote,
-        /// What is asked for
+        /// Filter of the audit rows
         #[command(flatten)]
         args: AuditArgs,
     },
-    /// Show how the service is
+    /// Show the status of the service
     #[command(after_help = "\
 Examples:
   gastank status
   gastank status --json
   gastank status --admin-url http://10.0.0.5:7090 --token-file ./admin.token")]
     Status {
-        /// Where the service is
+        /// Address and credentials of the service
         #[command(flatten)]
         remote: Remote,
     },
@@ -148,32 +148,32 @@ Examples:
 /// `gastank store`
 #[derive(Clone, Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Make the store if it is missing, and bring it up to date
+    /// Create the store if it is missing, and migrate it to the current schema
     ///
-    /// The service does the same when it starts. Any number of these may run at once.
+    /// The service does the same when it starts. The command is safe to run concurrently.
     Migrate(ConfigArgs),
-    /// Copy everything from a data file to a keyspace of a CQL cluster, and compare both
+    /// Copy a data file to a keyspace of a CQL cluster, and compare both
     ///
-    /// For who outgrows one machine. No gastank may run on either. The keyspace is made if it is missing, and must be empty.
-    /// If the command is interrupted, the same command goes on where it was; until it has come to its end, no gastank
-    /// starts on the keyspace. The data file stays as it is.
+    /// For installations that outgrow one machine. Stop every gastank that uses either store first. The keyspace is created
+    /// if it is missing, and must be empty. Run an interrupted command again to resume it; until the copy is complete, no
+    /// gastank starts on the keyspace. The data file is not changed.
     #[command(after_help = "\
 Examples:
   gastank store copy --from sqlite:./data/gastank.db --to scylla://10.0.0.1:9042,10.0.0.2:9042/gastank
   gastank store copy --config gastank.toml --from sqlite:gastank.db --to scylla://db.internal:9042/gastank
 
-How the cluster is reached, its password and certificates among it, is as [scylla] of the configuration says.
-Exit code 1 if the two are not the same in the end; what differs is named.")]
+The connection to the cluster, its password and its certificates come from [scylla] in the configuration.
+Exit code 1 if the copies differ; the differences are listed.")]
     Copy(CopyArgs),
 }
 
 /// `gastank store copy`
 #[derive(Clone, Debug, Args)]
 pub struct CopyArgs {
-    /// Where things are: sqlite:PATH
+    /// The store to copy: sqlite:PATH
     #[arg(long, value_name = "STORE", value_parser = moved_from)]
     pub from: PathBuf,
-    /// Where they are to go: scylla://host:port,host:port/keyspace
+    /// The keyspace to copy to: scylla://host:port,host:port/keyspace
     #[arg(long, value_name = "STORE", value_parser = moved_to)]
     pub to: ScyllaUrl,
     /// Configuration file, in TOML [default: none] [variable: GASTANK_CONFIG]
@@ -186,19 +186,19 @@ pub struct CopyArgs {
 pub struct TryArgs {
     #[command(flatten)]
     pub(super) reach: Reach,
-    /// The service's public listener [default: as the service itself says]
+    /// URL of the service's public listener [default: taken from its status]
     #[arg(long, value_name = "URL", value_parser = http_url)]
     pub url: Option<Url>,
-    /// How long to let the tank drain
+    /// Time for which the tank drains
     #[arg(long, value_name = "SPAN", default_value = "10", value_parser = tour_seconds)]
     pub seconds: Seconds,
     /// Milliseconds between two heartbeats of the tour
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     pub interval_ms: u64,
-    /// How heartbeats travel
+    /// Transport of the heartbeats
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Transport::Udp)]
     pub transport: Transport,
-    /// Keep the account and the edge that the tour made
+    /// Keep the account and the edge that the tour creates
     #[arg(long)]
     pub keep: bool,
 }
@@ -222,22 +222,22 @@ pub enum Transport {
 /// `gastank account`
 #[derive(Clone, Debug, Subcommand)]
 pub enum AccountCommand {
-    /// Make an account, or show the one that this issuer and subject have
+    /// Create an account, or show the existing one of this issuer and subject
     #[command(after_help = "\
 Examples:
   gastank account create --credit 2h --key
   gastank account create --issuer https://accounts.example.org --subject 8f3c")]
     Create {
-        /// The identity provider that knows the person [default: local]
+        /// Issuer: the person's identity provider [default: local]
         #[arg(long, value_name = "NAME")]
         issuer: Option<String>,
-        /// The person's name there [default: the account's id]
+        /// Subject: the person's id at the issuer [default: the account's id]
         #[arg(long, value_name = "NAME")]
         subject: Option<String>,
-        /// Credit to begin with: 90, 15m, 2h, 1d
+        /// Initial credit: 90, 15m, 2h, 1d
         #[arg(long, value_name = "SPAN", value_parser = positive)]
         credit: Option<Seconds>,
-        /// Make an account key too, which activates without an identity provider
+        /// Also create an account key, which activates without an identity provider
         #[arg(long)]
         key: bool,
     },
@@ -247,7 +247,7 @@ Examples:
   gastank account list
   gastank account list --limit 1000 --json")]
     List {
-        /// How many at most
+        /// Maximum number of accounts
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
     },
@@ -260,26 +260,26 @@ Examples:
         #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
         id: String,
     },
-    /// Fill a tank, or take away from it
+    /// Add credit to a tank, or remove credit from it
     #[command(after_help = "\
 Examples:
   gastank account credit ACCOUNT 90            90 seconds
   gastank account credit ACCOUNT 15m --reason \"thank you\"
-  gastank account credit ACCOUNT -2h           takes away, as far as the tank has it
+  gastank account credit ACCOUNT -2h           removes up to two hours
   gastank account credit ACCOUNT 1d --idempotency-key order-1234
 
-The same key twice fills once. Where none is given, a random one is made and shown.")]
+Repeating a command with the same key adds the credit once. Without a key, a random one is used and shown.")]
     Credit {
         /// The account's id
         #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
         id: String,
-        /// How much: 90, 15m, 2h, 1d; negative takes away
+        /// Amount: 90, 15m, 2h, 1d; a negative amount removes credit
         #[arg(value_name = "SECONDS", allow_hyphen_values = true, value_parser = not_zero)]
         seconds: Seconds,
-        /// A note for people, in the ledger
+        /// Note in the ledger
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        /// Unique name of this credit: repeating the command with it changes nothing [default: random]
+        /// Idempotency key: repeating the command with the same key changes nothing [default: random]
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
     },
@@ -290,20 +290,20 @@ Examples:
   gastank account key list ACCOUNT
   gastank account key remove ACCOUNT KEY_ID")]
     Key {
-        /// What to do
+        /// The command to run
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// Delete an account for good: its session ends, its ledger and keys go
+    /// Delete an account permanently, with its session, ledger and keys
     #[command(after_help = "\
 Examples:
   gastank account delete ACCOUNT
-  gastank account delete ACCOUNT --yes         without asking, as in a script")]
+  gastank account delete ACCOUNT --yes         without confirmation, for scripts")]
     Delete {
         /// The account's id
         #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
         id: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -312,19 +312,19 @@ Examples:
 /// `gastank account key`
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Make a key; it is shown once
+    /// Create a key; it is shown once
     Add {
         /// The account's id
         #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
         id: String,
     },
-    /// List the keys of an account, without the keys themselves
+    /// List the keys of an account by id, without their secrets
     List {
         /// The account's id
         #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
         id: String,
     },
-    /// Remove a key: it activates no more
+    /// Remove a key; activations with it are refused from then on
     Remove {
         /// The account's id
         #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
@@ -344,7 +344,7 @@ Examples:
   gastank edge add cloudflare
   gastank edge add gateway-eu --audience gateway")]
     Add {
-        /// A name for people
+        /// Display name
         #[arg(value_name = "NAME")]
         name: String,
         /// The audience whose tokens it enforces
@@ -353,20 +353,20 @@ Examples:
     },
     /// List the edges
     List,
-    /// Remove an edge: it is answered no more
+    /// Remove an edge; its requests are refused from then on
     Remove {
         /// The edge's client id
         #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
         client_id: String,
     },
-    /// Replace an edge's secret without a gap: add one, switch the edge over, remove the old one
+    /// Replace an edge's secret without downtime: add one, switch the edge over, remove the old one
     #[command(after_help = "\
 Examples:
   gastank edge secret add CLIENT_ID
   gastank edge secret list CLIENT_ID
   gastank edge secret remove CLIENT_ID SECRET_ID")]
     Secret {
-        /// What to do
+        /// The command to run
         #[command(subcommand)]
         command: SecretCommand,
     },
@@ -375,19 +375,19 @@ Examples:
 /// `gastank edge secret`
 #[derive(Clone, Debug, Subcommand)]
 pub enum SecretCommand {
-    /// Make a second secret; it is shown once
+    /// Create a second secret; it is shown once
     Add {
         /// The edge's client id
         #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
         client_id: String,
     },
-    /// List the secrets of an edge, without the secrets themselves, the oldest first
+    /// List the secrets of an edge by id, oldest first
     List {
         /// The edge's client id
         #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
         client_id: String,
     },
-    /// Remove a secret: it is good no more
+    /// Remove a secret; requests with it are refused from then on
     Remove {
         /// The edge's client id
         #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
@@ -401,16 +401,16 @@ pub enum SecretCommand {
 /// `gastank session`
 #[derive(Clone, Debug, Subcommand)]
 pub enum SessionCommand {
-    /// Revoke a session: its token dies, what it burned is charged
+    /// Revoke a session: end its token and charge the time used
     Revoke {
         /// The session's id
         #[arg(value_name = "SESSION", allow_hyphen_values = true)]
         id: String,
     },
-    /// Show when a session was heard of, and what its client said of itself
+    /// Show the heartbeat history of a session: times and state bits
     ///
-    /// A row for each checkpoint, not for each heartbeat: of what came in between, the latest. Nothing is written down
-    /// unless the service's `history.keep_days` says for how long.
+    /// One row per checkpoint, with the latest heartbeat before it. The service records the history only if
+    /// `history.keep_days` is set.
     #[command(after_help = "\
 Examples:
   gastank session history SESSION
@@ -427,10 +427,10 @@ pub struct HistoryArgs {
     /// The session's id
     #[arg(value_name = "SESSION", allow_hyphen_values = true)]
     pub id: String,
-    /// How far back: 90, 15m, 2h, 30d
+    /// Time span up to now: 90, 15m, 2h, 30d
     #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = positive)]
     pub since: Seconds,
-    /// How many rows at most, the oldest first
+    /// Maximum number of rows, oldest first
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub limit: u32,
 }
@@ -438,9 +438,9 @@ pub struct HistoryArgs {
 /// `gastank keys`
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Begin with a new signing key: published at once, signing once every edge has had time to see it
+    /// Create a new signing key; it is published at once and signs as soon as every edge has had time to load it
     Rotate,
-    /// Begin with a new cluster secret: new sessions use it at once, live ones keep the old one to their end
+    /// Create a new cluster secret; new sessions use it at once, open sessions keep the old one until they end
     RotateSecret,
     /// List the signing keys
     List,
@@ -449,19 +449,19 @@ pub enum KeysCommand {
 /// `gastank audit`
 #[derive(Clone, Debug, Args)]
 pub struct AuditArgs {
-    /// Only what was done on this account
+    /// Only acts on this account
     #[arg(long, value_name = "ACCOUNT", allow_hyphen_values = true)]
     pub account: Option<String>,
-    /// How far back: 90, 15m, 2h, 30d
+    /// Time span up to now: 90, 15m, 2h, 30d
     #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = positive)]
     pub since: Seconds,
-    /// Only this act, such as session_opened or credit_entered
+    /// Only acts of this kind, such as session_opened or credit_entered
     #[arg(long, value_name = "ACT")]
     pub act: Option<String>,
-    /// How many rows at most, the oldest first
+    /// Maximum number of rows, oldest first
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub limit: u32,
-    /// Go on showing what is done until interrupted; with --json, one row a line
+    /// Keep printing new rows until interrupted; with --json, one row per line
     #[arg(long, conflicts_with = "limit")]
     pub follow: bool,
 }
@@ -496,7 +496,7 @@ pub(super) fn admin_url(addr: SocketAddr) -> Url {
 fn moved_from(text: &str) -> Result<PathBuf, String> {
     match text.parse() {
         Ok(StoreUrl::Sqlite(path)) => Ok(path),
-        Ok(StoreUrl::Scylla(_)) => Err("things can be copied from a data file only: sqlite:PATH".to_owned()),
+        Ok(StoreUrl::Scylla(_)) => Err("the source must be a data file: sqlite:PATH".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -505,31 +505,31 @@ fn moved_to(text: &str) -> Result<ScyllaUrl, String> {
     match text.parse() {
         Ok(StoreUrl::Scylla(url)) => Ok(url),
         Ok(StoreUrl::Sqlite(_)) => {
-            Err("things can be copied to a keyspace only: scylla://host:port,host:port/keyspace".to_owned())
+            Err("the target must be a keyspace: scylla://host:port,host:port/keyspace".to_owned())
         }
         Err(error) => Err(error.to_string()),
     }
 }
 
 fn http_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|_| "a URL is such as http://127.0.0.1:7090".to_owned())?;
+    let url: Url = text.parse().map_err(|_| "not a URL such as http://127.0.0.1:7090".to_owned())?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("a URL is such as http://127.0.0.1:7090".to_owned());
+        return Err("not a URL such as http://127.0.0.1:7090".to_owned());
     }
     Ok(url)
 }
 
 fn positive(text: &str) -> Result<Seconds, String> {
     let seconds: Seconds = text.parse().map_err(|error: NotASpan| error.to_string())?;
-    if seconds.get() > 0 { Ok(seconds) } else { Err("it must be more than nothing".to_owned()) }
+    if seconds.get() > 0 { Ok(seconds) } else { Err("must be greater than 0".to_owned()) }
 }
 
 fn not_zero(text: &str) -> Result<Seconds, String> {
     let seconds: Seconds = text.parse().map_err(|error: NotASpan| error.to_string())?;
-    if seconds.get() == 0 { Err("nothing would change".to_owned()) } else { Ok(seconds) }
+    if seconds.get() == 0 { Err("must not be 0".to_owned()) } else { Ok(seconds) }
 }
 
 fn tour_seconds(text: &str) -> Result<Seconds, String> {
     let seconds = positive(text)?;
-    if seconds.get() <= 3_600 { Ok(seconds) } else { Err("the tour drains for an hour at most".to_owned()) }
+    if seconds.get() <= 3_600 { Ok(seconds) } else { Err("must be at most 1h".to_owned()) }
 }

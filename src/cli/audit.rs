@@ -46,7 +46,7 @@ pub(super) async fn audit(remote: &Remote, args: &AuditArgs, output: &mut Output
         return output.json(&json!({ "rows": all, "next": log.after.filter(|_| more) }));
     }
     table(output, &all, &FIELDS)?;
-    if more { note("There is more; ask for it with --limit, or for less with --since.") } else { Ok(()) }
+    if more { note("There are more rows; raise --limit, or shorten --since.") } else { Ok(()) }
 }
 
 /// The log, and how far it has been read.

@@ -27,7 +27,7 @@ pub struct BackupArgs {
     /// Configuration file, in TOML [default: none] [variable: GASTANK_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Directory of the data [default: as of `gastank serve`]
+    /// Data directory [default: that of `gastank serve`]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
     /// Data file, as sqlite:PATH [default: gastank.db in the data directory]
@@ -52,7 +52,7 @@ pub struct BackupProgress {
 
 impl BackupProgress {
     /// So many pages of so many are copied.
-    #[expect(clippy::disallowed_methods, reason = "how often people are told is by the real clock")]
+    #[expect(clippy::disallowed_methods, reason = "progress is shown by the real clock")]
     pub fn at(&mut self, done: u64, of: u64) {
         if io::stderr().is_terminal() {
             let bar = self.bar.get_or_insert_with(|| {
@@ -114,6 +114,6 @@ pub fn restored(files: &[Restored]) -> Result<(), CliError> {
     let rows: Vec<Vec<String>> =
         files.iter().map(|file| vec![file.path.display().to_string(), outcome(file)]).collect();
     output.table(&["FILE", "OUTCOME"], &rows)?;
-    let said = "Checked and restored. The files must belong to the user who runs gastank. Then start it.";
+    let said = "Checked and restored. Make sure that the files belong to the user that runs gastank, then start it.";
     writeln!(io::stderr(), "{said}").map_err(CliError::Output)
 }

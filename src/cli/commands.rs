@@ -53,7 +53,7 @@ pub(super) async fn account(remote: &Remote, command: AccountCommand, output: &m
                 return output.json(&json!({ "accounts": accounts, "next": after }));
             }
             table(output, &accounts, &["account", "issuer", "subject", "remaining_s", "session"])?;
-            if after.is_some() { note("There are more accounts; ask for them with --limit.") } else { Ok(()) }
+            if after.is_some() { note("There are more accounts; raise --limit to list them.") } else { Ok(()) }
         }
         AccountCommand::Show { id } => {
             let answer = api.get(&["admin", "accounts", &id]).await?;
@@ -77,7 +77,7 @@ pub(super) async fn account(remote: &Remote, command: AccountCommand, output: &m
             let path = ["admin", "accounts", &id, "credit"];
             let answer = api.post_once(&path, &key, &Value::Object(body)).await;
             if let (true, Err(CliError::Unreachable { .. })) = (made, &answer) {
-                note(&format!("It may have arrived all the same: repeat it safely with --idempotency-key {key}"))?;
+                note(&format!("The request may have been processed; repeat it safely with --idempotency-key {key}"))?;
             }
             let mut answer = answer?;
             if let Some(answer) = answer.as_object_mut() {
@@ -221,7 +221,7 @@ pub(super) fn table(output: &mut Output, items: &[Value], fields: &[&str]) -> Re
     };
     let rows: Vec<Vec<String>> = items.iter().map(cells).collect();
     output.table(&head, &rows)?;
-    if rows.is_empty() { note("There are none.") } else { Ok(()) }
+    if rows.is_empty() { note("None found.") } else { Ok(()) }
 }
 
 /// The items of a list's answer.
@@ -295,7 +295,9 @@ fn last(path: &str) -> &str {
 /// Says that a secret was shown for the only time, to a person; never in the way of a pipe.
 fn note_secret(secret: Option<&Value>, name: &str) -> Result<(), CliError> {
     match secret {
-        Some(Value::String(_)) => note(&format!("Keep the {name} now: it is not kept here and is not shown again.")),
+        Some(Value::String(_)) => {
+            note(&format!("Save the {name} now: the service keeps only its hash and cannot show it again."))
+        }
         _ => Ok(()),
     }
 }
@@ -309,7 +311,7 @@ pub(super) fn note(text: &str) -> Result<(), CliError> {
 fn confirmed(question: &str) -> Result<bool, CliError> {
     let stdin = io::stdin();
     if !stdin.is_terminal() || !io::stderr().is_terminal() {
-        return Err(CliError::Usage("nobody is here to be asked: say --yes".to_owned()));
+        return Err(CliError::Usage("cannot ask for confirmation without a terminal; pass --yes".to_owned()));
     }
     let wrap = |source| CliError::System { what: "cannot ask", source };
     write!(io::stderr(), "{question} [y/N] ").and_then(|()| io::stderr().flush()).map_err(wrap)?;

@@ -23,7 +23,7 @@ pub enum CliError {
     },
     /// Nobody answers there.
     #[error(
-        "no answer from {url}: {why}. Is the service running? Start it with `gastank`, or say where it is with --admin-url"
+        "no answer from {url}: {why}. Is the service running? Start it with `gastank`, or pass its address with --admin-url"
     )]
     Unreachable {
         /// Where.
@@ -35,7 +35,7 @@ pub enum CliError {
     #[error("{}", problem_line(.0))]
     Refused(Problem),
     /// What answers there is not this service.
-    #[error("what answers at {url} does not speak as gastank does: {what}. Is --admin-url right?")]
+    #[error("unexpected response from {url}: {what}. Is --admin-url right?")]
     Strange {
         /// Where.
         url: String,
@@ -114,10 +114,10 @@ fn problem_line(problem: &Problem) -> String {
 fn advice(status: u16, code: &str, operator: bool) -> Option<&'static str> {
     match (code, status) {
         (_, 401) if operator => {
-            Some("Is the token that of this service? Say where it is with --data-dir or --token-file")
+            Some("The admin token does not belong to this service; pass the right one with --data-dir or --token-file")
         }
         ("tank_empty", _) => Some("Fill the tank with `gastank account credit`"),
-        ("store_unavailable", _) => Some("The service's log says what is wrong with its store"),
+        ("store_unavailable", _) => Some("See the service's log for the reason"),
         _ => None,
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn history(remote: &Remote, args: &HistoryArgs, output: &mut Ou
     output.line("")?;
     output.table(&HEAD, &table(&all))?;
     match after {
-        Some(_) => note("There is more; ask for it with --limit, or for less with --since."),
+        Some(_) => note("There are more rows; raise --limit, or shorten --since."),
         None if all.is_empty() => note(
             "Nothing was written down in that time. Rows come with checkpoints, some time after the heartbeats; --since \
              looks further back.",

@@ -35,8 +35,8 @@ use crate::config::ConfigArgs;
 
 /// Time credit for connected services.
 ///
-/// A person owns a tank of seconds, which drains only while a client's heartbeats arrive. Without a command, the service
-/// runs.
+/// A person owns a tank of seconds, which drains only while a client's heartbeats arrive. Without a command, gastank runs
+/// the service.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "gastank",
@@ -62,7 +62,7 @@ pub struct Cli {
 /// What is asked for.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run the service; this is what happens without a command too
+    /// Run the service; the default if no command is given
     #[command(after_help = "\
 Examples:
   gastank serve
@@ -70,36 +70,36 @@ Examples:
   gastank serve --http 127.0.0.1:0 --udp 127.0.0.1:0 --admin 127.0.0.1:0
   gastank serve --config gastank.toml --check
 
-Every key of the file is a variable too: `[heartbeat] timeout_ms` is GASTANK_HEARTBEAT_TIMEOUT_MS.
-When all listeners are up, one line on standard output says where: ready http=... udp=... admin=...")]
+Every key of the file is also a variable: `[heartbeat] timeout_ms` is GASTANK_HEARTBEAT_TIMEOUT_MS.
+When all listeners are up, the service prints one line with their addresses: ready http=... udp=... admin=...")]
     Serve(ConfigArgs),
-    /// Work on the store itself
+    /// Migrate or copy the store
     #[command(after_help = "\
 Examples:
   gastank store migrate --store scylla://10.0.0.1:9042,10.0.0.2:9042/gastank
   gastank store copy --from sqlite:./data/gastank.db --to scylla://10.0.0.1:9042/gastank")]
     Store {
-        /// What to do
+        /// The command to run
         #[command(subcommand)]
         command: StoreCommand,
     },
-    /// Make a complete copy of a service's data and secrets, while it runs
+    /// Back up the data and secrets of a running service
     ///
-    /// The directory gets the data file as it is at one instant, the cluster secret, the admin token, the secrets of
-    /// webhooks, certificates and keys, and a manifest with the SHA-256 of each. The copy is read as a whole and checked.
-    /// It is as secret as what it is a copy of.
+    /// The backup has a consistent snapshot of the data file, the cluster secret, the admin token, the webhook secrets,
+    /// certificates and keys, and a manifest with the SHA-256 of each file. The command reads and checks the whole copy.
+    /// Protect the backup like the originals: it contains all secrets.
     #[command(after_help = "\
 Examples:
   gastank backup /backup/2026-03-01
   gastank backup --data-dir /var/lib/gastank /backup/2026-03-01
   gastank backup --config /etc/gastank/gastank.toml /backup/2026-03-01
 
-Run it with the configuration of the service and as its user. The directory must be empty or not there.")]
+Run it with the configuration of the service and as its user. The directory must be empty or must not exist.")]
     Backup(BackupArgs),
-    /// Check a backup and put it back into an empty data directory
+    /// Check a backup and restore it into an empty data directory
     ///
-    /// Every file is compared with the manifest, and the data file is read as a whole, before anything is written. A data
-    /// directory that is not empty, or that a service runs on, stays as it is.
+    /// The command compares every file with the manifest and reads the whole data file before it writes anything. It refuses
+    /// a data directory that is not empty or that a service uses.
     #[command(after_help = "\
 Examples:
   gastank restore /backup/2026-03-01

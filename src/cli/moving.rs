@@ -67,7 +67,7 @@ impl Watch for CopyProgress {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how often people are told is by the real clock")]
+#[expect(clippy::disallowed_methods, reason = "progress is shown by the real clock")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -109,9 +109,9 @@ pub fn copied(copied: &Copied, from: &str, to: &ScyllaUrl) -> Result<(), CliErro
         Some(since) => {
             let since = i64::try_from(since.as_ms()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
             let since = since.map_or_else(String::new, |at| format!(" since {at:.0}"));
-            format!("All of this has been in {to}{since}; nothing was copied or compared again.")
+            format!("The copy to {to} was already complete{since}; nothing was copied or compared again.")
         }
-        None => "All of this is there, and the same row by row.".to_owned(),
+        None => "The copy is complete and identical, row by row.".to_owned(),
     };
     let next = format!(
         "{done}\n\

@@ -71,7 +71,7 @@ impl fmt::Display for Seconds {
 
 /// Why a text is not a span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a span of time is seconds, or as in 90, 15m, 2h, 1d, 1h30m")]
+#[error("invalid duration; write seconds (90) or units (15m, 2h, 1d, 1h30m)")]
 pub struct NotASpan;
 
 /// An amount of credit to the millisecond: `+60.000 s`, `-10.132 s`.

@@ -278,7 +278,7 @@ impl Accounts {
                 waiting.wait = PATIENCE.1.min(Millis::new(waiting.wait.get() * 2));
             }
             Err(ActError::Store(error) | ActError::Unknown(error)) => return Err(error),
-            Err(error) => tracing::warn!(%error, "an account that has changed could not be read"),
+            Err(error) => tracing::warn!(%error, "cannot read an account that another node changed"),
         }
         Ok(())
     }

@@ -223,14 +223,14 @@ impl Member {
                 if !is_back && store.begin_era(&era).await? == Begun::Ours {
                     store.enter(era.number);
                     meter.start();
-                    tracing::info!(era = era.number, meter = %era.began, "no node lives; this one begins an era");
+                    tracing::info!(era = era.number, meter = %era.began, "no other node is alive; this node begins a new era");
                     break era;
                 }
             }
             if !std::mem::replace(&mut waits, true) {
                 tracing::info!(
                     leases = others.seen.len(),
-                    "waiting for the leases of other nodes to change or to run out"
+                    "waiting for the leases of other nodes to be renewed or to expire"
                 );
             }
             tokio::time::sleep(settings.tail_every / 4).await;

@@ -49,7 +49,7 @@ pub struct ConfigArgs {
     /// Configuration file, in TOML [default: none] [variable: GASTANK_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Directory of the data [default: gastank-data in $XDG_DATA_HOME or ~/.local/share]
+    /// Data directory [default: gastank-data in $XDG_DATA_HOME or ~/.local/share]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
     /// Store, as sqlite:PATH or scylla://host:port,host:port/keyspace [default: gastank.db in the data directory]
@@ -98,7 +98,7 @@ pub struct Config {
     pub admin: Admin,
     /// Heartbeats.
     pub heartbeat: Heartbeat,
-    /// Writing of what heartbeats said to the store.
+    /// Writing of heartbeats to the store.
     pub checkpoint: Checkpoint,
     /// The CQL cluster of the store, if it is one.
     pub scylla: Scylla,
@@ -138,7 +138,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is too long to be a configuration.
-    #[error("the configuration file is too long: {MAX_FILE_BYTES} bytes at most")]
+    #[error("the configuration file is longer than {MAX_FILE_BYTES} bytes")]
     TooLong,
     /// The file is not TOML, has an unknown key or a value of another type.
     #[error("{}: {source}", path.display())]
@@ -171,7 +171,7 @@ pub enum ConfigError {
         why: String,
     },
     /// A value cannot work, alone or beside another.
-    #[error("{key} = {value} cannot be: {why}")]
+    #[error("invalid {key} = {value}: {why}")]
     Invalid {
         /// The key, as `section.key`.
         key: &'static str,
@@ -249,22 +249,23 @@ impl Config {
     pub fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if !self.admin.addr.get().ip().is_loopback() {
-            warnings.push("admin.addr is not on the loopback interface: metrics and health are open to who reaches it");
+            warnings.push(
+                "admin.addr is not on the loopback interface: anyone who can connect can read metrics and health",
+            );
         }
         let told = self.http.public_url.as_ref().map_or("", PublicUrl::as_str);
         if !self.http.addr.get().ip().is_loopback() && !told.starts_with("https://") {
-            warnings
-                .push("http.public_url is not https: tokens travel in the clear unless something in front encrypts");
+            warnings.push("http.public_url is not https: tokens travel unencrypted unless a proxy in front adds TLS");
         }
         if self.scylla.username.is_some() && self.scylla.tls_ca_file.is_none() {
-            warnings.push("scylla.tls_ca_file is not set: the password travels in the clear");
+            warnings.push("scylla.tls_ca_file is not set: the password travels unencrypted");
         }
         if self.identity.issuer.is_none() && self.identity != Identity::default() {
             warnings
-                .push("identity.issuer is not set: nobody can sign in with tokens, and the rest of [identity] is idle");
+                .push("identity.issuer is not set: sign-in with identity tokens is off and the rest of [identity] has no effect");
         }
         if self.http.addr.get().ip().is_unspecified() && self.http.public_url.is_none() {
-            warnings.push("http.public_url is not set and http.addr is no address that a client could use");
+            warnings.push("http.public_url is not set and clients cannot connect to http.addr as it stands");
         }
         if self.is_public() {
             self.warn_of_untold(&mut warnings);
@@ -279,13 +280,13 @@ impl Config {
         };
         if untold(self.udp.addr.get(), self.udp.public_addr.as_ref()) {
             warnings.push(
-                "udp.public_addr is not set and clients could not reach udp.addr: they are not told of UDP; set it, or set \
+                "udp.public_addr is not set and clients cannot reach udp.addr: activations do not offer UDP; set it, or set \
                  udp.addr to off",
             );
         }
         if untold(self.quic.addr.get(), self.quic.public_addr.as_ref()) {
             warnings.push(
-                "quic.public_addr is not set and clients could not reach quic.addr: they are not told of QUIC and \
+                "quic.public_addr is not set and clients cannot reach quic.addr: activations do not offer QUIC and \
                  WebTransport; set it, or set quic.addr to off",
             );
         }

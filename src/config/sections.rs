@@ -98,11 +98,10 @@ macro_rules! file {
 
 file! {
     keys {
-        /// Directory of the data: secrets, keys and, by default, the store. Made with mode 0700 when it is missing.
+        /// Data directory: secrets, keys and, by default, the store. Created with mode 0700 if it is missing.
         /// Default: `gastank-data` in `$XDG_DATA_HOME`, else in `~/.local/share`, else in the working directory.
         data_dir: PathBuf;
-        /// The store: `sqlite:PATH`, or `scylla://host:port,host:port/keyspace`. A relative path is relative to the working
-        /// directory.
+        /// The store: `sqlite:PATH`, or `scylla://host:port,host:port/keyspace`. Relative paths start at the working directory.
         /// Default: `gastank.db` in the data directory.
         store: StoreUrl;
     }
@@ -135,54 +134,53 @@ section! {
     Http {
         /// Address and port it binds; port 0 picks a free one.
         addr: ListenAddr = ListenAddr::loopback(7080);
-        /// Threads that serve everybody, and as many again that serve edges; 0 is one for every two processors.
+        /// Threads in the pool for all connections, and as many again in the pool for edges; 0 means one per two processors.
         threads: u32 = 0;
-        /// Connections that may be open at once; further ones are closed at once.
+        /// Maximum number of open connections; further connections are closed on arrival.
         max_connections: u32 = 16_384;
-        /// Connections that may be open at once from one address (an IPv6 /64 is one); 0 turns that limit off. Addresses of
-        /// edges have none. The last eighth of all places of any kind is for addresses that have proved themselves within an
-        /// hour, by a valid frame or credential; the last sixteenth is for those of edges.
+        /// Maximum number of open connections from one address (an IPv6 /64 counts as one); 0 turns the limit off. Addresses of
+        /// edges are exempt. The last eighth of every limit is reserved for addresses that have sent a valid frame or
+        /// credential within the last hour; the last sixteenth is reserved for addresses of edges.
         /// Default: a quarter of `max_connections`, and at least 64.
         max_connections_per_address: Option<u32> = None;
-        /// Requests whose bodies may be waited for at once, over all listeners but that for operators; further ones are
-        /// answered 503. A body that comes with its request is not waited for.
+        /// Maximum number of requests that wait for their body at the same time, over all listeners except admin; further
+        /// requests are answered 503. A body that arrives together with its request does not count.
         max_bodies: u32 = 2_048;
-        /// The same from one address; 0 turns that limit off. Further ones are answered 429.
+        /// The same limit for one address; 0 turns it off. Further requests are answered 429.
         /// Default: a quarter of `max_bodies`, and at least 64.
         max_bodies_per_address: Option<u32> = None;
-        /// Milliseconds a client has to send the head of a request.
+        /// Timeout for receiving the head of a request, in milliseconds.
         header_timeout_ms: u64 = 5_000;
-        /// Milliseconds a client has to send the body of a request.
+        /// Timeout for receiving the body of a request, in milliseconds.
         body_timeout_ms: u64 = 10_000;
-        /// Milliseconds a connection may stay open without a request.
+        /// Timeout after which a connection without a request is closed, in milliseconds.
         idle_timeout_ms: u64 = 75_000;
-        /// Bytes a request's body may have.
+        /// Maximum size of a request body, in bytes.
         max_body_bytes: u32 = 65_536;
-        /// Where clients and edges reach this listener, as they are told.
+        /// URL of this listener that is announced to clients and edges.
         /// Default: `http://` and the address bound.
         public_url: Option<PublicUrl> = None;
-        /// Origins whose pages may use `/v1/*` and read `/.well-known/*` from a browser (CORS), with spaces between them: to the
-        /// letter, `SCHEME://*` for all of a scheme, or `*` for all. Empty: none.
+        /// Origins that may use `/v1/*` and read `/.well-known/*` from a browser (CORS), separated by spaces: exact origins,
+        /// `SCHEME://*` for all origins of a scheme, or `*` for all. Empty: none.
         cors_origins: Origins = Origins::none();
-        /// Proxies in front that say which client they speak for: addresses and networks, with spaces between them. Empty:
-        /// nobody is believed, and whatever is limited by address is limited for all clients of a proxy together. All HTTP
-        /// listeners follow it.
+        /// Proxies in front whose statement of the client's address is trusted: addresses and networks, separated by spaces.
+        /// Empty: none, and all clients behind a proxy share the limits of the proxy's address. Applies to all HTTP listeners.
         trusted_proxies: TrustedProxies = TrustedProxies::default();
-        /// How they say it, and nothing else is read: `x-forwarded-for`, `forwarded` (both in each request) or `proxy-protocol`
-        /// (version 1 or 2, at the beginning of each connection from them).
+        /// Where trusted proxies put the client's address; other headers are ignored: `x-forwarded-for` or `forwarded` (in each
+        /// request), or `proxy-protocol` (version 1 or 2, at the start of each connection).
         proxy_header: ProxyHeader = ProxyHeader::XForwardedFor;
     }
 }
 
 section! {
-    /// The public listener with TLS, for HTTP/1.1 and HTTP/2: it answers what `http` answers, within the same limits and as
-    /// many connections again. Its certificate is that of `tls`.
+    /// The public listener with TLS, for HTTP/1.1 and HTTP/2. It serves the same routes as `http` under the same limits, and
+    /// counts its connections separately. It uses the certificate of `tls`.
     Https {
         /// Address and port it binds, or `off`; port 0 picks a free one.
         addr: OptionalListenAddr = OptionalListenAddr::Off;
-        /// TLS handshakes that may be under way at once; further connections are closed at once.
+        /// Maximum number of TLS handshakes in progress; further connections are closed on arrival.
         max_handshakes: u32 = 1_024;
-        /// The same from one address; 0 turns that limit off.
+        /// The same limit for one address; 0 turns it off.
         /// Default: a quarter of `max_handshakes`, and at least 64.
         max_handshakes_per_address: Option<u32> = None;
     }
@@ -193,22 +191,23 @@ section! {
     Udp {
         /// Address and port it binds, or `off`; port 0 picks a free one.
         addr: OptionalListenAddr = OptionalListenAddr::At(ListenAddr::loopback(7080));
-        /// Threads that do nothing but answer datagrams, each with a socket of its own; 0 makes one for each processor.
+        /// Threads that answer datagrams, each with its own socket; 0 means one per processor.
         threads: u32 = 0;
-        /// Bytes of each socket's receive buffer. The kernel may grant less: see `net.core.rmem_max`.
+        /// Size of each socket's receive buffer, in bytes. The kernel may grant less: see `net.core.rmem_max`.
         receive_buffer_bytes: u32 = 4 * 1024 * 1024;
-        /// Bytes of each socket's send buffer. The kernel may grant less: see `net.core.wmem_max`.
+        /// Size of each socket's send buffer, in bytes. The kernel may grant less: see `net.core.wmem_max`.
         send_buffer_bytes: u32 = 4 * 1024 * 1024;
-        /// Host and port where clients reach this listener, as they are told.
+        /// Host and port of this listener that are announced to clients.
         /// Default: the address bound.
         public_addr: Option<HostPort> = None;
     }
 }
 
 section! {
-    /// The certificate of the listeners that encrypt. Without files, one for development is made in the data directory.
+    /// The certificate of the HTTPS and QUIC listeners. Without files, the service creates a development certificate in the
+    /// data directory.
     Tls {
-        /// File with the certificate chain, in PEM, the service's own first. It and the key are read again when they change.
+        /// File with the certificate chain, in PEM, the service's own certificate first. Changed files are reloaded.
         /// Default: none.
         cert_file: Option<PathBuf> = None;
         /// File with the certificate's private key, in PEM.
@@ -218,30 +217,31 @@ section! {
 }
 
 section! {
-    /// The QUIC listener: heartbeats in datagrams, HTTP/3, WebTransport. A connection that is open costs tens of kilobytes.
+    /// The QUIC listener: heartbeats in datagrams, HTTP/3, WebTransport. An open connection uses tens of kilobytes.
     Quic {
         /// Address and port it binds, or `off`; port 0 picks a free one.
         addr: OptionalListenAddr = OptionalListenAddr::At(ListenAddr::loopback(7443));
-        /// Connections that may be open at once; further ones are refused.
+        /// Maximum number of open connections; further connections are refused.
         max_connections: u32 = 16_384;
-        /// Connections that may be open at once from one address (an IPv6 /64 is one); 0 turns that limit off.
+        /// Maximum number of open connections from one address (an IPv6 /64 counts as one); 0 turns the limit off.
         /// Default: a quarter of `max_connections`, and at least 64.
         max_connections_per_address: Option<u32> = None;
-        /// Handshakes that may be under way at once. From a quarter of it on, addresses are to be proven first.
+        /// Maximum number of handshakes in progress. Above a quarter of it, clients must validate their address first.
         max_handshakes: u32 = 4_096;
-        /// The same from one address; 0 turns that limit off. An address that is not proven yet is not counted.
+        /// The same limit for one address; 0 turns it off. An address that has not been validated yet is not counted.
         /// Default: a quarter of `max_handshakes`, and at least 64.
         max_handshakes_per_address: Option<u32> = None;
-        /// Milliseconds that a connection of frames, or a WebTransport session, has to send its first valid frame. Later ones
-        /// may be as far apart as `idle_timeout_ms`.
-        /// Default: half again as long as `heartbeat.interval_ms`, and at least 10000.
+        /// Timeout for the first valid frame of a frame connection or a WebTransport session, in milliseconds. For later frames
+        /// `idle_timeout_ms` applies.
+        /// Default: one and a half times `heartbeat.interval_ms`, and at least 10000.
         first_frame_timeout_ms: Option<u64> = None;
-        /// Milliseconds a connection may be silent. Longer than `heartbeat.interval_ms`, or every beat would need a new one.
-        /// Default: 120000, or twice `heartbeat.interval_ms` where that is more.
+        /// Timeout after which a silent connection is closed, in milliseconds. Must be greater than `heartbeat.interval_ms`, or
+        /// every beat would need a new connection.
+        /// Default: 120000, or twice `heartbeat.interval_ms` if that is more.
         idle_timeout_ms: Option<u64> = None;
-        /// Bytes of the socket's buffers. The kernel may grant less: see `net.core.rmem_max` and `net.core.wmem_max`.
+        /// Size of the socket's buffers, in bytes. The kernel may grant less: see `net.core.rmem_max` and `net.core.wmem_max`.
         buffer_bytes: u32 = 4 * 1024 * 1024;
-        /// Host and port where clients reach this listener, as they are told.
+        /// Host and port of this listener that are announced to clients.
         /// Default: the address bound.
         public_addr: Option<HostPort> = None;
     }
@@ -250,18 +250,18 @@ section! {
 section! {
     /// WebTransport sessions of browsers, at the QUIC listener.
     Webtransport {
-        /// Origins whose pages may open sessions, with spaces between them: to the letter, `SCHEME://*` for all of a scheme,
-        /// or `*` for all. Who sends no origin is no browser, and may.
+        /// Origins that may open sessions, separated by spaces: exact origins, `SCHEME://*` for all origins of a scheme, or
+        /// `*` for all. Requests without an origin do not come from a browser and are allowed.
         origins: Origins = Origins::extensions();
-        /// Sessions that may be open at once; 0 turns WebTransport off.
+        /// Maximum number of open sessions; 0 turns WebTransport off.
         max_sessions: u32 = 16_384;
-        /// The same from one address; 0 turns that limit off.
+        /// The same limit for one address; 0 turns it off.
         /// Default: a quarter of `max_sessions`, and at least 64.
         max_sessions_per_address: Option<u32> = None;
-        /// Sessions that may be open at once on one connection.
+        /// Maximum number of open sessions on one connection.
         max_sessions_per_connection: u32 = 16;
-        /// Where browsers reach the listener, as they are told, an https URL. Sessions are at `/v1/webtransport` there.
-        /// Default: `https://` and `quic.public_addr`, or what that defaults to.
+        /// The https URL of the listener that is announced to browsers. Sessions are at its path `/v1/webtransport`.
+        /// Default: `https://` and `quic.public_addr`, or the default of that.
         public_url: Option<PublicUrl> = None;
     }
 }
@@ -277,19 +277,19 @@ section! {
 section! {
     /// Heartbeats.
     Heartbeat {
-        /// Milliseconds between two heartbeats of a client, as it is told in every ack.
+        /// Interval between the heartbeats of a client, in milliseconds; announced in every ack.
         interval_ms: u64 = 30_000;
-        /// Milliseconds after its last heartbeat at which a session has timed out.
+        /// Time after its last heartbeat at which a session times out, in milliseconds.
         timeout_ms: u64 = 90_000;
-        /// Seconds of credit below which acks carry the low-credit flag.
+        /// Acks carry the low-credit flag below this number of seconds.
         low_credit_s: u32 = 300;
     }
 }
 
 section! {
-    /// Writing of what heartbeats said to the store.
+    /// Writing of heartbeats to the store.
     Checkpoint {
-        /// Milliseconds between two checkpoints of a session: the most of its last heartbeats that a crash may lose.
+        /// Interval between two checkpoints of a session, in milliseconds. A crash loses at most the heartbeats of one interval.
         interval_ms: u64 = 30_000;
     }
 }
@@ -298,25 +298,25 @@ section! {
     /// The CQL cluster of a store `scylla://…`.
     Scylla {
         /// User to sign in as.
-        /// Default: none, for a cluster that does not ask.
+        /// Default: none, for a cluster without authentication.
         username: Option<String> = None;
-        /// File with that user's password. Nobody but its owner may read it.
+        /// File with the password of `username`. Only its owner may have read permission.
         /// Default: none.
         password_file: Option<PathBuf> = None;
-        /// File with the certificates to trust, in PEM. With it connections are encrypted, and servers must have a
-        /// certificate for the address or name they are reached by.
-        /// Default: none, and nothing is encrypted.
+        /// File with the certificates to trust, in PEM. If set, connections use TLS, and each server's certificate must be valid
+        /// for the address or name that is used to reach it.
+        /// Default: none, and connections are not encrypted.
         tls_ca_file: Option<PathBuf> = None;
-        /// Datacenter whose servers are asked first.
-        /// Default: none is preferred.
+        /// Preferred datacenter: its servers are used first.
+        /// Default: no preference.
         datacenter: Option<String> = None;
-        /// Whose majority has to agree: `local`, that of the datacenter, or `global`, that of all of them.
+        /// Majority that decides: `local` for the replicas of the datacenter, `global` for those of all datacenters.
         consistency: Consistency = Consistency::Local;
-        /// Servers that have each row, in a keyspace that is made; 0 is as many as are named or known, up to three.
+        /// Replicas of each row in a keyspace that the service creates; 0 means one per named or known server, at most three.
         replication_factor: u32 = 0;
-        /// Milliseconds an answer may take. More than the cluster's own timeouts.
+        /// Timeout for a response, in milliseconds. Must be longer than the cluster's own timeouts.
         request_timeout_ms: u64 = 5_000;
-        /// Milliseconds a connection may take.
+        /// Timeout for connecting, in milliseconds.
         connect_timeout_ms: u64 = 5_000;
     }
 }
@@ -324,7 +324,7 @@ section! {
 section! {
     /// This node among others that share a store `scylla://…`.
     Node {
-        /// What people call it, in the list of nodes. At most 64 characters.
+        /// Display name in the list of nodes. At most 64 characters.
         /// Default: the address that `http.addr` is bound to.
         name: Option<String> = None;
     }
@@ -334,71 +334,71 @@ section! {
     /// Tokens.
     Token {
         /// Issuer in every token, a URL.
-        /// Default: `http.public_url`, or what that defaults to.
+        /// Default: `http.public_url`, or the default of that.
         issuer: Option<PublicUrl> = None;
-        /// Audience of a token when its client asks for none.
+        /// Audience of tokens whose client requests none.
         audience: String = "edge".to_owned();
         /// Client id in every token.
         client_id: String = "gastank".to_owned();
         /// Signature algorithm: `ES256`, `RS256` or `EdDSA`.
         algorithm: Algorithm = Algorithm::ES256;
-        /// Days after which a new signing key takes over by itself; 0 turns that off.
+        /// Days after which the signing key is rotated automatically; 0 turns that off.
         rotate_keys_days: u32 = 90;
-        /// Seconds that verifiers may keep the published keys: a new one waits for as long before it signs, and half a minute
-        /// more where nodes share a store. A node that has not read the others' keys for 13 s says fewer. After lowering it,
-        /// let the old time pass before keys rotate.
+        /// Seconds that verifiers may cache the published keys. A new key is published this long before it signs, and half a
+        /// minute longer if nodes share a store. A node that has not read the keys of the others for 13 s announces fewer. After
+        /// lowering the value, wait for the old one to pass before you rotate keys.
         keys_max_age_s: u64 = 300;
-        /// Seconds a token lives at most.
+        /// Maximum lifetime of a token, in seconds.
         max_ttl_s: u64 = 86_400;
-        /// Seconds before its end from which on acks tell the client to renew.
-        /// Default: 900, or a quarter of `max_ttl_s` where that is less.
+        /// Acks ask the client to renew its token this many seconds before it expires.
+        /// Default: 900, or a quarter of `max_ttl_s` if that is less.
         renew_before_s: Option<u64> = None;
     }
 }
 
 section! {
-    /// An identity provider, whose tokens sign people in. Without an issuer there is none. Further ones stand in
+    /// An identity provider whose tokens sign people in. Without an issuer, sign-in is off. Configure further providers in
     /// `[[identity_provider]]`, with the same keys.
     Identity {
-        /// The provider's issuer, to the letter as it stands in its tokens: an HTTPS URL, or HTTP on the loopback interface.
+        /// The provider's issuer, exactly as in its tokens: an HTTPS URL, or HTTP on the loopback interface.
         /// Default: none.
         issuer: Option<ProviderUrl> = None;
-        /// Audience that tokens must be for.
+        /// Audience that tokens must have.
         audience: String = "gastank".to_owned();
         /// Claim that must name the audience: `aud`, or `client_id` for a provider whose access tokens have no `aud`.
         audience_claim: AudienceClaim = AudienceClaim::Audience;
-        /// Scopes that tokens must have, with spaces between them. One that is a URL is also met by those above it.
+        /// Scopes that tokens must have, separated by spaces. A scope that is a URL is also met by a scope above it.
         scope: String = String::new();
-        /// Signature algorithms that tokens may have, some of `RS256`, `PS256`, `ES256` and `EdDSA`.
+        /// Allowed signature algorithms: any of `RS256`, `PS256`, `ES256` and `EdDSA`.
         algorithms: Names<IdentityAlgorithm> = Names::all();
-        /// What the header `typ` of tokens may say, some of `at+jwt`, `JWT` and `absent`.
+        /// Allowed values of the token header `typ`: any of `at+jwt`, `JWT` and `absent`.
         token_types: Names<TokenType> = Names::all();
-        /// Where the provider's keys are.
-        /// Default: where its discovery document says.
+        /// URL of the provider's keys.
+        /// Default: `jwks_uri` of its discovery document.
         jwks_uri: Option<ProviderUrl> = None;
-        /// Where to ask about opaque tokens, in the way of Firefox Accounts.
+        /// URL that verifies opaque tokens, with the interface of Firefox Accounts.
         /// Default: none, and opaque tokens are refused.
         verify_url: Option<ProviderUrl> = None;
-        /// Seconds by which the provider's clock may differ from this one.
+        /// Allowed difference between the provider's clock and this one, in seconds.
         clock_leeway_s: u64 = 60;
-        /// Seconds of credit that an account begins with when its person is first seen.
+        /// Seconds of credit in a new account, created when a person signs in for the first time.
         starting_credit_s: u64 = 0;
-        /// Client id that the provider's account events must be for.
+        /// Client id that the provider's account events must name as audience.
         /// Default: none, and its events are refused.
         event_client_id: Option<String> = None;
-        /// The provider's name in its account events, to the letter, slash at the end included.
+        /// Issuer in the provider's account events, exactly as written there, including a trailing slash.
         /// Default: `issuer`.
         event_issuer: Option<ProviderUrl> = None;
-        /// What subscriptions give, as `capability=seconds/days` with spaces between: so many seconds of credit for each
-        /// period of so many days in which account events say that the capability is active. Empty: nothing.
+        /// Credit for subscriptions, as `capability=seconds/days` separated by spaces: this many seconds for each period of
+        /// this many days in which the capability is active according to account events. Empty: none.
         capability_credit: CapabilityCredits = CapabilityCredits::default();
     }
 }
 
 section! {
-    /// Token status lists, which tell edges of all tokens at once.
+    /// Token status lists, which give edges the status of all tokens in one document.
     StatusList {
-        /// Seconds that an edge may keep a list; it is signed anew at most twice in that time.
+        /// Seconds that an edge may cache a list; the service signs it at most twice in that time.
         ttl_s: u64 = 60;
         /// Entries of a new list: a power of two. A list takes fifteen tokens for every sixteen entries.
         entries: u32 = ListSize::DEFAULT.entries();
@@ -406,48 +406,48 @@ section! {
 }
 
 section! {
-    /// Limits on acts: activations, renewals, deactivations. Heartbeats and verdicts of good callers have none.
+    /// Rate limits on acts: activations, renewals, deactivations. Heartbeats and verdicts of good callers are not limited.
     Limits {
-        /// Acts a second that one account may make on average; 0 turns the limit off.
+        /// Average rate of acts of one account, per second; 0 turns the limit off.
         acts_per_account_per_s: u32 = 10;
-        /// Acts that one account may make at once.
+        /// Burst of acts of one account.
         acts_per_account_burst: u32 = 50;
-        /// Acts a second that may come from one address on average; 0 turns the limit off.
+        /// Average rate of acts from one address, per second; 0 turns the limit off.
         acts_per_address_per_s: u32 = 100;
-        /// Acts that may come from one address at once.
+        /// Burst of acts from one address.
         acts_per_address_burst: u32 = 1_000;
-        /// Webhooks and account events a second that may come from one address on average; 0 turns the limit off.
+        /// Average rate of webhooks and account events from one address, per second; 0 turns the limit off.
         hooks_per_address_per_s: u32 = 100;
-        /// Webhooks and account events that may come from one address at once.
+        /// Burst of webhooks and account events from one address.
         hooks_per_address_burst: u32 = 1_000;
     }
 }
 
 section! {
-    /// Webhooks: credit that other services tell of.
+    /// Webhooks, by which other services add credit.
     Hooks {
-        /// File with the secrets of the senders, one a line: `whsec_…` or `whpk_…`. A sender's name and a space may stand before
-        /// it: the ids of its messages are its own then. Nobody but its owner may read it. It
-        /// is read again when it changes. Where there is none, no webhook is accepted.
+        /// File with the secrets of the senders, one per line: `whsec_…` or `whpk_…`, optionally after a sender's name and a
+        /// space. Message ids then need to be unique per sender only. Only the file's owner may have read permission. A
+        /// changed file is reloaded. Without the file, all webhooks are refused.
         /// Default: `hooks.secrets` in the data directory.
         secrets_file: Option<PathBuf> = None;
-        /// Seconds that the time a webhook says it was sent at may be before or after now.
+        /// Allowed difference between a webhook's timestamp and the current time, in seconds, either way.
         tolerance_s: u64 = 300;
     }
 }
 
 section! {
-    /// The audit log: who did which act on which account.
+    /// The audit log: actor, act and account of every change.
     Audit {
-        /// Days that its rows are kept.
+        /// Days after which rows are deleted.
         retention_days: u32 = 90;
     }
 }
 
 section! {
-    /// The heartbeat history: when each session was heard of, once a checkpoint, and what its client said of itself.
+    /// The heartbeat history: one row per session and checkpoint, with the time and the state bits of the last heartbeat.
     History {
-        /// Days that it is kept; 0 turns it off, and drops what there is.
+        /// Days after which rows are deleted; 0 turns the history off and deletes all rows.
         keep_days: u32 = 0;
     }
 }
@@ -455,9 +455,9 @@ section! {
 section! {
     /// The log, on standard error.
     Log {
-        /// How a line looks: `text` for people, `json` for machines.
+        /// Format of a line: `text` for people, `json` for machines.
         format: LogFormat = LogFormat::Text;
-        /// What is logged: a level, or levels by module as in `info,gastank::store=debug`.
+        /// Log level, or levels by module, as in `info,gastank::store=debug`.
         filter: String = "info".to_owned();
     }
 }
@@ -465,10 +465,10 @@ section! {
 section! {
     /// The end of the process.
     Shutdown {
-        /// Milliseconds for which a process that was told to stop goes on taking connections while it says that it is not
-        /// ready, before `grace_ms` begin. As long as a load balancer needs to notice.
+        /// Time between the signal to stop and the start of `grace_ms`, in milliseconds. The process still accepts connections
+        /// but reports that it is not ready; set it to the time that a load balancer needs to notice.
         delay_ms: u64 = 0;
-        /// Milliseconds that requests under way have to finish when the process is told to stop.
+        /// Time that requests in progress have to finish when the process stops, in milliseconds.
         grace_ms: u64 = 8_000;
     }
 }

@@ -34,7 +34,7 @@ impl Config {
             ("limits.acts_per_address_burst", limits.acts_per_address_per_s, limits.acts_per_address_burst),
             ("limits.hooks_per_address_burst", limits.hooks_per_address_per_s, limits.hooks_per_address_burst),
         ] {
-            let why = "no act would ever be allowed; set it to 1 at least, or turn the limit off with a rate of 0";
+            let why = "no act would ever be allowed; set it to at least 1, or turn the limit off with a rate of 0";
             ensure(per_s == 0 || burst > 0, key, burst, why)?;
         }
         if let Err(error) = telemetry::check_filter(&self.log.filter) {
@@ -42,13 +42,13 @@ impl Config {
         }
         if let Some(word) = misspelt_level(&self.log.filter) {
             let why = format!(
-                "`{word}` is no level (off, error, warn, info, debug, trace); a module alone would silence all others: write \
+                "`{word}` is not a level (off, error, warn, info, debug, trace); a module alone would silence all others: write \
                  info,{word}=debug"
             );
             return invalid("log.filter", &self.log.filter, why);
         }
         if self.data_dir.as_os_str().is_empty() {
-            return invalid("data_dir", "\"\"", "name a directory, or leave it out for the default");
+            return invalid("data_dir", "\"\"", "must name a directory; remove the key to use the default");
         }
         self.validate_cluster()
     }
@@ -57,24 +57,24 @@ impl Config {
         let scylla = &self.scylla;
         let name = self.node.name.as_deref().unwrap_or("(none)");
         let fits = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-        ensure(fits, "node.name", name, "it must have 1 to 64 characters, none of them a control character")?;
+        ensure(fits, "node.name", name, "must have 1 to 64 characters and no control characters")?;
         within("scylla.request_timeout_ms", scylla.request_timeout_ms, 100..=60_000)?;
         within("scylla.connect_timeout_ms", scylla.connect_timeout_ms, 100..=60_000)?;
         within("scylla.replication_factor", scylla.replication_factor.into(), 0..=32)?;
-        let why = "a user has a password: set scylla.password_file too";
+        let why = "scylla.password_file is missing; set both";
         let username = scylla.username.as_deref().unwrap_or("(none)");
         ensure(scylla.username.is_none() || scylla.password_file.is_some(), "scylla.username", username, why)?;
-        let why = "a password is some user's: set scylla.username too";
+        let why = "scylla.username is missing; set both";
         let path = scylla.password_file.as_deref().unwrap_or(Path::new("")).display();
         ensure(scylla.password_file.is_none() || scylla.username.is_some(), "scylla.password_file", path, why)
     }
 
     fn validate_listeners(&self) -> Result<(), ConfigError> {
         if let (None, Some(key)) = (&self.tls.cert_file, &self.tls.key_file) {
-            return invalid("tls.key_file", key.display(), "it is of no use without tls.cert_file");
+            return invalid("tls.key_file", key.display(), "tls.cert_file is missing; set both");
         }
         let (http, admin) = (self.http.addr.get(), self.admin.addr.get());
-        let why = "it is also http.addr; give the admin listener an address or a port of its own";
+        let why = "http.addr uses the same address; give the admin listener its own address or port";
         ensure(http.port() == 0 || http != admin, "admin.addr", admin, why)?;
         within("http.threads", self.http.threads.into(), 0..=256)?;
         within("http.max_connections", self.http.max_connections.into(), 1..=1_000_000)?;
@@ -91,7 +91,7 @@ impl Config {
             within(key, share.unwrap_or(0).into(), 0..=1_000_000)?;
         }
         if let Some(https) = self.https.addr.get() {
-            let why = "another listener has this address; give each an address or a port of its own";
+            let why = "another listener uses the same address; give each listener its own address or port";
             let taken = https.port() != 0 && [http, admin].contains(&https);
             ensure(!taken, "https.addr", https, why)?;
         }
@@ -108,7 +108,7 @@ impl Config {
     fn validate_quic(&self) -> Result<(), ConfigError> {
         let quic = &self.quic;
         if let (Some(udp), OptionalListenAddr::At(addr)) = (self.udp.addr.get(), quic.addr) {
-            let why = "it is also udp.addr; give the QUIC listener a port of its own";
+            let why = "udp.addr uses the same address; give the QUIC listener its own port";
             ensure(udp.port() == 0 || udp != addr.get(), "quic.addr", addr, why)?;
         }
         within("quic.max_connections", quic.max_connections.into(), 1..=1_000_000)?;
@@ -119,7 +119,7 @@ impl Config {
             within("quic.idle_timeout_ms", idle, 1..=24 * HOUR_MS)?;
             let interval = self.heartbeat.interval_ms;
             let why = format!(
-                "it must be longer than heartbeat.interval_ms ({interval}), or every beat would need a new handshake"
+                "must be greater than heartbeat.interval_ms ({interval}), or every beat would need a new handshake"
             );
             ensure(idle > interval, "quic.idle_timeout_ms", idle, why)?;
         }
@@ -128,7 +128,7 @@ impl Config {
         within("webtransport.max_sessions_per_connection", sessions.max_sessions_per_connection.into(), 1..=32)?;
         if let Some(url) = &sessions.public_url {
             let fits = url.as_str().starts_with("https://");
-            ensure(fits, "webtransport.public_url", url, "browsers open sessions by https only")?;
+            ensure(fits, "webtransport.public_url", url, "must start with https://; browsers refuse other schemes")?;
         }
         Ok(())
     }
@@ -140,8 +140,8 @@ impl Config {
         within("heartbeat.timeout_ms", timeout, 1..=24 * HOUR_MS)?;
         within("checkpoint.interval_ms", checkpoint, 10..=HOUR_MS)?;
         let why = format!(
-            "it must be longer than heartbeat.interval_ms ({interval}) and checkpoint.interval_ms ({checkpoint}) \
-             together, or a restart could time out clients that never stopped beating; raise it or lower those"
+            "must be greater than heartbeat.interval_ms ({interval}) + checkpoint.interval_ms ({checkpoint}), \
+             or a restart could time out clients that never stopped beating; raise it, or lower the other two"
         );
         ensure(checkpoint.saturating_add(interval) < timeout, "heartbeat.timeout_ms", timeout, why)?;
         within("shutdown.delay_ms", self.shutdown.delay_ms, 0..=HOUR_MS)?;
@@ -159,31 +159,31 @@ impl Config {
             within("identity.starting_credit_s", identity.starting_credit_s, 0..=MAX_STARTING_CREDIT_S)?;
             let scope = &identity.scope;
             let fits = scope.len() <= 4096 && scope.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-            ensure(fits, "identity.scope", scope, "scopes are visible ASCII with spaces between them")?;
+            ensure(fits, "identity.scope", scope, "must be scopes of visible ASCII characters, separated by spaces")?;
             let Some(provider) = identity.provider() else { continue };
-            let why = "another provider has this issuer; name each once";
+            let why = "another provider has the same issuer; list each issuer once";
             ensure(seen.insert(provider.issuer.clone()), "identity.issuer", &provider.issuer, why)?;
             if let Some(events) = &provider.events {
                 let id = &events.audience;
                 let fits = (1..=255).contains(&id.len()) && !id.chars().any(char::is_control);
                 ensure(fits, "identity.event_client_id", id, "use 1 to 255 characters")?;
-                let why = "another provider has this name in its events; name each once";
+                let why = "another provider has the same name in its events; list each name once";
                 ensure(told.insert(events.issuer.clone()), "identity.event_issuer", &events.issuer, why)?;
             }
             if let Some(url) = &provider.verify_url {
                 let why =
-                    "opaque tokens do not tell whom they are for: set identity.scope, so that not every token counts";
+                    "opaque tokens have no audience; set identity.scope, so that tokens of other services are refused";
                 ensure(!RequiredScopes::new(scope).is_empty(), "identity.verify_url", url, why)?;
                 opaque += 1;
-                let why = "an opaque token does not tell whose it is: one provider at most can have this";
+                let why = "opaque tokens do not name their issuer, so at most one provider can have a verify_url";
                 ensure(opaque == 1, "identity.verify_url", url, why)?;
             }
         }
-        let why = "every entry needs an issuer";
+        let why = "issuer is missing in an entry of identity_provider";
         let named = self.identity_provider.iter().all(|identity| identity.issuer.is_some());
         ensure(named, "identity_provider.issuer", "(none)", why)?;
         let count = self.identity_provider.len();
-        ensure(count <= MAX_PROVIDERS, "identity_provider", count, "there are 16 at most")
+        ensure(count <= MAX_PROVIDERS, "identity_provider", count, "must have at most 16 entries")
     }
 
     fn validate_tokens(&self) -> Result<(), ConfigError> {
@@ -195,13 +195,15 @@ impl Config {
         within("token.rotate_keys_days", token.rotate_keys_days.into(), 0..=36_500)?;
         within("token.keys_max_age_s", token.keys_max_age_s, 1..=24 * 3600)?;
         within("token.max_ttl_s", token.max_ttl_s, 1..=31 * 24 * 3600)?;
-        let why =
-            format!("every token would have to be renewed at once; stay below token.max_ttl_s ({})", token.max_ttl_s);
+        let why = format!(
+            "must be less than token.max_ttl_s ({}), or every token would have to be renewed immediately",
+            token.max_ttl_s
+        );
         let renew_before_s = token.renew_before().as_secs();
         ensure(renew_before_s < token.max_ttl_s, "token.renew_before_s", renew_before_s, why)?;
         within("status_list.ttl_s", self.status_list.ttl_s, 1..=24 * 3600)?;
         let entries = self.status_list.entries;
-        let why = "use a power of two from 1024 to 16777216; 1048576 is the usual one";
+        let why = "must be a power of two between 1024 and 16777216; the default is 1048576";
         ensure(entries >= 1024 && ListSize::new(entries).is_some(), "status_list.entries", entries, why)
     }
 }
@@ -219,7 +221,7 @@ fn misspelt_level(filter: &str) -> Option<&str> {
 }
 
 fn within(key: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
-    let why = format!("it ranges from {} to {}", range.start(), range.end());
+    let why = format!("must be between {} and {}", range.start(), range.end());
     ensure(range.contains(&value), key, value, why)
 }
 

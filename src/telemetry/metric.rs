@@ -113,19 +113,19 @@ macro_rules! metrics {
 
 metrics! {
     Heartbeats: Kind::Counter, Count, "gastank_heartbeats_total", [Transport, BeatOutcome],
-        "Heartbeats received, by what became of them.";
+        "Heartbeats received, by outcome.";
     Acks: Kind::Counter, Count, "gastank_acks_total", [Transport],
         "Acks sent.";
     SessionsLive: Kind::Gauge, Count, "gastank_sessions_live", [],
-        "Sessions that are open in memory.";
+        "Open sessions in memory.";
     SessionsRemembered: Kind::Gauge, Count, "gastank_sessions_remembered", [],
-        "Ended sessions still kept in memory to tell their clients why.";
+        "Ended sessions kept in memory, so that their clients can be given the end reason.";
     SessionsEnded: Kind::Counter, Count, "gastank_sessions_ended_total", [EndReason],
         "Sessions ended.";
     Activations: Kind::Counter, Count, "gastank_activations_total", [ActivationOutcome],
-        "Activations asked for; `superseding` ones ended an older session of the account.";
+        "Activation requests; `superseding` ones ended an older session of the account.";
     Renewals: Kind::Counter, Count, "gastank_renewals_total", [RenewalOutcome],
-        "Token renewals asked for.";
+        "Token renewal requests.";
     CreditIn: Kind::Counter, Seconds, "gastank_credit_in_seconds_total", [EntryKind],
         "Time put into tanks.";
     CreditOut: Kind::Counter, Seconds, "gastank_credit_out_seconds_total", [EntryKind],
@@ -135,17 +135,17 @@ metrics! {
     Verdicts: Kind::Counter, Count, "gastank_verdicts_total", [VerdictOutcome],
         "Verdicts given to edges.";
     SignIns: Kind::Counter, Count, "gastank_sign_ins_total", [SignIn],
-        "Tokens of identity providers that were shown, by what became of them.";
+        "Identity tokens presented, by outcome.";
     KeyFetches: Kind::Counter, Count, "gastank_identity_key_fetches_total", [KeyFetch],
         "Fetches of identity providers' keys.";
     KeyAge: Kind::Gauge, Seconds, "gastank_identity_key_age_seconds", [],
-        "Age of the oldest set of an identity provider's keys in use; 0 while there is none.";
+        "Age of the oldest identity provider key set in use; 0 while there is none.";
     KeysMissing: Kind::Gauge, Count, "gastank_identity_providers_without_keys", [],
-        "Identity providers whose keys could not be fetched yet; nobody can sign in there.";
+        "Identity providers whose keys have not been fetched yet; sign-in with their tokens fails until then.";
     Webhooks: Kind::Counter, Count, "gastank_webhooks_total", [WebhookOutcome],
-        "Credit webhooks answered, by what became of them.";
+        "Credit webhooks answered, by outcome.";
     AccountEvents: Kind::Counter, Count, "gastank_account_events_total", [EventOutcome],
-        "Account events of identity providers, by what became of them.";
+        "Account events received from identity providers, by outcome.";
     CheckpointLag: Kind::Gauge, Seconds, "gastank_checkpoint_lag_seconds", [],
         "Age of the oldest heartbeat that is not in the store yet.";
     CheckpointRows: Kind::Counter, Count, "gastank_checkpoint_rows_total", [],
@@ -153,14 +153,14 @@ metrics! {
     CheckpointBatchRows: Kind::Histogram(ROWS), Count, "gastank_checkpoint_batch_rows", [],
         "Rows of one checkpoint batch.";
     CheckpointFailures: Kind::Counter, Count, "gastank_checkpoint_failures_total", [],
-        "Checkpoint batches that the store refused; their rows are written again.";
+        "Checkpoint batches that the store rejected; their rows are retried.";
     CheckpointStatements: Kind::Counter, Count, "gastank_checkpoint_statements_total", [],
-        "Statements that checkpoints were written to a CQL cluster by; 0 where the store is a file.";
+        "CQL statements that wrote checkpoints; 0 when the store is a file.";
     HistoryRows: Kind::Counter, Count, "gastank_history_rows_total", [HistoryOutcome],
-        "Rows of the heartbeat history, by what became of them; dropped ones hold up nothing.";
+        "Heartbeat history rows, by outcome; dropped rows delay nothing else.";
     StoreOperations: Kind::Histogram(LATENCY), Seconds, "gastank_store_operation_seconds",
         [StoreOperation, StoreOutcome],
-        "Time an operation of the store took, waiting included.";
+        "Duration of a store operation, including the time it waited.";
     StoreUp: Kind::Gauge, Count, "gastank_store_up", [],
         "1 while the store can be reached.";
     StoreFileSize: Kind::Gauge, Bytes, "gastank_store_file_bytes", [StoreFile],
@@ -168,67 +168,67 @@ metrics! {
     HousekeepingAge: Kind::Gauge, Seconds, "gastank_housekeeping_age_seconds", [Housekeeping],
         "Time since this kind of housekeeping last did all there was to do; it runs once a minute.";
     Nodes: Kind::Gauge, Count, "gastank_nodes", [],
-        "Nodes that live and share the store, as far as this one knows, itself counted.";
+        "Live nodes that share the store, as known to this node and including it.";
     Era: Kind::Gauge, Count, "gastank_era", [],
-        "How often the meter has been taken up again after all nodes were down; 0 where the store is not shared.";
+        "Number of times the meter was resumed after all nodes were down; 0 when the store is not shared.";
     ChangesLag: Kind::Gauge, Seconds, "gastank_changes_lag_seconds", [],
-        "How long ago all that other nodes were about to change was known; 0 where the store is not shared.";
+        "Age of the newest point in time up to which all changes by other nodes are known; 0 when the store is not shared.";
     ClockSkew: Kind::Gauge, Seconds, "gastank_clock_skew_seconds", [],
-        "How far this node's wall clock is ahead of those of most others that share the store; negative where it is behind.";
+        "Lead of this node's wall clock over the clocks of most other nodes that share the store; negative when it is behind.";
     HttpRequests: Kind::Counter, Count, "gastank_http_requests_total", [Route, StatusClass],
         "HTTP requests answered.";
     HttpLatency: Kind::Histogram(LATENCY), Seconds, "gastank_http_request_seconds", [Route],
-        "Time from a request's head to its answer's head.";
+        "Time from a request's head to its response's head.";
     HttpConnections: Kind::Gauge, Count, "gastank_http_connections_open", [HttpListener],
         "Connections that are open.";
     HttpRefused: Kind::Counter, Count, "gastank_http_connections_refused_total", [HttpListener, Refusal],
-        "Connections closed at once because too many were open.";
+        "Connections closed on arrival because a limit on connections was reached.";
     CertificateExpiry: Kind::Gauge, Seconds, "gastank_certificate_expiry_timestamp_seconds", [],
-        "When the certificate that is shown expires, since the Unix epoch; 0 while there is none.";
+        "Expiry of the served certificate, in seconds since the Unix epoch; 0 while there is none.";
     CertificateFromFiles: Kind::Gauge, Count, "gastank_certificate_from_files", [],
         "1 where the certificate that is shown was read from files; 0 where the service makes and replaces its own.";
     CertificateLoads: Kind::Counter, Count, "gastank_certificate_loads_total", [CertificateLoad],
-        "Certificates read, by what became of them; a refused one leaves the one before.";
+        "Certificate loads, by outcome; after a refused one the previous certificate stays in use.";
     QuicArrivals: Kind::Counter, Count, "gastank_quic_arrivals_total", [Arrival],
-        "QUIC connections asked for, by what became of them.";
+        "Incoming QUIC connections, by outcome.";
     QuicConnections: Kind::Gauge, Count, "gastank_quic_connections_open", [QuicProtocol],
         "QUIC connections that are open.";
     QuicHandshakes: Kind::Gauge, Count, "gastank_quic_handshakes_open", [],
-        "QUIC handshakes under way.";
+        "QUIC handshakes in progress.";
     DatagramsDropped: Kind::Counter, Count, "gastank_quic_datagrams_dropped_total", [DatagramDrop],
-        "QUIC datagrams that were not answered, or whose answers were not sent, whatever was in them.";
+        "QUIC datagrams dropped before they were answered, and acks dropped before they were sent.";
     WebTransportSessions: Kind::Gauge, Count, "gastank_webtransport_sessions_open", [],
         "WebTransport sessions that are open.";
     WebTransportAsked: Kind::Counter, Count, "gastank_webtransport_sessions_total", [WebTransportOutcome],
-        "WebTransport sessions asked for, by what became of them.";
+        "WebTransport session requests, by outcome.";
     Handshakes: Kind::Counter, Count, "gastank_tls_handshakes_total", [Handshake],
-        "TLS handshakes over TCP, by how they went.";
+        "TLS handshakes over TCP, by outcome.";
     HttpInFlight: Kind::Gauge, Count, "gastank_http_requests_in_flight", [Surface],
-        "Requests that wait for the store or a body; beats and verdicts from memory never do.";
+        "Requests waiting for the store or for a body; beats and verdicts that are answered from memory never wait.";
     HttpShed: Kind::Counter, Count, "gastank_http_requests_shed_total", [Surface],
-        "Requests refused at once with 503 because their surface had too much to do.";
+        "Requests refused with 503 because the budget of their surface was used up.";
     HttpLate: Kind::Gauge, Seconds, "gastank_http_late_seconds", [Crew],
-        "How late the latest thread that serves connections gets to what is ready.";
+        "Delay between a connection being ready and its thread handling it, of the slowest thread in the pool.";
     UdpDrops: Kind::Counter, Count, "gastank_udp_kernel_drops_total", [UdpListener],
         "Datagrams the kernel dropped because the listener's receive buffer was full.";
     UdpThreads: Kind::Gauge, Count, "gastank_udp_threads", [UdpListener],
-        "Sockets that datagrams come by; each of the UDP listener has a thread of its own.";
+        "Sockets that receive datagrams; each socket of the UDP listener has its own thread.";
     UdpBuffer: Kind::Gauge, Bytes, "gastank_udp_socket_buffer_bytes", [UdpListener, UdpBuffer],
-        "Buffer that the kernel granted each socket, its own overhead counted in.";
+        "Buffer size that the kernel granted to each socket, including kernel overhead.";
     Pressure: Kind::Gauge, Count, "gastank_pressure_ratio", [],
-        "How hard the service is pressed, from 0 to 1; the harder, the longer the interval that acks ask for.";
+        "Load of the service, from 0 to 1; under higher load acks ask for longer heartbeat intervals.";
     MeterTime: Kind::Gauge, Seconds, "gastank_meter_time_seconds", [],
         "Meter time; it stands still while the service is down.";
     Ready: Kind::Gauge, Count, "gastank_ready", [],
         "1 while the service takes traffic; 0 while it starts, warms up or drains.";
     BuildInfo: Kind::Gauge, Count, "gastank_build_info", [Version],
-        "Always 1; the label tells the version that runs.";
+        "Always 1; the label is the running version.";
     LogLinesDropped: Kind::Counter, Count, "gastank_log_lines_dropped_total", [],
-        "Lines of the log that were dropped because their reader was too slow or gone.";
+        "Log lines dropped because the reader of standard error was too slow or gone.";
     PartsRestarted: Kind::Counter, Count, "gastank_parts_restarted_total", [],
-        "Threads and tasks of the service that panicked and began anew.";
+        "Threads and tasks that panicked and were restarted.";
     Panics: Kind::Counter, Count, "gastank_panics_total", [],
-        "Parts of the program that panicked: each is a fault of the program.";
+        "Panics caught in the program; each one is a bug.";
 }
 
 /// The version that runs: a label with one value.

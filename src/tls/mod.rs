@@ -120,7 +120,9 @@ impl Certificates {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         match aws_lc_rs::Ticketer::new() {
             Ok(ticketer) => config.ticketer = ticketer,
-            Err(error) => tracing::warn!(%error, "there are no session tickets: every connection is a full handshake"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot issue TLS session tickets; every connection needs a full handshake")
+            }
         }
         config
     }
@@ -156,7 +158,7 @@ impl Certificates {
     /// Looks at the files every few seconds and at each SIGHUP, until told to stop.
     pub async fn watch(self: Arc<Self>, clock: Arc<dyn Clock>, stop: CancellationToken) {
         let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
-            .inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard; changed certificates are found anyway"))
+            .inspect_err(|error| tracing::warn!(%error, "cannot listen for SIGHUP; changed certificates are still detected by polling"))
             .ok();
         loop {
             let told = async {
@@ -197,13 +199,13 @@ impl Certificates {
                 looked.refused_at = None;
                 looked.stamps = self.source.stamps_after(std::mem::take(&mut looked.stamps));
                 self.telemetry.certificate(CertificateLoad::Loaded, shown.expires);
-                tracing::info!(expires_at_s = shown.expires.as_secs(), "the certificate was read anew");
+                tracing::info!(expires_at_s = shown.expires.as_secs(), "certificate reloaded");
                 *self.shown.write() = shown;
             }
             Err(error) => {
                 looked.refused_at = Some(now);
                 self.telemetry.certificate(CertificateLoad::Refused, self.expires());
-                tracing::error!(%error, "the certificate stays as it was: the new one cannot be used");
+                tracing::error!(%error, "cannot use the new certificate; the previous one stays in use");
             }
         }
     }

@@ -200,11 +200,11 @@ impl Client {
 impl Line {
     async fn udp(addr: Option<&str>) -> Result<Self, CliError> {
         let Some(addr) = addr else {
-            let what = "the service has no UDP listener: take the tour with --transport http";
+            let what = "the service has no UDP listener; use --transport http";
             return Err(CliError::NotAsExpected(what.to_owned()));
         };
         let addr = addr.strip_prefix("udp://").unwrap_or(addr);
-        let unknown = |source| CliError::System { what: "cannot find the UDP listener", source };
+        let unknown = |source| CliError::System { what: "cannot resolve the UDP listener's address", source };
         let peer = tokio::net::lookup_host(addr).await.map_err(unknown)?.next();
         let peer = peer.ok_or_else(|| unknown(std::io::Error::other("it has no address")))?;
         let any = if peer.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };

@@ -68,11 +68,11 @@ pub(super) async fn run(args: &TryArgs, output: &mut Output) -> Result<(), CliEr
     }
     let cleaned = if args.keep { keep(&made, &mut teller) } else { clean_up(&admin, &made, &mut teller).await };
     told.and(cleaned)?;
-    teller.part("That is all of it. `gastank --help` has the rest.")
+    teller.part("End of the tour. `gastank --help` lists all commands.")
 }
 
 async fn tell(args: &TryArgs, admin: &Api, made: &mut Made, teller: &mut Teller<'_>) -> Result<(), CliError> {
-    teller.part("The tour: a tank, a session, its heartbeats, and what the edge is told")?;
+    teller.part("The tour: a tank, a session, its heartbeats, and the edge's verdicts")?;
     let status = admin.get(&["admin", "status"]).await?;
     let public = args.url.clone().map_or_else(|| public_url(admin, &status), Ok)?;
     teller.fact("service", &format!("answers at {}", public.as_str().trim_end_matches('/')))?;
@@ -160,7 +160,7 @@ async fn first_act(
     teller.fact("session", &format!("deactivated, {} left in the tank", Seconds::new(left)))?;
     verdict(edge_api, &client, false, "", teller).await?;
     ended(&mut client, EndReason::Deactivated, teller).await?;
-    teller.teach(&["The verdict flipped at once. The client hears why; the edge does not."])?;
+    teller.teach(&["The verdict changed at once. The client is given the reason; the edge is not."])?;
     Ok((drained.for_ms, open_ms))
 }
 
@@ -206,7 +206,7 @@ async fn books(client_api: &Api, first: (i64, i64), teller: &mut Teller<'_>) -> 
     expect((least..=most).contains(&used[0]), || {
         format!("the first session was charged {} ms, which is not from {least} to {most} ms", used[0])
     })?;
-    teller.fact("ledger", &format!("adds up to {}.{:03} s, which is what is left", sum / 1000, sum % 1000))?;
+    teller.fact("ledger", &format!("adds up to {}.{:03} s, the rest of the tank", sum / 1000, sum % 1000))?;
     teller.teach(&["A second is charged if, and only if, the token was good in it."])
 }
 
@@ -265,7 +265,7 @@ async fn verdict(
     let answer = edge.post_form(&["oauth", "introspect"], "token", &client.token).await?;
     let right = if active { answer["active"] == true } else { answer == json!({ "active": false }) };
     let word = if active { "active" } else { "inactive" };
-    expect(right, || format!("the verdict was to be {word}, but the service answered {answer}"))?;
+    expect(right, || format!("expected the verdict {word}, but the service answered {answer}"))?;
     teller.fact("verdict", &format!("{word}{whose}"))
 }
 
@@ -273,9 +273,9 @@ async fn verdict(
 async fn ended(client: &mut Client, reason: EndReason, teller: &mut Teller<'_>) -> Result<(), CliError> {
     let heard = heard(client).await?;
     expect(heard.ack.verdict == WireVerdict::Invalid(reason), || {
-        format!("the next ack was to say {}, but says {:?}", reason.name(), heard.ack.verdict)
+        format!("expected the next ack to say {}, but it says {:?}", reason.name(), heard.ack.verdict)
     })?;
-    teller.fact("ack", &format!("the next heartbeat is told: {}", reason.name()))
+    teller.fact("ack", &format!("the next heartbeat's ack says: {}", reason.name()))
 }
 
 /// Beats until an ack comes, a few times.

@@ -103,7 +103,7 @@ async fn connect(addr: Option<&str>, hashes: &[CertHash], protocol: &[u8]) -> Re
     let tls = QuicClientConfig::try_from(tls).map_err(|error| failed(&error))?;
     let connecting = endpoint.connect_with(ClientConfig::new(Arc::new(tls)), peer, name);
     let connecting = connecting.map_err(|error| failed(&error))?;
-    let connection = timeout(ACK_TIMEOUT * 3, connecting).await.map_err(|_| failed(&"nobody answers there"))?;
+    let connection = timeout(ACK_TIMEOUT * 3, connecting).await.map_err(|_| failed(&"no response"))?;
     Ok((endpoint, connection.map_err(|error| failed(&error))?))
 }
 

@@ -289,7 +289,7 @@ impl Listener {
                 Err(error) => {
                     // The system ran out of something, or the peer is gone already.
                     if let Some(unsaid) = UNACCEPTED.speak() {
-                        tracing::warn!(%error, unsaid, "a connection could not be accepted");
+                        tracing::warn!(%error, unsaid, "cannot accept a connection");
                     }
                     tokio::time::sleep(PAUSE).await;
                     continue;

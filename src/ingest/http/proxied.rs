@@ -32,10 +32,7 @@ pub(super) async fn client(stream: &mut TcpStream, peer: Peer, proxies: &Proxies
             }
             Announced::Malformed => {
                 if let Some(unsaid) = MISSING.speak() {
-                    tracing::warn!(
-                        unsaid,
-                        "a proxy of http.trusted_proxies does not begin its connections with the PROXY protocol"
-                    );
+                    tracing::warn!(unsaid, "a proxy in http.trusted_proxies sent no PROXY protocol header");
                 }
                 return None;
             }

@@ -118,7 +118,7 @@ impl Listener {
 fn again(worker: &mut Worker, work: fn(&mut Worker)) {
     while panic::catch_unwind(AssertUnwindSafe(|| work(worker))).is_err() {
         worker.handler.telemetry.part_restarted();
-        tracing::error!("a thread that answers datagrams panicked and begins anew");
+        tracing::error!("a UDP worker thread panicked and is restarted");
         if worker.stopping.load(Ordering::Acquire) {
             return;
         }
@@ -142,7 +142,7 @@ impl Running {
         let threads = std::mem::take(&mut self.threads);
         let ended = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         if !ended.await.unwrap_or(false) {
-            tracing::error!("a UDP thread had come to a bad end");
+            tracing::error!("a UDP worker thread had panicked");
         }
         self.settling.done().await;
     }

@@ -66,7 +66,7 @@ impl Worker {
                     ErrorKind::Interrupted | ErrorKind::ConnectionRefused => {}
                     _ => {
                         if let Some(unsaid) = TROUBLED.speak() {
-                            tracing::warn!(%error, unsaid, "the UDP socket answers with an error");
+                            tracing::warn!(%error, unsaid, "error on the UDP socket");
                         }
                         thread::sleep(PAUSE);
                     }

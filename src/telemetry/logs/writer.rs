@@ -158,7 +158,7 @@ impl<W: Write> LogWriter<W> {
         let said = said.map_err(io::Error::other)?;
         // Of this thread alone, and not through the queue, which may be full.
         tracing::subscriber::with_default(said, || {
-            tracing::warn!(lines, "lines of the log were dropped: their reader was too slow, or gone");
+            tracing::warn!(lines, "log lines were dropped: the reader of standard error was too slow or gone");
         });
         let line = std::mem::take(&mut *line.lock());
         self.out.write_all(&line)?;
@@ -218,7 +218,7 @@ mod tests {
             (0..2).for_each(|_| turn.send(()).unwrap());
             assert!(read.recv().unwrap().contains("said"));
             let told = read.recv().unwrap();
-            assert!(told.contains("lines of the log were dropped") && told.contains(&lost.to_string()), "{told}");
+            assert!(told.contains("log lines were dropped") && told.contains(&lost.to_string()), "{told}");
             assert_eq!(serde_json::from_str::<serde_json::Value>(&told).is_ok(), format == LogFormat::Json, "{told}");
         }
     }
