@@ -16,7 +16,7 @@ use gastank::wire::{Heartbeat, HeartbeatKind, SessionId, SessionKey, StateBits};
 
 use crate::{
     clock::{Clock, MeterEstimate},
-    crew::Welcome,
+    opener::ServiceTerms,
     session::OpenSession,
     transport::{Http1Transport, Message, Route, Transport, UdpTransport},
 };
@@ -49,14 +49,14 @@ impl Keeper {
     /// The system's, when there is no socket or thread to be had.
     pub fn start(
         clock: Clock,
-        welcome: &Welcome,
+        service_terms: &ServiceTerms,
         udp: Option<SocketAddr>,
         public: Route,
         stop: Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
         let (tell, told) = sync_channel(QUEUE);
-        let apart = Duration::from_millis(welcome.heartbeat.interval_ms * 3 / 4).max(Duration::from_millis(50));
-        let meter = welcome.meter;
+        let apart = Duration::from_millis(service_terms.heartbeat.interval_ms * 3 / 4).max(Duration::from_millis(50));
+        let meter = service_terms.meter;
         let body = move || {
             let transport: Box<dyn Transport> = match udp {
                 Some(server) => match UdpTransport::new(clock, server, 1) {

@@ -56,7 +56,7 @@ pub struct Lane<W: Work, T> {
     schedule: Peekable<LaneSchedule>,
     work: W,
     transport: T,
-    window: Window<W::Asked>,
+    window: Window<W::Context>,
     next_storm: usize,
     plain: Record,
     forged: Record,
@@ -90,7 +90,7 @@ impl<W: Work, T: Transport> Lane<W, T> {
         schedule: LaneSchedule,
         work: W,
         transport: T,
-        window: Window<W::Asked>,
+        window: Window<W::Context>,
         live: Arc<Live>,
     ) -> Self {
         let record = |kind| Record::new(kind, terms.duration);
@@ -256,7 +256,7 @@ impl<W: Work, T: Transport> Lane<W, T> {
         }
     }
 
-    const fn times(&self, sent: &Sent<W::Asked>) -> Times {
+    const fn times(&self, sent: &Sent<W::Context>) -> Times {
         Times { start: self.terms.start, due: sent.due, sent: sent.at }
     }
 

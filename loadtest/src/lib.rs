@@ -7,7 +7,7 @@
 //! composes its message, the [`lane`] sends it over a [`transport`], the [`window`] remembers it until its answer comes, the
 //! work judges the answer, [`record`] counts it, and [`report`] says how it went. A [`fleet`] is lanes that do the same
 //! thing; [`conduct`] lets fleets run together. A [`scenario`] says
-//! which; [`crew`] opens the sessions before and clears them away after, and [`muster`] hands them to the fleets.
+//! which; [`opener`] opens the sessions before and clears them away after, and [`setup`] hands them to the fleets.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ pub mod bulk;
 pub mod cli;
 pub mod clock;
 pub mod conduct;
-pub mod crew;
+pub mod credentials;
 pub mod criteria;
 pub mod fleet;
 pub mod floor;
@@ -24,7 +24,7 @@ pub mod gauge;
 pub mod keeper;
 pub mod lane;
 pub mod machine;
-pub mod muster;
+pub mod opener;
 pub mod process;
 pub mod profile;
 pub mod progress;
@@ -35,11 +35,11 @@ pub mod scenario;
 pub mod schedule;
 pub mod series;
 pub mod session;
+pub mod setup;
 pub mod siege;
 pub mod target;
 pub mod transport;
 pub mod verify;
-pub mod wallet;
 pub mod window;
 pub mod work;
 pub mod works;

@@ -17,19 +17,19 @@ use tokio::runtime::Runtime;
 
 use crate::{
     api::Api,
-    cli::{Args, ArgsError, Command, CrewArgs, OutputArgs, RunArgs, TargetArgs},
+    cli::{Args, ArgsError, Command, OutputArgs, RunArgs, SessionArgs, TargetArgs},
     clock::Clock,
     conduct::{Gauges, conduct},
-    crew::{Recruiter, Welcome},
     fleet::{Conditions, FleetPlan},
     floor::floor,
-    muster::{self, Muster},
+    opener::{ServiceTerms, SessionOpener},
     process::{self, Pid},
     profile::Phase,
     record::Kind,
     report::{Heading, Report, page},
     scenario::{LIBRARY, Scenario, ScenarioError, ScenarioFileError, find},
     session::{self, OpenSession},
+    setup::{self, Setup},
     siege::Siege,
     target::Target,
 };
@@ -80,12 +80,16 @@ pub fn run(args: &Args) -> Result<Option<Report>, Failure> {
     let report = match &args.command {
         None => {
             let plain = &args.plain;
-            let terms = Terms { crew: &plain.crew, output: &plain.output, credit_may_arrive: plain.credit_may_arrive };
+            let terms = Terms {
+                session_args: &plain.session_args,
+                output: &plain.output,
+                credit_may_arrive: plain.credit_may_arrive,
+            };
             execute(&plain.scenario(), &plain.target, &terms, clock, stop)?
         }
         Some(Command::Run(args)) => {
             let scenario = chosen(args)?;
-            let terms = Terms { crew: &args.crew, output: &args.output, credit_may_arrive: false };
+            let terms = Terms { session_args: &args.session_args, output: &args.output, credit_may_arrive: false };
             execute(&scenario, &args.target, &terms, clock, stop)?
         }
         Some(Command::List) => {
@@ -103,7 +107,7 @@ pub fn run(args: &Args) -> Result<Option<Report>, Failure> {
 
 /// How a scenario is to be run.
 struct Terms<'a> {
-    crew: &'a CrewArgs,
+    session_args: &'a SessionArgs,
     output: &'a OutputArgs,
     credit_may_arrive: bool,
 }
@@ -141,28 +145,28 @@ fn execute(
     clock: Clock,
     stop: Arc<AtomicBool>,
 ) -> Result<Report, Failure> {
-    terms.crew.check()?;
+    terms.session_args.check()?;
     let target = Target::new(to);
     scenario.check(&to.bounds(target.is_local()))?;
-    let concurrency = usize::from(terms.crew.setup_concurrency);
-    let recruiter = Recruiter {
+    let concurrency = usize::from(terms.session_args.setup_concurrency);
+    let opener = SessionOpener {
         api: Api::new(to.token_file()?).map_err(anyhow::Error::from)?,
         public: target.http(&to.http)?,
         admin: target.http(&to.admin_url)?,
         clock,
-        credit_s: terms.crew.credit_s,
+        credit_s: terms.session_args.credit_s,
         concurrency,
         stop,
         accounts: Arc::default(),
     };
-    let outcome = assemble_and_conduct(scenario, &target, terms, &recruiter);
+    let outcome = assemble_and_conduct(scenario, &target, terms, &opener);
     let cleared = match &outcome {
-        Ok(_) if terms.crew.keep || terms.crew.abandon => Ok(()),
-        Ok(_) if terms.crew.believe => clear_away(&recruiter),
-        Ok(_) => clear_away(&recruiter).and_then(|()| remove_sessions_file(terms.crew)),
+        Ok(_) if terms.session_args.keep || terms.session_args.abandon => Ok(()),
+        Ok(_) if terms.session_args.believe => clear_away(&opener),
+        Ok(_) => clear_away(&opener).and_then(|()| remove_sessions_file(terms.session_args)),
         Err(_) => {
-            spare_the_named(terms.crew, &recruiter);
-            clear_away(&recruiter)
+            spare_the_named(terms.session_args, &opener);
+            clear_away(&opener)
         }
     };
     let report = outcome?;
@@ -175,14 +179,14 @@ fn assemble_and_conduct(
     scenario: &Scenario,
     target: &Target,
     terms: &Terms<'_>,
-    recruiter: &Recruiter,
+    opener: &SessionOpener,
 ) -> Result<Report, Failure> {
-    let mut known = match &terms.crew.sessions_file {
+    let mut known = match &terms.session_args.sessions_file {
         Some(path) => session::load(path).map_err(anyhow::Error::from)?,
         None => Vec::new(),
     };
-    if !terms.crew.believe {
-        recruiter
+    if !terms.session_args.believe {
+        opener
             .accounts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -191,46 +195,50 @@ fn assemble_and_conduct(
     // Floods need an id to forge: at least one session is opened whatever is done with it.
     let wanted = usize::try_from(scenario.sessions()).context("too many sessions")?.max(1);
     let spare = known.split_off(known.len().min(wanted));
-    let (mut crew, welcome) = open(scenario, target, recruiter, known, wanted, terms.crew.believe)?;
-    if let (Some(path), true) = (&terms.crew.sessions_file, terms.crew.keep) {
-        crew.extend(spare);
-        session::save(path, &crew).map_err(anyhow::Error::from)?;
-        crew.truncate(wanted);
+    let (mut opened, service_terms) = open(scenario, target, opener, known, wanted, terms.session_args.believe)?;
+    if let (Some(path), true) = (&terms.session_args.sessions_file, terms.session_args.keep) {
+        opened.extend(spare);
+        session::save(path, &opened).map_err(anyhow::Error::from)?;
+        opened.truncate(wanted);
     }
-    Ok(conduct_all(scenario, target, terms, recruiter, crew, &welcome)?)
+    Ok(conduct_all(scenario, target, terms, opener, opened, &service_terms)?)
 }
 
 fn open(
     scenario: &Scenario,
     target: &Target,
-    recruiter: &Recruiter,
+    opener: &SessionOpener,
     mut known: Vec<OpenSession>,
     wanted: usize,
     believe: bool,
-) -> Result<(Vec<OpenSession>, Welcome), Failure> {
+) -> Result<(Vec<OpenSession>, ServiceTerms), Failure> {
     let first = if known.is_empty() || believe { None } else { Some(known.swap_remove(0)) };
-    let (first, welcome) = recruiter.first(first).context("opening the first session")?;
+    let (first, service_terms) = opener.first(first).context("opening the first session")?;
     for fleet in scenario.fleets.iter().filter(|fleet| fleet.kind == Kind::Beats) {
-        keeps_pace(fleet, &scenario.phases, &welcome)?;
+        keeps_pace(fleet, &scenario.phases, &service_terms)?;
     }
     if believe {
         // One that was opened beside them has said how to beat.
         known.truncate(wanted - 1);
-        let crew: Vec<_> = iter::once(first).chain(known).collect();
-        return if crew.len() == wanted { Ok((crew, welcome)) } else { Err(Failure::Usage(TOO_FEW.to_owned())) };
+        let opened: Vec<_> = iter::once(first).chain(known).collect();
+        return if opened.len() == wanted {
+            Ok((opened, service_terms))
+        } else {
+            Err(Failure::Usage(TOO_FEW.to_owned()))
+        };
     }
     let missing = wanted - 1 - known.len();
     let tokens = scenario.tokens() as usize;
-    let udp = target.udp(&welcome.heartbeat).ok();
-    let crew = recruiter.rest(first, &welcome, udp, known, missing, tokens).context("opening sessions")?;
-    Ok((crew, welcome))
+    let udp = target.udp(&service_terms.heartbeat).ok();
+    let opened = opener.rest(first, &service_terms, udp, known, missing, tokens).context("opening sessions")?;
+    Ok((opened, service_terms))
 }
 
 const TOO_FEW: &str = "the sessions file has fewer sessions than are wanted, and --believe opens none";
 
 /// A session that is slower to beat than its timeout dies in the middle of the run, and the fault is the plan's.
-fn keeps_pace(plan: &FleetPlan, phases: &[Phase], welcome: &Welcome) -> Result<(), Failure> {
-    let (interval, timeout) = (welcome.heartbeat.interval_ms, welcome.heartbeat.timeout_ms);
+fn keeps_pace(plan: &FleetPlan, phases: &[Phase], service_terms: &ServiceTerms) -> Result<(), Failure> {
+    let (interval, timeout) = (service_terms.heartbeat.interval_ms, service_terms.heartbeat.timeout_ms);
     let longest_s = timeout.saturating_sub(interval) as f64 / 1000.0;
     let apart_s = plan.pace(phases).longest_silence(plan.sessions).as_secs_f64();
     if apart_s <= longest_s {
@@ -251,31 +259,31 @@ fn conduct_all(
     scenario: &Scenario,
     target: &Target,
     terms: &Terms<'_>,
-    recruiter: &Recruiter,
-    crew: Vec<OpenSession>,
-    welcome: &Welcome,
+    opener: &SessionOpener,
+    opened: Vec<OpenSession>,
+    service_terms: &ServiceTerms,
 ) -> anyhow::Result<Report> {
     let conditions = Conditions {
-        clock: recruiter.clock,
+        clock: opener.clock,
         phases: scenario.phases.clone().into(),
         seed: scenario.seed,
-        stop: Arc::clone(&recruiter.stop),
+        stop: Arc::clone(&opener.stop),
     };
-    let muster =
-        Muster { target, recruiter, welcome, conditions: &conditions, credit_may_arrive: terms.credit_may_arrive };
-    let (fleets, edge) = muster.fleets(scenario, crew)?;
+    let setup =
+        Setup { target, opener, service_terms, conditions: &conditions, credit_may_arrive: terms.credit_may_arrive };
+    let (fleets, edge) = setup.fleets(scenario, opened)?;
     let gauges = Gauges::new(server_pid(target, terms.output), terms.output.compare_pid.map(Pid));
-    let udp = target.udp(&welcome.heartbeat).ok().filter(|address| process::is_local(address.ip()));
+    let udp = target.udp(&service_terms.heartbeat).ok().filter(|address| process::is_local(address.ip()));
     let drops = || process::udp_drops(udp?.port());
     let before = drops();
     let siege = match scenario.attacks.as_slice() {
         [] => None,
-        attacks => Some(Siege::begin(attacks, target.besieged(&welcome.heartbeat)?)?),
+        attacks => Some(Siege::begin(attacks, target.besieged(&service_terms.heartbeat)?)?),
     };
     let conducted = conduct(fleets, &conditions, gauges);
     let attacks = siege.map(Siege::end).unwrap_or_default();
     let udp_drops = before.zip(drops()).map(|(before, after)| after.saturating_sub(before));
-    muster::dismiss(recruiter, edge);
+    setup::remove_edge(opener, edge);
     let heading = Heading {
         name: scenario.name.clone(),
         about: scenario.about.clone(),
@@ -293,23 +301,23 @@ fn server_pid(target: &Target, output: &OutputArgs) -> Option<Pid> {
     output.pid.map(Pid).or_else(found)
 }
 
-fn clear_away(recruiter: &Recruiter) -> anyhow::Result<()> {
-    match recruiter.clear_away() {
+fn clear_away(opener: &SessionOpener) -> anyhow::Result<()> {
+    match opener.clear_away() {
         0 => Ok(()),
         failed => bail!("{failed} accounts could not be deleted"),
     }
 }
 
 /// A run that failed leaves alone what the sessions file names: it can be used again.
-fn spare_the_named(crew: &CrewArgs, recruiter: &Recruiter) {
-    let Some(path) = &crew.sessions_file else { return };
+fn spare_the_named(session_args: &SessionArgs, opener: &SessionOpener) {
+    let Some(path) = &session_args.sessions_file else { return };
     let named = session::load(path).unwrap_or_default();
     let named: HashSet<_> = named.into_iter().map(|session| session.account).collect();
-    recruiter.accounts.lock().unwrap_or_else(PoisonError::into_inner).retain(|account| !named.contains(account));
+    opener.accounts.lock().unwrap_or_else(PoisonError::into_inner).retain(|account| !named.contains(account));
 }
 
-fn remove_sessions_file(crew: &CrewArgs) -> anyhow::Result<()> {
-    match &crew.sessions_file {
+fn remove_sessions_file(session_args: &SessionArgs) -> anyhow::Result<()> {
+    match &session_args.sessions_file {
         Some(path) if path.exists() => fs::remove_file(path).context("cannot remove the sessions file"),
         _ => Ok(()),
     }

@@ -122,7 +122,7 @@ pub struct Known {
 
 /// The beat that an ack answers.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct SentBeat {
     /// Its `seq`.
     pub seq: u32,
     /// Its clock.
@@ -161,7 +161,7 @@ impl Track {
     /// # Errors
     ///
     /// The first [`Bad`] that applies; nothing is learned from a bad ack.
-    pub fn judge(&mut self, rules: &Rules, asked: &Asked, bytes: &[u8]) -> Result<Ack, Bad> {
+    pub fn judge(&mut self, rules: &Rules, asked: &SentBeat, bytes: &[u8]) -> Result<Ack, Bad> {
         let ack = Ack::verify(bytes, &self.mac)?;
         if ack.seq != asked.seq {
             return Err(Bad::SeqEcho);
@@ -189,7 +189,7 @@ impl Track {
     }
 
     /// The tank must lose a second for every second of meter time: the instant it runs dry stands still.
-    fn drains(&self, rules: &Rules, asked: &Asked, ack: &Ack) -> Result<Option<(u64, u64)>, Bad> {
+    fn drains(&self, rules: &Rules, asked: &SentBeat, ack: &Ack) -> Result<Option<(u64, u64)>, Bad> {
         if rules.credit_may_arrive || ack.remaining_s == u32::MAX {
             return Ok(None);
         }
@@ -232,9 +232,9 @@ mod tests {
         SessionKey::from_bytes([9; 32]).body_mac()
     }
 
-    fn asked() -> Asked {
+    fn asked() -> SentBeat {
         let known = Known { meter: MeterTime::from_ms(4000), remaining_s: 3600 };
-        Asked { seq: 5, clock: MeterTime::from_ms(4500), known }
+        SentBeat { seq: 5, clock: MeterTime::from_ms(4500), known }
     }
 
     fn good() -> Ack {
@@ -319,9 +319,9 @@ mod tests {
     #[test]
     fn an_ack_that_was_overtaken_by_a_later_one_is_not_bad() {
         let mut track = Track::new(mac());
-        let before = Asked { known: track.known(), ..asked() };
+        let before = SentBeat { known: track.known(), ..asked() };
         let later = Ack { seq: 6, now: MeterTime::from_ms(7000), remaining_s: 3597, ..good() };
-        let later_asked = Asked { seq: 6, ..before };
+        let later_asked = SentBeat { seq: 6, ..before };
         assert!(track.judge(&RULES, &later_asked, later.sign(&mac()).as_bytes()).is_ok());
         assert!(track.judge(&RULES, &before, good().sign(&mac()).as_bytes()).is_ok());
         assert_eq!(track.known(), Known { meter: MeterTime::from_ms(7000), remaining_s: 3597 });
@@ -340,7 +340,7 @@ mod tests {
         let after = |now, remaining_s| {
             let mut track = Track::new(mac());
             track.judge(&RULES, &asked(), good().sign(&mac()).as_bytes()).unwrap();
-            let asked = Asked { known: track.known(), ..asked() };
+            let asked = SentBeat { known: track.known(), ..asked() };
             let ack = Ack { now: MeterTime::from_ms(now), remaining_s, ..good() };
             track.judge(&RULES, &asked, ack.sign(&mac()).as_bytes()).map(|_| ())
         };

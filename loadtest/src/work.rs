@@ -12,21 +12,21 @@ use crate::{
 /// One kind of operation.
 pub trait Work {
     /// What an answer is held against.
-    type Asked: Copy;
+    type Context: Copy;
 
     /// What its plain messages are.
     fn kind(&self) -> Kind;
 
     /// The message for a turn. `again`: what was asked before, and is to be sent once more as it was.
     /// `None`: there is nothing to be said now, and the turn counts as not sent.
-    fn compose(&mut self, turn: &Turn, again: Option<&Self::Asked>) -> Option<(Self::Asked, Message)>;
+    fn compose(&mut self, turn: &Turn, again: Option<&Self::Context>) -> Option<(Self::Context, Message)>;
 
     /// Judges the answer to a message, and learns from it if it is good.
     ///
     /// # Errors
     ///
     /// A [`Miss`]: it was no good answer.
-    fn judge(&mut self, question: &Question<Self::Asked>, answer: &Answer) -> Result<(), Miss>;
+    fn judge(&mut self, question: &Question<Self::Context>, answer: &Answer) -> Result<(), Miss>;
 }
 
 /// A turn of a session.

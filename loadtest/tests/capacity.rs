@@ -71,13 +71,13 @@ fn beats_a_second_that_one_thread_makes_and_verifies_without_sockets() {
             key: key(n),
             token: None,
         };
-        let crew: Vec<_> = (0..sessions).map(session).collect();
+        let opened: Vec<_> = (0..sessions).map(session).collect();
         let clock = Clock::start();
         let duration = Duration::from_secs(2);
         // More than it can do: it is always behind its schedule.
         let pace = Pace::new(&[Phase::steady(duration * 10)], Rate::MAX, 0);
         let schedule = Schedule::new(sessions, pace, 1).lane(0, 1);
-        let macs = schedule.sessions().iter().map(|index| crew[index.get()].key.body_mac()).collect();
+        let macs = schedule.sessions().iter().map(|index| opened[index.get()].key.body_mac()).collect();
         let terms = Terms {
             clock,
             start: clock.now(),
@@ -91,7 +91,7 @@ fn beats_a_second_that_one_thread_makes_and_verifies_without_sockets() {
         let transport = Mirror { clock, macs, answers: Vec::new() };
         let meter = MeterEstimate::new(gastank::time::MeterTime::from_ms(1000), clock.now());
         let window = Window::new(1, terms.timeout);
-        let work = Beats::new(schedule.sessions(), &crew, rules, meter);
+        let work = Beats::new(schedule.sessions(), &opened, rules, meter);
         let lane = Lane::new(terms.clone(), schedule, work, transport, window, Arc::default());
         let outcome = lane.run().unwrap();
         let (_, record) = outcome.records.iter().find(|(kind, _)| *kind == Kind::Beats).unwrap();

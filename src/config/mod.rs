@@ -6,6 +6,7 @@
 //! with a setting it did not understand is worse than one that does not start.
 
 mod foreign;
+mod lists;
 mod meaning;
 mod overlay;
 mod sections;
@@ -19,15 +20,13 @@ use std::{env, fs, io, iter};
 
 use serde::Deserialize;
 
+pub use lists::{CapabilityCredits, Named, Names, TrustedProxies};
 pub use meaning::ActRate;
 pub use sections::{
     Admin, Audit, Checkpoint, Heartbeat, History, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node, Quic,
     SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
-pub use values::{
-    CapabilityCredits, HostPort, ListenAddr, Named, Names, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl,
-    StoreUrl, TrustedProxies, ValueError,
-};
+pub use values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError};
 
 use self::overlay::Overlay;
 use self::sections::File;

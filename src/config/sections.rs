@@ -7,10 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{
-    CapabilityCredits, HostPort, ListenAddr, Names, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl,
-    TrustedProxies,
-};
+use super::lists::{CapabilityCredits, Names, TrustedProxies};
+use super::values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl};
 use crate::control::keys::Algorithm;
 use crate::engine::ListSize;
 use crate::identity::verify::{Algorithm as IdentityAlgorithm, AudienceClaim, TokenType};

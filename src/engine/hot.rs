@@ -28,7 +28,7 @@ pub const SLICES: usize = 16;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct HotSession {
-    token: Mutex<Held>,
+    token: Mutex<TokenHashes>,
     register: Register,
     /// Meter time at which the tank is empty.
     runs_dry: AtomicU64,
@@ -42,7 +42,7 @@ pub(super) struct HotSession {
 
 /// What changes when a session gets another token.
 #[derive(Debug)]
-struct Held {
+struct TokenHashes {
     current: TokenHash,
     /// The token before; the current one again if there was none, which is a word less than saying so.
     previous: TokenHash,
@@ -61,7 +61,7 @@ pub(super) struct HotStart {
     pub(super) status: Option<LiveBit>,
 }
 
-/// How sessions come to their end by themselves.
+/// When sessions lapse.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
     /// How long after its last heartbeat a session is vouched for.
@@ -100,7 +100,7 @@ impl HotSession {
             runs_dry: AtomicU64::new(start.runs_dry.as_ms()),
             stored: AtomicU64::new(start.last_seen.as_ms()),
             token_expires: AtomicU64::new(start.token_expires.as_ms()),
-            token: Mutex::new(Held { current, previous: previous.unwrap_or(current), status: start.status }),
+            token: Mutex::new(TokenHashes { current, previous: previous.unwrap_or(current), status: start.status }),
         }
     }
 

@@ -13,7 +13,7 @@
 
 mod account;
 mod credit;
-mod graves;
+mod ended_sessions;
 mod hot;
 mod ids;
 mod ledger;
@@ -30,7 +30,7 @@ mod tests;
 
 pub use account::{Account, Act, Moment, Refusal, Sighting, Standing};
 pub use credit::Credit;
-pub use graves::Grave;
+pub use ended_sessions::EndedSession;
 pub use hot::{BUCKETS, SLICES, bucket};
 pub use ids::{AccountId, TokenHash, parse_session, session_text};
 pub use ledger::{Entry, EntryKind, NewEntry, Source};
@@ -59,7 +59,7 @@ use crate::{
         SignedHeartbeat, StateBits, WireVerdict,
     },
 };
-use graves::Graves;
+use ended_sessions::EndedSessions;
 use hot::{Ending, HotSession, HotStart, HotTable, State, TokenMatch};
 use pressure::Pressures;
 
@@ -145,7 +145,7 @@ pub struct Engine {
     /// Beats of sessions in the hot table do not come by here: their keys are in the table.
     secrets: RwLock<Arc<SecretRing>>,
     hot: HotTable,
-    graves: Graves,
+    ended_sessions: EndedSessions,
     lists: StatusLists,
     /// Which session of an account is in the hot table. `None` where no other node hears of the sessions: then only what
     /// this one does changes that.
@@ -155,14 +155,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that knows no session yet and remembers up to `graves` ended ones.
-    pub fn new(policy: Policy, secrets: SecretRing, graves: usize) -> Self {
+    /// An engine that knows no session yet and remembers up to `ended_sessions` ended ones.
+    pub fn new(policy: Policy, secrets: SecretRing, ended_sessions: usize) -> Self {
         Self {
             policy,
             pressures: Pressures::default(),
             secrets: RwLock::new(Arc::new(secrets)),
             hot: HotTable::new(),
-            graves: Graves::new(graves),
+            ended_sessions: EndedSessions::new(ended_sessions),
             lists: StatusLists::default(),
             held: None,
             ahead: AtomicI64::new(0),
@@ -282,13 +282,15 @@ impl Engine {
                 State::Doubtful => Verdict::Unknown,
             },
         });
-        hot.or_else(|| self.graves.find(session).map(|grave| Verdict::Invalid { reason: grave.reason }))
-            .unwrap_or(Verdict::Unknown)
+        hot.or_else(|| {
+            self.ended_sessions.find(session).map(|ended_session| Verdict::Invalid { reason: ended_session.reason })
+        })
+        .unwrap_or(Verdict::Unknown)
     }
 
     /// Whether this node holds the session, or remembers how it ended.
     pub fn knows(&self, session: &SessionId) -> bool {
-        self.hot.with(session, |_| ()).is_some() || self.graves.find(session).is_some()
+        self.hot.with(session, |_| ()).is_some() || self.ended_sessions.find(session).is_some()
     }
 
     /// Whether a session is in the hot table.
@@ -362,8 +364,8 @@ impl Engine {
     }
 
     /// Remembers a session that is over.
-    pub fn bury(&self, session: SessionId, grave: Grave) {
-        self.graves.bury(session, grave);
+    pub fn remember_ended(&self, session: SessionId, ended_session: EndedSession) {
+        self.ended_sessions.remember_ended(session, ended_session);
     }
 
     /// Goes over one slice of the hot table: ends what is over, and says what the store should know.
@@ -426,7 +428,7 @@ impl Engine {
 
     /// How many ended sessions are remembered.
     pub fn remembered(&self) -> usize {
-        self.graves.len()
+        self.ended_sessions.len()
     }
 
     const fn ending(&self) -> Ending {
@@ -435,7 +437,8 @@ impl Engine {
 
     fn close(&self, account: &Account, session: &SessionId, at: MeterTime, reason: EndReason) {
         self.hot.with(session, |hot| hot.close(at, reason));
-        self.graves.bury(*session, Grave { reason, remaining_s: seconds(account.balance.fuel()) });
+        self.ended_sessions
+            .remember_ended(*session, EndedSession { reason, remaining_s: seconds(account.balance.fuel()) });
         self.hot.remove(session);
         if let Some(held) = &self.held {
             let held = held.pin();
@@ -455,8 +458,8 @@ impl Engine {
         let session = *signed.session();
         let mac = self.derived_mac(&session)?;
         let heartbeat = live_kind(signed.verify(&mac)?)?;
-        let (verdict, remaining_s, then) = match self.graves.find(&session) {
-            Some(grave) => (WireVerdict::Invalid(grave.reason), grave.remaining_s, Then::Done),
+        let (verdict, remaining_s, then) = match self.ended_sessions.find(&session) {
+            Some(ended_session) => (WireVerdict::Invalid(ended_session.reason), ended_session.remaining_s, Then::Done),
             None => (WireVerdict::Unknown, 0, Then::LookUp(session)),
         };
         let next_beat_100ms = match verdict {

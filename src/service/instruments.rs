@@ -16,10 +16,10 @@ use crate::{
     },
     engine::{Act, Engine},
     identity::Providers,
-    ingest::http::Crews,
+    ingest::http::WorkerPools,
     store::{Operation, StoreObserver},
     telemetry::{
-        self, ActLimit, ActivationOutcome, Crew, EventOutcome, RenewalOutcome, Route, StoreOperation, StoreOutcome,
+        self, ActLimit, ActivationOutcome, EventOutcome, PoolName, RenewalOutcome, Route, StoreOperation, StoreOutcome,
         Surface, Telemetry, VerdictOutcome, WebhookOutcome,
     },
     time::Clock,
@@ -31,7 +31,7 @@ pub(super) struct Dashboard {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) providers: Arc<Providers>,
-    pub(super) crews: Crews,
+    pub(super) pools: WorkerPools,
     pub(super) statements: Option<Arc<AtomicU64>>,
 }
 
@@ -61,8 +61,8 @@ impl Instruments for Dashboard {
         for (budget, requests) in under_way {
             self.telemetry.in_flight(surface(*budget)).set(*requests as f64);
         }
-        self.telemetry.late(Crew::Clients, self.crews.clients.late());
-        self.telemetry.late(Crew::Edges, self.crews.edges.as_ref().map_or(Duration::ZERO, |edges| edges.late()));
+        self.telemetry.late(PoolName::Clients, self.pools.clients.late());
+        self.telemetry.late(PoolName::Edges, self.pools.edges.as_ref().map_or(Duration::ZERO, |edges| edges.late()));
         self.telemetry.sessions(self.engine.live(), self.engine.remembered());
         self.telemetry.meter_time(self.clock.now());
         self.telemetry.pressure(self.engine.pressure().ratio());

@@ -22,7 +22,7 @@ use crate::{
     identity::Providers,
     ingest::{
         Handler,
-        http::{self, Crew, Crews, HttpLimits, Site, Threads, Tls},
+        http::{self, HttpLimits, Site, Threads, Tls, WorkerPool, WorkerPools},
         quic, udp,
     },
     store::Store,
@@ -261,7 +261,7 @@ impl Core {
 
 /// The threads that serve connections, and what they ask.
 pub(super) struct Front {
-    pub(super) crews: Crews,
+    pub(super) pools: WorkerPools,
     pub(super) surfaces: Surfaces,
 }
 
@@ -275,7 +275,7 @@ impl Front {
         teardown: &mut Teardown,
     ) -> Result<Self, ServiceError> {
         let threads = teardown.threads.insert(Threads::start(config.http.threads as usize)?);
-        let crews = Crews { clients: Arc::clone(&threads.clients), edges: Some(Arc::clone(&threads.edges)) };
+        let pools = WorkerPools { clients: Arc::clone(&threads.clients), edges: Some(Arc::clone(&threads.edges)) };
         let surfaces = surfaces::build(surfaces::Parts {
             config,
             public_url: core.public_url.clone(),
@@ -293,11 +293,11 @@ impl Front {
             secrets: Arc::clone(&core.secrets),
             certificates: Arc::clone(&keys.certificates),
             telemetry: ground.telemetry.clone(),
-            crews: crews.clone(),
+            pools: pools.clone(),
             admission: Arc::clone(&sockets.admission),
             statements: ground.statements.clone(),
         });
-        Ok(Self { crews, surfaces: surfaces.await? })
+        Ok(Self { pools, surfaces: surfaces.await? })
     }
 }
 
@@ -316,14 +316,14 @@ pub(super) struct Serving<'a> {
     pub(super) admission: Arc<Admission>,
     pub(super) public: surfaces::Public,
     pub(super) admin: surfaces::Admin,
-    pub(super) crews: Crews,
+    pub(super) pools: WorkerPools,
     pub(super) supervisor: &'a Supervisor,
 }
 
 impl Serving<'_> {
     /// Lets the HTTP listeners answer. The answer is what QUIC serves too.
     pub(super) fn start(self, listeners: HttpListeners, teardown: &Teardown) -> Arc<Site<surfaces::Public>> {
-        let Self { config, handler, crews, supervisor, .. } = self;
+        let Self { config, handler, pools, supervisor, .. } = self;
         let stop = &teardown.stop_listening;
         if let Some(threads) = &teardown.threads {
             teardown.listeners.spawn(supervisor.clone().thread("HTTP threads", stop.clone(), threads.ended()));
@@ -352,12 +352,12 @@ impl Serving<'_> {
             max_body_bytes,
         };
         if let Some(encrypted) = listeners.encrypted {
-            let running = encrypted.run(Arc::clone(&site), crews.clone(), stop.clone());
+            let running = encrypted.run(Arc::clone(&site), pools.clone(), stop.clone());
             teardown.listeners.spawn(supervisor.clone().once("https listener", stop.clone(), running));
         }
-        let running = listeners.public.run(Arc::clone(&site), crews, stop.clone());
+        let running = listeners.public.run(Arc::clone(&site), pools, stop.clone());
         teardown.listeners.spawn(supervisor.clone().once("http listener", stop.clone(), running));
-        let (here, stop) = (Crews { clients: Arc::new(Crew::here()), edges: None }, &teardown.stop_rest);
+        let (here, stop) = (WorkerPools { clients: Arc::new(WorkerPool::here()), edges: None }, &teardown.stop_rest);
         let running = listeners.admin.run(Arc::new(admin_site), here, stop.clone());
         teardown.operators.spawn(supervisor.clone().once("admin listener", stop.clone(), running));
         site

@@ -113,7 +113,7 @@ async fn stages(config: &Config, gate: &dyn Gate, teardown: &mut Teardown) -> Re
         admission: sockets.admission,
         public: front.surfaces.public,
         admin: front.surfaces.admin,
-        crews: front.crews,
+        pools: front.pools,
         supervisor: &supervisor,
     };
     let listeners = HttpListeners { public: sockets.public, encrypted: sockets.encrypted, admin: sockets.admin };

@@ -25,7 +25,7 @@ use crate::{
     entropy::Entropy,
     identity::{Authenticator, EventReader, Providers},
     ingest::{
-        http::{Crews, Fallback, Question, RequestBody},
+        http::{Fallback, IntrospectionRequest, RequestBody, WorkerPools},
         quic::WEBTRANSPORT_PATH,
     },
     store::{Store, StoreError},
@@ -55,7 +55,7 @@ pub(super) struct Parts<'a> {
     pub(super) secrets: Arc<Secrets>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) telemetry: Telemetry,
-    pub(super) crews: Crews,
+    pub(super) pools: WorkerPools,
     pub(super) admission: Arc<Admission>,
     pub(super) statements: Option<Arc<AtomicU64>>,
 }
@@ -124,7 +124,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
             engine: parts.engine,
             clock: parts.clock,
             providers: parts.providers,
-            crews: parts.crews,
+            pools: parts.pools,
             statements: parts.statements,
         }),
         secrets: parts.secrets,
@@ -162,8 +162,8 @@ impl Fallback for Public {
         act.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    fn introspect(&self, caller: &mut Caller, question: &Question<'_>, body: &mut Vec<u8>) -> bool {
-        let Question { content_type, authorization, form } = *question;
+    fn introspect(&self, caller: &mut Caller, question: &IntrospectionRequest<'_>, body: &mut Vec<u8>) -> bool {
+        let IntrospectionRequest { content_type, authorization, form } = *question;
         self.surface.introspect_at_once(caller, content_type, authorization, form, body)
     }
 }
@@ -177,7 +177,7 @@ impl Fallback for Admin {
         Arc::clone(&self.0).admin(request.map(Body::new)).await
     }
 
-    fn introspect(&self, (): &mut (), _question: &Question<'_>, _body: &mut Vec<u8>) -> bool {
+    fn introspect(&self, (): &mut (), _question: &IntrospectionRequest<'_>, _body: &mut Vec<u8>) -> bool {
         false
     }
 }

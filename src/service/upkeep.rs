@@ -31,7 +31,7 @@ use crate::{
         secrets::Secrets,
         status::StatusKeeper,
     },
-    engine::{AccountId, Checkpoint, Engine, Grave, SLICES, bucket},
+    engine::{AccountId, Checkpoint, EndedSession, Engine, SLICES, bucket},
     ingest::Followup,
     store::{AuditAct, LEFTOVER_PARTS, Store, StoreError},
     telemetry::{Housekeeping, Telemetry},
@@ -304,7 +304,7 @@ impl Upkeep {
             Ok(view) => u32::try_from(view.remaining.as_secs()).unwrap_or(u32::MAX),
             Err(_) => 0,
         };
-        self.engine.bury(session, Grave { reason: end.reason, remaining_s });
+        self.engine.remember_ended(session, EndedSession { reason: end.reason, remaining_s });
     }
 
     async fn keep_meter(self) {

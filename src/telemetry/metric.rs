@@ -1,10 +1,10 @@
 //! Every metric there is: its name, type, unit, labels and meaning.
 
 use super::labels::{
-    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, EventOutcome, Handshake,
-    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn,
-    StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome,
-    WebTransportOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, EventOutcome, Handshake,
+    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, PoolName, QuicProtocol, Refusal, RenewalOutcome,
+    Route, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener,
+    VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -207,7 +207,7 @@ metrics! {
         "Requests waiting for the store or for a body; beats and verdicts that are answered from memory never wait.";
     HttpShed: Kind::Counter, Count, "gastank_http_requests_shed_total", [Surface],
         "Requests refused with 503 because the budget of their surface was used up.";
-    HttpLate: Kind::Gauge, Seconds, "gastank_http_late_seconds", [Crew],
+    HttpLate: Kind::Gauge, Seconds, "gastank_http_late_seconds", [PoolName],
         "Delay between a connection being ready and its thread handling it, of the slowest thread in the pool.";
     UdpDrops: Kind::Counter, Count, "gastank_udp_kernel_drops_total", [UdpListener],
         "Datagrams the kernel dropped because the listener's receive buffer was full.";

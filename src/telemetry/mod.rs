@@ -23,10 +23,10 @@ use std::time::Duration;
 
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
-    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, Crew, DatagramDrop, EventOutcome, Handshake,
-    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, QuicProtocol, Refusal, RenewalOutcome, Route, SignIn,
-    StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener, VerdictOutcome,
-    WebTransportOutcome, WebhookOutcome,
+    ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, EventOutcome, Handshake,
+    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, PoolName, QuicProtocol, Refusal, RenewalOutcome,
+    Route, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener,
+    VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, LogGuard, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
@@ -100,7 +100,7 @@ struct Inner {
     http_refused: ByTwo<Counter, HttpListener, Refusal>,
     handshakes: ByOne<Counter, Handshake>,
     http_shed: ByOne<Counter, Surface>,
-    http_late: ByOne<Gauge, Crew>,
+    http_late: ByOne<Gauge, PoolName>,
     http_in_flight: ByOne<Gauge, Surface>,
     udp_drops: ByOne<Counter, UdpListener>,
     /// The port that each UDP listener is bound to; zero while it is not.
@@ -373,9 +373,9 @@ impl Telemetry {
         self.0.http_in_flight.of(surface)
     }
 
-    /// Tells how late the threads of a crew were when they last looked.
-    pub fn late(&self, crew: Crew, by: Duration) {
-        self.0.http_late.of(crew).set(by.as_secs_f64());
+    /// Sets the lateness of a worker pool.
+    pub fn late(&self, pool: PoolName, by: Duration) {
+        self.0.http_late.of(pool).set(by.as_secs_f64());
     }
 
     /// Counts a certificate that was read, and tells when the one that is shown expires.

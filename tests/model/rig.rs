@@ -17,8 +17,8 @@ use gastank::{
         tokens::{Issuer, claims_of, session_of},
     },
     engine::{
-        AccountId, Act, Beat, Checkpoint, Credit, Engine, EntryKind, Grave, ListId, ListSize, Moment, NewEntry, Policy,
-        SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, Verdict, bucket,
+        AccountId, Act, Beat, Checkpoint, Credit, EndedSession, Engine, EntryKind, ListId, ListSize, Moment, NewEntry,
+        Policy, SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, Verdict, bucket,
     },
     entropy::{SeededEntropy, draw},
     service::{history::History, upkeep::Upkeep},
@@ -181,7 +181,7 @@ impl Rig {
             Then::Settle(account) => self.acts.settle(&account).await.unwrap(),
             Then::LookUp(session) => {
                 if let Some(end) = self.store.session(&session).await.unwrap().and_then(|record| record.end) {
-                    self.engine.bury(session, Grave { reason: end.reason, remaining_s: 0 });
+                    self.engine.remember_ended(session, EndedSession { reason: end.reason, remaining_s: 0 });
                 }
             }
         }

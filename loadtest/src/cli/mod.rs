@@ -75,7 +75,7 @@ pub struct PlainArgs {
 
     /// How sessions are opened.
     #[command(flatten)]
-    pub crew: CrewArgs,
+    pub session_args: SessionArgs,
 
     /// What becomes of the figures.
     #[command(flatten)]
@@ -129,7 +129,7 @@ pub struct TargetArgs {
 
 /// How sessions are opened, and what becomes of them.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct CrewArgs {
+pub struct SessionArgs {
     /// Credit of each account that is made, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 7 * 24 * 3600, value_parser = clap::value_parser!(u32).range(1..))]
     pub credit_s: u32,
@@ -177,7 +177,7 @@ pub struct RunArgs {
 
     /// How sessions are opened.
     #[command(flatten)]
-    pub crew: CrewArgs,
+    pub session_args: SessionArgs,
 
     /// What becomes of the figures.
     #[command(flatten)]
@@ -365,7 +365,7 @@ impl TargetArgs {
     }
 }
 
-impl CrewArgs {
+impl SessionArgs {
     /// Whether they go together.
     ///
     /// # Errors
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
-        assert!(parse("--admin-token-file t").unwrap().plain.crew.check().is_ok());
+        assert!(parse("--admin-token-file t").unwrap().plain.session_args.check().is_ok());
     }
 
     #[test]
@@ -442,6 +442,6 @@ mod tests {
     #[test]
     fn keeping_needs_a_file_to_keep_in() {
         let args = parse("--admin-token-file t --keep").unwrap();
-        assert_eq!(args.plain.crew.check(), Err(ArgsError::Keep));
+        assert_eq!(args.plain.session_args.check(), Err(ArgsError::Keep));
     }
 }

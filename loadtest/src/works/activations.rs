@@ -35,10 +35,10 @@ pub struct Before {
 }
 
 impl Activations {
-    /// Activations for these accounts of `crew`.
-    pub fn new(own: &[SessionIndex], crew: &[OpenSession], timeout: Duration) -> Self {
+    /// Activations for these accounts of `opened`.
+    pub fn new(own: &[SessionIndex], opened: &[OpenSession], timeout: Duration) -> Self {
         let owned = |index: &SessionIndex| {
-            let session = &crew[index.get()];
+            let session = &opened[index.get()];
             Owned { key: session.account_key.clone(), session: session.id, opened: None }
         };
         Self { accounts: own.iter().map(owned).collect(), timeout }
@@ -46,7 +46,7 @@ impl Activations {
 }
 
 impl Work for Activations {
-    type Asked = Before;
+    type Context = Before;
 
     fn kind(&self) -> Kind {
         Kind::Activations

@@ -7,7 +7,7 @@ use crate::{
     record::Kind,
     session::{OpenSession, SessionIndex},
     transport::{Answer, Message, Reply},
-    verify::{Asked, Bad, Rules, Track},
+    verify::{Bad, Rules, SentBeat, Track},
     window::Flavour,
     work::{Miss, Question, Turn, Work},
 };
@@ -20,27 +20,27 @@ pub struct Beats {
 }
 
 impl Beats {
-    /// Beats for these sessions of `crew`.
-    pub fn new(own: &[SessionIndex], crew: &[OpenSession], rules: Rules, meter: MeterEstimate) -> Self {
-        let own = own.iter().map(|index| &crew[index.get()]);
+    /// Beats for these sessions of `opened`.
+    pub fn new(own: &[SessionIndex], opened: &[OpenSession], rules: Rules, meter: MeterEstimate) -> Self {
+        let own = own.iter().map(|index| &opened[index.get()]);
         let sessions = own.map(|session| (session.id, Track::new(session.key.body_mac()))).collect();
         Self { sessions, rules, meter }
     }
 }
 
 impl Work for Beats {
-    type Asked = Asked;
+    type Context = SentBeat;
 
     fn kind(&self) -> Kind {
         Kind::Beats
     }
 
-    fn compose(&mut self, turn: &Turn, again: Option<&Asked>) -> Option<(Asked, Message)> {
+    fn compose(&mut self, turn: &Turn, again: Option<&SentBeat>) -> Option<(SentBeat, Message)> {
         let (session, track) = &self.sessions[turn.place];
         let known = track.known();
         let asked = match again {
-            Some(before) => Asked { known, ..*before },
-            None => Asked { seq: turn.seq, clock: self.meter.at(turn.at), known },
+            Some(before) => SentBeat { known, ..*before },
+            None => SentBeat { seq: turn.seq, clock: self.meter.at(turn.at), known },
         };
         let heartbeat = Heartbeat {
             kind: HeartbeatKind::Beat,
@@ -56,7 +56,7 @@ impl Work for Beats {
         Some((asked, Message::Frame(frame)))
     }
 
-    fn judge(&mut self, question: &Question<Asked>, answer: &Answer) -> Result<(), Miss> {
+    fn judge(&mut self, question: &Question<SentBeat>, answer: &Answer) -> Result<(), Miss> {
         let bytes: &[u8] = match &answer.reply {
             Reply::Frame(bytes) => bytes,
             Reply::Odd => &[],

@@ -36,7 +36,7 @@ impl Echo {
 }
 
 impl Work for Echo {
-    type Asked = ();
+    type Context = ();
 
     fn kind(&self) -> Kind {
         self.kind

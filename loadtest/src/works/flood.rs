@@ -35,7 +35,7 @@ impl Flood {
 }
 
 impl Work for Flood {
-    type Asked = ();
+    type Context = ();
 
     fn kind(&self) -> Kind {
         Kind::Forged

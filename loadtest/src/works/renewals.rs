@@ -7,18 +7,18 @@ use gastank::wire::{Heartbeat, HeartbeatKind, StateBits};
 use crate::{
     api::{self, Renewal},
     clock::MeterEstimate,
+    credentials::Credentials,
     record::Kind,
     session::SessionIndex,
     transport::{Answer, Message, Reply},
     verify::Bad,
-    wallet::Wallet,
     work::{Miss, Question, Turn, Work},
 };
 
-/// Renewals of the tokens of a wallet.
+/// Renewals of the tokens of a credentials.
 pub struct Renewals {
     sessions: Vec<usize>,
-    wallet: Arc<Wallet>,
+    credentials: Arc<Credentials>,
     meter: MeterEstimate,
 }
 
@@ -27,59 +27,59 @@ const GIVE_UP: Duration = Duration::from_secs(10);
 
 impl Renewals {
     /// Renewals for these sessions.
-    pub fn new(own: &[SessionIndex], wallet: Arc<Wallet>, meter: MeterEstimate) -> Self {
-        Self { sessions: own.iter().map(|index| index.get() % wallet.len().max(1)).collect(), wallet, meter }
+    pub fn new(own: &[SessionIndex], credentials: Arc<Credentials>, meter: MeterEstimate) -> Self {
+        Self { sessions: own.iter().map(|index| index.get() % credentials.len().max(1)).collect(), credentials, meter }
     }
 }
 
 impl Work for Renewals {
-    type Asked = ();
+    type Context = ();
 
     fn kind(&self) -> Kind {
         Kind::Renewals
     }
 
     fn compose(&mut self, turn: &Turn, _again: Option<&()>) -> Option<((), Message)> {
-        let mut purse = self.wallet.purse(self.sessions[turn.place]);
-        if purse.changing && turn.at < purse.changed + GIVE_UP {
+        let mut session_tokens = self.credentials.session_tokens(self.sessions[turn.place]);
+        if session_tokens.changing && turn.at < session_tokens.changed + GIVE_UP {
             return None;
         }
         let heartbeat = Heartbeat {
             kind: HeartbeatKind::Renew,
             state: StateBits::default(),
             seq: turn.seq,
-            session: purse.session,
+            session: session_tokens.session,
             clock: self.meter.at(turn.at),
         };
-        let call = api::renew(&purse.current, &heartbeat.sign(&purse.mac));
-        purse.changing = true;
-        purse.changed = turn.at;
+        let call = api::renew(&session_tokens.current, &heartbeat.sign(&session_tokens.mac));
+        session_tokens.changing = true;
+        session_tokens.changed = turn.at;
         Some(((), Message::Call(call)))
     }
 
     fn judge(&mut self, question: &Question<()>, answer: &Answer) -> Result<(), Miss> {
-        let mut purse = self.wallet.purse(self.sessions[question.place]);
+        let mut session_tokens = self.credentials.session_tokens(self.sessions[question.place]);
         let reply = match &answer.reply {
             Reply::Http(reply) => reply,
             Reply::Frame(_) | Reply::Odd => return Err(Bad::Shape.into()),
             // It may have been done: which token is good is not known.
             Reply::Failed => return Err(Miss::Failed),
         };
-        purse.changed = answer.at;
+        session_tokens.changed = answer.at;
         if reply.status != 200 {
-            purse.changing = false;
+            session_tokens.changing = false;
             return Err(Miss::Refused(reply.status));
         }
         let renewal: Renewal = serde_json::from_slice(&reply.body).map_err(|_| Bad::Shape)?;
         if renewal.expires_in_s == 0 || renewal.remaining_s == 0 || renewal.token.split('.').count() != 3 {
             return Err(Bad::Shape.into());
         }
-        if *renewal.token == *purse.current {
+        if *renewal.token == *session_tokens.current {
             return Err(Bad::NotNew.into());
         }
-        let before = std::mem::replace(&mut purse.current, renewal.token.into());
-        purse.previous = Some(before);
-        purse.changing = false;
+        let before = std::mem::replace(&mut session_tokens.current, renewal.token.into());
+        session_tokens.previous = Some(before);
+        session_tokens.changing = false;
         Ok(())
     }
 }

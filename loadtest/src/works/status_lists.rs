@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use crate::{
     api,
+    credentials::Credentials,
     record::Kind,
     session::SessionIndex,
     transport::{Answer, Message, Reply},
     verify::Bad,
-    wallet::Wallet,
     work::{Miss, Question, Turn, Work},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 pub struct StatusLists {
     lists: Vec<Arc<str>>,
     places: Vec<usize>,
-    wallet: Arc<Wallet>,
+    credentials: Arc<Credentials>,
     /// Where the status of each token is that has been looked at.
     known: HashMap<usize, Known>,
 }
@@ -57,21 +57,21 @@ const MAX_LIST: u64 = 16 << 20;
 
 impl StatusLists {
     /// Fetches of these lists' paths, in turns.
-    pub fn new(own: &[SessionIndex], lists: Vec<Arc<str>>, wallet: Arc<Wallet>) -> Self {
+    pub fn new(own: &[SessionIndex], lists: Vec<Arc<str>>, credentials: Arc<Credentials>) -> Self {
         let places = own.iter().map(|index| index.get() % lists.len().max(1)).collect();
-        Self { lists, places, wallet, known: HashMap::new() }
+        Self { lists, places, credentials, known: HashMap::new() }
     }
 
-    /// Whether the list says of a live token of the wallet that it is not good.
+    /// Whether the list says of a live token of the credentials that it is not good.
     fn slanders(&mut self, claims: &Claims, bits: &[u8], question: &Question<()>) -> bool {
-        let numbers = 0..self.wallet.len().min(LOOKED_UP);
+        let numbers = 0..self.credentials.len().min(LOOKED_UP);
         numbers.into_iter().any(|number| {
-            let purse = self.wallet.purse(number);
-            if !purse.stood_still(question.sent) {
+            let session_tokens = self.credentials.session_tokens(number);
+            if !session_tokens.is_unchanged_since(question.sent) {
                 return false;
             }
-            let token = Arc::clone(&purse.current);
-            drop(purse);
+            let token = Arc::clone(&session_tokens.current);
+            drop(session_tokens);
             let known =
                 self.known.entry(number).or_insert_with(|| Known { at: place(&token), token: Arc::clone(&token) });
             if known.token != token {
@@ -84,7 +84,7 @@ impl StatusLists {
 }
 
 impl Work for StatusLists {
-    type Asked = ();
+    type Context = ();
 
     fn kind(&self) -> Kind {
         Kind::StatusLists

@@ -6,18 +6,18 @@ use serde::Deserialize;
 
 use crate::{
     api,
+    credentials::Credentials,
     record::Kind,
     session::SessionIndex,
     transport::{Answer, Message, Reply},
     verify::Bad,
-    wallet::Wallet,
     work::{Miss, Question, Turn, Work},
 };
 
-/// Introspection of the tokens of a wallet.
+/// Introspection of the tokens of a credentials.
 pub struct Verdicts {
     sessions: Vec<usize>,
-    wallet: Arc<Wallet>,
+    credentials: Arc<Credentials>,
     edge: Arc<str>,
 }
 
@@ -46,23 +46,23 @@ struct Introspection {
 
 impl Verdicts {
     /// Questions about these sessions, by the edge with these credentials.
-    pub fn new(own: &[SessionIndex], wallet: Arc<Wallet>, edge: Arc<str>) -> Self {
-        Self { sessions: own.iter().map(|index| index.get() % wallet.len().max(1)).collect(), wallet, edge }
+    pub fn new(own: &[SessionIndex], credentials: Arc<Credentials>, edge: Arc<str>) -> Self {
+        Self { sessions: own.iter().map(|index| index.get() % credentials.len().max(1)).collect(), credentials, edge }
     }
 }
 
 impl Work for Verdicts {
-    type Asked = Expected;
+    type Context = Expected;
 
     fn kind(&self) -> Kind {
         Kind::Verdicts
     }
 
     fn compose(&mut self, turn: &Turn, _again: Option<&Expected>) -> Option<(Expected, Message)> {
-        let purse = self.wallet.purse(self.sessions[turn.place]);
-        let dead = purse.previous.as_ref().filter(|_| turn.draw.is_multiple_of(DEAD));
-        let expected = Expected { active: dead.is_none(), certain: !purse.changing };
-        let token = dead.unwrap_or(&purse.current);
+        let session_tokens = self.credentials.session_tokens(self.sessions[turn.place]);
+        let dead = session_tokens.previous.as_ref().filter(|_| turn.draw.is_multiple_of(DEAD));
+        let expected = Expected { active: dead.is_none(), certain: !session_tokens.changing };
+        let token = dead.unwrap_or(&session_tokens.current);
         Some((expected, Message::Call(api::introspect(&self.edge, token))))
     }
 
@@ -79,8 +79,8 @@ impl Work for Verdicts {
         if said.active && (said.sub.is_none() || said.exp.is_none()) || !said.active && reply.body != INACTIVE {
             return Err(Bad::Shape.into());
         }
-        let stood_still = self.binds(question.place, question.sent);
-        match (question.asked.certain && stood_still, question.asked.active, said.active) {
+        let is_unchanged_since = self.binds(question.place, question.sent);
+        match (question.asked.certain && is_unchanged_since, question.asked.active, said.active) {
             (true, true, false) => Err(Bad::NotActive.into()),
             // A token that is dead stays dead, whatever changes.
             (_, false, true) if question.asked.certain => Err(Bad::StillActive.into()),
@@ -91,6 +91,6 @@ impl Work for Verdicts {
 
 impl Verdicts {
     fn binds(&self, place: usize, sent: Duration) -> bool {
-        self.wallet.purse(self.sessions[place]).stood_still(sent)
+        self.credentials.session_tokens(self.sessions[place]).is_unchanged_since(sent)
     }
 }

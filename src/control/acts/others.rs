@@ -1,7 +1,7 @@
 //! Acts among other nodes: what they have done since, and what they have heard.
 
 use crate::{
-    engine::{Account, AccountId, Grave, Moment, Sighting},
+    engine::{Account, AccountId, EndedSession, Moment, Sighting},
     store::{Commit, StoreError},
     wire::SessionId,
 };
@@ -18,7 +18,7 @@ impl Acts {
     pub async fn look_up(&self, session: &SessionId) -> Result<bool, ActError> {
         let Some(record) = self.store.session(session).await? else { return Ok(false) };
         match record.end {
-            Some(end) => self.engine.bury(*session, Grave { reason: end.reason, remaining_s: 0 }),
+            Some(end) => self.engine.remember_ended(*session, EndedSession { reason: end.reason, remaining_s: 0 }),
             None => {
                 self.refresh(&record.account, &[*session]).await?;
                 if self.engine.doubts(session, self.clock.now()) {

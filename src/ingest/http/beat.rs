@@ -1,4 +1,4 @@
-//! Heartbeats in HTTP bodies, whoever read the body: what they are, and what is said to them.
+//! Heartbeats in HTTP bodies, for the express lane, hyper and HTTP/3: reading them, and the responses.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,21 +17,21 @@ use crate::{
 
 use super::json;
 
-/// What is said to a heartbeat.
-pub(super) enum Said {
+/// The response to a heartbeat.
+pub(super) enum BeatResponse {
     /// This ack.
-    Now(Acked),
+    Now(AckResponse),
     /// This ack, once the end of the account's session is durable.
-    Settling(Acked, AccountId),
+    Settling(AckResponse, AccountId),
 }
 
-/// An ack, and how its heartbeat came.
-pub(super) struct Acked {
+/// An ack, and the transport of its heartbeat.
+pub(super) struct AckResponse {
     pub(super) transport: Transport,
     pub(super) ack: SignedAck,
 }
 
-/// What a body of this type has.
+/// The format of a body with this content type.
 pub(super) fn transport_of(content_type: Option<&[u8]>) -> Result<Transport, Problem> {
     match content_type {
         None | Some(b"application/octet-stream") => Ok(Transport::Http),
@@ -42,8 +42,8 @@ pub(super) fn transport_of(content_type: Option<&[u8]>) -> Result<Transport, Pro
 }
 
 /// Hands the heartbeat in a body to the engine.
-pub(super) fn beat(handler: &Handler, transport: Transport, body: &[u8]) -> Result<Said, Problem> {
-    // Until every session is known, `unknown` would be said of sessions that are good.
+pub(super) fn beat(handler: &Handler, transport: Transport, body: &[u8]) -> Result<BeatResponse, Problem> {
+    // Until all sessions are loaded, valid sessions would get `unknown`.
     if !handler.telemetry.health().is_warm() {
         return Err(Problem::new(Code::WarmingUp));
     }
@@ -53,14 +53,14 @@ pub(super) fn beat(handler: &Handler, transport: Transport, body: &[u8]) -> Resu
     };
     match reply {
         Reply::Silence(_) => Err(Problem::new(Code::BadFrame)),
-        Reply::Now(ack) => Ok(Said::Now(Acked { transport, ack })),
-        Reply::Settled(ack, account) => Ok(Said::Settling(Acked { transport, ack }, account)),
+        Reply::Now(ack) => Ok(BeatResponse::Now(AckResponse { transport, ack })),
+        Reply::Settled(ack, account) => Ok(BeatResponse::Settling(AckResponse { transport, ack }, account)),
     }
 }
 
-impl Said {
+impl BeatResponse {
     /// The ack, when it may be sent.
-    pub(super) async fn settled(self, handler: &Handler) -> Result<Acked, Problem> {
+    pub(super) async fn settled(self, handler: &Handler) -> Result<AckResponse, Problem> {
         match self {
             Self::Now(acked) => Ok(acked),
             Self::Settling(acked, account) => {
@@ -74,7 +74,7 @@ impl Said {
     }
 }
 
-impl Acked {
+impl AckResponse {
     /// The type of its body.
     pub(super) const fn content_type(&self) -> &'static str {
         match self.transport {

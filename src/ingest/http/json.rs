@@ -1,4 +1,4 @@
-//! Heartbeats as JSON, for clients that have no bytes at hand. The tag is that of the binary frame.
+//! Heartbeats as JSON, for clients that have no bytes at worker. The tag is that of the binary frame.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! The express lane: heartbeats and introspections in plain HTTP/1.1, answered without hyper.
 //!
-//! These two are nearly all that a busy service is asked, and each is worth a microsecond of work. So a connection begins
+//! These two are nearly all that a busy service is asked, and each is worth a microsecond of work. So a connection start_head
 //! here. A request that is [`plain`] for certain is answered from the buffer that it was read into: no task, no timer, no
 //! allocation for it. Anything else goes to hyper with every byte that has not been answered, and the connection stays
 //! there. What is read here is what hyper would have read, see [`plain`].
@@ -37,13 +37,14 @@ use crate::{
 };
 
 use super::{
-    Express, Fallback, PREFACE, Question, Site,
-    beat::{self, Said},
-    crew, json,
+    ExpressRoute, Fallback, IntrospectionRequest, PREFACE, Site,
+    beat::{self, BeatResponse},
+    json,
     plain::{self, Plain, Read},
     reply,
     socket::Stream,
     watch::{InFlight, Watch},
+    workers,
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -65,7 +66,7 @@ thread_local! {
 }
 
 /// An answer that has to be waited for.
-type Asking = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
+type PendingResponse = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
 /// A connection in the lane. Ends with the connection and what has been read of it, if hyper is to go on; with `None` when
 /// it is over.
@@ -81,7 +82,7 @@ pub(super) struct Lane<S, F: Fallback> {
     unread: Vec<u8>,
     /// Bytes of answers that the peer has not taken yet.
     unsent: Vec<u8>,
-    asking: Option<(Asking, InFlight)>,
+    pending: Option<(PendingResponse, InFlight)>,
     /// What is hyper's, once all answers have been taken.
     rest: Option<Bytes>,
 }
@@ -98,7 +99,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
     pub(super) fn new(io: S, site: Arc<Site<F>>, peer: Peer, watch: Watch) -> Self {
         let memory = F::Memory::default();
         let (unread, unsent) = (Vec::new(), Vec::new());
-        Self { io: Some(io), site, peer, watch, memory, proved: false, unread, unsent, asking: None, rest: None }
+        Self { io: Some(io), site, peer, watch, memory, proved: false, unread, unsent, pending: None, rest: None }
     }
 
     fn io(&mut self) -> Pin<&mut S> {
@@ -176,7 +177,8 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
                     let answered = caught_at_once(|| self.answer(&request, wall, output, body));
                     let answered = answered.unwrap_or_else(|problem| {
                         output.truncate(written);
-                        let problem = if request.path == Express::Introspect { problem.for_oauth() } else { problem };
+                        let problem =
+                            if request.path == ExpressRoute::Introspect { problem.for_oauth() } else { problem };
                         Ok((request.path.route(), refuse(&problem, wall, output)))
                     });
                     match answered {
@@ -185,8 +187,8 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
                             self.site.telemetry().http_answer(route, class, done - now);
                             now = done;
                         }
-                        Err(asking) => {
-                            self.asking = Some((asking, self.watch.request(false)));
+                        Err(pending) => {
+                            self.pending = Some((pending, self.watch.request(false)));
                             self.unread.extend_from_slice(rest);
                             return;
                         }
@@ -233,11 +235,11 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
         wall: UnixMs,
         output: &mut Vec<u8>,
         body: &mut Vec<u8>,
-    ) -> Result<(Route, StatusClass), Asking> {
+    ) -> Result<(Route, StatusClass), PendingResponse> {
         match request.path {
-            Express::Heartbeat => self.beat(request, wall, output).map(|status| (Route::Heartbeat, status)),
-            Express::Introspect => {
-                if crew::is_late() {
+            ExpressRoute::Heartbeat => self.beat(request, wall, output).map(|status| (Route::Heartbeat, status)),
+            ExpressRoute::Introspect => {
+                if workers::is_late() {
                     self.site.telemetry().shed(Surface::Verdicts).increment(1);
                     refuse(&Problem::new(Code::Overloaded).for_oauth(), wall, output);
                     return Ok((Route::Introspect, StatusClass::Shed));
@@ -246,12 +248,12 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
                 body.clear();
                 if !self.site.fallback.introspect(
                     &mut self.memory,
-                    &Question { content_type, authorization, form },
+                    &IntrospectionRequest { content_type, authorization, form },
                     body,
                 ) {
                     return Err(self.ask(request));
                 }
-                self.watch.is_of_an_edge();
+                self.watch.mark_as_edge();
                 reply::ok(output, "application/json", body.len(), wall);
                 output.extend_from_slice(body);
                 Ok((Route::Introspect, StatusClass::Success))
@@ -259,9 +261,14 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
         }
     }
 
-    fn beat(&mut self, request: &Plain<'_>, wall: UnixMs, output: &mut Vec<u8>) -> Result<StatusClass, Asking> {
+    fn beat(
+        &mut self,
+        request: &Plain<'_>,
+        wall: UnixMs,
+        output: &mut Vec<u8>,
+    ) -> Result<StatusClass, PendingResponse> {
         let handler = self.site.heartbeats.as_ref().expect("without a handler nothing is plain");
-        if crew::is_late() {
+        if workers::is_late() {
             self.site.telemetry().shed(Surface::Beats).increment(1);
             refuse(&Problem::new(Code::Overloaded), wall, output);
             return Ok(StatusClass::Shed);
@@ -269,7 +276,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
         let said =
             beat::transport_of(request.content_type).and_then(|transport| beat::beat(handler, transport, request.body));
         match said {
-            Ok(Said::Now(acked)) => {
+            Ok(BeatResponse::Now(acked)) => {
                 if !std::mem::replace(&mut self.proved, true) {
                     self.site.admission.proven.prove(self.peer.network(), Trust::Client, Instant::now());
                 }
@@ -292,7 +299,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
     }
 
     /// Asks the way that every other request goes.
-    fn ask(&self, request: &Plain<'_>) -> Asking {
+    fn ask(&self, request: &Plain<'_>) -> PendingResponse {
         let mut general = Request::new(Full::new(Bytes::copy_from_slice(request.body)));
         *general.method_mut() = Method::POST;
         *general.uri_mut() = hyper::Uri::from_static(request.path.path());
@@ -316,7 +323,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
             match caught(site.fallback.answer(general)).await {
                 Ok(response) => {
                     if response.extensions().get::<KnownEdge>().is_some() {
-                        watch.is_of_an_edge();
+                        watch.mark_as_edge();
                     }
                     whole(response).await
                 }
@@ -338,9 +345,9 @@ impl<S: Stream, F: Fallback> Future for Lane<S, F> {
             if let Some(rest) = this.rest.take() {
                 return Poll::Ready(this.io.take().map(|io| (io, rest)));
             }
-            if let Some((asking, _)) = &mut this.asking {
-                let response = ready!(asking.as_mut().poll(cx));
-                this.asking = None;
+            if let Some((pending, _)) = &mut this.pending {
+                let response = ready!(pending.as_mut().poll(cx));
+                this.pending = None;
                 let (parts, body) = response.into_parts();
                 reply::any(&mut this.unsent, parts.status, &parts.headers, body.len(), this.site.wall());
                 this.unsent.extend_from_slice(&body);
@@ -389,7 +396,7 @@ impl<S: Stream, F: Fallback> Lane<S, F> {
     }
 }
 
-async fn settle(handler: Arc<Handler>, said: Said, since: Instant) -> Response<Bytes> {
+async fn settle(handler: Arc<Handler>, said: BeatResponse, since: Instant) -> Response<Bytes> {
     let response = match caught(said.settled(&handler)).await.and_then(|settled| settled) {
         Ok(acked) => {
             handler.sent(acked.transport);
@@ -401,7 +408,7 @@ async fn settle(handler: Arc<Handler>, said: Said, since: Instant) -> Response<B
     whole(response).await
 }
 
-/// A response whose body is at hand, as everything that is answered here has it.
+/// A response whose body is at worker.
 #[expect(clippy::disallowed_methods, reason = "the body is one of our own answers")]
 async fn whole<B: hyper::body::Body<Data = Bytes>>(response: Response<B>) -> Response<Bytes> {
     let (parts, body) = response.into_parts();

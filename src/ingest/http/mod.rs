@@ -1,12 +1,11 @@
 //! HTTP/1.1 and HTTP/2, with TLS and without: the listeners, and heartbeats by `POST /v1/heartbeat`.
 //!
-//! A connection begins in the [`lane`], where heartbeats and introspections in plain HTTP/1.1 are answered. Everything else
+//! A connection start_head in the [`lane`], where heartbeats and introspections in plain HTTP/1.1 are answered. Everything else
 //! is hyper's. There, heartbeats touch no router either; every other request goes to the [`Fallback`]. Connections, heads,
 //! bodies and idle time are bounded here for all of them.
 
 mod beat;
 mod cors;
-mod crew;
 mod json;
 mod lane;
 mod plain;
@@ -19,6 +18,7 @@ mod tests;
 mod tls;
 mod unread;
 mod watch;
+mod workers;
 
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -47,29 +47,29 @@ use crate::{
 };
 
 use super::{Handler, quic::Origins};
-use watch::{Patience, Watch};
+use watch::{Timeouts, Watch};
 
-pub use crew::{Crew, Threads};
 pub use tls::Tls;
+pub use workers::{Threads, WorkerPool};
 
 /// The path of heartbeats.
 pub const HEARTBEAT_PATH: &str = "/v1/heartbeat";
 /// A heartbeat is 48 bytes, in JSON a few hundred.
 const MAX_HEARTBEAT: usize = 1024;
-/// How long a refused connection is given to take its answer.
+/// Time that a refused connection has to read its response.
 const REFUSAL: Duration = Duration::from_secs(1);
-/// Connections that are being told that there is no room; further ones are closed without a word.
+/// Refused connections that are being answered 503; further ones are closed without an answer.
 const REFUSALS: usize = 256;
 /// How long to wait when the system has no more descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often connections are looked at that may have been held open for nothing, at most.
-const LOOK: Duration = Duration::from_millis(500);
-/// How a connection begins that speaks HTTP/2 (RFC 9113, 3.4).
+/// The longest interval between two checks for connections that have timed out.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How a connection start_head that speaks HTTP/2 (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-static UNACCEPTED: Seldom = Seldom::new();
+static ACCEPT_ERRORS: Seldom = Seldom::new();
 
-/// What is sent as a body: bytes that are at hand, or what the fallback makes.
+/// A response body: bytes in memory, or the body of the fallback.
 pub type ReplyBody<B> = Either<Full<Bytes>, B>;
 
 /// Why the body of a request ends early.
@@ -81,25 +81,25 @@ pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 /// Answers every request that is not a heartbeat.
 #[async_trait]
 pub trait Fallback: Send + Sync + 'static {
-    /// What it answers with.
+    /// The body of its responses.
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
-    /// What it remembers of a connection.
+    /// State that it keeps per connection.
     type Memory: Default + Send + Unpin + 'static;
 
     /// Answers a request. Its extensions have the [`Peer`].
     async fn answer(&self, request: Request<RequestBody>) -> Response<Self::Body>;
 
-    /// Answers an introspection at once, if that can be done from memory: appends the JSON of a 200 to `body`. Where this
-    /// is `false`, nothing was done, and the question is asked the general way.
-    fn introspect(&self, memory: &mut Self::Memory, question: &Question<'_>, body: &mut Vec<u8>) -> bool;
+    /// Answers an introspection from memory, if possible: appends the JSON of a 200 response to `body`. If it returns `false`,
+    /// nothing was done, and the request takes the general path.
+    fn introspect(&self, memory: &mut Self::Memory, question: &IntrospectionRequest<'_>, body: &mut Vec<u8>) -> bool;
 }
 
-/// An introspection, as it was asked. No header is there twice.
+/// An introspection request. No header occurs twice.
 #[derive(Clone, Copy)]
-pub struct Question<'a> {
+pub struct IntrospectionRequest<'a> {
     /// The type of the body.
     pub content_type: Option<&'a [u8]>,
-    /// Who asks.
+    /// The caller's credentials.
     pub authorization: Option<&'a [u8]>,
     /// The body.
     pub form: &'a [u8],
@@ -107,12 +107,12 @@ pub struct Question<'a> {
 
 /// The paths that have a lane of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Express {
+enum ExpressRoute {
     Heartbeat,
     Introspect,
 }
 
-impl Express {
+impl ExpressRoute {
     const ALL: [Self; 2] = [Self::Heartbeat, Self::Introspect];
 
     const fn route(self) -> Route {
@@ -172,7 +172,7 @@ pub struct Listener {
     pub tls: Option<Tls>,
 }
 
-/// What answers a listener's requests. Without a handler there are no heartbeats here.
+/// The services of a listener. Without a handler it does not serve heartbeats.
 pub struct Site<F> {
     /// Answers heartbeats.
     pub heartbeats: Option<Arc<Handler>>,
@@ -180,25 +180,25 @@ pub struct Site<F> {
     pub fallback: F,
     /// How long a heartbeat's body may take.
     pub body: Duration,
-    /// The origins whose pages may ask clients' questions.
+    /// The origins that may use the clients' routes.
     pub origins: Origins,
     /// The proxies in front that are trusted.
     pub proxies: Proxies,
-    /// The port at which the same is answered by HTTP/3, as those are told who come by TLS (RFC 7838).
+    /// The port of the HTTP/3 listener, which TLS clients are told by `Alt-Svc` (RFC 7838).
     pub h3_port: Option<u16>,
-    /// Who has proved themselves, and the bodies under way.
+    /// Proven networks, and the limits on bodies in progress.
     pub admission: Arc<Admission>,
     /// Bytes that a body may have: what a stream of HTTP/2 may bring before it is read.
     pub max_body_bytes: usize,
 }
 
-/// Who serves a listener's connections.
+/// The pools that serve a listener's connections.
 #[derive(Clone)]
-pub struct Crews {
-    /// Serves everybody.
-    pub clients: Arc<Crew>,
-    /// Goes on with connections of edges, if those have a crew of their own.
-    pub edges: Option<Arc<Crew>>,
+pub struct WorkerPools {
+    /// Serves all connections at first.
+    pub clients: Arc<WorkerPool>,
+    /// Serves connections that have proved to be an edge's, if edges have their own pool.
+    pub edges: Option<Arc<WorkerPool>>,
 }
 
 impl<F> Site<F> {
@@ -243,11 +243,11 @@ impl Listener {
     }
 
     /// Answers requests until told to stop, then lets those under way finish.
-    pub async fn run<F: Fallback>(self, site: Arc<Site<F>>, crews: Crews, stop: CancellationToken) {
+    pub async fn run<F: Fallback>(self, site: Arc<Site<F>>, pools: WorkerPools, stop: CancellationToken) {
         let connections = TaskTracker::new();
-        let open = Arc::<Open>::default();
-        let looking = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&open).look(self.limits)));
-        let telling = site.heartbeats.clone().map(|handler| Arc::clone(&crews.clients).tell(handler));
+        let open = Arc::<OpenConnections>::default();
+        let looking = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&open).enforce_timeouts(self.limits)));
+        let telling = site.heartbeats.clone().map(|handler| Arc::clone(&pools.clients).report_pressure(handler));
         let telling = AbortOnDropHandle::new(tokio::spawn(async {
             match telling {
                 Some(telling) => telling.await,
@@ -256,12 +256,12 @@ impl Listener {
         }));
         let (mut looking, mut telling) = (looking, telling);
         tokio::select! {
-            () = self.accept(&site, &crews, &connections, &open, &stop) => {}
-            // They end by a panic only; whoever runs this is told by its end.
+            () = self.accept(&site, &pools, &connections, &open, &stop) => {}
+            // They end only by a panic; the supervisor sees this future end.
             _ = &mut looking => return,
             _ = &mut telling => return,
         }
-        // Who comes now is refused by the system at once, and does not wait for those who are still here.
+        // From now on the system refuses new connections at once, while open ones finish.
         drop(self.socket);
         open.stop();
         connections.close();
@@ -272,9 +272,9 @@ impl Listener {
     async fn accept<F: Fallback>(
         &self,
         site: &Arc<Site<F>>,
-        crews: &Crews,
+        pools: &WorkerPools,
         connections: &TaskTracker,
-        open: &Arc<Open>,
+        open: &Arc<OpenConnections>,
         stop: &CancellationToken,
     ) {
         let pool = Pool::new(self.limits.connections, Arc::clone(&site.admission.proven));
@@ -288,14 +288,14 @@ impl Listener {
                 Ok((stream, peer)) => (stream, Peer(peer)),
                 Err(error) => {
                     // The system ran out of something, or the peer is gone already.
-                    if let Some(unsaid) = UNACCEPTED.speak() {
+                    if let Some(unsaid) = ACCEPT_ERRORS.speak() {
                         tracing::warn!(%error, unsaid, "cannot accept a connection");
                     }
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
-            // All its clients come from there: what is limited is who they are, once that is known.
+            // All clients of a trusted proxy have its address: they are limited by their own, once it is known.
             if site.proxies.trust(peer.0.ip()) {
                 site.admission.proven.prove(peer.network(), Trust::Edge, Instant::now());
             }
@@ -307,7 +307,7 @@ impl Listener {
                         Refused::Network => Refusal::Address,
                     };
                     self.telemetry.connections_refused(self.name, why).increment(1);
-                    // Who expects TLS would not understand.
+                    // A client that expects TLS could not read the response.
                     if let (None, Ok(permit)) = (&self.tls, Arc::clone(&refusals).try_acquire_owned()) {
                         connections.spawn(async move {
                             refuse(stream).await;
@@ -320,65 +320,65 @@ impl Listener {
             // Small answers should leave at once.
             drop(stream.set_nodelay(true));
             let HttpLimits { head, body, idle, .. } = self.limits;
-            let watch = Watch::new(Patience { head, body, idle });
-            let guest = Guest {
+            let watch = Watch::new(Timeouts { head, body, idle });
+            let admitted = AdmittedConnection {
                 watch: watch.clone(),
                 permit,
                 _open: open.enter(watch),
                 _counted: self.telemetry.connection_opened(self.name),
             };
-            let (site, watch) = (Arc::clone(site), guest.watch.clone());
+            let (site, watch) = (Arc::clone(site), admitted.watch.clone());
             let connection: serve::Connection = match &self.tls {
                 None => Box::pin(serve::serve(stream, peer, site, watch)),
-                Some(tls) => match tls.shake(peer.network(), Instant::now(), self.telemetry.clone()) {
-                    Ok(shaking) => Box::pin(serve::serve_tls(stream, peer, site, watch, shaking)),
+                Some(tls) => match tls.handshake(peer.network(), Instant::now(), self.telemetry.clone()) {
+                    Ok(handshake) => Box::pin(serve::serve_tls(stream, peer, site, watch, handshake)),
                     Err(why) => {
                         self.telemetry.connections_refused(self.name, why).increment(1);
                         continue;
                     }
                 },
             };
-            serve::host(connection, guest, crews, connections);
+            serve::spawn(connection, admitted, pools, connections);
         }
     }
 }
 
-/// A connection that was let in, and all that is to be undone when it ends.
-struct Guest {
+/// An admitted connection: its permit and counters are released on drop.
+struct AdmittedConnection {
     watch: Watch,
     permit: ConnectionPermit,
-    _open: Entry,
+    _open: ConnectionEntry,
     _counted: OpenConnection,
 }
 
-/// The connections of a listener that are open.
+/// The open connections of a listener.
 #[derive(Default)]
-struct Open(Mutex<(u64, std::collections::HashMap<u64, Watch>)>);
+struct OpenConnections(Mutex<(u64, std::collections::HashMap<u64, Watch>)>);
 
-/// A connection that is open.
-struct Entry {
-    open: Arc<Open>,
+/// The entry of an open connection; removed on drop.
+struct ConnectionEntry {
+    open: Arc<OpenConnections>,
     number: u64,
 }
 
-impl Open {
-    fn enter(self: &Arc<Self>, watch: Watch) -> Entry {
+impl OpenConnections {
+    fn enter(self: &Arc<Self>, watch: Watch) -> ConnectionEntry {
         let (next, open) = &mut *self.0.lock();
         *next += 1;
         open.insert(*next, watch);
-        Entry { open: Arc::clone(self), number: *next }
+        ConnectionEntry { open: Arc::clone(self), number: *next }
     }
 
-    /// Cuts connections that are held open for nothing, for ever.
+    /// Closes connections that have timed out. Never returns.
     #[expect(clippy::disallowed_methods, reason = "time-outs of connections are told by the runtime's clock")]
-    async fn look(self: Arc<Self>, limits: HttpLimits) {
+    async fn enforce_timeouts(self: Arc<Self>, limits: HttpLimits) {
         let shortest = limits.head.min(limits.body).min(limits.idle);
-        let mut ticks = tokio::time::interval((shortest / 8).clamp(Duration::from_millis(5), LOOK));
+        let mut ticks = tokio::time::interval((shortest / 8).clamp(Duration::from_millis(5), CHECK_INTERVAL));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let now = Instant::now();
-            let over = |watch: &&Watch| !watch.is_cut() && watch.has_run_out(now);
+            let over = |watch: &&Watch| !watch.is_cut() && watch.is_timed_out(now);
             let cut: Vec<_> = self.0.lock().1.values().filter(over).cloned().collect();
             cut.iter().for_each(Watch::cut);
         }
@@ -390,13 +390,13 @@ impl Open {
     }
 }
 
-impl Drop for Entry {
+impl Drop for ConnectionEntry {
     fn drop(&mut self) {
         self.open.0.lock().1.remove(&self.number);
     }
 }
 
-/// Tells a peer that there is no room, and lets go of it.
+/// Answers 503 and closes the connection.
 async fn refuse(mut stream: TcpStream) {
     const NO_ROOM: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -404,7 +404,7 @@ async fn refuse(mut stream: TcpStream) {
         stream.write_all(NO_ROOM).await?;
         stream.shutdown().await
     };
-    // The peer is told or it is not; either way it is gone.
+    // The connection is closed, whether or not the peer read the response.
     drop(tokio::time::timeout(REFUSAL, answer).await);
 }
 

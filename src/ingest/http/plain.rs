@@ -5,7 +5,7 @@
 //! folded, exactly one `Host`, exactly one `Content-Length` of a few digits, and nothing that changes how a body is framed
 //! or a connection goes on. Everything else is [`Read::Other`] and is hyper's to judge, from its first byte on.
 
-use super::Express;
+use super::ExpressRoute;
 
 /// What stands at the front of the bytes that have come in.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Read<'a> {
 /// A whole request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plain<'a> {
-    pub(super) path: Express,
+    pub(super) path: ExpressRoute,
     pub(super) content_type: Option<&'a [u8]>,
     pub(super) authorization: Option<&'a [u8]>,
     /// Whom a proxy speaks for, if it is a proxy that says so.
@@ -53,8 +53,8 @@ const NOT_PLAIN: [&str; 8] = [
 /// Reads what stands at the front of `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Read<'_> {
     let Some((path, rest)) = request_line(bytes) else {
-        let begins = Express::ALL.iter().any(|path| path.request_line().starts_with(bytes));
-        return if begins { Read::Head } else { Read::Other };
+        let start_head = ExpressRoute::ALL.iter().any(|path| path.request_line().starts_with(bytes));
+        return if start_head { Read::Head } else { Read::Other };
     };
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let (used, headers) = match httparse::parse_headers(rest, &mut headers) {
@@ -99,8 +99,8 @@ pub(super) fn read(bytes: &[u8]) -> Read<'_> {
 }
 
 /// The path that a request line known to the letter is for, and what follows the line.
-fn request_line(bytes: &[u8]) -> Option<(Express, &[u8])> {
-    Express::ALL.into_iter().find_map(|path| Some((path, bytes.strip_prefix(path.request_line())?)))
+fn request_line(bytes: &[u8]) -> Option<(ExpressRoute, &[u8])> {
+    ExpressRoute::ALL.into_iter().find_map(|path| Some((path, bytes.strip_prefix(path.request_line())?)))
 }
 
 /// What HTTP/1.1 means without being told.
@@ -135,7 +135,7 @@ mod tests {
 
     const HEAD: &str = "POST /oauth/introspect HTTP/1.1\r\nHost: x\r\n";
 
-    fn whole(text: &str) -> Option<(Express, usize, usize)> {
+    fn whole(text: &str) -> Option<(ExpressRoute, usize, usize)> {
         match read(text.as_bytes()) {
             Read::Whole(plain) => Some((plain.path, plain.body.len(), plain.length)),
             _ => None,
@@ -146,11 +146,11 @@ mod tests {
     fn a_plain_request_is_read_and_what_follows_it_is_left() {
         let text =
             "POST /v1/heartbeat HTTP/1.1\r\nhost: x\r\nContent-Length: 3\r\nconnection: keep-alive\r\n\r\nabcPOST";
-        assert_eq!(whole(text), Some((Express::Heartbeat, 3, text.len() - 4)));
+        assert_eq!(whole(text), Some((ExpressRoute::Heartbeat, 3, text.len() - 4)));
         let text = format!("{HEAD}content-type: a/b\r\nauthorization: Basic eA==\r\ncontent-length: 0\r\n\r\n");
         let Read::Whole(plain) = read(text.as_bytes()) else { panic!("{text}") };
         assert_eq!((plain.content_type, plain.authorization), (Some(&b"a/b"[..]), Some(&b"Basic eA=="[..])));
-        assert_eq!((plain.path, plain.length, plain.body), (Express::Introspect, text.len(), &b""[..]));
+        assert_eq!((plain.path, plain.length, plain.body), (ExpressRoute::Introspect, text.len(), &b""[..]));
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(read(format!("{HEAD}{many}content-length: 0\r\n\r\n").as_bytes()), Read::Other);
         let long = "a".repeat(MAX_PLAIN);
         assert_eq!(read(format!("{HEAD}x: {long}").as_bytes()), Read::Other);
-        let body = "a".repeat(Express::Introspect.max_body() + 1);
+        let body = "a".repeat(ExpressRoute::Introspect.max_body() + 1);
         assert_eq!(read(format!("{HEAD}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()), Read::Other);
     }
 

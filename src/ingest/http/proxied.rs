@@ -15,7 +15,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 static MISSING: Seldom = Seldom::new();
 
 /// Who is at the other end of a connection from `peer`; reads the announcement, if it has to begin with one, and not a byte
-/// more. `None` if there is none: guessing would let others announce themselves. It is the listener that loses patience.
+/// more. `None` if there is none: guessing would let others announce themselves. It is the listener that loses timeouts.
 pub(super) async fn client(stream: &mut TcpStream, peer: Peer, proxies: &Proxies) -> Option<Peer> {
     if !proxies.announces(peer) {
         return Some(peer);

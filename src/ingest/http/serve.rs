@@ -32,15 +32,16 @@ use crate::{
 };
 
 use super::{
-    BoxError, Crews, Express, Fallback, Guest, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site, beat,
+    AdmittedConnection, BoxError, ExpressRoute, Fallback, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site,
+    WorkerPools, beat,
     cors::{self, Cors},
-    crew,
     lane::Lane,
     proxied,
     socket::{Rewound, Socket, Stream},
-    tls::Shaking,
+    tls::TlsHandshake,
     unread::Returning,
     watch::{Watch, Watched},
+    workers,
 };
 
 /// Bytes of the head of a request.
@@ -54,55 +55,65 @@ const MAX_SEND_BUFFER: usize = 256 << 10;
 /// Bytes of all bodies of one HTTP/2 connection that may come before they are read.
 const CONNECTION_WINDOW: u32 = 256 << 10;
 
-/// A connection at work.
+/// A future that serves a connection to its end.
 pub(super) type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Gives a connection to a crew, and to the edges' when it turns out to be one of theirs.
-pub(super) fn host(mut connection: Connection, guest: Guest, crews: &Crews, connections: &TaskTracker) {
-    let edges = crews.edges.clone();
+/// Runs a connection in the pool for all clients, and moves it to the pool for edges once it has proved to be an edge's.
+pub(super) fn spawn(
+    mut connection: Connection,
+    admitted: AdmittedConnection,
+    pools: &WorkerPools,
+    connections: &TaskTracker,
+) {
+    let edges = pools.edges.clone();
     let tracker = connections.clone();
-    let (hand, held) = crews.clients.hand();
+    let (worker, held) = pools.clients.least_busy();
     let task = async move {
-        let watch = &guest.watch;
+        let watch = &admitted.watch;
         let moves = poll_fn(|cx| {
-            watch.wakes(cx.waker());
+            watch.set_waker(cx.waker());
             match connection.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(false),
                 Poll::Pending if watch.is_cut() => Poll::Ready(false),
-                Poll::Pending if watch.of_edge() => Poll::Ready(true),
+                Poll::Pending if watch.is_edge() => Poll::Ready(true),
                 Poll::Pending => Poll::Pending,
             }
         });
         if moves.await {
             drop(held);
-            go_on(connection, guest, edges, &tracker).await;
+            move_to_edges(connection, admitted, edges, &tracker).await;
         }
     };
-    connections.spawn_on(task, &hand.runtime);
+    connections.spawn_on(task, &worker.runtime);
 }
 
-/// Goes on with a connection of an edge, in the crew of the edges if there is one.
-async fn go_on(connection: Connection, guest: Guest, edges: Option<Arc<super::Crew>>, connections: &TaskTracker) {
-    guest.permit.prove(Trust::Edge, now());
+/// Moves a connection to the pool for edges, if there is one.
+async fn move_to_edges(
+    connection: Connection,
+    admitted: AdmittedConnection,
+    edges: Option<Arc<super::WorkerPool>>,
+    connections: &TaskTracker,
+) {
+    admitted.permit.prove(Trust::Edge, now());
     match edges {
-        None => until_cut(connection, guest).await,
+        None => until_cut(connection, admitted).await,
         Some(edges) => {
-            let (hand, held) = edges.hand();
-            guest.watch.moved();
+            let (worker, held) = edges.least_busy();
+            admitted.watch.moved();
             let task = async move {
-                until_cut(connection, guest).await;
+                until_cut(connection, admitted).await;
                 drop(held);
             };
-            connections.spawn_on(task, &hand.runtime);
+            connections.spawn_on(task, &worker.runtime);
         }
     }
 }
 
-async fn until_cut(mut connection: Connection, guest: Guest) {
+async fn until_cut(mut connection: Connection, admitted: AdmittedConnection) {
     poll_fn(|cx| {
-        guest.watch.wakes(cx.waker());
+        admitted.watch.set_waker(cx.waker());
         match connection.as_mut().poll(cx) {
-            Poll::Pending if !guest.watch.is_cut() => Poll::Pending,
+            Poll::Pending if !admitted.watch.is_cut() => Poll::Pending,
             Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
         }
     })
@@ -122,11 +133,11 @@ pub(super) async fn serve_tls<F: Fallback>(
     peer: Peer,
     site: Arc<Site<F>>,
     watch: Watch,
-    shaking: Shaking,
+    handshake: TlsHandshake,
 ) {
     let Some(peer) = proxied::client(&mut stream, peer, &site.proxies).await else { return };
-    if let Some(io) = shaking.hands(Socket::new(stream, watch.clone())).await {
-        watch.begins(now());
+    if let Some(io) = handshake.accept(Socket::new(stream, watch.clone())).await {
+        watch.start_head(now());
         converse(io, peer, site, watch, true).await;
     }
 }
@@ -172,14 +183,14 @@ async fn with_hyper<S: Stream, F: Fallback>(
                 if waits || refused.contains(&response.status()) || !rest.discarded().await {
                     // The next request could not be told from the rest of this one.
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    watch.refuses_body();
+                    watch.mark_body_refused();
                 }
             }
             if let Some(elsewhere) = elsewhere {
                 response.headers_mut().insert(ALT_SVC, elsewhere);
             }
             if response.extensions().get::<KnownEdge>().is_some() {
-                watch.is_of_an_edge();
+                watch.mark_as_edge();
             }
             drop(in_flight);
             Ok::<_, Infallible>(response)
@@ -196,8 +207,8 @@ async fn with_hyper<S: Stream, F: Fallback>(
             .max_send_buf_size(MAX_SEND_BUFFER)
             .initial_stream_window_size(stream_window(site.max_body_bytes))
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(Some(watch.patience().idle))
-            .keep_alive_timeout(watch.patience().head);
+            .keep_alive_interval(Some(watch.timeouts().idle))
+            .keep_alive_timeout(watch.timeouts().head);
         let mut connection = pin!(builder.serve_connection(io, service));
         let mut told = false;
         poll_fn(|cx| {
@@ -268,8 +279,8 @@ impl<F: Fallback> Site<F> {
             return response.map(Either::Left);
         }
         if let Some(Handler { telemetry, .. }) = self.heartbeats.as_deref()
-            && request.uri().path() == Express::Introspect.path()
-            && crew::is_late()
+            && request.uri().path() == ExpressRoute::Introspect.path()
+            && workers::is_late()
         {
             telemetry.shed(Surface::Verdicts).increment(1);
             let started = Instant::now();
@@ -290,7 +301,7 @@ impl<F: Fallback> Site<F> {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             return Ok(response);
         }
-        if crew::is_late() {
+        if workers::is_late() {
             handler.telemetry.shed(Surface::Beats).increment(1);
             return Err(Problem::new(Code::Overloaded));
         }

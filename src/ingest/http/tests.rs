@@ -33,7 +33,7 @@ impl Fallback for Yes {
         Response::new(Full::from("{}"))
     }
 
-    fn introspect(&self, (): &mut (), _question: &Question<'_>, body: &mut Vec<u8>) -> bool {
+    fn introspect(&self, (): &mut (), _question: &IntrospectionRequest<'_>, body: &mut Vec<u8>) -> bool {
         body.extend_from_slice(b"{}");
         true
     }
@@ -57,22 +57,22 @@ async fn answer(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patience() {
     let (engine, handler, telemetry) = handler();
-    let patience = Duration::from_secs(30);
+    let timeouts = Duration::from_secs(30);
     let limits = HttpLimits {
         connections: Capacity { total: 100, per_network: None },
-        head: patience,
-        body: patience,
-        idle: patience,
+        head: timeouts,
+        body: timeouts,
+        idle: timeouts,
     };
     let here = "127.0.0.1:0".parse().unwrap();
     let listener = Listener::bind(here, HttpListener::Public, limits, telemetry.clone()).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let threads = Threads::start(1).unwrap();
-    let crews = Crews { clients: Arc::clone(&threads.clients), edges: None };
+    let pools = WorkerPools { clients: Arc::clone(&threads.clients), edges: None };
     let site = Arc::new(Site {
         heartbeats: Some(handler),
         fallback: Yes,
-        body: patience,
+        body: timeouts,
         origins: Origins::none(),
         proxies: Proxies::default(),
         h3_port: None,
@@ -80,7 +80,7 @@ async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patie
         max_body_bytes: 1024,
     });
     let stop = CancellationToken::new();
-    let running = tokio::spawn(listener.run(site, crews, stop.clone()));
+    let running = tokio::spawn(listener.run(site, pools, stop.clone()));
 
     let targets = ["/v1/heartbeat", "/v1/heartbeat?", "/oauth/introspect", "/oauth/introspect?", "/v1/activate"];
     let mut streams = Vec::new();
@@ -94,7 +94,7 @@ async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patie
     assert_eq!(engine.pressure(), Pressure::NONE);
 
     // What comes while the thread is busy finds it late. On a machine that is busy itself it may come after that: once more.
-    let busy = |time| drop(threads.clients.hand().0.runtime.spawn(async move { thread::sleep(time) }));
+    let busy = |time| drop(threads.clients.worker().0.runtime.spawn(async move { thread::sleep(time) }));
     let mut said = Vec::new();
     for _ in 0..5 {
         busy(Duration::from_millis(1200));
@@ -199,11 +199,11 @@ impl AsyncWrite for Line {
 fn a_request_in_the_lane_allocates_nothing() {
     let (engine, handler, _telemetry) = handler();
     let beat = beat_of_a_new_session(&engine, 1);
-    let patience = Duration::from_secs(30);
+    let timeouts = Duration::from_secs(30);
     let site = Arc::new(Site {
         heartbeats: Some(handler),
         fallback: Yes,
-        body: patience,
+        body: timeouts,
         origins: Origins::none(),
         proxies: Proxies::default(),
         h3_port: None,
@@ -215,7 +215,7 @@ fn a_request_in_the_lane_allocates_nothing() {
         let (turns, answers) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let request = [head.as_bytes(), body].concat();
         let line = Line { request, turns: Arc::clone(&turns), answers: Arc::clone(&answers) };
-        let watch = Watch::new(Patience { head: patience, body: patience, idle: patience });
+        let watch = Watch::new(Timeouts { head: timeouts, body: timeouts, idle: timeouts });
         let from = Peer(SocketAddr::from(([127, 0, 0, 1], 1)));
         let mut lane = Lane::new(line, Arc::clone(&site), from, watch);
         let mut cx = Context::from_waker(Waker::noop());
@@ -245,7 +245,7 @@ impl Fallback for Broken {
         panic!("a mistake in answering {}", request.uri().path())
     }
 
-    fn introspect(&self, (): &mut (), question: &Question<'_>, _body: &mut Vec<u8>) -> bool {
+    fn introspect(&self, (): &mut (), question: &IntrospectionRequest<'_>, _body: &mut Vec<u8>) -> bool {
         assert!(question.form != b"a=b", "a mistake in the lane");
         false
     }
@@ -254,12 +254,12 @@ impl Fallback for Broken {
 #[tokio::test]
 async fn a_request_whose_answering_panics_is_answered_500_and_the_connection_goes_on() {
     let (_engine, handler, telemetry) = handler();
-    let patience = Duration::from_secs(30);
+    let timeouts = Duration::from_secs(30);
     let limits = HttpLimits {
         connections: Capacity { total: 100, per_network: None },
-        head: patience,
-        body: patience,
-        idle: patience,
+        head: timeouts,
+        body: timeouts,
+        idle: timeouts,
     };
     let here = "127.0.0.1:0".parse().unwrap();
     let listener = Listener::bind(here, HttpListener::Public, limits, telemetry).await.unwrap();
@@ -268,16 +268,16 @@ async fn a_request_whose_answering_panics_is_answered_500_and_the_connection_goe
     let site = Arc::new(Site {
         heartbeats: Some(handler),
         fallback: Broken,
-        body: patience,
+        body: timeouts,
         origins: Origins::none(),
         proxies,
         h3_port,
         admission: admission(),
         max_body_bytes: 1024,
     });
-    let crews = Crews { clients: Arc::new(Crew::here()), edges: None };
+    let pools = WorkerPools { clients: Arc::new(WorkerPool::here()), edges: None };
     let stop = CancellationToken::new();
-    let running = tokio::spawn(listener.run(site, crews, stop.clone()));
+    let running = tokio::spawn(listener.run(site, pools, stop.clone()));
     let mut stream = connect(addr).await;
     let asked = request("/oauth/introspect");
     // In the lane; on the way that the lane asks; by hyper.

@@ -22,8 +22,8 @@ pub struct Tls {
     handshakes: Arc<Pool<Handshakes>>,
 }
 
-/// A handshake that is under way. It is counted when this is dropped.
-pub(super) struct Shaking {
+/// A handshake in progress; its outcome is counted on drop.
+pub(super) struct TlsHandshake {
     acceptor: TlsAcceptor,
     outcome: Handshake,
     telemetry: Telemetry,
@@ -31,24 +31,29 @@ pub(super) struct Shaking {
 }
 
 impl Tls {
-    /// Encrypts as `config` says, with as many handshakes at a time as there are places.
+    /// Encrypts by `config`, with the limits of `handshakes`.
     pub fn new(config: ServerConfig, handshakes: Arc<Pool<Handshakes>>) -> Self {
         Self { acceptor: TlsAcceptor::from(Arc::new(config)), handshakes }
     }
 
     /// Begins a handshake, if there is room for one, or says why there is none.
-    pub(super) fn shake(&self, network: Network, now: Instant, telemetry: Telemetry) -> Result<Shaking, Refusal> {
+    pub(super) fn handshake(
+        &self,
+        network: Network,
+        now: Instant,
+        telemetry: Telemetry,
+    ) -> Result<TlsHandshake, Refusal> {
         let permit = self.handshakes.admit(network, now).map_err(|refused| match refused {
             Refused::Full => Refusal::Handshakes,
             Refused::Network => Refusal::AddressHandshakes,
         })?;
-        Ok(Shaking { acceptor: self.acceptor.clone(), outcome: Handshake::Failed, telemetry, _permit: permit })
+        Ok(TlsHandshake { acceptor: self.acceptor.clone(), outcome: Handshake::Failed, telemetry, _permit: permit })
     }
 }
 
-impl Shaking {
-    /// Shakes hands. `None` if it fails; whoever drops this before it is done has waited too long.
-    pub(super) async fn hands(mut self, socket: Socket) -> Option<TlsStream<Socket>> {
+impl TlsHandshake {
+    /// Performs the handshake. `None` if it fails. Dropping the future earlier counts it as failed.
+    pub(super) async fn accept(mut self, socket: Socket) -> Option<TlsStream<Socket>> {
         let stream = self.acceptor.accept(socket).await.ok()?;
         self.outcome = match stream.get_ref().1.handshake_kind() {
             Some(HandshakeKind::Resumed) => Handshake::Resumed,
@@ -58,7 +63,7 @@ impl Shaking {
     }
 }
 
-impl Drop for Shaking {
+impl Drop for TlsHandshake {
     fn drop(&mut self) {
         self.telemetry.handshakes(self.outcome).increment(1);
     }

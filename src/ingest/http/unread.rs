@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 /// Bytes of an unread body that are read and thrown away so that the connection can go on.
 const MOST: usize = 64 << 10;
 /// How long they may take. The answer waits for them.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUTS: Duration = Duration::from_millis(500);
 
 /// A body that comes back when whoever was given it lets go of it before its end.
 pub(super) struct Returning<B: Body> {
@@ -90,7 +90,7 @@ impl<B: Body<Data = Bytes> + Unpin> Rest<B> {
             }
             true
         });
-        tokio::time::timeout(PATIENCE, &mut reading).await.unwrap_or(false)
+        tokio::time::timeout(TIMEOUTS, &mut reading).await.unwrap_or(false)
     }
 }
 

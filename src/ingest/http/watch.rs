@@ -1,4 +1,4 @@
-//! What keeps one HTTP connection from being held open for nothing, and how it is told to end.
+//! The timeouts of one HTTP connection, and the signals that end it.
 //!
 //! Hyper bounds how long a request's head may take, but not how long a connection may be silent before its first byte,
 //! and it knows only one time-out for "between requests" and "within a head". A [`Watch`] tells them apart. It holds no
@@ -23,9 +23,9 @@ use tokio::{
     time::Instant,
 };
 
-/// How long what may take on a connection.
+/// The timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// From the first byte of a request (at first: from accepting the connection) to the end of its head.
     pub(super) head: Duration,
     /// From the end of a head to the end of the body, where the connection reads it by itself.
@@ -34,13 +34,13 @@ pub(super) struct Patience {
     pub(super) idle: Duration,
 }
 
-/// What a connection is doing, and what it has been told.
+/// The activity of a connection, and the signals to it.
 #[derive(Clone)]
 pub(super) struct Watch(Arc<Activity>);
 
 struct Activity {
     opened: Instant,
-    patience: Patience,
+    timeouts: Timeouts,
     stage: AtomicU8,
     /// Milliseconds after `opened` at which the stage began.
     since: AtomicU64,
@@ -51,7 +51,7 @@ struct Activity {
     cut: AtomicBool,
     /// A body was refused that the peer may still be sending.
     refused: AtomicBool,
-    /// Who asks on this connection has proved to be an edge.
+    /// The caller on this connection has proved to be an edge.
     edge: AtomicBool,
     /// How often the connection has moved from one runtime to another.
     moves: AtomicU32,
@@ -66,10 +66,10 @@ const HEAD: u8 = 1;
 const BODY: u8 = 2;
 
 impl Watch {
-    pub(super) fn new(patience: Patience) -> Self {
+    pub(super) fn new(timeouts: Timeouts) -> Self {
         Self(Arc::new(Activity {
             opened: Instant::now(),
-            patience,
+            timeouts,
             stage: AtomicU8::new(HEAD),
             since: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -83,9 +83,9 @@ impl Watch {
         }))
     }
 
-    /// How long what may take.
-    pub(super) fn patience(&self) -> Patience {
-        self.0.patience
+    /// The timeouts of the connection.
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.0.timeouts
     }
 
     /// A request's head has been read.
@@ -114,8 +114,8 @@ impl Watch {
         }
     }
 
-    /// What was said before the first request is said.
-    pub(super) fn begins(&self, now: Instant) {
+    /// The TLS handshake or the proxy's header is complete: the head of the first request is due.
+    pub(super) fn start_head(&self, now: Instant) {
         self.enter(HEAD, now);
     }
 
@@ -130,21 +130,21 @@ impl Watch {
         self.0.stage.store(stage, Ordering::Relaxed);
     }
 
-    /// Whether the connection has been held open for nothing.
-    pub(super) fn has_run_out(&self, now: Instant) -> bool {
+    /// Whether a timeout of the connection has passed at `now`.
+    pub(super) fn is_timed_out(&self, now: Instant) -> bool {
         let activity = &self.0;
         if activity.in_flight.load(Ordering::Relaxed) > 0 {
             return false;
         }
-        let Patience { head, body, idle } = activity.patience;
-        let patience = match activity.stage.load(Ordering::Relaxed) {
+        let Timeouts { head, body, idle } = activity.timeouts;
+        let timeouts = match activity.stage.load(Ordering::Relaxed) {
             _ if activity.multiplexed.load(Ordering::Relaxed) => idle,
             HEAD => head,
             BODY => body,
             _ => idle,
         };
         let since = activity.opened + Duration::from_millis(activity.since.load(Ordering::Relaxed));
-        now.saturating_duration_since(since) >= patience
+        now.saturating_duration_since(since) >= timeouts
     }
 
     /// Bytes have come in.
@@ -176,18 +176,18 @@ impl Watch {
         self.0.cut.load(Ordering::Acquire)
     }
 
-    /// A body is refused that the peer may go on sending: it is to hear of it before the connection is gone.
-    pub(super) fn refuses_body(&self) {
+    /// Notes that a body was refused while the peer may still send it: the response must reach the peer before the close.
+    pub(super) fn mark_body_refused(&self) {
         self.0.refused.store(true, Ordering::Relaxed);
     }
 
-    /// Who asks on this connection has proved to be an edge.
-    pub(super) fn is_of_an_edge(&self) {
+    /// Notes that the caller on this connection has proved to be an edge.
+    pub(super) fn mark_as_edge(&self) {
         self.0.edge.store(true, Ordering::Release);
     }
 
-    /// Whether who asks has proved to be an edge.
-    pub(super) fn of_edge(&self) -> bool {
+    /// Whether the caller has proved to be an edge.
+    pub(super) fn is_edge(&self) -> bool {
         self.0.edge.load(Ordering::Acquire)
     }
 
@@ -201,8 +201,8 @@ impl Watch {
         self.0.moves.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Who is to be woken when it is told something.
-    pub(super) fn wakes(&self, waker: &Waker) {
+    /// Sets the task to wake when the connection is stopped or cut.
+    pub(super) fn set_waker(&self, waker: &Waker) {
         let mut known = self.0.waker.lock();
         if known.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             *known = Some(waker.clone());
@@ -227,9 +227,9 @@ impl Drop for InFlight {
 }
 
 /// Bytes of a refused body that are read and thrown away before the connection is closed.
-const MOST_UNHEARD: usize = 4 << 20;
+const MAX_DISCARDED: usize = 4 << 20;
 /// How many of them at a time.
-const UNHEARD_AT_ONCE: usize = 4 << 10;
+const DISCARD_CHUNK: usize = 4 << 10;
 
 /// A connection that tells its watch of every read.
 ///
@@ -239,23 +239,23 @@ pub(super) struct Watched<IO> {
     io: IO,
     watch: Watch,
     /// Bytes that have been thrown away since our side was closed.
-    unheard: Option<usize>,
+    discarded: Option<usize>,
 }
 
 impl<IO> Watched<IO> {
     pub(super) const fn new(io: IO, watch: Watch) -> Self {
-        Self { io, watch, unheard: None }
+        Self { io, watch, discarded: None }
     }
 }
 
 impl<IO: AsyncRead + Unpin> Watched<IO> {
     /// Waits for the peer to close its side too.
-    fn poll_linger(&mut self, cx: &mut Context<'_>, unheard: &mut usize) -> Poll<()> {
-        let mut bytes = [0; UNHEARD_AT_ONCE];
-        while *unheard < MOST_UNHEARD {
+    fn poll_linger(&mut self, cx: &mut Context<'_>, discarded: &mut usize) -> Poll<()> {
+        let mut bytes = [0; DISCARD_CHUNK];
+        while *discarded < MAX_DISCARDED {
             let mut buf = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => *unheard += buf.filled().len(),
+                Ok(()) if !buf.filled().is_empty() => *discarded += buf.filled().len(),
                 Ok(()) | Err(_) => break,
             }
         }
@@ -281,8 +281,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut unheard = match self.unheard {
-            Some(unheard) => unheard,
+        let mut discarded = match self.discarded {
+            Some(discarded) => discarded,
             None => {
                 ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
                 if !self.watch.0.refused.load(Ordering::Relaxed) {
@@ -292,8 +292,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
                 0
             }
         };
-        let over = self.poll_linger(cx, &mut unheard);
-        self.unheard = Some(unheard);
+        let over = self.poll_linger(cx, &mut discarded);
+        self.discarded = Some(discarded);
         over.map(Ok)
     }
 
@@ -316,23 +316,23 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(5), body: Duration::from_secs(10), idle: Duration::from_secs(75) };
+    const TIMEOUTS: Timeouts =
+        Timeouts { head: Duration::from_secs(5), body: Duration::from_secs(10), idle: Duration::from_secs(75) };
 
     #[track_caller]
     fn lasts(watch: &Watch, since: Instant, seconds: u64) {
-        let after = |seconds| watch.has_run_out(since + Duration::from_secs(seconds));
+        let after = |seconds| watch.is_timed_out(since + Duration::from_secs(seconds));
         assert!(!after(seconds - 1) && after(seconds + 1));
     }
 
     #[test]
     fn a_connection_that_says_nothing_is_given_up_after_the_time_for_a_head() {
-        lasts(&Watch::new(PATIENCE), Instant::now(), 5);
+        lasts(&Watch::new(TIMEOUTS), Instant::now(), 5);
     }
 
     #[test]
     fn a_connection_between_requests_may_idle_longer() {
-        let watch = Watch::new(PATIENCE);
+        let watch = Watch::new(TIMEOUTS);
         drop(watch.request(false));
         lasts(&watch, Instant::now(), 75);
         let later = Instant::now() + Duration::from_secs(20);
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_head_or_a_body_that_trickles_in_is_given_up() {
-        let watch = Watch::new(PATIENCE);
+        let watch = Watch::new(TIMEOUTS);
         drop(watch.request(false));
         let now = Instant::now();
         let later = |seconds| now + Duration::from_secs(seconds);
@@ -356,16 +356,16 @@ mod tests {
 
     #[test]
     fn a_request_that_is_being_answered_keeps_the_connection() {
-        let watch = Watch::new(PATIENCE);
+        let watch = Watch::new(TIMEOUTS);
         let request = watch.request(false);
-        assert!(!watch.has_run_out(Instant::now() + Duration::from_secs(3600)));
+        assert!(!watch.is_timed_out(Instant::now() + Duration::from_secs(3600)));
         drop(request);
         lasts(&watch, Instant::now(), 75);
     }
 
     #[test]
     fn frames_between_requests_of_a_multiplexed_connection_are_no_head() {
-        let watch = Watch::new(PATIENCE);
+        let watch = Watch::new(TIMEOUTS);
         drop(watch.request(true));
         watch.read();
         lasts(&watch, Instant::now(), 75);
@@ -389,14 +389,14 @@ mod tests {
     #[tokio::test]
     async fn a_refused_body_is_heard_out_within_bounds() {
         let refusing = || {
-            let watch = Watch::new(PATIENCE);
-            watch.refuses_body();
+            let watch = Watch::new(TIMEOUTS);
+            watch.mark_body_refused();
             watch
         };
         assert_eq!(closing(refusing(), 1 << 20).await, 1 << 20);
         let taken = closing(refusing(), usize::MAX).await;
-        assert!((MOST_UNHEARD..MOST_UNHEARD + (64 << 10)).contains(&taken), "{taken}");
-        let taken = closing(Watch::new(PATIENCE), usize::MAX).await;
+        assert!((MAX_DISCARDED..MAX_DISCARDED + (64 << 10)).contains(&taken), "{taken}");
+        let taken = closing(Watch::new(TIMEOUTS), usize::MAX).await;
         assert!(taken < 64 << 10, "nothing is waited for: {taken}");
     }
 }

@@ -33,14 +33,14 @@ impl<'a> SessionDatagram<'a> {
 /// A capsule that closes a session without an error.
 pub(super) const CLOSE: [u8; 7] = [0x68, 0x43, 4, 0, 0, 0, 0];
 
-/// What has come of a session's own stream.
+/// The result of reading capsules from a session's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum CapsuleEvent {
     /// Nothing that matters.
     Nothing,
     /// The peer closes the session.
     Closed,
-    /// What no peer may say.
+    /// A capsule that violates the protocol.
     Nonsense,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Capsules {
 
 impl Capsules {
     /// Reads on. What follows a close is not looked at.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Said {
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> CapsuleEvent {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
@@ -69,11 +69,11 @@ impl Capsules {
             let Some((kind, length)) = capsule_head(&self.head[..self.filled]) else { continue };
             if kind == CLOSE_SESSION {
                 let fits = (CLOSE_CODE..=CLOSE_CODE + CLOSE_REASON).contains(&length);
-                return if fits { Said::Closed } else { Said::Nonsense };
+                return if fits { CapsuleEvent::Closed } else { CapsuleEvent::Nonsense };
             }
             (self.filled, self.skip) = (0, length);
         }
-        Said::Nothing
+        CapsuleEvent::Nothing
     }
 }
 
@@ -103,11 +103,11 @@ pub(super) fn fuzz(bytes: &[u8]) -> bool {
     let (first, rest) = bytes.split_at(bytes.len() / 2);
     let mut pieces = Capsules::default();
     let said = match pieces.read(first) {
-        Said::Nothing => pieces.read(rest),
+        CapsuleEvent::Nothing => pieces.read(rest),
         said => said,
     };
     assert_eq!(said, whole);
-    said == Said::Closed
+    said == CapsuleEvent::Closed
 }
 
 #[cfg(test)]
@@ -162,14 +162,14 @@ mod tests {
     #[test]
     fn our_own_close_is_a_close() {
         assert_eq!(CLOSE.to_vec(), capsule(CLOSE_SESSION, &[0; 4]));
-        assert_eq!(Capsules::default().read(&CLOSE), Said::Closed);
+        assert_eq!(Capsules::default().read(&CLOSE), CapsuleEvent::Closed);
     }
 
     #[test]
     fn a_close_without_a_code_or_with_a_novel_is_nonsense() {
-        assert_eq!(Capsules::default().read(&capsule(CLOSE_SESSION, &[0; 3])), Said::Nonsense);
-        assert_eq!(Capsules::default().read(&capsule(CLOSE_SESSION, &[0; 1029])), Said::Nonsense);
-        assert_eq!(Capsules::default().read(&capsule(CLOSE_SESSION, &[0; 1028])), Said::Closed);
+        assert_eq!(Capsules::default().read(&capsule(CLOSE_SESSION, &[0; 3])), CapsuleEvent::Nonsense);
+        assert_eq!(Capsules::default().read(&capsule(CLOSE_SESSION, &[0; 1029])), CapsuleEvent::Nonsense);
+        assert_eq!(Capsules::default().read(&capsule(CLOSE_SESSION, &[0; 1028])), CapsuleEvent::Closed);
     }
 
     proptest! {
@@ -190,17 +190,17 @@ mod tests {
                 bytes.extend(CLOSE);
             }
             let mut capsules = Capsules::default();
-            let mut said = Said::Nothing;
+            let mut said = CapsuleEvent::Nothing;
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {
                 let piece;
                 (piece, rest) = rest.split_at((*cut).min(rest.len()));
                 said = capsules.read(piece);
-                if rest.is_empty() || said != Said::Nothing {
+                if rest.is_empty() || said != CapsuleEvent::Nothing {
                     break;
                 }
             }
-            prop_assert_eq!(said == Said::Closed, close);
+            prop_assert_eq!(said == CapsuleEvent::Closed, close);
         }
     }
 }

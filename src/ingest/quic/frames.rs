@@ -1,8 +1,8 @@
 //! `gastank/1`: a frame in each datagram, its ack in another. A stream of frames is the fallback.
 //!
-//! Frames are answered before the handshake is done, also those in early data (0-RTT). Who captured such a packet may
-//! send it again, and that changes nothing: a beat raises `last_seen` to what it says and never above now, and a stop
-//! ends a session that it has ended already. Frames have no other effect, and nothing else is served here.
+//! Frames are answered before the handshake is done, also those in early data (0-RTT). Replaying a captured packet changes
+//! nothing: a beat raises `last_seen` to its clock and never above now, and a stop ends a session that it has already
+//! ended. Frames have no other effect, and nothing else is served here.
 
 use std::{
     pin::pin,
@@ -29,11 +29,11 @@ use super::{NO_FRAME, QuicLimits, now};
 
 /// Datagrams that are answered before other tasks of the thread get their turn.
 const BURST: u32 = 64;
-/// How long a peer may leave an ack on a stream untaken.
-const UNTAKEN: Duration = Duration::from_secs(10);
+/// Timeout for writing an ack to a stream.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where frames are answered, for all connections.
-pub(super) struct Desk {
+/// Answers frames, for all connections.
+pub(super) struct FrameService {
     pub(super) handler: Arc<Handler>,
     pub(super) telemetry: Telemetry,
     /// Places for stops that are being committed.
@@ -44,7 +44,7 @@ pub(super) struct Desk {
 
 /// The valid frames of a connection or of a WebTransport session: whether there have been any, and lately.
 ///
-/// What never sends one is held open for nothing. The first one proves the network it came from.
+/// A peer that never sends one is disconnected. The first one proves the peer's network.
 pub(super) struct ValidFrames<K> {
     ever: AtomicBool,
     /// Since it was looked at last.
@@ -70,11 +70,11 @@ impl<K> ValidFrames<K> {
         }
     }
 
-    /// Waits until none has come for too long.
-    pub(super) async fn stay_away(&self) {
+    /// Completes when no valid frame has arrived for the timeout.
+    pub(super) async fn idle_timeout(&self) {
         loop {
-            let patience = if self.ever.load(Ordering::Relaxed) { self.later } else { self.first };
-            tokio::time::sleep(patience).await;
+            let timeout = if self.ever.load(Ordering::Relaxed) { self.later } else { self.first };
+            tokio::time::sleep(timeout).await;
             if !self.lately.swap(false, Ordering::Relaxed) {
                 return;
             }
@@ -83,9 +83,13 @@ impl<K> ValidFrames<K> {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<K: 'static>(connection: &Connection, desk: &Arc<Desk>, valid: Arc<ValidFrames<K>>) {
+pub(super) async fn serve<K: 'static>(
+    connection: &Connection,
+    service: &Arc<FrameService>,
+    valid: Arc<ValidFrames<K>>,
+) {
     let mut tally = Tally::default();
-    let mut nothing_comes = pin!(valid.stay_away());
+    let mut timed_out = pin!(valid.idle_timeout());
     let mut burst = 0;
     let (mut both_ways, mut one_way) = (pin!(connection.accept_bi()), pin!(connection.accept_uni()));
     loop {
@@ -94,7 +98,7 @@ pub(super) async fn serve<K: 'static>(connection: &Connection, desk: &Arc<Desk>,
             datagram = connection.read_datagram() => {
                 let Ok(datagram) = datagram else { break };
                 tally.read += 1;
-                let Treated { valid: is_valid, answered } = desk.datagram(connection, Transport::Quic, &[], &datagram);
+                let FrameOutcome { valid: is_valid, answered } = service.datagram(connection, Transport::Quic, &[], &datagram);
                 if is_valid {
                     valid.note();
                 }
@@ -108,20 +112,20 @@ pub(super) async fn serve<K: 'static>(connection: &Connection, desk: &Arc<Desk>,
             stream = &mut both_ways => {
                 let Ok((send, recv)) = stream else { break };
                 both_ways.set(connection.accept_bi());
-                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(desk), Arc::clone(&valid), Some(send), recv));
+                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(service), Arc::clone(&valid), Some(send), recv));
             }
             stream = &mut one_way => {
                 let Ok(recv) = stream else { break };
                 one_way.set(connection.accept_uni());
-                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(desk), Arc::clone(&valid), None, recv));
+                tokio::spawn(stream_of_frames(connection.clone(), Arc::clone(service), Arc::clone(&valid), None, recv));
             }
-            () = &mut nothing_comes => {
+            () = &mut timed_out => {
                 connection.close(NO_FRAME, b"no valid frame for too long");
                 break;
             }
         }
     }
-    tally.tell(connection, &desk.telemetry);
+    tally.tell(connection, &service.telemetry);
 }
 
 /// Datagrams of a connection, as far as its task has seen them.
@@ -142,15 +146,15 @@ impl Tally {
     }
 }
 
-/// What became of a datagram.
-pub(super) struct Treated {
+/// The outcome of a datagram.
+pub(super) struct FrameOutcome {
     /// Whether it was a frame with a good tag.
     pub(super) valid: bool,
     /// Whether there is an answer already.
     pub(super) answered: bool,
 }
 
-impl Desk {
+impl FrameService {
     /// Answers the frame of a datagram in a datagram that begins with `prefix`.
     pub(super) fn datagram(
         self: &Arc<Self>,
@@ -158,23 +162,23 @@ impl Desk {
         transport: Transport,
         prefix: &[u8],
         frame: &[u8],
-    ) -> Treated {
+    ) -> FrameOutcome {
         match self.handler.beat(transport, frame) {
-            Reply::Silence(_) => Treated { valid: false, answered: false },
-            Reply::Now(ack) => Treated { valid: true, answered: self.send(connection, transport, prefix, &ack) },
+            Reply::Silence(_) => FrameOutcome { valid: false, answered: false },
+            Reply::Now(ack) => FrameOutcome { valid: true, answered: self.send(connection, transport, prefix, &ack) },
             Reply::Settled(ack, account) => {
                 let Ok(permit) = Arc::clone(&self.settling).try_acquire_owned() else {
                     self.telemetry.datagrams_dropped(DatagramDrop::Settling).increment(1);
-                    return Treated { valid: true, answered: false };
+                    return FrameOutcome { valid: true, answered: false };
                 };
-                let (desk, connection, prefix) = (Arc::clone(self), connection.clone(), prefix.to_vec());
+                let (service, connection, prefix) = (Arc::clone(self), connection.clone(), prefix.to_vec());
                 self.work.spawn(async move {
-                    if desk.handler.settle(account).await {
-                        desk.send(&connection, transport, &prefix, &ack);
+                    if service.handler.settle(account).await {
+                        service.send(&connection, transport, &prefix, &ack);
                     }
                     drop(permit);
                 });
-                Treated { valid: true, answered: false }
+                FrameOutcome { valid: true, answered: false }
             }
         }
     }
@@ -195,7 +199,7 @@ impl Desk {
 /// Answers frames on the stream they came by, or in datagrams where it goes one way only.
 async fn stream_of_frames<K>(
     connection: Connection,
-    desk: Arc<Desk>,
+    service: Arc<FrameService>,
     valid: Arc<ValidFrames<K>>,
     mut send: Option<SendStream>,
     mut recv: RecvStream,
@@ -208,13 +212,13 @@ async fn stream_of_frames<K>(
             Err(ReadExactError::FinishedEarly(length)) => {
                 if length > 0 {
                     // Counted as what it is: a frame of the wrong length.
-                    desk.handler.beat(BY, &frame[..length]);
+                    service.handler.beat(BY, &frame[..length]);
                 }
                 break;
             }
             Err(ReadExactError::ReadError(_)) => return,
         }
-        let reply = desk.handler.beat(BY, &frame);
+        let reply = service.handler.beat(BY, &frame);
         if !matches!(reply, Reply::Silence(_)) {
             valid.note();
         }
@@ -222,8 +226,8 @@ async fn stream_of_frames<K>(
             Reply::Silence(_) => continue,
             Reply::Now(ack) => ack,
             Reply::Settled(ack, account) => {
-                let Ok(permit) = Arc::clone(&desk.settling).try_acquire_owned() else { continue };
-                let (settled, handler) = (desk.work.clone(), Arc::clone(&desk.handler));
+                let Ok(permit) = Arc::clone(&service.settling).try_acquire_owned() else { continue };
+                let (settled, handler) = (service.work.clone(), Arc::clone(&service.handler));
                 // It is finished even if the peer goes away.
                 let settled = settled.spawn(async move {
                     let settled = handler.settle(account).await;
@@ -238,13 +242,13 @@ async fn stream_of_frames<K>(
         };
         let taken = match &mut send {
             Some(send) => {
-                let written = tokio::time::timeout(UNTAKEN, send.write_all(ack.as_bytes())).await;
+                let written = tokio::time::timeout(WRITE_TIMEOUT, send.write_all(ack.as_bytes())).await;
                 matches!(written, Ok(Ok(())))
             }
             None => connection.send_datagram(Bytes::copy_from_slice(ack.as_bytes())).is_ok(),
         };
         if taken {
-            desk.handler.sent(BY);
+            service.handler.sent(BY);
         } else if let Some(mut send) = send {
             // Either the peer has gone or it takes nothing: nothing more is kept for it.
             drop(send.reset(super::GOING));

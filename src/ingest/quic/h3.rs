@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use crate::{ingest::http::Fallback, web::peer::Peer};
 
 use super::{
-    Hall, LAST_WORDS,
+    CLOSE_DELAY, ServerState,
     bounded::{Bounded, Stream},
     webtransport::{self, Sessions},
 };
@@ -49,16 +49,16 @@ type Server = h3::server::Connection<Bounded, Bytes>;
 pub(super) type Exchange = RequestStream<Stream<h3_quinn::BidiStream<Bytes>>, Bytes>;
 
 /// Serves a connection to its end.
-pub(super) async fn serve<F: Fallback>(connection: Connection, hall: Arc<Hall<F>>) {
-    let visit = Arc::new(Visit { connection, sessions: Sessions::default() });
-    converse(&visit, &hall).await;
-    visit.sessions.tell_unread(&visit.connection, &hall.desk.telemetry);
+pub(super) async fn serve<F: Fallback>(connection: Connection, state: Arc<ServerState<F>>) {
+    let http3 = Arc::new(Http3Connection { connection, sessions: Sessions::default() });
+    serve_requests(&http3, &state).await;
+    http3.sessions.tell_unread(&http3.connection, &state.service.telemetry);
 }
 
-async fn converse<F: Fallback>(visit: &Arc<Visit>, hall: &Arc<Hall<F>>) {
-    let each = MAX_HEAD as usize + hall.limits.max_body_bytes + SLACK;
-    let bounded = Bounded::new(visit.connection.clone(), each);
-    let sessions = &hall.limits.sessions;
+async fn serve_requests<F: Fallback>(http3: &Arc<Http3Connection>, state: &Arc<ServerState<F>>) {
+    let each = MAX_HEAD as usize + state.limits.max_body_bytes + SLACK;
+    let bounded = Bounded::new(http3.connection.clone(), each);
+    let sessions = &state.limits.sessions;
     let mut builder = h3::server::builder();
     builder
         .max_field_section_size(MAX_HEAD.into())
@@ -67,15 +67,15 @@ async fn converse<F: Fallback>(visit: &Arc<Visit>, hall: &Arc<Hall<F>>) {
         .enable_webtransport(sessions.are_on())
         .enable_datagram(sessions.are_on())
         .max_webtransport_sessions(sessions.of_connection as u64);
-    let Ok(Ok(mut server)) = tokio::time::timeout(hall.limits.head, builder.build(bounded)).await else { return };
+    let Ok(Ok(mut server)) = tokio::time::timeout(state.limits.head, builder.build(bounded)).await else { return };
     let mut requests = JoinSet::new();
     let mut failed = 0;
-    let mut stopped = pin!(hall.stop.cancelled());
+    let mut stopped = pin!(state.stop.cancelled());
     loop {
         tokio::select! {
             stream = next_stream(&mut server) => match stream {
                 Ok(Some(resolver)) => {
-                    requests.spawn(request(resolver, Arc::clone(visit), Arc::clone(hall)));
+                    requests.spawn(request(resolver, Arc::clone(http3), Arc::clone(state)));
                 }
                 Ok(None) | Err(()) => return,
             },
@@ -83,23 +83,23 @@ async fn converse<F: Fallback>(visit: &Arc<Visit>, hall: &Arc<Hall<F>>) {
                 failed += u32::from(!matches!(done, Ok(true)));
                 if failed > MAX_FAILED {
                     let code = quinn::VarInt::from_u64(Code::H3_EXCESSIVE_LOAD.value());
-                    visit.connection.close(code.unwrap_or_default(), b"too many streams came to nothing");
+                    http3.connection.close(code.unwrap_or_default(), b"too many streams came to nothing");
                     return;
                 }
             }
-            () = tokio::time::sleep(hall.limits.http_idle), if requests.is_empty() => return,
+            () = tokio::time::sleep(state.limits.http_idle), if requests.is_empty() => return,
             () = &mut stopped => break,
         }
     }
     // The peer is told the first request that will not be answered (RFC 9114, 5.2); with 0 it would be our last one.
     if server.shutdown(1).await.is_ok() {
         while requests.join_next().await.is_some() {}
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(CLOSE_DELAY).await;
     }
 }
 
-/// What the requests of a connection share.
-pub(super) struct Visit {
+/// The state that the requests of a connection share.
+pub(super) struct Http3Connection {
     pub(super) connection: Connection,
     pub(super) sessions: Sessions,
 }
@@ -119,19 +119,19 @@ async fn next_stream(server: &mut Server) -> Result<Option<RequestResolver<Bound
 /// Answers a request. Whether it was one.
 async fn request<F: Fallback>(
     mut resolver: RequestResolver<Bounded, Bytes>,
-    visit: Arc<Visit>,
-    hall: Arc<Hall<F>>,
+    http3: Arc<Http3Connection>,
+    state: Arc<ServerState<F>>,
 ) -> bool {
     let first = poll_fn(|cx| resolver.frame_stream.poll_next(cx));
-    let Ok(first) = tokio::time::timeout(hall.limits.head, first).await else { return false };
-    let Ok((request, exchange)) = resolve(resolver, first, hall.limits.head).await else { return false };
+    let Ok(first) = tokio::time::timeout(state.limits.head, first).await else { return false };
+    let Ok((request, exchange)) = resolve(resolver, first, state.limits.head).await else { return false };
     let mut request = request;
-    request.extensions_mut().insert(Peer(visit.connection.remote_address()));
+    request.extensions_mut().insert(Peer(http3.connection.remote_address()));
     if request.method() == Method::CONNECT && webtransport::is_asked_for(&request) {
-        webtransport::open(&request, exchange, &visit, &hall).await;
+        webtransport::open(&request, exchange, &http3, &state).await;
     } else {
         // Whatever goes wrong with an answer, its peer is gone or takes nothing.
-        drop(answer(request, exchange, &hall).await);
+        drop(answer(request, exchange, &state).await);
     }
     true
 }
@@ -139,7 +139,7 @@ async fn request<F: Fallback>(
 async fn resolve(
     mut resolver: RequestResolver<Bounded, Bytes>,
     first: Result<Option<Frame<PayloadLen>>, FrameStreamError>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(Request<()>, Exchange), ()> {
     if let Ok(Some(Frame::WebTransportStream(_))) = first {
         resolver.frame_stream.reset(REJECTED);
@@ -147,22 +147,26 @@ async fn resolve(
     }
     let resolved = resolver.accept_with_frame(first).map_err(|_| ())?;
     // Answers a head that is too long by itself.
-    tokio::time::timeout(patience, resolved.resolve()).await.map_err(|_| ())?.map_err(|_| ())
+    tokio::time::timeout(timeout, resolved.resolve()).await.map_err(|_| ())?.map_err(|_| ())
 }
 
-async fn answer<F: Fallback>(request: Request<()>, exchange: Exchange, hall: &Hall<F>) -> Result<(), StreamError> {
+async fn answer<F: Fallback>(
+    request: Request<()>,
+    exchange: Exchange,
+    state: &ServerState<F>,
+) -> Result<(), StreamError> {
     let (mut send, recv) = exchange.split();
     let length = content_length(request.headers());
     let is_head = request.method() == Method::HEAD;
     let request = request.map(|()| Received { stream: recv, length, ended: false });
-    let (mut parts, body) = hall.site.answer(request).await.into_parts();
+    let (mut parts, body) = state.site.answer(request).await.into_parts();
     let mut body = pin!(body);
     if let Some(length) = body.size_hint().exact()
         && !parts.headers.contains_key(CONTENT_LENGTH)
     {
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let patience = hall.limits.http_idle;
+    let timeout = state.limits.http_idle;
     let taken = async {
         send.send_response(Response::from_parts(parts, ())).await?;
         while !is_head && let Some(frame) = body.frame().await {
@@ -177,7 +181,7 @@ async fn answer<F: Fallback>(request: Request<()>, exchange: Exchange, hall: &Ha
         }
         send.finish().await
     };
-    tokio::time::timeout(patience, taken).await.unwrap_or(Ok(()))
+    tokio::time::timeout(timeout, taken).await.unwrap_or(Ok(()))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -34,7 +34,7 @@ use super::{
     Handler,
     http::{Fallback, Site},
 };
-use frames::{Desk, ValidFrames};
+use frames::{FrameService, ValidFrames};
 
 pub use origin::{Origins, OriginsError};
 pub use webtransport::{PATH as WEBTRANSPORT_PATH, SessionLimits};
@@ -48,9 +48,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Stops whose end is being committed at the same time; further ones are left unanswered, and their clients retry.
 const SETTLING: usize = 1024;
 /// How long what was said last is given to leave, before connections are closed.
-const LAST_WORDS: Duration = Duration::from_millis(50);
+const CLOSE_DELAY: Duration = Duration::from_millis(50);
 /// How long peers are given to take notice that connections are closed.
-const FAREWELL: Duration = Duration::from_millis(500);
+const IDLE_WAIT: Duration = Duration::from_millis(500);
 /// What connections of frames are closed with: the service stops, or a handshake took too long.
 const GOING: VarInt = VarInt::from_u32(0);
 /// The same: no valid frame has come for too long.
@@ -96,9 +96,9 @@ pub struct Buffers {
     pub send: usize,
 }
 
-/// What all connections of the listener share.
-struct Hall<F> {
-    desk: Arc<Desk>,
+/// The state that all connections of the listener share.
+struct ServerState<F> {
+    service: Arc<FrameService>,
     site: Arc<Site<F>>,
     limits: QuicLimits,
     connections: Arc<Pool<Connections>>,
@@ -137,15 +137,16 @@ impl Listener {
         self.buffers
     }
 
-    /// Serves connections until told to stop. Then nobody new is let in, requests and stops under way finish, and all
-    /// connections are closed.
+    /// Serves connections until `stop` is cancelled. Then it refuses new connections, lets requests and stops in progress
+    /// finish, and closes all connections.
     pub async fn run<F: Fallback>(self, handler: Arc<Handler>, site: Arc<Site<F>>, stop: CancellationToken) {
         let work = TaskTracker::new();
         let settling = Arc::new(Semaphore::new(SETTLING));
-        let desk = Arc::new(Desk { handler, telemetry: self.telemetry.clone(), settling, work: work.clone() });
+        let service =
+            Arc::new(FrameService { handler, telemetry: self.telemetry.clone(), settling, work: work.clone() });
         let proven = Arc::clone(&site.admission.proven);
-        let hall = Arc::new(Hall {
-            desk,
+        let state = Arc::new(ServerState {
+            service,
             site,
             connections: Pool::new(self.limits.connections, Arc::clone(&proven)),
             handshakes: Pool::new(self.limits.handshakes, Arc::clone(&proven)),
@@ -160,15 +161,15 @@ impl Listener {
                 incoming = self.endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
-            admit(incoming, &hall, &work);
+            admit(incoming, &state, &work);
         }
-        // From now on whoever comes is refused; the endpoint itself still serves who is here.
+        // From now on the endpoint refuses new connections, while open ones finish.
         self.endpoint.set_server_config(None);
         work.close();
         work.wait().await;
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(CLOSE_DELAY).await;
         self.endpoint.close(GOING, b"");
-        drop(tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await);
+        drop(tokio::time::timeout(IDLE_WAIT, self.endpoint.wait_idle()).await);
     }
 }
 
@@ -176,10 +177,10 @@ impl Listener {
 ///
 /// Under load, and where a network has its share already, others may be speaking in its name: it is to prove itself before it
 /// is refused, and until it has it counts in all but not for its network. Proving costs no memory here.
-fn admit<F: Fallback>(incoming: Incoming, hall: &Arc<Hall<F>>, work: &TaskTracker) {
-    let telemetry = &hall.desk.telemetry;
+fn admit<F: Fallback>(incoming: Incoming, state: &Arc<ServerState<F>>, work: &TaskTracker) {
+    let telemetry = &state.service.telemetry;
     let network = Peer(incoming.remote_address()).network();
-    let (handshake, connection) = match permits(hall, network, incoming.remote_address_validated()) {
+    let (handshake, connection) = match permits(state, network, incoming.remote_address_validated()) {
         Ok(permits) => permits,
         Err(arrival) => {
             telemetry.quic_arrivals(arrival).increment(1);
@@ -191,15 +192,15 @@ fn admit<F: Fallback>(incoming: Incoming, hall: &Arc<Hall<F>>, work: &TaskTracke
             return;
         }
     };
-    telemetry.quic_handshakes(hall.handshakes.taken());
+    telemetry.quic_handshakes(state.handshakes.taken());
     match incoming.accept() {
         Ok(connecting) => {
-            let (hall, work) = (Arc::clone(hall), work.clone());
+            let (state, work) = (Arc::clone(state), work.clone());
             tokio::spawn(async move {
-                let shaken = shake_hands(connecting, Arc::new(connection), handshake, network, &hall, &work);
+                let shaken = shake_hands(connecting, Arc::new(connection), handshake, network, &state, &work);
                 let shaken = tokio::time::timeout(HANDSHAKE, shaken).await;
-                hall.desk.telemetry.quic_arrivals(shaken.unwrap_or(Arrival::Failed)).increment(1);
-                hall.desk.telemetry.quic_handshakes(hall.handshakes.taken());
+                state.service.telemetry.quic_arrivals(shaken.unwrap_or(Arrival::Failed)).increment(1);
+                state.service.telemetry.quic_handshakes(state.handshakes.taken());
             });
         }
         Err(_) => telemetry.quic_arrivals(Arrival::Failed).increment(1),
@@ -207,40 +208,44 @@ fn admit<F: Fallback>(incoming: Incoming, hall: &Arc<Hall<F>>, work: &TaskTracke
 }
 
 /// Permits for a handshake and the connection that comes of it, or what is to become of the peer instead.
-fn permits<F>(hall: &Hall<F>, network: Network, proven: bool) -> Result<(HandshakePermit, ConnectionPermit), Arrival> {
+fn permits<F>(
+    state: &ServerState<F>,
+    network: Network,
+    proven: bool,
+) -> Result<(HandshakePermit, ConnectionPermit), Arrival> {
     let now = now();
     if !proven {
-        let busy = hall.handshakes.taken() >= hall.handshakes.total().div_ceil(4);
-        let handshake = hall.handshakes.admit_unattributed(network, now);
-        let connection = hall.connections.admit_unattributed(network, now);
+        let busy = state.handshakes.taken() >= state.handshakes.total().div_ceil(4);
+        let handshake = state.handshakes.admit_unattributed(network, now);
+        let connection = state.connections.admit_unattributed(network, now);
         return match (handshake, connection) {
             (Ok(handshake), Ok(connection)) if !busy => Ok((handshake, connection)),
             _ => Err(Arrival::Retry),
         };
     }
-    let connection = hall.connections.admit(network, now).map_err(|refused| match refused {
+    let connection = state.connections.admit(network, now).map_err(|refused| match refused {
         Refused::Full => Arrival::Full,
         Refused::Network => Arrival::Address,
     })?;
-    let handshake = hall.handshakes.admit(network, now).map_err(|refused| match refused {
+    let handshake = state.handshakes.admit(network, now).map_err(|refused| match refused {
         Refused::Full => Arrival::Handshakes,
         Refused::Network => Arrival::AddressHandshakes,
     })?;
     Ok((handshake, connection))
 }
 
-#[expect(clippy::disallowed_methods, reason = "what is held open for nothing is told by the runtime's clock")]
+#[expect(clippy::disallowed_methods, reason = "connection timeouts are measured by the runtime's clock")]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// Goes through the handshake, and hands the connection to what serves it. What became of it.
+/// Performs the handshake and starts to serve the connection. Returns the outcome.
 async fn shake_hands<F: Fallback>(
     mut connecting: Connecting,
     permit: Arc<ConnectionPermit>,
     _handshake: HandshakePermit,
     network: Network,
-    hall: &Arc<Hall<F>>,
+    state: &Arc<ServerState<F>>,
     work: &TaskTracker,
 ) -> Arrival {
     // A handshake that is done proves the address too.
@@ -249,29 +254,29 @@ async fn shake_hands<F: Fallback>(
         Some(FRAMES) => {
             // Frames are answered from the first packet on, before the handshake is done: see `frames`.
             let Ok((connection, done)) = connecting.into_0rtt() else { return Arrival::Failed };
-            let (counted, hall) = (hall.desk.telemetry.quic_opened(QuicProtocol::Frames), Arc::clone(hall));
-            let given_up = CloseOnDrop(Some(connection.clone()));
+            let (counted, state) = (state.service.telemetry.quic_opened(QuicProtocol::Frames), Arc::clone(state));
+            let close_on_failure = CloseOnDrop(Some(connection.clone()));
             let held = Arc::clone(&permit);
             tokio::spawn(async move {
-                frames::serve(&connection, &hall.desk, ValidFrames::of(held, &hall.limits)).await;
+                frames::serve(&connection, &state.service, ValidFrames::of(held, &state.limits)).await;
                 drop(counted);
             });
             done.await;
             if !attributed(&permit) {
                 return Arrival::Address;
             }
-            if given_up.keep() { Arrival::Admitted } else { Arrival::Failed }
+            if close_on_failure.keep() { Arrival::Admitted } else { Arrival::Failed }
         }
         Some(HTTP_3) => {
-            // Requests in early data are read when the handshake is done, which who repeats them cannot bring about.
+            // Requests in early data are read after the handshake, which an attacker who replays them cannot complete.
             let Ok(connection) = connecting.await else { return Arrival::Failed };
             if !attributed(&permit) {
                 connection.close(GOING, b"");
                 return Arrival::Address;
             }
-            let (hall, counted) = (Arc::clone(hall), hall.desk.telemetry.quic_opened(QuicProtocol::Http3));
+            let (state, counted) = (Arc::clone(state), state.service.telemetry.quic_opened(QuicProtocol::Http3));
             work.spawn(async move {
-                h3::serve(connection, hall).await;
+                h3::serve(connection, state).await;
                 drop((counted, permit));
             });
             Arrival::Admitted

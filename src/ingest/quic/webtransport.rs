@@ -29,10 +29,10 @@ use crate::{
 };
 
 use super::{
-    Hall,
-    datagram::{CLOSE, Capsules, Said, SessionDatagram},
-    frames::{Desk, Tally, Treated, ValidFrames},
-    h3::{Exchange, Visit},
+    ServerState,
+    datagram::{CLOSE, CapsuleEvent, Capsules, SessionDatagram},
+    frames::{FrameOutcome, FrameService, Tally, ValidFrames},
+    h3::{Exchange, Http3Connection},
     now,
     origin::Origins,
 };
@@ -94,12 +94,12 @@ pub(super) fn is_asked_for(request: &Request<()>) -> bool {
 pub(super) async fn open<F: Fallback>(
     request: &Request<()>,
     mut exchange: Exchange,
-    visit: &Arc<Visit>,
-    hall: &Arc<Hall<F>>,
+    http3: &Arc<Http3Connection>,
+    state: &Arc<ServerState<F>>,
 ) {
     let number = exchange.send_id().into_inner();
-    let telemetry = &hall.desk.telemetry;
-    let entered = enter(request, number, visit, hall);
+    let telemetry = &state.service.telemetry;
+    let entered = enter(request, number, http3, state);
     let (valid, _entry) = match entered {
         Ok(entered) => entered,
         Err((outcome, problem)) => {
@@ -116,13 +116,13 @@ pub(super) async fn open<F: Fallback>(
     }
     telemetry.webtransport_sessions(WebTransportOutcome::Opened).increment(1);
     let counted = telemetry.webtransport_opened();
-    if !visit.sessions.read.swap(true, Ordering::AcqRel) {
-        tokio::spawn(read_datagrams(Arc::clone(visit), Arc::clone(&hall.desk)));
+    if !http3.sessions.read.swap(true, Ordering::AcqRel) {
+        tokio::spawn(read_datagrams(Arc::clone(http3), Arc::clone(&state.service)));
     }
     tokio::select! {
         () = until_closed(&mut exchange) => {}
-        () = hall.stop.cancelled() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
-        () = valid.stay_away() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
+        () = state.stop.cancelled() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
+        () = valid.idle_timeout() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
     }
     drop(exchange.finish().await);
     drop(counted);
@@ -132,10 +132,10 @@ pub(super) async fn open<F: Fallback>(
 fn enter<F: Fallback>(
     request: &Request<()>,
     number: u64,
-    visit: &Arc<Visit>,
-    hall: &Arc<Hall<F>>,
-) -> Result<(Arc<Valid>, Entry), (WebTransportOutcome, Problem)> {
-    let limits = &hall.limits.sessions;
+    http3: &Arc<Http3Connection>,
+    state: &Arc<ServerState<F>>,
+) -> Result<(Arc<Valid>, OpenSession), (WebTransportOutcome, Problem)> {
+    let limits = &state.limits.sessions;
     if request.uri().path() != PATH {
         return Err((WebTransportOutcome::Path, Problem::new(ProblemCode::NotFound)));
     }
@@ -144,29 +144,29 @@ fn enter<F: Fallback>(
         return Err((WebTransportOutcome::Origin, Problem::new(ProblemCode::OriginNotAllowed)));
     }
     let full = || (WebTransportOutcome::Full, Problem::new(ProblemCode::Overloaded));
-    let from = Peer(visit.connection.remote_address()).network();
-    let permit = hall.sessions.admit(from, now()).map_err(|refused| match refused {
+    let from = Peer(http3.connection.remote_address()).network();
+    let permit = state.sessions.admit(from, now()).map_err(|refused| match refused {
         Refused::Full => full(),
         Refused::Network => (WebTransportOutcome::Address, Problem::new(ProblemCode::RateLimited)),
     })?;
-    let open = &mut *visit.sessions.open.lock();
+    let open = &mut *http3.sessions.open.lock();
     if open.len() >= limits.of_connection {
         return Err(full());
     }
-    let valid = ValidFrames::of(Arc::new(permit), &hall.limits);
+    let valid = ValidFrames::of(Arc::new(permit), &state.limits);
     open.push((number, Arc::clone(&valid)));
-    Ok((valid, Entry { visit: Arc::clone(visit), number }))
+    Ok((valid, OpenSession { http3: Arc::clone(http3), number }))
 }
 
 /// A session that is open, in the table of its connection.
-struct Entry {
-    visit: Arc<Visit>,
+struct OpenSession {
+    http3: Arc<Http3Connection>,
     number: u64,
 }
 
-impl Drop for Entry {
+impl Drop for OpenSession {
     fn drop(&mut self) {
-        self.visit.sessions.open.lock().retain(|(number, _)| *number != self.number);
+        self.http3.sessions.open.lock().retain(|(number, _)| *number != self.number);
     }
 }
 
@@ -182,9 +182,9 @@ async fn until_closed(exchange: &mut Exchange) {
     while let Ok(Some(mut data)) = exchange.recv_data().await {
         while data.has_remaining() {
             match capsules.read(data.chunk()) {
-                Said::Nothing => {}
-                Said::Closed => return,
-                Said::Nonsense => {
+                CapsuleEvent::Nothing => {}
+                CapsuleEvent::Closed => return,
+                CapsuleEvent::Nonsense => {
                     exchange.stop_stream(Code::H3_MESSAGE_ERROR);
                     return;
                 }
@@ -196,18 +196,18 @@ async fn until_closed(exchange: &mut Exchange) {
 }
 
 /// Answers the datagrams of a connection's sessions, until the connection ends.
-async fn read_datagrams(visit: Arc<Visit>, desk: Arc<Desk>) {
-    let connection: &Connection = &visit.connection;
+async fn read_datagrams(http3: Arc<Http3Connection>, service: Arc<FrameService>) {
+    let connection: &Connection = &http3.connection;
     let mut tally = Tally::default();
     while let Ok(datagram) = connection.read_datagram().await {
         tally.read += 1;
         let dropped = match SessionDatagram::parse(&datagram) {
             None => DatagramDrop::Malformed,
-            Some(SessionDatagram { prefix, payload, session }) => match visit.sessions.find(session) {
+            Some(SessionDatagram { prefix, payload, session }) => match http3.sessions.find(session) {
                 None => DatagramDrop::NoSession,
                 Some(frames) => {
-                    let Treated { valid, answered } =
-                        desk.datagram(connection, Transport::WebTransport, prefix, payload);
+                    let FrameOutcome { valid, answered } =
+                        service.datagram(connection, Transport::WebTransport, prefix, payload);
                     if valid {
                         frames.note();
                     }
@@ -216,7 +216,7 @@ async fn read_datagrams(visit: Arc<Visit>, desk: Arc<Desk>) {
                 }
             },
         };
-        desk.telemetry.datagrams_dropped(dropped).increment(1);
+        service.telemetry.datagrams_dropped(dropped).increment(1);
     }
-    tally.tell(connection, &desk.telemetry);
+    tally.tell(connection, &service.telemetry);
 }

@@ -38,7 +38,7 @@ struct Link {
 enum State {
     Opening,
     Idle,
-    Asked { seq: u32, at: Duration },
+    Sent { seq: u32, at: Duration },
 }
 
 /// What came of looking at a connection.
@@ -91,7 +91,7 @@ impl Connection {
     pub(super) fn close(&mut self, open_again: Option<Duration>) -> Option<u32> {
         self.open_again = open_again;
         match self.link.take()?.state {
-            State::Asked { seq, .. } => Some(seq),
+            State::Sent { seq, .. } => Some(seq),
             State::Opening | State::Idle => None,
         }
     }
@@ -103,7 +103,7 @@ impl Connection {
 
     /// Whether its exchange has taken too long.
     pub(super) fn is_stuck(&self, now: Duration, give_up: Duration) -> bool {
-        matches!(&self.link, Some(Link { state: State::Asked { at, .. }, .. }) if now > *at + give_up)
+        matches!(&self.link, Some(Link { state: State::Sent { at, .. }, .. }) if now > *at + give_up)
     }
 
     /// Sends a request; the connection must be idle.
@@ -117,7 +117,7 @@ impl Connection {
         message: &Message,
     ) -> io::Result<()> {
         let link = self.link.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        link.state = State::Asked { seq, at };
+        link.state = State::Sent { seq, at };
         match &mut link.tls {
             None => target.write(&mut link.out, message),
             Some(tls) => {
@@ -144,7 +144,7 @@ impl Connection {
         let over = link.read()?;
         link.write(poller, number)?;
         match (link.response.take(over)?, link.state) {
-            (Some((reply, last)), State::Asked { seq, .. }) => {
+            (Some((reply, last)), State::Sent { seq, .. }) => {
                 link.state = State::Idle;
                 Ok(Progress::Answer { seq, reply, last: last || over })
             }

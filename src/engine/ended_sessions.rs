@@ -1,4 +1,4 @@
-//! Sessions that are over, remembered so that a client which comes back is told why.
+//! Ended sessions, remembered so that the acks to their clients carry the end reason.
 
 use std::{collections::VecDeque, hash::BuildHasherDefault};
 
@@ -9,35 +9,35 @@ use crate::wire::{EndReason, SessionId};
 
 use super::hot::IdHasher;
 
-/// What is remembered of a session that is over.
+/// The remembered part of an ended session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grave {
+pub struct EndedSession {
     /// Why it ended.
     pub reason: EndReason,
-    /// What the account had left then, in seconds.
+    /// The rest of the tank at its end, in seconds.
     pub remaining_s: u32,
 }
 
 /// The newest ended sessions, at most as many as there is room for.
-pub(super) struct Graves {
+pub(super) struct EndedSessions {
     room: usize,
-    map: HashMap<SessionId, Grave, BuildHasherDefault<IdHasher>>,
+    map: HashMap<SessionId, EndedSession, BuildHasherDefault<IdHasher>>,
     oldest_first: Mutex<VecDeque<SessionId>>,
 }
 
-impl Graves {
+impl EndedSessions {
     pub(super) fn new(room: usize) -> Self {
         Self { room: room.max(1), map: HashMap::default(), oldest_first: Mutex::new(VecDeque::new()) }
     }
 
-    pub(super) fn find(&self, session: &SessionId) -> Option<Grave> {
+    pub(super) fn find(&self, session: &SessionId) -> Option<EndedSession> {
         self.map.pin().get(session).copied()
     }
 
-    pub(super) fn bury(&self, session: SessionId, grave: Grave) {
+    pub(super) fn remember_ended(&self, session: SessionId, ended_session: EndedSession) {
         let map = self.map.pin();
         let mut oldest_first = self.oldest_first.lock();
-        if map.insert(session, grave).is_some() {
+        if map.insert(session, ended_session).is_some() {
             return;
         }
         oldest_first.push_back(session);
@@ -63,14 +63,14 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten_when_there_is_no_room() {
-        let graves = Graves::new(2);
-        let grave = Grave { reason: EndReason::TimedOut, remaining_s: 7 };
+        let ended_sessions = EndedSessions::new(2);
+        let ended_session = EndedSession { reason: EndReason::TimedOut, remaining_s: 7 };
         for n in [1, 2, 2, 2, 3] {
-            graves.bury(id(n), grave);
+            ended_sessions.remember_ended(id(n), ended_session);
         }
-        assert_eq!(graves.find(&id(1)), None);
-        assert_eq!(graves.find(&id(2)), Some(grave));
-        assert_eq!(graves.find(&id(3)), Some(grave));
-        assert_eq!(graves.len(), 2);
+        assert_eq!(ended_sessions.find(&id(1)), None);
+        assert_eq!(ended_sessions.find(&id(2)), Some(ended_session));
+        assert_eq!(ended_sessions.find(&id(3)), Some(ended_session));
+        assert_eq!(ended_sessions.len(), 2);
     }
 }

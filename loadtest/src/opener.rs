@@ -27,7 +27,7 @@ use crate::{
 
 /// What it takes to open sessions.
 #[derive(Clone)]
-pub struct Recruiter {
+pub struct SessionOpener {
     /// The calls.
     pub api: Api,
     /// The service's public listener.
@@ -48,7 +48,7 @@ pub struct Recruiter {
 
 /// What the service said of itself when the first session was opened.
 #[derive(Clone, Debug)]
-pub struct Welcome {
+pub struct ServiceTerms {
     /// How sessions are to beat.
     pub heartbeat: HeartbeatTerms,
     /// What meter time is.
@@ -57,9 +57,9 @@ pub struct Welcome {
     pub audience: Option<String>,
 }
 
-/// Why no crew could be put together.
+/// Why no opened could be put together.
 #[derive(Debug, thiserror::Error)]
-pub enum CrewError {
+pub enum OpenError {
     /// A call failed.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -79,13 +79,13 @@ enum Job {
     Activate { account: Box<str>, key: AccountKey },
 }
 
-impl Recruiter {
+impl SessionOpener {
     /// Opens the first session: from `known` if its account is still there, else from a new account.
     ///
     /// # Errors
     ///
-    /// Any [`CrewError`].
-    pub fn first(&self, known: Option<OpenSession>) -> Result<(OpenSession, Welcome), CrewError> {
+    /// Any [`OpenError`].
+    pub fn first(&self, known: Option<OpenSession>) -> Result<(OpenSession, ServiceTerms), OpenError> {
         let activated = match known {
             Some(known) => match self.ask(api::activate(&known.account_key)) {
                 Err(error) if error.is_refusal() => None,
@@ -102,13 +102,13 @@ impl Recruiter {
             }
         };
         let activation = api::activation(&reply.body)?;
-        let welcome = Welcome {
+        let service_terms = ServiceTerms {
             meter: MeterEstimate::new(MeterTime::from_ms(activation.meter_ms), self.clock.now()),
             heartbeat: activation.heartbeat,
             audience: api::claims(&activation.token).and_then(|claims| audience(&claims)),
         };
         let token = Some(activation.token);
-        Ok((OpenSession { account, account_key, id: activation.id, key: activation.key, token }, welcome))
+        Ok((OpenSession { account, account_key, id: activation.id, key: activation.key, token }, service_terms))
     }
 
     /// Opens the other sessions: what is left of `known`, and `missing` new ones. Keeps them alive meanwhile, by
@@ -116,34 +116,34 @@ impl Recruiter {
     ///
     /// # Errors
     ///
-    /// The first [`CrewError`]; what has been opened by then is in [`Self::accounts`].
+    /// The first [`OpenError`]; what has been opened by then is in [`Self::accounts`].
     pub fn rest(
         &self,
         first: OpenSession,
-        welcome: &Welcome,
+        service_terms: &ServiceTerms,
         udp: Option<std::net::SocketAddr>,
         known: Vec<OpenSession>,
         missing: usize,
         tokens: usize,
-    ) -> Result<Vec<OpenSession>, CrewError> {
+    ) -> Result<Vec<OpenSession>, OpenError> {
         let total = known.len() + missing;
         let progress = Progress::new("opening sessions", total as u64, self.clock);
-        let keeper = Keeper::start(self.clock, welcome, udp, self.public.clone(), Arc::clone(&self.stop))?;
+        let keeper = Keeper::start(self.clock, service_terms, udp, self.public.clone(), Arc::clone(&self.stop))?;
         keeper.keep(&first);
-        let mut crew = Vec::with_capacity(total + 1);
-        crew.push(first);
+        let mut opened = Vec::with_capacity(total + 1);
+        opened.push(first);
         let (made, makes) = sync_channel(2 * self.concurrency);
         let mine = self.clone();
         let maker = thread::Builder::new().name("accounts".into()).spawn(move || mine.make_accounts(missing, &made))?;
-        let outcome = self.open(known, &makes, total, tokens, welcome.meter, &mut crew, &keeper, &progress);
+        let outcome = self.open(known, &makes, total, tokens, service_terms.meter, &mut opened, &keeper, &progress);
         // The maker stops when nobody takes what it makes.
         drop(makes);
-        let made = maker.join().unwrap_or(Err(CrewError::Stopped));
+        let made = maker.join().unwrap_or(Err(OpenError::Stopped));
         keeper.finish();
         progress.finish();
         outcome?;
         made?;
-        Ok(crew)
+        Ok(opened)
     }
 
     /// Deletes every account of the run. Answers how many could not be.
@@ -200,17 +200,17 @@ impl Recruiter {
 
     fn new_account(&self) -> Result<NewAccount, ApiError> {
         let reply = self.ask_operator(self.api.create_account(self.credit_s))?;
-        self.enlist(&reply)
+        self.note_account(&reply)
     }
 
-    fn enlist(&self, reply: &HttpReply) -> Result<NewAccount, ApiError> {
+    fn note_account(&self, reply: &HttpReply) -> Result<NewAccount, ApiError> {
         let account: NewAccount = api::parse("POST /admin/accounts", &reply.body)?;
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner).push(account.account.clone());
         Ok(account)
     }
 
     /// Makes accounts and hands them over, until there are enough or nobody takes them.
-    fn make_accounts(&self, missing: usize, made: &SyncSender<NewAccount>) -> Result<(), CrewError> {
+    fn make_accounts(&self, missing: usize, made: &SyncSender<NewAccount>) -> Result<(), OpenError> {
         if missing == 0 {
             return Ok(());
         }
@@ -224,11 +224,11 @@ impl Recruiter {
                 bulk.start((), self.api.create_account(self.credit_s));
             }
             if bulk.busy() == 0 {
-                return if wanted { Ok(()) } else { Err(CrewError::Stopped) };
+                return if wanted { Ok(()) } else { Err(OpenError::Stopped) };
             }
             // What is under way is waited for in any case: it is to be known, or it could not be cleared away.
             for ((), reply) in bulk.turn(STOP_LATENCY)? {
-                let account = self.enlist(&reply?)?;
+                let account = self.note_account(&reply?)?;
                 wanted = wanted && made.send(account).is_ok();
             }
         }
@@ -242,19 +242,19 @@ impl Recruiter {
         total: usize,
         tokens: usize,
         meter: MeterEstimate,
-        crew: &mut Vec<OpenSession>,
+        opened: &mut Vec<OpenSession>,
         keeper: &Keeper,
         progress: &Progress,
-    ) -> Result<(), CrewError> {
+    ) -> Result<(), OpenError> {
         if total == 0 {
             return Ok(());
         }
         let mut bulk = Bulk::new(self.clock, &self.public, self.concurrency.min(total))?;
         let mut known = known.into_iter();
-        let (mut with_token, mut more) = (crew.len(), true);
-        while crew.len() <= total {
+        let (mut with_token, mut more) = (opened.len(), true);
+        while opened.len() <= total {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(CrewError::Stopped);
+                return Err(OpenError::Stopped);
             }
             while bulk.has_room()
                 && let Some(session) = known.next()
@@ -283,9 +283,9 @@ impl Recruiter {
                 return Ok(());
             }
             for (job, reply) in bulk.turn(if more { QUICKLY } else { STOP_LATENCY })? {
-                if let Some(session) = self.advance(&mut bulk, job, reply, crew.len() < tokens)? {
+                if let Some(session) = self.advance(&mut bulk, job, reply, opened.len() < tokens)? {
                     keeper.keep(&session);
-                    crew.push(session);
+                    opened.push(session);
                     progress.step();
                 }
             }
@@ -300,7 +300,7 @@ impl Recruiter {
         job: Job,
         reply: Result<HttpReply, ApiError>,
         token: bool,
-    ) -> Result<Option<OpenSession>, CrewError> {
+    ) -> Result<Option<OpenSession>, OpenError> {
         match job {
             Job::Revive(session) => {
                 let mac = session.key.body_mac();

@@ -10,12 +10,12 @@ use gastank::wire::{BodyMac, SessionId};
 use crate::session::OpenSession;
 
 /// The tokens of some sessions.
-pub struct Wallet {
-    purses: Vec<Mutex<Purse>>,
+pub struct Credentials {
+    all: Vec<Mutex<SessionTokens>>,
 }
 
 /// A session's tokens.
-pub struct Purse {
+pub struct SessionTokens {
     /// The session.
     pub session: SessionId,
     /// What signs its frames.
@@ -30,11 +30,11 @@ pub struct Purse {
     pub changing: bool,
 }
 
-impl Wallet {
+impl Credentials {
     /// The tokens of those sessions that came with one, from the first to the first without.
-    pub fn new(crew: &[OpenSession]) -> Self {
-        let purse = |session: &OpenSession| {
-            Some(Mutex::new(Purse {
+    pub fn new(opened: &[OpenSession]) -> Self {
+        let session_tokens = |session: &OpenSession| {
+            Some(Mutex::new(SessionTokens {
                 session: session.id,
                 mac: session.key.body_mac(),
                 current: session.token.as_deref()?.into(),
@@ -43,28 +43,28 @@ impl Wallet {
                 changing: false,
             }))
         };
-        Self { purses: crew.iter().map_while(purse).collect() }
+        Self { all: opened.iter().map_while(session_tokens).collect() }
     }
 
     /// How many sessions there are.
     pub const fn len(&self) -> usize {
-        self.purses.len()
+        self.all.len()
     }
 
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
-        self.purses.is_empty()
+        self.all.is_empty()
     }
 
-    /// The purse of session `number`, which must be less than [`Self::len`].
-    pub fn purse(&self, number: usize) -> MutexGuard<'_, Purse> {
-        self.purses[number].lock().unwrap_or_else(PoisonError::into_inner)
+    /// The session_tokens of session `number`, which must be less than [`Self::len`].
+    pub fn session_tokens(&self, number: usize) -> MutexGuard<'_, SessionTokens> {
+        self.all[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Purse {
+impl SessionTokens {
     /// Whether nothing has changed since `asked`, so that an answer binds.
-    pub const fn stood_still(&self, asked: Duration) -> bool {
+    pub const fn is_unchanged_since(&self, asked: Duration) -> bool {
         !self.changing && self.changed.as_nanos() < asked.as_nanos()
     }
 }
