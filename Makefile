@@ -34,7 +34,7 @@ endef
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: ## everything: setup, check, no-std, vectors, fuzz, the tests, alerts and dashboards, a short soak and a siege, whether the benchmark works, browsers last
+test: ## everything: setup, check, no-std, vectors, fuzz, the tests (browsers among them), alerts and dashboards, a short soak and a siege, and whether the benchmark works
 	@rm -f $(STEPS) $(SKIPPED_TESTS)
 	@$(MAKE) setup
 	@$(MAKE) check
@@ -47,7 +47,6 @@ test: ## everything: setup, check, no-std, vectors, fuzz, the tests, alerts and 
 	@$(MAKE) soak-short
 	@$(MAKE) siege-short
 	@$(MAKE) bench-smoke
-	@$(MAKE) browsers
 	@printf '\n== what each step took\n'; cat $(STEPS); awk '{ all += $$1 } END { printf "%6d s  all\n", all }' $(STEPS)
 	@if [ -s $(SKIPPED_TESTS) ]; then printf 'skipped: %s\n' "$$(sort -u $(SKIPPED_TESTS) | paste -sd ';' -)"; else echo 'skipped: nothing'; fi
 
@@ -63,16 +62,16 @@ quick: ## what to run before each commit: formatting, lints, the unit tests of t
 	$(call step,lints,cargo clippy --locked --workspace --all-targets -- -D warnings)
 	$(call step,unit tests,cargo test --locked --quiet --lib)
 
-unit: ## the tests of the workspace, those of the built binary too
+unit: ## the tests of the workspace, those of the built binary and the browsers too
 	$(call step,tests,cargo test --locked --workspace)
 
 monitoring: ## alerts and dashboards against a Prometheus that scrapes a loaded gastank
 	$(call step,monitoring: build,$(BUILD_WITH_TESTS))
 	$(call step,monitoring,python3 tests/monitoring/check.py --live target/debug)
 
-browsers: ## Chromium and Firefox against the release build
-	$(call step,release build,cargo build --locked --release --bin gastank)
-	$(call step,browsers,GASTANK_TEST_PROGRAM=$(CURDIR)/target/release/gastank cargo test --locked --test browsers)
+browsers: ## Chromium and Firefox alone, against the distributed build; `make unit` runs them against the development build
+	$(call step,dist build,cargo build --locked --profile dist --bin gastank)
+	$(call step,browsers,GASTANK_TEST_PROGRAM=$(CURDIR)/target/dist/gastank cargo test --locked --test browsers)
 
 setup: ## install what the tests need and is not there
 	$(call step,setup,tests/setup.sh)
@@ -87,7 +86,7 @@ vectors: ## the test vectors, checked by an implementation that shares nothing w
 	$(call step,vectors,python3 tests/vectors/check.py)
 
 bench: ## what operations cost beside floors and other servers; BENCH='--only udp', BENCH=--quick
-	$(call step,bench: build,cargo build --locked --release --package gastank --package loadtest --package floors --bins)
+	$(call step,bench: build,cargo build --locked --profile dist --package gastank --package loadtest --package floors --bins)
 	$(call step,bench: foreign servers,benches/peers.sh)
 	$(call step,bench: side by side,python3 benches/side_by_side $(BENCH))
 
@@ -108,12 +107,12 @@ bench-smoke: ## whether `make bench` works
 	$(call step,bench: smoke,python3 benches/side_by_side --quick --built target/debug)
 
 soak: ## everything at once for SOAK (30m): nothing is lost, and memory stays flat
-	$(call step,soak: build,cargo build --locked --release --package gastank --package loadtest --bins)
-	$(call step,soak of $(SOAK),loadtest/soak.sh target/release $(SOAK))
+	$(call step,soak: build,cargo build --locked --profile dist --package gastank --package loadtest --bins)
+	$(call step,soak of $(SOAK),loadtest/soak.sh target/dist $(SOAK))
 
 million: ## a million sessions for MILLION (10m): no beat is lost, nobody times out, a quarter of a core
-	$(call step,million: build,cargo build --locked --release --package gastank --package loadtest --package floors --bins)
-	$(call step,a million sessions for $(MILLION),loadtest/million.sh target/release $(MILLION))
+	$(call step,million: build,cargo build --locked --profile dist --package gastank --package loadtest --package floors --bins)
+	$(call step,a million sessions for $(MILLION),loadtest/million.sh target/dist $(MILLION))
 
 # A minute, ramp included.
 soak-short:

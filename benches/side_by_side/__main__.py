@@ -62,7 +62,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=3.0, help="of load in a round, for each side (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, not what it costs")
     parser.add_argument("--strict", action="store_true", help="exit code 1 if a goal is missed or a row was skipped")
-    parser.add_argument("--built", type=pathlib.Path, default=ROOT / "target/release", help="where our programs are")
+    parser.add_argument("--built", type=pathlib.Path, default=ROOT / "target/dist", help="directory of our programs")
     return parser.parse_args()
 
 

@@ -94,7 +94,7 @@ async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patie
     assert_eq!(engine.pressure(), Pressure::NONE);
 
     // What comes while the thread is busy finds it late. On a machine that is busy itself it may come after that: once more.
-    let busy = |time| drop(threads.clients.worker().0.runtime.spawn(async move { thread::sleep(time) }));
+    let busy = |time| drop(threads.clients.least_busy().0.runtime.spawn(async move { thread::sleep(time) }));
     let mut said = Vec::new();
     for _ in 0..5 {
         busy(Duration::from_millis(1200));
