@@ -146,6 +146,10 @@ fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let data_dir = config.data_dir.clone();
     let for_people = config.log.format == LogFormat::Text;
     let welcome = |listening: &service::Listening, first_start| {
+        // For systemd's Type=notify. Without NOTIFY_SOCKET this does nothing.
+        if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
+            tracing::warn!(%error, "cannot notify the service manager");
+        }
         // A machine that reads the log expects nothing but events.
         if for_people {
             say(cli::welcome(listening, &data_dir, first_start));

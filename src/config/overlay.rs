@@ -113,21 +113,7 @@ fn insert(table: &mut Table, section: &str, key: &str, value: Value) {
 /// The known variable that takes the fewest edits to make of `name`.
 fn nearest(name: &str) -> String {
     let known = keys().map(|(section, key)| variable(section, key)).chain([CONFIG_VARIABLE.to_owned()]);
-    known.min_by_key(|known| edits(known, name)).expect("there are keys")
-}
-
-/// Levenshtein's distance. The names compared are short: an over-long one is cut, which changes no choice.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(128).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    // An over-long name is cut, which changes no choice.
+    let name: String = name.chars().take(128).collect();
+    known.min_by_key(|known| strsim::levenshtein(known, &name)).expect("there are keys")
 }

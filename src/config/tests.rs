@@ -149,7 +149,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
 #[test]
 fn a_private_key_alone_is_refused_and_a_certificate_alone_brings_its_own() {
     let error = refusal(load("[tls]\nkey_file = \"/k\"\n", &[], &[]));
-    assert!(error.starts_with("tls.key_file = /k cannot be"), "{error}");
+    assert!(error.starts_with("invalid tls.key_file = /k: "), "{error}");
     let config = load("[tls]\ncert_file = \"/both\"\n", &[], &[]).expect("is good");
     let CertificateSource::Files { chain, key } = config.tls.source(&config.data_dir) else { panic!("is from a file") };
     assert_eq!((chain, key), ("/both".into(), "/both".into()));
@@ -247,7 +247,7 @@ fn values_that_cannot_work_are_refused_by_name() {
         ("data_dir = \"\"", "data_dir"),
     ] {
         let error = refusal(Config::from_toml(text));
-        assert!(error.starts_with(&format!("{key} = ")), "{text}: {error}");
+        assert!(error.starts_with(&format!("invalid {key} = ")), "{text}: {error}");
     }
 }
 
@@ -291,7 +291,7 @@ fn identity_providers_that_cannot_work_are_refused_by_name() {
         (format!("{one}{more}audience = \"x\""), "identity_provider.issuer"),
     ] {
         let error = refusal(Config::from_toml(&text));
-        assert!(error.starts_with(&format!("{key} = ")), "{text}: {error}");
+        assert!(error.starts_with(&format!("invalid {key} = ")), "{text}: {error}");
     }
     for value in [
         "issuer = \"http://a.example\"",

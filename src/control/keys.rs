@@ -4,12 +4,10 @@ use aws_lc_rs::{
     encoding::AsDer,
     rand::SystemRandom,
     rsa::{KeyPair as RsaKeyPair, KeySize},
-    signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-        RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey,
-    },
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -39,6 +37,15 @@ impl Algorithm {
         }
     }
 
+    /// The algorithm as the JWT library names it.
+    pub const fn jose(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::ES256 => jsonwebtoken::Algorithm::ES256,
+            Self::RS256 => jsonwebtoken::Algorithm::RS256,
+            Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+        }
+    }
+
     /// The algorithm with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
@@ -60,6 +67,7 @@ pub enum KeyError {
 pub struct SigningKey {
     kid: String,
     pair: Pair,
+    verifier: DecodingKey,
 }
 
 enum Pair {
@@ -126,7 +134,8 @@ impl SigningKey {
             Algorithm::RS256 => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(pkcs8).map_err(malformed)?)),
             Algorithm::EdDSA => Pair::Ed25519(Ed25519KeyPair::from_pkcs8(pkcs8).map_err(malformed)?),
         };
-        let mut key = Self { kid: String::new(), pair };
+        let verifier = pair.verifier();
+        let mut key = Self { kid: String::new(), pair, verifier };
         key.kid = thumbprint(&key.public());
         Ok(key)
     }
@@ -199,19 +208,20 @@ impl SigningKey {
 }
 
 impl SigningKey {
-    /// Whether this key made a signature, in the form JWS wants.
-    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let verified = match &self.pair {
-            Pair::Ecdsa(pair) => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref()).verify(message, signature)
-            }
-            Pair::Ed25519(pair) => {
-                UnparsedPublicKey::new(&ED25519, pair.public_key().as_ref()).verify(message, signature)
-            }
-            Pair::Rsa(pair) => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref())
-                .verify(message, signature),
-        };
-        verified.is_ok()
+    /// Whether this key made a signature, which is in base64url as in a JWS.
+    pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
+        let algorithm = self.algorithm().jose();
+        jsonwebtoken::crypto::verify(signature, message, &self.verifier, algorithm).unwrap_or(false)
+    }
+}
+
+impl Pair {
+    fn verifier(&self) -> DecodingKey {
+        match self {
+            Self::Ecdsa(pair) => DecodingKey::from_ec_der(pair.public_key().as_ref()),
+            Self::Ed25519(pair) => DecodingKey::from_ed_der(pair.public_key().as_ref()),
+            Self::Rsa(pair) => DecodingKey::from_rsa_der(pair.public_key().as_ref()),
+        }
     }
 }
 
@@ -252,9 +262,10 @@ mod tests {
                 jsonwebtoken::crypto::verify(&signature, message, &DecodingKey::from_jwk(&jwk).unwrap(), alg).unwrap()
             };
             assert!(verify(b"message"), "{algorithm:?}");
-            let signature = key.sign(b"message").unwrap();
+            let signature = URL_SAFE_NO_PAD.encode(key.sign(b"message").unwrap());
             assert!(again.verifies(b"message", &signature) && !again.verifies(b"massage", &signature));
-            assert!(!again.verifies(b"message", &signature[1..]) && !again.verifies(b"message", b""));
+            assert!(!again.verifies(b"message", &signature[4..]) && !again.verifies(b"message", ""));
+            assert!(!again.verifies(b"message", &format!("{signature}=")));
             assert!(!verify(b"massage"), "{algorithm:?}");
         }
     }

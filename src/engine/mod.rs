@@ -49,8 +49,8 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use papaya::HashMap;
-use parking_lot::RwLock;
 
 use crate::{
     time::{MeterTime, Millis, UnixMs},
@@ -143,7 +143,7 @@ pub struct Engine {
     policy: Policy,
     pressures: Pressures,
     /// Beats of sessions in the hot table do not come by here: their keys are in the table.
-    secrets: RwLock<Arc<SecretRing>>,
+    secrets: ArcSwap<SecretRing>,
     hot: HotTable,
     ended_sessions: EndedSessions,
     lists: StatusLists,
@@ -160,7 +160,7 @@ impl Engine {
         Self {
             policy,
             pressures: Pressures::default(),
-            secrets: RwLock::new(Arc::new(secrets)),
+            secrets: ArcSwap::from_pointee(secrets),
             hot: HotTable::new(),
             ended_sessions: EndedSessions::new(ended_sessions),
             lists: StatusLists::default(),
@@ -196,12 +196,12 @@ impl Engine {
 
     /// The secrets it checks frames with, as they are now.
     pub fn secrets(&self) -> Arc<SecretRing> {
-        Arc::clone(&self.secrets.read())
+        self.secrets.load_full()
     }
 
     /// Works with other secrets from now on. Sessions in the hot table go on with the keys they have.
     pub fn replace_secrets(&self, secrets: SecretRing) {
-        *self.secrets.write() = Arc::new(secrets);
+        self.secrets.store(Arc::new(secrets));
     }
 
     /// Which secrets the sessions in the hot table were given their keys by.
@@ -523,7 +523,7 @@ impl Engine {
     }
 
     fn derived_mac(&self, session: &SessionId) -> Result<BodyMac, FrameError> {
-        Ok(self.secrets.read().session_key(session).ok_or(FrameError::Tag)?.body_mac())
+        Ok(self.secrets.load().session_key(session).ok_or(FrameError::Tag)?.body_mac())
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
+use arc_swap::ArcSwapOption;
 use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::{Mutex, Semaphore};
@@ -131,13 +131,13 @@ pub(super) struct Keys {
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
     telemetry: Telemetry,
-    held: RwLock<Option<Arc<Held>>>,
+    held: ArcSwapOption<FetchedKeys>,
     fetches: AtomicU64,
     turn: Mutex<Turn>,
     waiting: Semaphore,
 }
 
-struct Held {
+struct FetchedKeys {
     set: KeySet,
     /// Names that the set before had: the provider was seen to drop them.
     dropped: Vec<String>,
@@ -147,7 +147,7 @@ struct Held {
     number: u64,
 }
 
-impl Held {
+impl FetchedKeys {
     /// The names that are known to be dropped once `newer` is held: of all that a name was dropped of lately, the latest.
     fn dropped_by(&self, newer: &KeySet) -> Vec<String> {
         let names = self.set.keys.iter().filter_map(|(kid, _)| kid.as_ref()).chain(&self.dropped);
@@ -155,7 +155,7 @@ impl Held {
     }
 }
 
-/// Held by who fetches.
+/// FetchedKeys by who fetches.
 #[derive(Default)]
 struct Turn {
     /// Where the metadata says that the keys are.
@@ -173,7 +173,7 @@ impl Keys {
             fetcher,
             clock,
             telemetry,
-            held: RwLock::new(None),
+            held: ArcSwapOption::empty(),
             fetches: AtomicU64::new(0),
             turn: Mutex::default(),
             waiting: Semaphore::new(WAITING),
@@ -231,8 +231,8 @@ impl Keys {
         self.held().map(|held| self.clock.now().since(held.fetched_at))
     }
 
-    fn held(&self) -> Option<Arc<Held>> {
-        self.held.read().clone()
+    fn held(&self) -> Option<Arc<FetchedKeys>> {
+        self.held.load_full()
     }
 
     /// Fetches the keys, unless that was done since the fetch `seen` or is not due.
@@ -282,7 +282,8 @@ impl Keys {
                 let number = self.fetches.fetch_add(1, Ordering::Relaxed) + 1;
                 let keep = max_age.unwrap_or(KEEP).clamp(KEEP_WITHIN.0, KEEP_WITHIN.1);
                 let dropped = self.held().map_or_else(Vec::new, |before| before.dropped_by(&set));
-                *self.held.write() = Some(Arc::new(Held { set, dropped, fetched_at: self.clock.now(), keep, number }));
+                let fetched_at = self.clock.now();
+                self.held.store(Some(Arc::new(FetchedKeys { set, dropped, fetched_at, keep, number })));
                 Ok(())
             }
             Err(error) => {
@@ -364,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_name_that_was_dropped_is_known_to_be_until_it_comes_back() {
-        let held = |keys: &[serde_json::Value], dropped| Held {
+        let held = |keys: &[serde_json::Value], dropped| FetchedKeys {
             set: set(keys).unwrap(),
             dropped,
             fetched_at: MeterTime::ZERO,

@@ -149,7 +149,7 @@ impl<'a> UnverifiedSet<'a> {
         rules: &SetRules,
         now: UnixMs,
     ) -> Result<(String, Vec<Event>), Fault> {
-        if !keys.iter().any(|key| key.verifies(algorithm, self.0.message, &self.0.signature)) {
+        if !keys.iter().any(|key| key.verifies(algorithm, self.0.message, self.0.signature)) {
             return Err(Fault::Signature);
         }
         let subject = self.subject()?.to_owned();

@@ -6,13 +6,8 @@
 
 use std::{fmt, str::FromStr};
 
-use aws_lc_rs::{
-    rsa::PublicKeyComponents,
-    signature::{
-        ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
-    },
-};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{AlgorithmFamily, DecodingKey};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned},
@@ -47,6 +42,16 @@ pub enum Algorithm {
 impl Algorithm {
     /// Every algorithm.
     pub const ALL: [Self; 4] = [Self::RS256, Self::PS256, Self::ES256, Self::EdDSA];
+
+    /// The algorithm as the JWT library names it.
+    const fn jose(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::RS256 => jsonwebtoken::Algorithm::RS256,
+            Self::PS256 => jsonwebtoken::Algorithm::PS256,
+            Self::ES256 => jsonwebtoken::Algorithm::ES256,
+            Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+        }
+    }
 
     /// The name in JOSE.
     pub const fn name(self) -> &'static str {
@@ -236,7 +241,8 @@ pub(super) struct Opened<'a, P> {
     pub(super) header: Header,
     pub(super) payload: P,
     pub(super) message: &'a [u8],
-    pub(super) signature: Vec<u8>,
+    /// In base64url.
+    pub(super) signature: &'a str,
 }
 
 /// The header of a JWT, as far as it matters here.
@@ -300,7 +306,8 @@ pub(super) fn open<P: DeserializeOwned>(token: &str) -> Result<Opened<'_, P>, Fa
     if header.crit {
         return Err(Fault::Critical);
     }
-    Ok(Opened { header, payload, message: message.as_bytes(), signature: decode(signature)? })
+    decode(signature)?;
+    Ok(Opened { header, payload, message: message.as_bytes(), signature })
 }
 
 impl Header {
@@ -378,7 +385,7 @@ impl<'a> Unverified<'a> {
     ///
     /// [`Fault::Signature`].
     pub fn verify(self, algorithm: Algorithm, keys: &[Key]) -> Result<Claims, Fault> {
-        if !keys.iter().any(|key| key.verifies(algorithm, self.0.message, &self.0.signature)) {
+        if !keys.iter().any(|key| key.verifies(algorithm, self.0.message, self.0.signature)) {
             return Err(Fault::Signature);
         }
         let subject = self.subject()?.to_owned();
@@ -418,16 +425,9 @@ pub struct SignedWith<'a> {
 /// A public key of a provider.
 #[derive(Clone)]
 pub struct Key {
-    material: Material,
+    verifier: DecodingKey,
     /// The one algorithm that its JWK names, if it does.
     only: Option<Algorithm>,
-}
-
-#[derive(Clone)]
-enum Material {
-    Rsa { n: Vec<u8>, e: Vec<u8> },
-    P256([u8; 65]),
-    Ed25519([u8; 32]),
 }
 
 /// A JWK as it is written (RFC 7517), as far as it matters here. Private members are not read.
@@ -461,54 +461,45 @@ impl Key {
             let zeros = written.iter().take_while(|octet| **octet == 0).count();
             Some(written[zeros..].to_vec())
         };
-        let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        let verifier = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => {
                 let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);
                 // 2048 to 8192 bits; the library checks it to the bit.
                 if !(256..=1024).contains(&n.len()) || e.is_empty() || e.len() > 8 {
                     return None;
                 }
-                Material::Rsa { n, e }
+                DecodingKey::from_rsa_raw_components(&n, &e)
             }
             ("EC", Some("P-256")) => {
                 let mut point = [4; 65];
                 point[1..33].copy_from_slice(&sized::<32>(bytes(&jwk.x)?)?);
                 point[33..].copy_from_slice(&sized::<32>(bytes(&jwk.y)?)?);
-                Material::P256(point)
+                DecodingKey::from_ec_der(&point)
             }
-            ("OKP", Some("Ed25519")) => Material::Ed25519(sized(bytes(&jwk.x)?)?),
+            ("OKP", Some("Ed25519")) => DecodingKey::from_ed_der(&sized::<32>(bytes(&jwk.x)?)?),
             _ => return None,
         };
         // A key that names an algorithm is for nothing else, not even for none of those known here.
         let only = jwk.alg.as_deref().map(str::parse::<Algorithm>).transpose().ok()?;
-        let key = Self { material, only };
+        let key = Self { verifier, only };
         Algorithm::ALL.into_iter().any(|algorithm| key.is_for(algorithm)).then_some(key)
     }
 
     /// Whether it may verify signatures of this algorithm.
     pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
-        let fits = match self.material {
-            Material::Rsa { .. } => matches!(algorithm, Algorithm::RS256 | Algorithm::PS256),
-            Material::P256(_) => algorithm == Algorithm::ES256,
-            Material::Ed25519(_) => algorithm == Algorithm::EdDSA,
+        let fits = match self.verifier.family() {
+            AlgorithmFamily::Rsa => matches!(algorithm, Algorithm::RS256 | Algorithm::PS256),
+            AlgorithmFamily::Ec => algorithm == Algorithm::ES256,
+            AlgorithmFamily::Ed => algorithm == Algorithm::EdDSA,
+            AlgorithmFamily::Hmac => false,
         };
         fits && self.only.is_none_or(|only| only == algorithm)
     }
 
-    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        if !self.is_for(algorithm) {
-            return false;
-        }
-        let verified = match &self.material {
-            Material::Rsa { n, e } => {
-                let rules =
-                    if algorithm == Algorithm::PS256 { &RSA_PSS_2048_8192_SHA256 } else { &RSA_PKCS1_2048_8192_SHA256 };
-                PublicKeyComponents { n, e }.verify(rules, message, signature)
-            }
-            Material::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature),
-            Material::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
-        };
-        verified.is_ok()
+    /// Whether it made a signature, which is in base64url.
+    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
+        self.is_for(algorithm)
+            && jsonwebtoken::crypto::verify(signature, message, &self.verifier, algorithm.jose()).unwrap_or(false)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{Read, Write, pipe},
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     process::{Child, Command, Stdio},
 };
 
@@ -141,4 +141,18 @@ fn a_pod_whose_service_is_named_like_it_starts_twice_on_a_volume_of_its_group() 
     let mut check = gastank();
     check.args(["serve", "--check"]).envs(variables);
     assert!(check.output().unwrap().status.success());
+}
+
+#[test]
+fn the_service_manager_is_notified_once_the_service_is_ready() {
+    let home = Home::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let service = Service::start_with(&home, &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    let mut message = [0; 64];
+    let length = socket.recv(&mut message).unwrap();
+    assert_eq!(std::str::from_utf8(&message[..length]).unwrap().trim(), "READY=1");
+    assert!(service.stop().success());
 }

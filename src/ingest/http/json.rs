@@ -48,7 +48,7 @@ pub(super) fn frame(text: &[u8]) -> Option<[u8; FRAME_LEN]> {
     frame[4..8].copy_from_slice(&heartbeat.seq.to_le_bytes());
     frame[8..24].copy_from_slice(&session);
     frame[24..32].copy_from_slice(&heartbeat.clock_ms.to_le_bytes());
-    frame[32..].copy_from_slice(&unhex(&heartbeat.tag)?);
+    hex::decode_to_slice(&heartbeat.tag, &mut frame[32..]).ok()?;
     Some(frame)
 }
 
@@ -72,27 +72,9 @@ pub(super) fn ack(ack: &SignedAck) -> Vec<u8> {
         remaining_s: content.remaining_s,
         next_beat_100ms: content.next_beat_100ms,
         flags: content.flags.0,
-        tag: hex(&ack.as_bytes()[FRAME_LEN - TAG_LEN..]),
+        tag: hex::encode(&ack.as_bytes()[FRAME_LEN - TAG_LEN..]),
     };
     serde_json::to_vec(&json).expect("numbers and short strings are always JSON")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; TAG_LEN]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * TAG_LEN {
-        return None;
-    }
-    let mut bytes = [0; TAG_LEN];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = digit(0)? << 4 | digit(1)?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -119,7 +101,7 @@ mod tests {
             let signed = heartbeat.sign(&mac);
             let text = serde_json::json!({
                 "version": 1, "kind": 1, "state": state, "seq": seq, "clock_ms": clock,
-                "session_id": URL_SAFE_NO_PAD.encode(session), "tag": hex(&signed[32..]), "more": {"is": "ignored"},
+                "session_id": URL_SAFE_NO_PAD.encode(session), "tag": hex::encode(&signed[32..]), "more": {"is": "ignored"},
             });
             prop_assert_eq!(frame(text.to_string().as_bytes()), Some(signed));
         }

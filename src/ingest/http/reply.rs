@@ -1,4 +1,4 @@
-//! Answers of plain requests, written into one buffer.
+//! Responses to plain requests, written into one buffer.
 
 use std::cell::RefCell;
 
@@ -12,7 +12,7 @@ thread_local! {
     static DATE: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-/// Begins an answer 200 that nobody may keep. `length` is that of its body, which follows.
+/// Writes the head of a 200 response that must not be cached. `length` is that of the body, which follows.
 pub(super) fn ok(out: &mut Vec<u8>, content_type: &str, length: usize, wall: UnixMs) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: ");
     out.extend_from_slice(content_type.as_bytes());
@@ -20,7 +20,7 @@ pub(super) fn ok(out: &mut Vec<u8>, content_type: &str, length: usize, wall: Uni
     end_head(out, length, wall);
 }
 
-/// Begins any answer. `length` is that of its body, which follows.
+/// Writes the head of any response. `length` is that of the body, which follows.
 pub(super) fn any(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap, length: usize, wall: UnixMs) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -38,7 +38,7 @@ pub(super) fn any(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap, le
 
 fn end_head(out: &mut Vec<u8>, length: usize, wall: UnixMs) {
     out.extend_from_slice(b"content-length: ");
-    decimal(out, length);
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
     DATE.with_borrow_mut(|(second, header)| {
         if *second != wall.as_secs() {
             *second = wall.as_secs();
@@ -49,25 +49,10 @@ fn end_head(out: &mut Vec<u8>, length: usize, wall: UnixMs) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// `None` past the year 9999.
+/// The HTTP date of a second since 1970. `None` past the year 9999.
 fn date(second: u64) -> Option<String> {
     let at = Timestamp::from_second(i64::try_from(second).ok()?).ok()?;
     DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
-}
-
-fn decimal(out: &mut Vec<u8>, number: usize) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789"[rest % 10];
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
@@ -97,14 +82,5 @@ mod tests {
             text.starts_with("HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\ndate: "),
             "{text}"
         );
-    }
-
-    #[test]
-    fn lengths_are_written_in_full() {
-        for number in [0, 7, 10, 99, 100, 48, usize::MAX] {
-            let mut out = Vec::new();
-            decimal(&mut out, number);
-            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
-        }
     }
 }

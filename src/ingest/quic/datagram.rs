@@ -1,6 +1,8 @@
 //! HTTP datagrams and capsules (RFC 9297), as far as WebTransport needs them: which session bytes belong to, and when its
 //! peer closes it.
 
+use quinn_proto::{VarInt, coding::Codec};
+
 /// The capsule that closes a WebTransport session.
 const CLOSE_SESSION: u64 = 0x2843;
 /// What it begins with: an error code.
@@ -83,13 +85,11 @@ fn capsule_head(bytes: &[u8]) -> Option<(u64, u64)> {
     Some((kind, value_length))
 }
 
-/// Reads an integer of variable length (RFC 9000, 16). Answers how many bytes it has, too.
+/// Reads a variable-length integer (RFC 9000, 16). Returns its value and its length in bytes.
 fn read_integer(bytes: &[u8]) -> Option<(u64, usize)> {
-    let first = *bytes.first()?;
-    let length = 1 << (first >> 6);
-    let rest = bytes.get(1..length)?;
-    let value = rest.iter().fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte));
-    Some((value, length))
+    let mut rest = bytes;
+    let value = VarInt::decode(&mut rest).ok()?;
+    Some((value.into_inner(), bytes.len() - rest.len()))
 }
 
 /// For the fuzzer: reads bytes as a datagram and as capsules, in two pieces.
