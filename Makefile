@@ -56,6 +56,7 @@ check: ## formatting, lints, dependencies, documentation
 	$(call step,dependencies,cargo deny --locked --log-level error check bans licenses sources)
 	$(call step,documentation,python3 tests/docs/check.py)
 	$(call step,imports between rooms,python3 tests/docs/house.py)
+	$(call step,plain words,python3 tests/docs/words.py)
 
 quick: ## what to run before each commit: formatting, lints, the unit tests of the library
 	$(call step,formatting,cargo fmt --all --check)

@@ -17,7 +17,7 @@ use crate::engine::{Credit, ListSize};
 use crate::identity::{EventSettings, ProviderSettings};
 use crate::ingest::quic::SessionLimits;
 use crate::time::Millis;
-use crate::tls::Source;
+use crate::tls::CertificateSource;
 use crate::web::admission::Capacity;
 use crate::web::peer::Proxies;
 
@@ -208,10 +208,12 @@ impl Hooks {
 
 impl Tls {
     /// Where the certificate comes from; `data_dir` is where one of our own is kept.
-    pub fn source(&self, data_dir: &Path) -> Source {
+    pub fn source(&self, data_dir: &Path) -> CertificateSource {
         match &self.cert_file {
-            Some(chain) => Source::Files { chain: chain.clone(), key: self.key_file.as_ref().unwrap_or(chain).clone() },
-            None => Source::Development { dir: data_dir.to_owned() },
+            Some(chain) => {
+                CertificateSource::Files { chain: chain.clone(), key: self.key_file.as_ref().unwrap_or(chain).clone() }
+            }
+            None => CertificateSource::Development { dir: data_dir.to_owned() },
         }
     }
 }

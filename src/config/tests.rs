@@ -9,7 +9,7 @@ use crate::control::keys::Algorithm;
 use crate::engine::{Credit, Policy};
 use crate::identity::verify::{Algorithm as IdentityAlgorithm, TokenType};
 use crate::telemetry::{LogFormat, page};
-use crate::tls::Source as CertificateSource;
+use crate::tls::CertificateSource;
 
 fn env(pairs: &[(&str, &str)]) -> Env {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -128,7 +128,7 @@ impl KeyPolicy {
 /// The signing keys of a service.
 pub struct Keyring {
     policy: KeyPolicy,
-    keys: RwLock<Vec<Held>>,
+    keys: RwLock<Vec<KeyEntry>>,
     /// When what others have made of the keys was last read, where there are others.
     learned: Mutex<Option<MeterTime>>,
     /// Until then tokens live that were issued when they were configured to live longer. Milliseconds since 1970.
@@ -138,7 +138,7 @@ pub struct Keyring {
     changes: Gate<()>,
 }
 
-struct Held {
+struct KeyEntry {
     signing: Arc<SigningKey>,
     record: SealedKey,
 }
@@ -187,7 +187,7 @@ impl Keyring {
                 pairwise = Some(Zeroizing::new(plain.as_slice().try_into().map_err(malformed)?));
                 continue;
             }
-            keys.push(Held { signing: signing_key(secrets, &record)?, record });
+            keys.push(KeyEntry { signing: signing_key(secrets, &record)?, record });
         }
         let pairwise = match pairwise {
             Some(pairwise) => pairwise,
@@ -221,7 +221,7 @@ impl Keyring {
 
     /// The key with this id.
     pub fn find(&self, kid: &str) -> Option<Arc<SigningKey>> {
-        self.keys.read().iter().find(|held| held.record.kid == kid).map(Held::key)
+        self.keys.read().iter().find(|held| held.record.kid == kid).map(KeyEntry::key)
     }
 
     /// The key that subjects are derived by. It never changes.
@@ -329,9 +329,9 @@ impl Keyring {
         let _change = self.changes.lock().await;
         let mut learnt = Vec::new();
         for record in store.sealed_keys().await?.into_iter().filter(signs) {
-            let known = self.keys.read().iter().find(|held| held.record.kid == record.kid).map(Held::key);
+            let known = self.keys.read().iter().find(|held| held.record.kid == record.kid).map(KeyEntry::key);
             let signing = known.map_or_else(|| signing_key(secrets, &record), Ok)?;
-            learnt.push(Held { signing, record });
+            learnt.push(KeyEntry { signing, record });
         }
         learnt.sort_by(|a, b| a.age().cmp(&b.age()));
         // Others drop keys, but never all of them.
@@ -396,7 +396,7 @@ impl Keyring {
             retires_at: None,
         };
         store.put_sealed_key(&record).await?;
-        self.keys.write().push(Held { signing: Arc::new(signing), record });
+        self.keys.write().push(KeyEntry { signing: Arc::new(signing), record });
         Ok(())
     }
 
@@ -432,7 +432,7 @@ impl Keyring {
     }
 }
 
-impl Held {
+impl KeyEntry {
     fn key(&self) -> Arc<SigningKey> {
         Arc::clone(&self.signing)
     }
@@ -447,7 +447,7 @@ fn signs(record: &SealedKey) -> bool {
     record.algorithm != PAIRWISE && record.algorithm != CLUSTER_SECRET
 }
 
-fn youngest(keys: &[Held]) -> Option<&Held> {
+fn youngest(keys: &[KeyEntry]) -> Option<&KeyEntry> {
     keys.iter().max_by_key(|held| held.age())
 }
 

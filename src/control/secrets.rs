@@ -5,7 +5,7 @@
 //! it. The file is always ahead of what depends on it: a secret is in it before anything uses it, and leaves it after
 //! everything has ceased to. So a crash at any point leaves at worst a secret too many, which goes the next time.
 
-mod told;
+mod announced;
 
 use std::{io, sync::Arc};
 
@@ -22,9 +22,9 @@ use crate::{
 };
 
 use super::keyring::{Keyring, KeyringError};
-use told::Told;
+use announced::AnnouncedSecrets;
 
-pub use told::learn;
+pub use announced::learn;
 
 /// Where the cluster secrets are kept.
 pub trait SecretFile: Send + Sync + 'static {
@@ -79,7 +79,7 @@ pub struct Secrets {
     /// Held while the secrets change. Which of them nothing depended on, the last time.
     idle: Gate<[bool; SecretId::COUNT]>,
     /// Where other nodes share the store: the time, and what they are told.
-    others: Option<(Arc<dyn Clock>, Gate<Told>)>,
+    others: Option<(Arc<dyn Clock>, Gate<AnnouncedSecrets>)>,
 }
 
 impl Secrets {
@@ -142,7 +142,7 @@ impl Secrets {
         let id = ring.free().ok_or(SecretsError::Full)?;
         let secret = ClusterSecret::from_bytes(*Zeroizing::new(draw::<32>(&*self.entropy)));
         if let Some((clock, _)) = &self.others
-            && !told::tell(&*self.store, &ring, id, &secret, draw(&*self.entropy), clock.wall()).await?
+            && !announced::tell(&*self.store, &ring, id, &secret, draw(&*self.entropy), clock.wall()).await?
         {
             return Err(SecretsError::Taken);
         }

@@ -66,7 +66,7 @@ enum Looked {
 
 /// Where a provider says what its keys are.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum KeySource {
     /// The set is here.
     KeySet(Url),
     /// The provider's metadata says where (OpenID Connect Discovery 1.0, 4).
@@ -78,7 +78,7 @@ pub(super) enum Source {
     },
 }
 
-impl Source {
+impl KeySource {
     /// The metadata of this issuer. `None` if it is no URL.
     pub(super) fn discovery(issuer: &str) -> Option<Self> {
         let metadata = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
@@ -127,7 +127,7 @@ impl KeySet {
 
 /// The keys of a provider, as they were last fetched.
 pub(super) struct Keys {
-    source: Source,
+    source: KeySource,
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
     telemetry: Telemetry,
@@ -167,7 +167,7 @@ struct Turn {
 }
 
 impl Keys {
-    pub(super) fn new(source: Source, fetcher: Fetcher, clock: Arc<dyn Clock>, telemetry: Telemetry) -> Self {
+    pub(super) fn new(source: KeySource, fetcher: Fetcher, clock: Arc<dyn Clock>, telemetry: Telemetry) -> Self {
         Self {
             source,
             fetcher,
@@ -298,8 +298,8 @@ impl Keys {
 
     async fn try_fetch(&self, turn: &mut Turn) -> Result<Fetched, FetchError> {
         let url = match (&self.source, &turn.discovered) {
-            (Source::KeySet(url), _) | (Source::Discovery { .. }, Some(url)) => url.clone(),
-            (Source::Discovery { issuer, metadata }, None) => {
+            (KeySource::KeySet(url), _) | (KeySource::Discovery { .. }, Some(url)) => url.clone(),
+            (KeySource::Discovery { issuer, metadata }, None) => {
                 let document = self.fetcher.get(metadata).await?;
                 let url = key_set_of(&document.body, issuer, is_loopback(metadata))?;
                 turn.discovered = Some(url.clone());
@@ -430,7 +430,9 @@ mod tests {
         ] {
             assert!(read(document(issuer, uri)).is_err(), "{issuer} {uri}");
         }
-        let Some(Source::Discovery { metadata, .. }) = Source::discovery("https://id.example/a/") else { panic!() };
+        let Some(KeySource::Discovery { metadata, .. }) = KeySource::discovery("https://id.example/a/") else {
+            panic!()
+        };
         assert_eq!(metadata.as_str(), "https://id.example/a/.well-known/openid-configuration");
     }
 }

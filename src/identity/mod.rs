@@ -59,7 +59,7 @@ pub struct SignedIn {
 
 /// What a provider told of somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ProviderEvents {
     /// Of whom.
     pub identity: Identity,
     /// What happened.
@@ -90,7 +90,7 @@ pub trait EventReader: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`EventError`].
-    async fn read(&self, set: &str, now: UnixMs) -> Result<Told, EventError>;
+    async fn read(&self, set: &str, now: UnixMs) -> Result<ProviderEvents, EventError>;
 }
 
 /// Whether a provider may be asked at this URL: by HTTPS, or by plain HTTP on this machine.
@@ -203,7 +203,7 @@ impl EventReader for Providers {
         self.list.iter().any(|provider| provider.events().is_some())
     }
 
-    async fn read(&self, set: &str, now: UnixMs) -> Result<Told, EventError> {
+    async fn read(&self, set: &str, now: UnixMs) -> Result<ProviderEvents, EventError> {
         let set = UnverifiedSet::parse(set).map_err(EventError::Refused)?;
         let known = |provider: &&Provider| provider.events().is_some_and(|rules| rules.issuer == set.issuer());
         let provider = self.list.iter().find(known).ok_or(EventError::Refused(Fault::Issuer))?;
@@ -213,7 +213,7 @@ impl EventReader for Providers {
             TokenError::Undecided | TokenError::Unavailable => EventError::Unavailable,
         })?;
         let identity = Identity { issuer: provider.issuer().to_owned(), subject };
-        Ok(Told { identity, events, gives: Arc::clone(provider.gives()) })
+        Ok(ProviderEvents { identity, events, gives: Arc::clone(provider.gives()) })
     }
 }
 

@@ -7,7 +7,7 @@ use reqwest::Url;
 use super::{
     Telemetry,
     fetch::{Fetcher, is_safe},
-    jwks::{Keys, NoKey, Source},
+    jwks::{KeySource, Keys, NoKey},
     opaque::{Opaque, OpaqueError},
     scope::Required,
     set::{Event, SetRules, UnverifiedSet},
@@ -108,12 +108,12 @@ impl Provider {
             |name: &'static str, text: &str| Url::parse(text).ok().filter(is_safe).ok_or(ProviderError::Url(name));
         let home = url("the issuer", &settings.issuer)?;
         let source = match &settings.jwks_uri {
-            Some(uri) => Source::KeySet(url("`jwks_uri`", uri)?),
-            None => Source::discovery(&settings.issuer).ok_or(ProviderError::Url("the issuer"))?,
+            Some(uri) => KeySource::KeySet(url("`jwks_uri`", uri)?),
+            None => KeySource::discovery(&settings.issuer).ok_or(ProviderError::Url("the issuer"))?,
         };
         let asked = match &source {
-            Source::KeySet(uri) => uri,
-            Source::Discovery { .. } => &home,
+            KeySource::KeySet(uri) => uri,
+            KeySource::Discovery { .. } => &home,
         };
         let keys = Keys::new(source.clone(), Fetcher::new(asked)?, Arc::clone(clock), telemetry.clone());
         let scope = Required::new(&settings.scope);

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     telemetry::{Health, Telemetry},
     time::{Clock, MeterClock},
-    tls::{Certificates, Source},
+    tls::{CertificateSource, Certificates},
 };
 
 use super::error::ServiceError;
@@ -22,7 +22,7 @@ use super::error::ServiceError;
 /// not be bound. An address that is in use is only told of: this service may be running.
 pub fn check(config: &Config) -> Result<Vec<String>, ServiceError> {
     let source = config.tls.source(&config.data_dir);
-    if matches!(source, Source::Files { .. }) {
+    if matches!(source, CertificateSource::Files { .. }) {
         let wall = MeterClock::resume(None).wall();
         Certificates::open(source, Telemetry::new(Health::new()), wall)?;
     }

@@ -11,8 +11,11 @@ use std::{
 use crate::{
     control::{
         acts::Witness,
-        hooks::events::Heard,
-        http::{Activated, Budget, ErrorCode, Hooked, Instruments, LimitedBy, Listened, Phase, Told},
+        hooks::events::EventEffect,
+        http::{
+            Activated, Budget, ErrorCode, EventResult, Instruments, IntrospectionOutcome, LimitedBy, Phase,
+            WebhookResult,
+        },
     },
     engine::{Act, Engine},
     identity::Providers,
@@ -107,42 +110,42 @@ impl Instruments for Dashboard {
         self.telemetry.renewals(outcome).increment(1);
     }
 
-    fn told(&self, told: Told) {
+    fn told(&self, told: IntrospectionOutcome) {
         let outcome = match told {
-            Told::Active => VerdictOutcome::Active,
-            Told::Inactive => VerdictOutcome::Inactive,
-            Told::Unavailable => VerdictOutcome::Unavailable,
+            IntrospectionOutcome::Active => VerdictOutcome::Active,
+            IntrospectionOutcome::Inactive => VerdictOutcome::Inactive,
+            IntrospectionOutcome::Unavailable => VerdictOutcome::Unavailable,
         };
         self.telemetry.verdicts(outcome).increment(1);
     }
 
-    fn hooked(&self, outcome: Hooked) {
+    fn hooked(&self, outcome: WebhookResult) {
         let outcome = match outcome {
-            Hooked::Credited => WebhookOutcome::Credited,
-            Hooked::Refunded => WebhookOutcome::Refunded,
-            Hooked::Repeated => WebhookOutcome::Repeated,
-            Hooked::Held => WebhookOutcome::Held,
-            Hooked::Ignored => WebhookOutcome::Ignored,
-            Hooked::Undeliverable => WebhookOutcome::Undeliverable,
-            Hooked::Refused(ErrorCode::BadSignature) => WebhookOutcome::BadSignature,
-            Hooked::Refused(code) if code.status().is_server_error() => WebhookOutcome::Unavailable,
-            Hooked::Refused(_) => WebhookOutcome::Refused,
+            WebhookResult::Credited => WebhookOutcome::Credited,
+            WebhookResult::Refunded => WebhookOutcome::Refunded,
+            WebhookResult::Repeated => WebhookOutcome::Repeated,
+            WebhookResult::Held => WebhookOutcome::Held,
+            WebhookResult::Ignored => WebhookOutcome::Ignored,
+            WebhookResult::Undeliverable => WebhookOutcome::Undeliverable,
+            WebhookResult::Refused(ErrorCode::BadSignature) => WebhookOutcome::BadSignature,
+            WebhookResult::Refused(code) if code.status().is_server_error() => WebhookOutcome::Unavailable,
+            WebhookResult::Refused(_) => WebhookOutcome::Refused,
         };
         self.telemetry.webhooks(outcome).increment(1);
     }
 
-    fn heard(&self, outcome: Listened) {
+    fn heard(&self, outcome: EventResult) {
         let outcome = match outcome {
-            Listened::Heard(Heard::PasswordChanged) => EventOutcome::PasswordChanged,
-            Listened::Heard(Heard::ProfileChanged) => EventOutcome::ProfileChanged,
-            Listened::Heard(Heard::SubscriptionChanged) => EventOutcome::SubscriptionChanged,
-            Listened::Heard(Heard::Deleted) => EventOutcome::Deleted,
-            Listened::Heard(Heard::Ignored) => EventOutcome::Ignored,
-            Listened::Heard(Heard::Repeated) => EventOutcome::Repeated,
-            Listened::Heard(Heard::Stale) => EventOutcome::Stale,
-            Listened::Heard(Heard::Gone) => EventOutcome::Gone,
-            Listened::Refused => EventOutcome::Refused,
-            Listened::Unavailable => EventOutcome::Unavailable,
+            EventResult::Handled(EventEffect::PasswordChanged) => EventOutcome::PasswordChanged,
+            EventResult::Handled(EventEffect::ProfileChanged) => EventOutcome::ProfileChanged,
+            EventResult::Handled(EventEffect::SubscriptionChanged) => EventOutcome::SubscriptionChanged,
+            EventResult::Handled(EventEffect::Deleted) => EventOutcome::Deleted,
+            EventResult::Handled(EventEffect::Ignored) => EventOutcome::Ignored,
+            EventResult::Handled(EventEffect::Repeated) => EventOutcome::Repeated,
+            EventResult::Handled(EventEffect::Stale) => EventOutcome::Stale,
+            EventResult::Handled(EventEffect::Gone) => EventOutcome::Gone,
+            EventResult::Refused => EventOutcome::Refused,
+            EventResult::Unavailable => EventOutcome::Unavailable,
         };
         self.telemetry.account_events(outcome).increment(1);
     }

@@ -271,15 +271,15 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Hand(AtomicU64);
+    struct ManualTicks(AtomicU64);
 
-    impl Hand {
+    impl ManualTicks {
         fn show(&self, ms: u64) {
             self.0.store(ms, Ordering::SeqCst);
         }
     }
 
-    impl Ticks for Hand {
+    impl Ticks for ManualTicks {
         fn elapsed(&self) -> Millis {
             Millis::new(self.0.load(Ordering::SeqCst))
         }
@@ -293,8 +293,8 @@ mod tests {
         MeterTime::from_ms(ms)
     }
 
-    fn meter() -> (Arc<Hand>, MeterClock) {
-        let hand = Arc::new(Hand::default());
+    fn meter() -> (Arc<ManualTicks>, MeterClock) {
+        let hand = Arc::new(ManualTicks::default());
         (Arc::clone(&hand), MeterClock::new(hand))
     }
 

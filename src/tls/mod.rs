@@ -48,7 +48,7 @@ const RESUMABLE: usize = 16_384;
 
 /// Where the certificate comes from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum CertificateSource {
     /// These files, in PEM. The chain begins with the service's own certificate.
     Files {
         /// The certificate and those that vouch for it.
@@ -69,7 +69,7 @@ pub struct CertHash(pub [u8; 32]);
 
 /// The certificate that is shown now, and how it is replaced.
 pub struct Certificates {
-    source: Source,
+    source: CertificateSource,
     provider: Arc<CryptoProvider>,
     shown: RwLock<Shown>,
     /// What was looked at last. Also keeps two reloads from running at once.
@@ -97,7 +97,7 @@ impl Certificates {
     /// # Errors
     ///
     /// [`PairError`] when there is none that can be used at `now`.
-    pub fn open(source: Source, telemetry: Telemetry, now: UnixMs) -> Result<Arc<Self>, PairError> {
+    pub fn open(source: CertificateSource, telemetry: Telemetry, now: UnixMs) -> Result<Arc<Self>, PairError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         // The state from before reading: what is written meanwhile is seen at the next look.
         let before = source.stamps();
@@ -143,7 +143,7 @@ impl Certificates {
     /// The hashes that browsers are told to trust: of our own certificate, and of the one that takes over from it. None
     /// where the certificate comes from files.
     pub fn hashes(&self) -> Vec<CertHash> {
-        if matches!(self.source, Source::Files { .. }) {
+        if matches!(self.source, CertificateSource::Files { .. }) {
             return Vec::new();
         }
         let shown = self.shown.read();
@@ -183,8 +183,8 @@ impl Certificates {
         let mut looked = self.looked.lock();
         let stamps = self.source.stamps();
         let due = match &self.source {
-            Source::Files { .. } => looked.refused_at.is_some_and(|at| now.since(at) >= TRY_AGAIN),
-            Source::Development { .. } => {
+            CertificateSource::Files { .. } => looked.refused_at.is_some_and(|at| now.since(at) >= TRY_AGAIN),
+            CertificateSource::Development { .. } => {
                 let shown = self.shown.read();
                 Development::is_due(shown.begins, shown.expires, shown.next.is_some(), now)
             }
@@ -223,7 +223,7 @@ impl fmt::Debug for Certificates {
     }
 }
 
-impl Source {
+impl CertificateSource {
     fn files(&self) -> [PathBuf; 2] {
         match self {
             Self::Files { chain, key } => [chain.clone(), key.clone()],

@@ -53,7 +53,8 @@ impl Shop {
     }
 
     fn open(&self) -> Result<Arc<Certificates>, PairError> {
-        let source = Source::Files { chain: self.dir.path().join("cert.pem"), key: self.dir.path().join("key.pem") };
+        let source =
+            CertificateSource::Files { chain: self.dir.path().join("cert.pem"), key: self.dir.path().join("key.pem") };
         Certificates::open(source, self.telemetry.clone(), NOW)
     }
 
@@ -155,7 +156,7 @@ fn a_replacement_from_the_future_is_taken_over_when_its_time_has_come() {
 }
 
 fn own(dir: &TempDir, now: UnixMs) -> Arc<Certificates> {
-    Certificates::open(Source::Development { dir: dir.path().to_owned() }, telemetry(), now).unwrap()
+    Certificates::open(CertificateSource::Development { dir: dir.path().to_owned() }, telemetry(), now).unwrap()
 }
 
 #[test]

@@ -82,18 +82,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Page<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         #[derive(Deserialize)]
-        struct Asked<T> {
+        struct PageQuery<T> {
             after: Option<T>,
             limit: Option<u16>,
         }
-        let Query(asked) = Query::<Asked<T>>::from_request_parts(parts, state)
+        let Query(query) = Query::<PageQuery<T>>::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::bad_request("`after` or `limit` is not what it should be"))?;
-        let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Problem::bad_request(format!("`limit` is 1 to {MAX_LIMIT}")));
         }
-        Ok(Self { after: asked.after, limit: usize::from(limit) })
+        Ok(Self { after: query.after, limit: usize::from(limit) })
     }
 }
 

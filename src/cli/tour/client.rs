@@ -43,7 +43,7 @@ pub(super) struct Client {
 
 /// An ack that was verified, and how long it took.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard {
+pub(super) struct VerifiedAck {
     pub(super) ack: Ack,
     pub(super) rtt: Duration,
 }
@@ -134,7 +134,7 @@ impl Client {
     /// # Errors
     ///
     /// [`CliError::NotAsExpected`] when what came is not an ack of this heartbeat signed with the session's key.
-    pub(super) async fn beat(&mut self) -> Result<Option<Heard>, CliError> {
+    pub(super) async fn beat(&mut self) -> Result<Option<VerifiedAck>, CliError> {
         self.seq += 1;
         let beat = Heartbeat {
             kind: HeartbeatKind::Beat,
@@ -163,7 +163,7 @@ impl Client {
                 timeout(ACK_TIMEOUT, self.ack_of(&beat)).await.ok().transpose()?
             }
         };
-        Ok(ack.map(|ack| Heard { ack, rtt: instant().duration_since(sent) }))
+        Ok(ack.map(|ack| VerifiedAck { ack, rtt: instant().duration_since(sent) }))
     }
 
     /// The ack of `beat`; late acks of earlier ones are passed over.

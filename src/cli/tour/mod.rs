@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use self::{
-    client::{Client, Heard, instant},
+    client::{Client, VerifiedAck, instant},
     ledger::Ledger,
     teller::Teller,
 };
@@ -220,7 +220,7 @@ async fn drain(args: &TryArgs, client: &mut Client, teller: &mut Teller<'_>) -> 
     loop {
         let due = instant() + interval;
         match client.beat().await? {
-            Some(Heard { ack, rtt }) => {
+            Some(VerifiedAck { ack, rtt }) => {
                 silent = 0;
                 expect(ack.verdict == WireVerdict::Valid, || {
                     format!("an ack says {:?} while the tap is open", ack.verdict)
@@ -279,7 +279,7 @@ async fn ended(client: &mut Client, reason: EndReason, teller: &mut Teller<'_>) 
 }
 
 /// Beats until an ack comes, a few times.
-async fn heard(client: &mut Client) -> Result<Heard, CliError> {
+async fn heard(client: &mut Client) -> Result<VerifiedAck, CliError> {
     for _ in 0..LOST_IN_A_ROW {
         if let Some(heard) = client.beat().await? {
             return Ok(heard);

@@ -22,7 +22,7 @@ use crate::{
         hooks::deposits::MOST_HELD,
     },
     engine::{AccountId, EntryKind, NewEntry, Refusal, Source},
-    identity::{CapabilityCredit, Event, EventKind, SignedIn, Told},
+    identity::{CapabilityCredit, Event, EventKind, ProviderEvents, SignedIn},
     store::{
         Actor, ActorKind, AuditAct, Capability, Identity, ProviderFacts, Removed, Replaced, SeenEvent, StoreError,
         Surface,
@@ -41,7 +41,7 @@ const MOST_SEEN: usize = 64;
 
 /// What became of an event. All of it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum EventEffect {
     /// Sessions from before a change of the password are over.
     PasswordChanged,
     /// A profile changed, of which nothing is kept here.
@@ -90,7 +90,7 @@ impl Events {
     /// # Errors
     ///
     /// [`ActError::Store`] and [`ActError::Contended`]: it is to be told again.
-    pub async fn hear(&self, told: &Told) -> Result<Vec<Heard>, ActError> {
+    pub async fn hear(&self, told: &ProviderEvents) -> Result<Vec<EventEffect>, ActError> {
         let place = usize::try_from(self.turn.hash_one(&told.identity) % TURNS as u64).expect("it is below TURNS");
         let issuer = told.identity.issuer.clone();
         let acts = self.acts.by(Actor::named(ActorKind::Provider, issuer, Surface::Hooks));
@@ -105,29 +105,29 @@ impl Events {
 }
 
 impl Acts {
-    async fn hear(&self, told: &Told, event: &Event) -> Result<Heard, ActError> {
+    async fn hear(&self, told: &ProviderEvents, event: &Event) -> Result<EventEffect, ActError> {
         let identity = &told.identity;
         if event.kind == EventKind::Deleted {
             return self.is_gone(identity).await;
         }
         let facts = self.store.facts(identity).await?;
         if facts.gone_at.is_some() {
-            return Ok(Heard::Gone);
+            return Ok(EventEffect::Gone);
         }
         if facts.events.iter().any(|seen| seen.digest == event.digest) {
-            return Ok(Heard::Repeated);
+            return Ok(EventEffect::Repeated);
         }
         let account = self.store.account_of(identity).await?;
         let (heard, act, detail) = match &event.kind {
             EventKind::PasswordChanged { at } => {
                 let Some(facts) = self.change(identity, |facts| facts.password_changed(*at)).await? else {
-                    return Ok(Heard::Gone);
+                    return Ok(EventEffect::Gone);
                 };
                 let stale = facts.password_changed_at > Some(*at);
                 if let (Some(account), false) = (&account, stale) {
                     self.log_out(account, *at).await?;
                 }
-                let heard = if stale { Heard::Stale } else { Heard::PasswordChanged };
+                let heard = if stale { EventEffect::Stale } else { EventEffect::PasswordChanged };
                 (heard, AuditAct::PasswordChanged, stale.then_some("stale"))
             }
             EventKind::SubscriptionChanged { capabilities, active, at } => {
@@ -138,11 +138,11 @@ impl Acts {
                     stale = !noted.is_empty() && noted.iter().all(|noted| *noted == Noted::Older);
                     noted.contains(&Noted::Newer)
                 });
-                let Some(facts) = changed.await? else { return Ok(Heard::Gone) };
+                let Some(facts) = changed.await? else { return Ok(EventEffect::Gone) };
                 if let Some(account) = &account {
                     self.give_what_is_due(account, &facts, &told.gives).await?;
                 }
-                let heard = if stale { Heard::Stale } else { Heard::SubscriptionChanged };
+                let heard = if stale { EventEffect::Stale } else { EventEffect::SubscriptionChanged };
                 let detail = if stale {
                     "stale"
                 } else if *active {
@@ -152,8 +152,8 @@ impl Acts {
                 };
                 (heard, AuditAct::SubscriptionChanged, Some(detail))
             }
-            EventKind::ProfileChanged => (Heard::ProfileChanged, AuditAct::ProfileChanged, None),
-            EventKind::Deleted | EventKind::Other => (Heard::Ignored, AuditAct::EventNoted, None),
+            EventKind::ProfileChanged => (EventEffect::ProfileChanged, AuditAct::ProfileChanged, None),
+            EventKind::Deleted | EventKind::Other => (EventEffect::Ignored, AuditAct::EventNoted, None),
         };
         tracing::info!(?heard, ?account, "an identity provider told of a person");
         self.write_down(Deed { account, detail: detail.map(str::to_owned), ..Deed::new(act) }).await?;
@@ -181,7 +181,7 @@ impl Acts {
     }
 
     /// Somebody is gone: their session ends, and everything that is known of them goes. Can be told again.
-    async fn is_gone(&self, identity: &Identity) -> Result<Heard, ActError> {
+    async fn is_gone(&self, identity: &Identity) -> Result<EventEffect, ActError> {
         // First of all, so that whoever signs in with an old token meanwhile finds it.
         let now = self.clock.wall();
         let forgotten = |facts: &mut ProviderFacts| {
@@ -195,7 +195,7 @@ impl Acts {
         }
         self.let_go_of_all(identity).await?;
         tracing::info!(?account, first, "an identity provider told that a person is gone");
-        Ok(if first || account.is_some() { Heard::Deleted } else { Heard::Repeated })
+        Ok(if first || account.is_some() { EventEffect::Deleted } else { EventEffect::Repeated })
     }
 
     /// Lets go of all credit that is held for somebody.

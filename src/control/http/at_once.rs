@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     form::Form,
-    instruments::{Phase, Told},
+    instruments::{IntrospectionOutcome, Phase},
     introspection::{INACTIVE, Introspector, write_active},
 };
 
@@ -68,7 +68,7 @@ impl Introspector {
         authorization: Option<&[u8]>,
         form: &[u8],
         body: &mut Vec<u8>,
-    ) -> Option<Told> {
+    ) -> Option<IntrospectionOutcome> {
         if self.instruments.phase() == Phase::WarmingUp || !is_type(content_type?, FORM) {
             return None;
         }
@@ -77,7 +77,7 @@ impl Introspector {
         let token = form.token.as_deref()?;
         let Some(session) = session_of(token.as_bytes()) else {
             body.extend_from_slice(INACTIVE);
-            return Some(Told::Inactive);
+            return Some(IntrospectionOutcome::Inactive);
         };
         let verdict = self.engine.verdict(&session, &TokenHash::of(token.as_bytes()), self.clock.now());
         match verdict {
@@ -86,14 +86,14 @@ impl Introspector {
                 let claims = claims_in(token, &mut payload)?;
                 if self.is_for(&claims, &audience) {
                     write_active(&claims, body);
-                    return Some(Told::Active);
+                    return Some(IntrospectionOutcome::Active);
                 }
             }
             Verdict::Unknown if self.engine.is_unsure(&session) => return None,
             Verdict::Invalid { .. } | Verdict::Unknown => {}
         }
         body.extend_from_slice(INACTIVE);
-        Some(Told::Inactive)
+        Some(IntrospectionOutcome::Inactive)
     }
 
     /// The audience of the edge that asks, if it proves to be one.

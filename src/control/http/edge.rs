@@ -24,7 +24,7 @@ use crate::{
 
 use super::{
     edge_request::EdgeRequest,
-    instruments::Told,
+    instruments::IntrospectionOutcome,
     introspection::{INACTIVE, Introspection, Introspector},
     refusals::{IntrospectErrors, RevokeErrors},
 };
@@ -57,16 +57,16 @@ pub(super) async fn introspect(introspector: &Introspector, request: Request<Bod
     }
     match judged(introspector, request).await {
         Ok(Some(body)) => {
-            introspector.instruments.told(Told::Active);
+            introspector.instruments.told(IntrospectionOutcome::Active);
             answer(Bytes::from(body))
         }
         Ok(None) => {
-            introspector.instruments.told(Told::Inactive);
+            introspector.instruments.told(IntrospectionOutcome::Inactive);
             answer(Bytes::from_static(INACTIVE))
         }
         Err(problem) => {
             if problem.code().status().is_server_error() {
-                introspector.instruments.told(Told::Unavailable);
+                introspector.instruments.told(IntrospectionOutcome::Unavailable);
             }
             problem.for_oauth().into_response()
         }

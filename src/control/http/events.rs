@@ -16,7 +16,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    control::hooks::events::{Events, Heard},
+    control::hooks::events::{EventEffect, Events},
     identity::{EventError, EventReader, verify::Fault},
     time::Clock,
     web::{
@@ -29,7 +29,7 @@ use crate::{
 
 use super::{
     checks::Checks,
-    instruments::{Instruments, Listened},
+    instruments::{EventResult, Instruments},
     refusals::EventErrors,
 };
 
@@ -96,7 +96,7 @@ pub(super) async fn account_events(
     let delivery = if has_type(request.headers(), SECEVENT) { Delivery::Push } else { Delivery::Bearer };
     match take(&*reader, &events, &checks, &*clock, delivery, request).await {
         Ok(heard) => {
-            heard.into_iter().for_each(|heard| instruments.heard(Listened::Heard(heard)));
+            heard.into_iter().for_each(|heard| instruments.heard(EventResult::Handled(heard)));
             match delivery {
                 Delivery::Bearer => StatusCode::OK,
                 Delivery::Push => StatusCode::ACCEPTED,
@@ -106,7 +106,7 @@ pub(super) async fn account_events(
         Err(refused) => {
             let unavailable =
                 matches!(&refused, Refused::Problem(problem) if problem.code().status().is_server_error());
-            instruments.heard(if unavailable { Listened::Unavailable } else { Listened::Refused });
+            instruments.heard(if unavailable { EventResult::Unavailable } else { EventResult::Refused });
             match (refused, delivery) {
                 (Refused::Problem(problem), _) => problem.into_response(),
                 (Refused::Event(fault), Delivery::Bearer) => problem(fault).into_response(),
@@ -127,7 +127,7 @@ async fn take(
     clock: &dyn Clock,
     delivery: Delivery,
     request: Request,
-) -> Result<Vec<Heard>, Refused> {
+) -> Result<Vec<EventEffect>, Refused> {
     if !reader.takes_events() {
         return Err(Problem::because(ErrorCode::NotFound, "no account events are taken here").into());
     }

@@ -29,7 +29,7 @@ use crate::{
 
 use super::{
     checks::Checks,
-    instruments::{Hooked, Instruments},
+    instruments::{Instruments, WebhookResult},
     named::{MAX_IDENTITY, MAX_REASON, bounded},
     refusals::HookErrors,
 };
@@ -99,7 +99,7 @@ pub(super) async fn credit(
     let answered = try_credit(&hooks, &checks, &acts, clock.wall(), request).await;
     instruments.hooked(match &answered {
         Ok(hooked) => *hooked,
-        Err(problem) => Hooked::Refused(problem.code()),
+        Err(problem) => WebhookResult::Refused(problem.code()),
     });
     answered.map(|_| StatusCode::NO_CONTENT)
 }
@@ -111,7 +111,7 @@ async fn try_credit(
     acts: &Acts,
     now: UnixMs,
     request: Request,
-) -> Result<Hooked, Problem> {
+) -> Result<WebhookResult, Problem> {
     let verifier = hooks.current(now);
     if verifier.is_empty() {
         return Err(Problem::because(ErrorCode::NotFound, "no webhooks are accepted here"));
@@ -136,20 +136,20 @@ async fn try_credit(
     require_type(&parts.headers, "application/json")?;
     let Envelope { r#type } = parse_json(&body)?;
     let (kind, hooked) = match r#type.as_str() {
-        GRANTED => (EntryKind::Purchase, Hooked::Credited),
-        REFUNDED => (EntryKind::Refund, Hooked::Refunded),
-        _ => return Ok(Hooked::Ignored),
+        GRANTED => (EntryKind::Purchase, WebhookResult::Credited),
+        REFUNDED => (EntryKind::Refund, WebhookResult::Refunded),
+        _ => return Ok(WebhookResult::Ignored),
     };
     let CreditMessage { data, .. } = parse_json(&body)?;
     let (payee, new) = data.read(kind, Sender::entry_name(sender, delivery.id()))?;
     let actor = Actor::named(ActorKind::Webhook, new.external_id.clone(), Surface::Hooks);
     Ok(match acts.by(actor).deposit(&payee, new).await? {
         Deposit::Entered => hooked,
-        Deposit::Repeated => Hooked::Repeated,
-        Deposit::Held => Hooked::Held,
+        Deposit::Repeated => WebhookResult::Repeated,
+        Deposit::Held => WebhookResult::Held,
         Deposit::Undeliverable => {
             tracing::warn!(webhook = delivery.id(), "a credit webhook is for an account that has been deleted");
-            Hooked::Undeliverable
+            WebhookResult::Undeliverable
         }
     })
 }

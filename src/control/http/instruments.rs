@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{control::hooks::events::Heard, web::problem::Code as ErrorCode};
+use crate::{control::hooks::events::EventEffect, web::problem::Code as ErrorCode};
 
 use super::{budgets::Budget, limits::LimitedBy};
 
@@ -41,7 +41,7 @@ pub enum Activated {
 
 /// What an edge was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum IntrospectionOutcome {
     /// The token is good.
     Active,
     /// The token is not good.
@@ -52,7 +52,7 @@ pub enum Told {
 
 /// What a credit webhook came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hooked {
+pub enum WebhookResult {
     /// Time was bought.
     Credited,
     /// Time was taken back.
@@ -71,9 +71,9 @@ pub enum Hooked {
 
 /// What an account event came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listened {
+pub enum EventResult {
     /// It was dealt with.
-    Heard(Heard),
+    Handled(EventEffect),
     /// It is not the provider's, or cannot be read.
     Refused,
     /// It could not be dealt with now.
@@ -107,13 +107,13 @@ pub trait Instruments: Send + Sync + 'static {
     fn renewed(&self, refused: Option<ErrorCode>);
 
     /// An edge was answered.
-    fn told(&self, told: Told);
+    fn told(&self, told: IntrospectionOutcome);
 
     /// A credit webhook was answered.
-    fn hooked(&self, outcome: Hooked);
+    fn hooked(&self, outcome: WebhookResult);
 
     /// An account event was answered.
-    fn heard(&self, outcome: Listened);
+    fn heard(&self, outcome: EventResult);
 
     /// A limit was reached.
     fn limited(&self, by: LimitedBy);

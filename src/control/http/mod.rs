@@ -42,7 +42,7 @@ pub use crate::{
 };
 pub use at_once::Caller;
 pub use budgets::Budget;
-pub use instruments::{Activated, Hooked, Instruments, Listened, Phase, Told};
+pub use instruments::{Activated, EventResult, Instruments, IntrospectionOutcome, Phase, WebhookResult};
 pub use limits::LimitedBy;
 pub use state::{Parts, Settings};
 pub use surface::Surface;

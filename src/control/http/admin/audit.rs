@@ -26,7 +26,7 @@ const DAYS: usize = 100;
 
 /// Which rows are asked for.
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct AuditQuery {
     account: Option<String>,
     since_s: Option<u64>,
     act: Option<String>,
@@ -105,7 +105,7 @@ pub(super) async fn list(
     State(clock): State<Arc<dyn Clock>>,
     State(settings): State<Arc<Settings>>,
     page: Page<String>,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    asked: Result<Query<AuditQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Answer<AuditLog>, Problem> {
     let Query(asked) = asked.map_err(|_| Problem::bad_request("`since_s` is a whole number"))?;
     let account = asked

@@ -27,7 +27,7 @@ const AHEAD: Millis = Millis::from_secs(3600);
 
 /// Which rows are asked for.
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct HistoryQuery {
     since_s: Option<u64>,
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn of_session(
     State(clock): State<Arc<dyn Clock>>,
     State(settings): State<Arc<Settings>>,
     SessionPath(session): SessionPath,
-    (page, asked): (Page<String>, Result<Query<Asked>, axum::extract::rejection::QueryRejection>),
+    (page, asked): (Page<String>, Result<Query<HistoryQuery>, axum::extract::rejection::QueryRejection>),
 ) -> Result<Answer<SessionHistory>, Problem> {
     let Query(asked) = asked.map_err(|_| Problem::bad_request("`since_s` is a whole number"))?;
     let after = page

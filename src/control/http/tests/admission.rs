@@ -16,7 +16,7 @@ impl Rig {
     /// From now on events are taken; the one that is known is of no concern here.
     fn takes_events(&self) {
         let identity = Identity { issuer: "https://id.test".into(), subject: "x".into() };
-        let told = crate::identity::Told { identity, events: Vec::new(), gives: gifts() };
+        let told = crate::identity::ProviderEvents { identity, events: Vec::new(), gives: gifts() };
         self.stub.events.lock().insert("told".into(), told);
     }
 

@@ -50,7 +50,7 @@ async fn a_good_token_is_active_with_its_claims() {
     assert_ne!(json["sub"], id);
     let members: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
     assert_eq!(members, ["active", "aud", "client_id", "exp", "iat", "iss", "jti", "sub", "token_type"]);
-    assert_eq!(*rig.stub.told.lock(), [Told::Active]);
+    assert_eq!(*rig.stub.told.lock(), [IntrospectionOutcome::Active]);
     assert_eq!(rig.stub.routes.lock().last().map(String::as_str), Some("/oauth/introspect"));
 }
 
@@ -147,7 +147,7 @@ async fn before_the_sessions_are_known_no_token_is_called_inactive() {
     let edge = Edge::of(&rig, "edge").await;
     rig.stub.cold.store(true, Ordering::Relaxed);
     rig.public(edge.about("x")).await.is(ErrorCode::WarmingUp);
-    assert_eq!(*rig.stub.told.lock(), [Told::Unavailable]);
+    assert_eq!(*rig.stub.told.lock(), [IntrospectionOutcome::Unavailable]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use crate::{
-    control::hooks::events::Heard,
-    identity::{Event, EventKind, Told},
+    control::hooks::events::EventEffect,
+    identity::{Event, EventKind, ProviderEvents},
     store::Identity,
 };
 
@@ -14,15 +14,15 @@ impl Rig {
         let identity = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
         let mut digest = [0; 16];
         digest[..token.len().min(16)].copy_from_slice(&token.as_bytes()[..token.len().min(16)]);
-        let told = Told { identity, events: vec![Event { kind, digest }], gives: gifts() };
+        let told = ProviderEvents { identity, events: vec![Event { kind, digest }], gives: gifts() };
         self.stub.events.lock().insert(token.to_owned(), told);
     }
 
-    async fn tell(&self, token: &str) -> Heard {
+    async fn tell(&self, token: &str) -> EventEffect {
         let got = self.public(ask("POST", PATH).bearer(token)).await.ok();
         assert_eq!((got.status, got.body.len()), (StatusCode::OK, 0));
         match self.stub.heard.lock().last() {
-            Some(Listened::Heard(heard)) => *heard,
+            Some(EventResult::Handled(heard)) => *heard,
             other => panic!("{other:?}"),
         }
     }
@@ -42,16 +42,16 @@ async fn a_changed_password_ends_what_was_opened_before_and_nothing_else() {
     rig.stub.starting_credit_s.store(600, Ordering::Relaxed);
     let token = rig.activate("id:ada").await.ok().text("token");
     rig.event("early", EventKind::PasswordChanged { at: START });
-    assert_eq!(rig.tell("early").await, Heard::PasswordChanged);
+    assert_eq!(rig.tell("early").await, EventEffect::PasswordChanged);
     rig.clock.advance(Millis::from_secs(10));
     rig.event("now", EventKind::PasswordChanged { at: rig.clock.wall() });
-    assert_eq!(rig.tell("now").await, Heard::PasswordChanged);
+    assert_eq!(rig.tell("now").await, EventEffect::PasswordChanged);
     let shown = rig.public(ask("GET", "/v1/account").bearer("id:ada")).await.ok().json();
     assert_eq!(shown["session"]["end_reason"], "logged_out", "{token}");
     rig.activate("id:ada").await.ok();
-    assert_eq!(rig.tell("now").await, Heard::Repeated);
+    assert_eq!(rig.tell("now").await, EventEffect::Repeated);
     rig.event("older", EventKind::PasswordChanged { at: START.plus(Millis::from_secs(5)) });
-    assert_eq!(rig.tell("older").await, Heard::Stale);
+    assert_eq!(rig.tell("older").await, EventEffect::Stale);
     let shown = rig.public(ask("GET", "/v1/account").bearer("id:ada")).await.ok().json();
     assert!(shown["session"]["end_reason"].is_null(), "{shown}");
 }
@@ -60,7 +60,7 @@ async fn a_changed_password_ends_what_was_opened_before_and_nothing_else() {
 async fn a_subscription_gives_what_is_configured_once_a_period_however_often_it_is_told() {
     let rig = Rig::new().await;
     rig.event("buy", subscribed(true, START));
-    assert_eq!(rig.tell("buy").await, Heard::SubscriptionChanged, "before she was ever seen");
+    assert_eq!(rig.tell("buy").await, EventEffect::SubscriptionChanged, "before she was ever seen");
     assert_eq!(rig.remaining().await, 600);
     let again = START.plus(Millis::from_secs(60));
     rig.event("cancel", subscribed(false, again));
@@ -74,7 +74,7 @@ async fn a_subscription_gives_what_is_configured_once_a_period_however_often_it_
     rig.event("end", subscribed(false, rig.clock.wall()));
     rig.tell("end").await;
     rig.event("late", subscribed(true, again.plus(Millis::new(2))));
-    assert_eq!(rig.tell("late").await, Heard::Stale);
+    assert_eq!(rig.tell("late").await, EventEffect::Stale);
     rig.clock.advance(Millis::from_secs(86_400));
     assert_eq!(rig.remaining().await, 1200);
     let entries = rig.public(ask("GET", "/v1/account/entries").bearer("id:ada")).await.ok().json();
@@ -92,10 +92,10 @@ async fn who_is_gone_is_gone_for_good() {
     rig.event("sub", subscribed(true, START));
     rig.event("profile", EventKind::ProfileChanged);
     rig.tell("sub").await;
-    assert_eq!(rig.tell("gone").await, Heard::Deleted);
-    assert_eq!(rig.tell("gone").await, Heard::Repeated);
-    assert_eq!(rig.tell("sub").await, Heard::Gone);
-    assert_eq!(rig.tell("profile").await, Heard::Gone);
+    assert_eq!(rig.tell("gone").await, EventEffect::Deleted);
+    assert_eq!(rig.tell("gone").await, EventEffect::Repeated);
+    assert_eq!(rig.tell("sub").await, EventEffect::Gone);
+    assert_eq!(rig.tell("profile").await, EventEffect::Gone);
     // An identity token that outlived her opens nothing.
     for (method, path) in [("POST", "/v1/activate"), ("GET", "/v1/account"), ("POST", "/v1/deactivate")] {
         rig.public(ask(method, path).bearer("id:ada")).await.is(ErrorCode::BadCredentials);
@@ -145,6 +145,7 @@ async fn the_same_event_ten_times_at_once_is_dealt_with_once() {
             .spawn(async move { got(surface.public(ask("POST", PATH).bearer("buy").request).await).await.ok().status });
     }
     tasks.join_all().await;
-    let repeated = rig.stub.heard.lock().iter().filter(|heard| **heard == Listened::Heard(Heard::Repeated)).count();
+    let repeated =
+        rig.stub.heard.lock().iter().filter(|heard| **heard == EventResult::Handled(EventEffect::Repeated)).count();
     assert_eq!((repeated, rig.remaining().await), (9, 600));
 }

@@ -239,7 +239,7 @@ async fn a_session_nobody_knows_is_looked_up_once_and_without_a_store_nobody_can
     assert_eq!(&rig.introspect(&edge, &other).await.ok().body[..], INACTIVE, "this one names no session");
     let got = rig.introspect(&edge, &rig.token_of_no_session(0x0e)).await;
     assert_eq!(got.is(ErrorCode::StoreUnavailable)["error"], "temporarily_unavailable");
-    assert_eq!(rig.stub.told.lock().last(), Some(&Told::Unavailable));
+    assert_eq!(rig.stub.told.lock().last(), Some(&IntrospectionOutcome::Unavailable));
     rig.clock.advance(Millis::from_secs(61));
     rig.introspect(&edge, &unheard).await.is(ErrorCode::StoreUnavailable);
 }

@@ -47,7 +47,7 @@ impl Rig {
         got.json()["entries"].as_array().unwrap().clone()
     }
 
-    fn last_hooked(&self) -> Hooked {
+    fn last_hooked(&self) -> WebhookResult {
         *self.stub.hooked.lock().last().unwrap()
     }
 }
@@ -76,7 +76,7 @@ async fn credit_is_entered_once_however_often_it_is_told() {
     for repeated in [false, true, true] {
         let got = rig.hook("msg_1", &granted(&account, 60)).await;
         assert_eq!((got.status, got.body.len()), (StatusCode::NO_CONTENT, 0));
-        assert_eq!(rig.last_hooked(), if repeated { Hooked::Repeated } else { Hooked::Credited });
+        assert_eq!(rig.last_hooked(), if repeated { WebhookResult::Repeated } else { WebhookResult::Credited });
     }
     rig.clock.advance(Millis::from_secs(7 * 24 * 3600));
     assert_eq!(rig.hook("msg_1", &granted(&account, 60)).await.status, StatusCode::NO_CONTENT);
@@ -101,13 +101,13 @@ async fn the_name_of_a_message_counts_once_in_all_and_not_once_for_each_account(
     rig.hook("m1", &granted(&other, 60)).await.is(ErrorCode::IdReused);
     rig.hook("m1", &granted_to("ada", 60)).await.is(ErrorCode::IdReused);
     rig.hook("m1", &granted(&one, 60)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Repeated);
+    assert_eq!(rig.last_hooked(), WebhookResult::Repeated);
     assert_eq!((rig.ledger(&one).await.len(), rig.ledger(&other).await.len()), (2, 1));
     // What came to nothing claims nothing.
     let nobody = AccountId::from_bytes([1; 16]).to_string();
     rig.hook("m2", &granted(&nobody, 60)).await.is(ErrorCode::NotFound);
     rig.hook("m2", &granted(&other, 60)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Credited);
+    assert_eq!(rig.last_hooked(), WebhookResult::Credited);
 }
 
 #[tokio::test]
@@ -119,9 +119,9 @@ async fn the_ids_of_senders_that_have_names_are_their_own() {
     std::fs::write(&path, format!("shop-a whsec_{}\n", STANDARD.encode(SECRET))).unwrap();
     rig.clock.advance(Millis::from_secs(2));
     rig.hook("m1", &granted(&account, 7)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Credited, "another sender's m1");
+    assert_eq!(rig.last_hooked(), WebhookResult::Credited, "another sender's m1");
     rig.hook("m1", &granted(&account, 7)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Repeated);
+    assert_eq!(rig.last_hooked(), WebhookResult::Repeated);
     let names: Vec<_> = rig.ledger(&account).await.iter().map(|row| row["external_id"].clone()).collect();
     assert_eq!(names[1..], [json!("m1"), json!("shop-a.m1")]);
 }
@@ -147,11 +147,11 @@ async fn a_refund_takes_what_is_there_and_later_credit_pays_the_rest() {
     let rig = Rig::hooked().await;
     let (account, _) = rig.account(100).await;
     rig.hook("r", &refunded(&account, 250)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Refunded);
+    assert_eq!(rig.last_hooked(), WebhookResult::Refunded);
     let shown = rig.shown(&account).await;
     assert_eq!((&shown["remaining_s"], &shown["debt_s"]), (&json!(0), &json!(150)));
     rig.hook("r", &refunded(&account, 250)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Repeated);
+    assert_eq!(rig.last_hooked(), WebhookResult::Repeated);
     rig.hook("r", &refunded(&account, 100)).await.is(ErrorCode::IdReused);
     rig.hook("p", &granted(&account, 200)).await.ok();
     rig.hook("p", &granted(&account, 200)).await.ok();
@@ -179,7 +179,7 @@ async fn credit_for_somebody_without_an_account_waits_for_them() {
     for _ in 0..2 {
         rig.hook("m1", &granted_to("ada", 60)).await.ok();
     }
-    assert_eq!(*rig.stub.hooked.lock(), [Hooked::Held, Hooked::Repeated]);
+    assert_eq!(*rig.stub.hooked.lock(), [WebhookResult::Held, WebhookResult::Repeated]);
     rig.hook("m1", &granted_to("ada", 61)).await.is(ErrorCode::IdReused);
     rig.hook("m2", &granted_to("ada", 5)).await.ok();
     let refund =
@@ -195,10 +195,10 @@ async fn credit_for_somebody_without_an_account_waits_for_them() {
     assert_eq!(make().await.ok().text("account"), account);
     for id in ["m1", "m1"] {
         rig.hook(id, &granted_to("ada", 60)).await.ok();
-        assert_eq!(rig.last_hooked(), Hooked::Repeated);
+        assert_eq!(rig.last_hooked(), WebhookResult::Repeated);
     }
     rig.hook("m1", &granted(&account, 60)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Repeated, "by the account's id it is the same entry");
+    assert_eq!(rig.last_hooked(), WebhookResult::Repeated, "by the account's id it is the same entry");
     assert_eq!(rig.ledger(&account).await.len(), 3);
     rig.hook("m4", &granted_to("ada", 1)).await.ok();
     assert_eq!(rig.shown(&account).await["remaining_s"], 46);
@@ -254,7 +254,7 @@ async fn accounts_that_never_were_are_refused_and_deleted_ones_acknowledged() {
     rig.admin(ask("DELETE", &format!("/admin/accounts/{account}"))).await.ok();
     for message in [granted(&account, 60), refunded(&account, 60)] {
         rig.hook("m1", &message).await.ok();
-        assert_eq!(rig.last_hooked(), Hooked::Undeliverable);
+        assert_eq!(rig.last_hooked(), WebhookResult::Undeliverable);
     }
 }
 
@@ -299,13 +299,13 @@ async fn the_headers_may_have_the_names_that_most_senders_use() {
         ask.header("svix-signature", value.to_str().unwrap())
     };
     rig.public(renamed("m1")).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Credited);
+    assert_eq!(rig.last_hooked(), WebhookResult::Credited);
     let mixed = renamed("m2").header("webhook-id", "m3");
     rig.public(mixed).await.is(ErrorCode::BadRequest);
     let twice = renamed("m2").header("svix-id", "m3");
     rig.public(twice).await.is(ErrorCode::BadRequest);
     rig.hook("m1", &granted(&account, 60)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Repeated, "by either name it is the same message");
+    assert_eq!(rig.last_hooked(), WebhookResult::Repeated, "by either name it is the same message");
 }
 
 #[tokio::test]
@@ -344,7 +344,7 @@ async fn messages_that_cannot_be_are_refused_and_others_ignored() {
         [json!({"type": "order.shipped"}), json!({"type": "", "data": [1]}), json!({"type": "credit.granted.v2"})]
     {
         rig.hook("m1", &body).await.ok();
-        assert_eq!(rig.last_hooked(), Hooked::Ignored);
+        assert_eq!(rig.last_hooked(), WebhookResult::Ignored);
     }
     assert_eq!(rig.ledger(&account).await.len(), 1);
     rig.hook("m1", &of(json!({"account": account, "seconds": 5, "unknown": {"deep": []}}))).await.ok();
@@ -360,7 +360,7 @@ async fn nothing_is_acknowledged_while_warming_up_or_when_the_store_fails() {
     rig.store.close().await.unwrap();
     rig.hook("m1", &granted(&account, 60)).await.is(ErrorCode::StoreUnavailable);
     rig.hook("m1", &granted_to("ada", 60)).await.is(ErrorCode::StoreUnavailable);
-    assert_eq!(rig.last_hooked(), Hooked::Refused(ErrorCode::StoreUnavailable));
+    assert_eq!(rig.last_hooked(), WebhookResult::Refused(ErrorCode::StoreUnavailable));
 }
 
 #[tokio::test]
@@ -387,6 +387,6 @@ async fn who_signs_in_for_the_first_time_finds_what_was_bought_before() {
         assert_eq!(account().await.ok().json()["remaining_s"], 660);
     }
     rig.hook("m2", &granted_to("ada", 60)).await.ok();
-    assert_eq!(rig.last_hooked(), Hooked::Credited);
+    assert_eq!(rig.last_hooked(), WebhookResult::Credited);
     assert_eq!(rig.activate("id:ada").await.ok().json()["remaining_s"], 720);
 }

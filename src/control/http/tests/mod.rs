@@ -73,13 +73,13 @@ struct Stub {
     cold: AtomicBool,
     starting_credit_s: AtomicI64,
     routes: Mutex<Vec<String>>,
-    told: Mutex<Vec<Told>>,
+    told: Mutex<Vec<IntrospectionOutcome>>,
     activated: Mutex<Vec<Activated>>,
     limited: Mutex<Vec<LimitedBy>>,
-    hooked: Mutex<Vec<Hooked>>,
-    heard: Mutex<Vec<Listened>>,
+    hooked: Mutex<Vec<WebhookResult>>,
+    heard: Mutex<Vec<EventResult>>,
     /// What the event tokens of the tests say.
-    events: Mutex<HashMap<String, crate::identity::Told>>,
+    events: Mutex<HashMap<String, crate::identity::ProviderEvents>>,
 }
 
 impl Instruments for Stub {
@@ -113,15 +113,15 @@ impl Instruments for Stub {
 
     fn renewed(&self, _refused: Option<ErrorCode>) {}
 
-    fn told(&self, told: Told) {
+    fn told(&self, told: IntrospectionOutcome) {
         self.told.lock().push(told);
     }
 
-    fn hooked(&self, outcome: Hooked) {
+    fn hooked(&self, outcome: WebhookResult) {
         self.hooked.lock().push(outcome);
     }
 
-    fn heard(&self, outcome: Listened) {
+    fn heard(&self, outcome: EventResult) {
         self.heard.lock().push(outcome);
     }
 
@@ -163,7 +163,7 @@ impl EventReader for Stub {
         !self.events.lock().is_empty()
     }
 
-    async fn read(&self, set: &str, _now: UnixMs) -> Result<crate::identity::Told, EventError> {
+    async fn read(&self, set: &str, _now: UnixMs) -> Result<crate::identity::ProviderEvents, EventError> {
         match set {
             "down" => Err(EventError::Unavailable),
             "forged" => Err(EventError::Refused(Fault::Signature)),

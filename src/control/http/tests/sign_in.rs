@@ -150,7 +150,7 @@ async fn no_session_is_opened_by_what_was_outdated_before_it_was() {
     rig.stub.starting_credit_s.store(600, Ordering::Relaxed);
     let identity = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
     let changed = EventKind::PasswordChanged { at: START.plus(Millis::from_secs(1)) };
-    let told = crate::identity::Told {
+    let told = crate::identity::ProviderEvents {
         identity: identity.clone(),
         events: vec![Event { kind: changed, digest: [1; 16] }],
         gives: gifts(),

@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// How long a secret lies in the store. All nodes that live have it long before.
-const TOLD_FOR: Millis = Millis::from_secs(10 * 60);
+const ANNOUNCED_FOR: Millis = Millis::from_secs(10 * 60);
 
 /// What is told of, and since when a node knows.
 #[derive(Default)]
-pub(super) struct Told(BTreeMap<String, MeterTime>);
+pub(super) struct AnnouncedSecrets(BTreeMap<String, MeterTime>);
 
-impl Told {
+impl AnnouncedSecrets {
     /// Takes away what has been told for long enough. Answers the secrets that are told of still.
     pub(super) async fn tidy(&mut self, store: &dyn Store, now: MeterTime) -> Result<Vec<SecretId>, StoreError> {
         let there = records(store).await?;
@@ -34,7 +34,7 @@ impl Told {
         let mut left = Vec::new();
         for record in there {
             let since = *self.0.entry(record.kid.clone()).or_insert(now);
-            if now.since(since) >= TOLD_FOR {
+            if now.since(since) >= ANNOUNCED_FOR {
                 match store.remove_signing_key(&record.kid).await? {
                     // Every node tidies.
                     Removed::Done | Removed::NotThere => {}
