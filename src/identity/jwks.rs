@@ -155,7 +155,7 @@ impl FetchedKeys {
     }
 }
 
-/// FetchedKeys by who fetches.
+/// Held while the keys are fetched.
 #[derive(Default)]
 struct Turn {
     /// Where the metadata says that the keys are.
