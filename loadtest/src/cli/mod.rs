@@ -25,13 +25,13 @@ use crate::{
 pub(crate) use values::duration;
 use values::{base_url, rate, run_time, share, timeout};
 
-/// Opens sessions on a running gastank, beats at a set rate, verifies every answer and says how it went.
+/// Opens sessions on a running gastank, beats at a set rate, verifies every ack and prints a report.
 ///
-/// The loop is open: operations are sent when they are due, whatever the answers do, and latency counts from that time.
+/// The load is open-loop: operations are sent when they are due, even if responses are late, and latency counts from that time.
 #[derive(Clone, Debug, Parser)]
 #[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Something else than one fleet of beats.
+    /// Another command than a single fleet of beats.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -40,14 +40,14 @@ pub struct Args {
     pub plain: PlainArgs,
 }
 
-/// What else there is to do.
+/// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Runs a scenario: one that comes with the program, or a TOML file.
+    /// Runs a scenario: a built-in one, or a TOML file.
     Run(Box<RunArgs>),
-    /// Lists the scenarios that come with the program.
+    /// Lists the built-in scenarios.
     List,
-    /// Beats at a bare server that knows no sessions: measures the floor that the service is held against.
+    /// Beats at a bare server without sessions, to measure the lower bound that the service is compared with.
     ///
     /// Sends well-formed frames of sessions numbered from 0 (the id is the number, little-endian), signed with the key of
     /// 32 bytes 0x07. Any answer of 48 bytes with the frame's `seq` in bytes 4 to 8 is good; over HTTP, any 200.
@@ -61,7 +61,7 @@ pub struct PlainArgs {
     #[command(flatten)]
     pub target: TargetArgs,
 
-    /// How many sessions to open.
+    /// Number of sessions to open.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SESSIONS)))]
     pub sessions: u32,
 
@@ -69,20 +69,20 @@ pub struct PlainArgs {
     #[command(flatten)]
     pub load: LoadArgs,
 
-    /// Do not take it amiss when a tank grows: someone else grants credit meanwhile.
+    /// Accept that tanks grow, since another program adds credit meanwhile.
     #[arg(long)]
     pub credit_may_arrive: bool,
 
-    /// How sessions are opened.
+    /// Setup of the sessions.
     #[command(flatten)]
     pub session_args: SessionArgs,
 
-    /// What becomes of the figures.
+    /// Output of the results.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Which service, and how to reach it.
+/// The service and its addresses.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct TargetArgs {
     /// Address of the service's public listener.
@@ -97,32 +97,32 @@ pub struct TargetArgs {
     #[arg(long, value_name = "FILE", env = "GASTANK_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
 
-    /// Where to send datagrams; by default where the activation's answer says.
+    /// Address for UDP datagrams [default: taken from the activation].
     #[arg(long, value_name = "ADDR")]
     pub udp: Option<SocketAddr>,
 
-    /// Where the service speaks TLS, for attacks on its handshakes.
+    /// Address of the TLS listener, for attacks on its handshakes.
     #[arg(long, value_name = "ADDR")]
     pub https: Option<SocketAddr>,
 
-    /// Where QUIC connections go (QUIC datagrams, WebTransport, HTTP/3); by default where the activation's answer says.
+    /// Address for QUIC connections (QUIC datagrams, WebTransport, HTTP/3) [default: taken from the activation].
     #[arg(long, value_name = "ADDR")]
     pub quic: Option<SocketAddr>,
 
-    /// Trusts whom these certificates vouch for, in place of whom this machine trusts and of what the activation says.
+    /// File with the certificate authorities to trust, instead of the machine's and the activation's.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub ca: Option<PathBuf>,
 
-    /// Looks at no certificate. Whoever sits in between can read account keys.
+    /// Disables certificate checks. An attacker in the network can then read account keys.
     #[arg(long)]
     pub insecure: bool,
 
-    /// How many operations a second a run may ask for at any time, so that a mistyped figure does no harm: 500000 on this
-    /// machine, 1000 elsewhere.
+    /// Maximum rate of a run, in operations per second, as a guard against typing errors [default: 500000 on this machine,
+    /// 1000 elsewhere].
     #[arg(long, value_name = "R", value_parser = rate)]
     pub max_rate: Option<Rate>,
 
-    /// How long a run may take: 1h on this machine, 10m elsewhere.
+    /// Maximum duration of a run [default: 1h on this machine, 10m elsewhere].
     #[arg(long, value_name = "TIME", value_parser = run_time)]
     pub max_time: Option<Duration>,
 }
@@ -130,27 +130,27 @@ pub struct TargetArgs {
 /// How sessions are opened, and what becomes of them.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct SessionArgs {
-    /// Credit of each account that is made, in seconds.
+    /// Credit of each new account, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 7 * 24 * 3600, value_parser = clap::value_parser!(u32).range(1..))]
     pub credit_s: u32,
 
-    /// How many calls to open or clear away sessions are under way at a time.
+    /// Number of concurrent calls that open or delete sessions.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub setup_concurrency: u16,
 
-    /// Takes sessions from this file, opens what is missing, and writes with --keep all of them back (mode 0600).
+    /// Takes sessions from this file and opens missing ones; with --keep, writes all of them back (mode 0600).
     #[arg(long, value_name = "FILE")]
     pub sessions_file: Option<PathBuf>,
 
-    /// Leaves accounts and sessions as they are when the run is over; otherwise they are deleted.
+    /// Keeps the accounts and sessions after the run; without it they are deleted.
     #[arg(long)]
     pub keep: bool,
 
-    /// Leaves accounts and sessions behind and forgets them: for a service that is thrown away after the run.
+    /// Abandons the accounts and sessions, for a service that is discarded after the run.
     #[arg(long, conflicts_with_all = ["keep", "sessions_file"])]
     pub abandon: bool,
 
-    /// Takes the sessions of the file to be open, without asking. They and the file are left as they are.
+    /// Assumes that the sessions of the file are open, without a check. They and the file are not changed.
     #[arg(long, requires = "sessions_file", conflicts_with = "keep")]
     pub believe: bool,
 }
@@ -162,12 +162,12 @@ pub struct RunArgs {
     #[arg(value_name = "NAME|FILE")]
     pub scenario: String,
 
-    /// Changes a figure of it: fleet.NAME.rate=100, phase.NAME.for=30s, accept.p99_ms=5; a part goes by its name, its kind or
-    /// its number from 0.
+    /// Changes a value of it: fleet.NAME.rate=100, phase.NAME.for=30s, accept.p99_ms=5. A part is selected by its name, its
+    /// kind or its number from 0.
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 
-    /// What everything is drawn from, in place of what the scenario says.
+    /// Seed of all random choices, instead of the scenario's.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
@@ -175,11 +175,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub target: TargetArgs,
 
-    /// How sessions are opened.
+    /// Setup of the sessions.
     #[command(flatten)]
     pub session_args: SessionArgs,
 
-    /// What becomes of the figures.
+    /// Output of the results.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -187,7 +187,7 @@ pub struct RunArgs {
 /// The load.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct LoadArgs {
-    /// How beats travel.
+    /// Transport of the beats.
     #[arg(long, value_enum, default_value_t = TransportKind::Udp)]
     pub transport: TransportKind,
 
@@ -195,31 +195,31 @@ pub struct LoadArgs {
     #[arg(long, value_name = "R", default_value = "100", value_parser = rate)]
     pub rate: Rate,
 
-    /// How long to beat: a number and ms, s, m or h; 100ms to 168h.
+    /// Duration: a number and ms, s, m or h; 100ms to 168h.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = run_time)]
     pub duration: Duration,
 
-    /// After how long an ack counts as late: 1ms to 60s. A beat whose ack has not come after twice this is lost.
+    /// Time after which an ack counts as late: 1ms to 60s. After twice this time the beat counts as lost.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = timeout)]
     pub timeout: Duration,
 
-    /// How many sockets or connections to use.
+    /// Number of sockets or connections.
     #[arg(long, value_name = "C", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16384))]
     pub connections: u16,
 
-    /// How many threads share the work. Each keeps its sessions and connections to itself.
+    /// Number of threads. Each has its own sessions and connections.
     #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: u16,
 
-    /// What the order of sessions and the forgeries are drawn from.
+    /// Seed of the order of sessions and of the forgeries.
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
 
-    /// How many forged frames to send beside every hundred beats. Nobody may answer them with an ack.
+    /// Forged frames per hundred beats. They must not be answered by an ack.
     #[arg(long, value_name = "P", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub forged_percent: u8,
 
-    /// How many frames that were answered before to send once more beside every hundred beats.
+    /// Replayed frames, which were answered before, per hundred beats.
     #[arg(long, value_name = "P", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub replayed_percent: u8,
 
@@ -231,11 +231,11 @@ pub struct LoadArgs {
 /// What becomes of the figures.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct OutputArgs {
-    /// The service's process, to measure what it uses; by default it is looked for on this machine.
+    /// Process id of the service, to measure its resource use [default: detected on this machine].
     #[arg(long)]
     pub pid: Option<u32>,
 
-    /// Another process whose use is to be measured beside it.
+    /// Process id of a second process to measure.
     #[arg(long, value_name = "PID")]
     pub compare_pid: Option<u32>,
 
@@ -255,7 +255,7 @@ pub struct FloorArgs {
     #[arg(long, value_name = "ADDR")]
     pub addr: SocketAddr,
 
-    /// How many sessions the frames are of.
+    /// Number of sessions in the frames.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SESSIONS)))]
     pub sessions: u32,
 
@@ -263,15 +263,15 @@ pub struct FloorArgs {
     #[command(flatten)]
     pub load: LoadArgs,
 
-    /// Sends forged frames alone, and wants no answer.
+    /// Sends only forged frames, and expects no answer.
     #[arg(long)]
     pub only_forged: bool,
 
-    /// HTTP over TLS. QUIC has it always. No certificate is looked at.
+    /// Uses TLS for HTTP; QUIC always has it. Certificates are not checked.
     #[arg(long)]
     pub tls: bool,
 
-    /// What becomes of the figures.
+    /// Output of the results.
     #[command(flatten)]
     pub output: OutputArgs,
 }
