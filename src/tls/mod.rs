@@ -104,7 +104,7 @@ impl Certificates {
         let shown = source.load(&provider, now)?;
         let looked = Looked { stamps: source.stamps_after(before), refused_at: None };
         telemetry.certificate(CertificateLoad::Loaded, shown.expires);
-        telemetry.certificate_from_files(matches!(source, Source::Files { .. }));
+        telemetry.certificate_from_files(matches!(source, CertificateSource::Files { .. }));
         let this = Self { source, provider, shown: RwLock::new(shown), looked: Mutex::new(looked), telemetry };
         Ok(Arc::new(this))
     }
