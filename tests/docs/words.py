@@ -21,7 +21,7 @@ DECLARED = re.compile(rf"\b(?:struct|enum|trait|type) (?:{'|'.join(RIDDLES)})\b"
 # `is_...` asks. A method without an answer does something.
 CHANGES = re.compile(r"\bfn is_[a-z_]+\((?:&mut self|mut self|&self\) *\{)")
 # Two words of the store that its tests share.
-KNOWN = {"src/store/mod.rs": {"Held"}, "src/store/history.rs": {"Heard"}}
+KNOWN = {"src/store/records.rs": {"Held"}, "src/store/history.rs": {"Heard"}}
 # "open to who reaches it", "for who pays", "; who asks gets"
 RELATIVE = re.compile(r"(?:\b(?:to|for|by|of|from|with|at) |[;:] )who(?:ever)? (?!are\b)[a-z]+", re.I)
 
