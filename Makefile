@@ -29,7 +29,7 @@ define step
 	    mkdir -p $(dir $(STEPS)); printf '%6d s  %s\n' "$$((EPOCHSECONDS - began))" '$(1)' >> $(STEPS)
 endef
 
-.PHONY: help test check quick unit clients monitoring browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz
+.PHONY: help test check quick unit clients monitoring browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz dist
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -140,3 +140,7 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (10), from fuzz/seeds/TARGET where th
 	        -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
 	        || { printf '\nFAILED: fuzz: %s\n' "$$target" >&2; exit 1; }; \
 	done; printf '%6d s  fuzz: run\n' "$$((EPOCHSECONDS - began))" >> $(STEPS)
+
+dist: ## the program, image and chart, with checksums and a bill of materials, in target/package
+	$(call step,dist build,cargo build --locked --profile dist --bin gastank)
+	$(call step,distribution,deploy/dist.sh)
