@@ -16,8 +16,8 @@ use gastank::wire::{Heartbeat, HeartbeatKind, SessionId, SessionKey, StateBits};
 
 use crate::{
     clock::{Clock, MeterEstimate},
-    opener::ServiceTerms,
     session::OpenSession,
+    terms::ServiceTerms,
     transport::{Http1Transport, Message, Route, Transport, UdpTransport},
 };
 

@@ -38,6 +38,7 @@ pub mod session;
 pub mod setup;
 pub mod siege;
 pub mod target;
+pub mod terms;
 pub mod transport;
 pub mod verify;
 pub mod window;

@@ -16,12 +16,13 @@ use gastank::{
 };
 
 use crate::{
-    api::{self, Api, ApiError, HeartbeatTerms, NewAccount},
+    api::{self, Api, ApiError, NewAccount},
     bulk::{Bulk, ask},
     clock::{Clock, MeterEstimate},
     keeper::Keeper,
     progress::Progress,
     session::{AccountKey, OpenSession},
+    terms::ServiceTerms,
     transport::{Call, FRAME_TYPE, HEARTBEAT_PATH, HttpReply, Method, Route},
 };
 
@@ -44,17 +45,6 @@ pub struct SessionOpener {
     pub stop: Arc<AtomicBool>,
     /// Every account that has been made or taken over, so that it can be cleared away whatever happens.
     pub accounts: Arc<Mutex<Vec<Box<str>>>>,
-}
-
-/// What the service said of itself when the first session was opened.
-#[derive(Clone, Debug)]
-pub struct ServiceTerms {
-    /// How sessions are to beat.
-    pub heartbeat: HeartbeatTerms,
-    /// What meter time is.
-    pub meter: MeterEstimate,
-    /// Whom the first session's token is for.
-    pub audience: Option<String>,
 }
 
 /// Why no opened could be put together.

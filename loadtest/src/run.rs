@@ -22,7 +22,7 @@ use crate::{
     conduct::{Gauges, conduct},
     fleet::{Conditions, FleetPlan},
     floor::floor,
-    opener::{ServiceTerms, SessionOpener},
+    opener::SessionOpener,
     process::{self, Pid},
     profile::Phase,
     record::Kind,
@@ -32,6 +32,7 @@ use crate::{
     setup::{self, Setup},
     siege::Siege,
     target::Target,
+    terms::ServiceTerms,
 };
 
 /// Why there is no report.

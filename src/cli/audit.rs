@@ -8,8 +8,8 @@ use super::{
     CliError, Remote,
     api::Api,
     args::AuditArgs,
-    commands::{note, rows, table},
-    output::{Output, printable},
+    commands::table,
+    output::{Output, note, printable, rows},
 };
 
 /// Rows asked for at once.

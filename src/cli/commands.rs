@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, SecretCommand, SessionCommand, history,
-    output::{Output, printable},
+    output::{Output, note, printable, rows},
     span::{Seconds, exact},
 };
 use crate::entropy::{OsEntropy, draw};
@@ -224,15 +224,6 @@ pub(super) fn table(output: &mut Output, items: &[Value], fields: &[&str]) -> Re
     if rows.is_empty() { note("None found.") } else { Ok(()) }
 }
 
-/// The items of a list's answer.
-pub(super) fn rows(answer: &mut Value, name: &str) -> Vec<Value> {
-    let list = if answer.is_array() { answer.take() } else { answer[name].take() };
-    match list {
-        Value::Array(items) => items,
-        _ => Vec::new(),
-    }
-}
-
 /// Every value in `value`, named by its way there.
 fn flatten(name: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     match value {
@@ -300,11 +291,6 @@ fn note_secret(secret: Option<&Value>, name: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
-}
-
-/// A remark beside the answer, on standard error.
-pub(super) fn note(text: &str) -> Result<(), CliError> {
-    writeln!(io::stderr(), "{text}").map_err(CliError::Output)
 }
 
 /// Whether the person at the terminal says yes. Where nobody can be asked, `--yes` is needed.

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use super::{
     CliError, Remote,
     args::HistoryArgs,
-    commands::{note, rows},
-    output::{Output, printable},
+    output::{Output, note, printable, rows},
 };
 
 /// Rows asked for at once.

@@ -125,6 +125,20 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// The items of a list's answer.
+pub(super) fn rows(answer: &mut Value, name: &str) -> Vec<Value> {
+    let list = if answer.is_array() { answer.take() } else { answer[name].take() };
+    match list {
+        Value::Array(items) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// A remark beside the answer, on standard error.
+pub(super) fn note(text: &str) -> Result<(), CliError> {
+    writeln!(io::stderr(), "{text}").map_err(CliError::Output)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::overlay::NAMESPACE;
+use super::args::NAMESPACE;
 
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 

@@ -5,6 +5,8 @@
 //! unknown variable in that namespace or a value that cannot work is an error that names it: a service that starts
 //! with a setting it did not understand is worse than one that does not start.
 
+mod args;
+mod error;
 mod foreign;
 mod lists;
 mod meaning;
@@ -13,13 +15,14 @@ mod sections;
 mod validate;
 mod values;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, iter};
 
 use serde::Deserialize;
 
+pub use args::{ConfigArgs, Env};
+pub use error::ConfigError;
 pub use lists::{CapabilityCredits, Named, Names, TrustedProxies};
 pub use meaning::ActRate;
 pub use sections::{
@@ -28,51 +31,13 @@ pub use sections::{
 };
 pub use values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError};
 
+use self::args::{CONFIG_VARIABLE, NAMESPACE};
+use self::error::MAX_FILE_BYTES;
 use self::overlay::Overlay;
 use self::sections::File;
 use crate::engine::Policy;
 use crate::identity::ProviderSettings;
 use crate::time::Millis;
-
-/// Environment variables by name.
-pub type Env = BTreeMap<String, String>;
-
-/// The most bytes that a configuration file may have.
-const MAX_FILE_BYTES: usize = 1 << 20;
-/// The name, without its namespace, of the variable that does what `--config` does.
-const CONFIG_VARIABLE: &str = "GASTANK_CONFIG";
-
-/// Flags of the command line that configure the service. A flag wins over the environment and the file.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct ConfigArgs {
-    /// Configuration file, in TOML [default: none] [variable: GASTANK_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Data directory [default: gastank-data in $XDG_DATA_HOME or ~/.local/share]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<String>,
-    /// Store, as sqlite:PATH or scylla://host:port,host:port/keyspace [default: gastank.db in the data directory]
-    #[arg(long, value_name = "URL")]
-    pub store: Option<String>,
-    /// Address of the public HTTP listener [default: 127.0.0.1:7080]
-    #[arg(long, value_name = "ADDR")]
-    pub http: Option<String>,
-    /// Address of the public HTTP listener with TLS, or off [default: off]
-    #[arg(long, value_name = "ADDR")]
-    pub https: Option<String>,
-    /// Address of the UDP listener, or off [default: 127.0.0.1:7080]
-    #[arg(long, value_name = "ADDR")]
-    pub udp: Option<String>,
-    /// Address of the QUIC listener, or off [default: 127.0.0.1:7443]
-    #[arg(long, value_name = "ADDR")]
-    pub quic: Option<String>,
-    /// Address of the admin listener [default: 127.0.0.1:7090]
-    #[arg(long, value_name = "ADDR")]
-    pub admin: Option<String>,
-    /// Validate the configuration, the certificate and the addresses, and exit
-    #[arg(long)]
-    pub check: bool,
-}
 
 /// How the service is set up. Every value is checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,62 +88,6 @@ pub struct Config {
     pub log: Log,
     /// The end of the process.
     pub shutdown: Shutdown,
-}
-
-/// Why a configuration cannot be used. Each message says where the fault is and what would be right.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is too long to be a configuration.
-    #[error("the configuration file is longer than {MAX_FILE_BYTES} bytes")]
-    TooLong,
-    /// The file is not TOML, has an unknown key or a value of another type.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Where and what.
-        source: Box<toml::de::Error>,
-    },
-    /// A variable of our namespace that no key has.
-    #[error("unknown variable {name}; did you mean {nearest}?")]
-    UnknownVariable {
-        /// The variable.
-        name: String,
-        /// The known variable with the most similar name.
-        nearest: String,
-    },
-    /// A variable of our namespace whose value is not text.
-    #[error("the variable {name} is not UTF-8")]
-    NotText {
-        /// The variable.
-        name: String,
-    },
-    /// A variable or a flag has a value of another type.
-    #[error("{origin}: {why}")]
-    Value {
-        /// The variable or the flag.
-        origin: String,
-        /// What is wrong with its value.
-        why: String,
-    },
-    /// A value cannot work, alone or beside another.
-    #[error("invalid {key} = {value}: {why}")]
-    Invalid {
-        /// The key, as `section.key`.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// What is wrong, and what to do.
-        why: String,
-    },
 }
 
 impl Config {
@@ -365,7 +274,7 @@ fn process_environment() -> Result<Env, ConfigError> {
             Ok(value) => {
                 all.insert(name, value);
             }
-            Err(_) if name.starts_with(overlay::NAMESPACE) => return Err(ConfigError::NotText { name }),
+            Err(_) if name.starts_with(NAMESPACE) => return Err(ConfigError::NotText { name }),
             Err(_) => {}
         }
     }

@@ -4,10 +4,11 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::sections::{File, KeyDoc, SECTIONS, SectionDoc};
-use super::{CONFIG_VARIABLE, ConfigArgs, ConfigError, Env, foreign};
-
-/// What the name of each of our variables begins with.
-pub(super) const NAMESPACE: &str = "GASTANK_";
+use super::{
+    args::{CONFIG_VARIABLE, ConfigArgs, Env, NAMESPACE},
+    error::ConfigError,
+    foreign,
+};
 
 /// A file's table that later sources are laid over.
 pub(super) struct Overlay {

@@ -12,9 +12,9 @@ use super::values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, Publi
 use crate::control::keys::Algorithm;
 use crate::engine::ListSize;
 use crate::identity::verify::{Algorithm as IdentityAlgorithm, AudienceClaim, TokenType};
-use crate::ingest::quic::Origins;
 use crate::store::Consistency;
 use crate::telemetry::LogFormat;
+use crate::web::origin::Origins;
 use crate::web::peer::ProxyHeader;
 
 /// A key of the configuration, as the documentation shows it.

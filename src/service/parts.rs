@@ -29,7 +29,10 @@ use crate::{
     telemetry::{Health, HttpListener, Telemetry},
     time::{Clock, ClockFact, MeterClock},
     tls::Certificates,
-    web::admission::{Admission, Capacity, Pool},
+    web::{
+        admission::{Admission, Capacity, Pool},
+        origin::Origins,
+    },
 };
 
 use super::{
@@ -344,7 +347,7 @@ impl Serving<'_> {
             heartbeats: None,
             fallback: self.admin,
             body,
-            origins: quic::Origins::none(),
+            origins: Origins::none(),
             proxies: config.http.proxies(),
             h3_port: None,
             // Nobody who cannot reach this listener takes anything from those who can.

@@ -3,6 +3,7 @@
 //! No line ever holds a token, a key, an address or a subject. Our own events name none of them; libraries, which know
 //! no such rule and print headers when they debug, are held to `info` whatever the filter says.
 
+mod format;
 mod writer;
 
 use std::fmt;
@@ -12,15 +13,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use serde::{Deserialize, Serialize};
-use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Subscriber};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
+pub use self::format::{LogError, LogFormat, check_filter, subscriber};
 pub use self::writer::LogGuard;
 use self::writer::{Dropped, LogWriter};
 
@@ -28,31 +23,6 @@ use self::writer::{Dropped, LogWriter};
 static DROPPED: OnceLock<Dropped> = OnceLock::new();
 /// Panics of this process.
 static PANICS: AtomicU64 = AtomicU64::new(0);
-
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line, for machines.
-    Json,
-}
-
-/// Why logging could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The filter cannot be read.
-    #[error("the log filter cannot be read: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// The system makes no thread for it.
-    #[error("the log cannot be started: {0}")]
-    Thread(#[from] io::Error),
-    /// The process logs already.
-    #[error("logging was set up before: {0}")]
-    Twice(#[from] tracing_subscriber::util::TryInitError),
-}
 
 /// Stands where a secret would in what is logged or shown: its `Debug` tells that there is one, and no more.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,49 +71,6 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let message = panic.payload_as_str().unwrap_or("no message");
     tracing::error!(thread, location, panic = message, "a part of the program panicked");
-}
-
-/// Reads a filter without using it.
-///
-/// # Errors
-///
-/// [`LogError::Filter`].
-pub fn check_filter(filter: &str) -> Result<(), LogError> {
-    env_filter(filter).map(drop)
-}
-
-/// The subscriber that [`init`] installs, with its lines going to `writer`.
-///
-/// # Errors
-///
-/// [`LogError::Filter`].
-pub fn subscriber<W>(
-    format: LogFormat,
-    filter: &str,
-    colours: bool,
-    writer: W,
-) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    let filter = env_filter(filter)?.and(filter_fn(libraries_do_not_debug));
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    let layer = match format {
-        LogFormat::Text => layer.with_ansi(colours).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
-    };
-    Ok(tracing_subscriber::registry().with(layer.with_filter(filter)))
-}
-
-fn env_filter(filter: &str) -> Result<EnvFilter, LogError> {
-    Ok(EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(filter)?)
-}
-
-fn libraries_do_not_debug(event: &Metadata<'_>) -> bool {
-    let ours = event.target() == "gastank" || event.target().starts_with("gastank::");
-    // The CQL driver tells of every connection.
-    let most = if event.target().starts_with("scylla") { LevelFilter::WARN } else { LevelFilter::INFO };
-    ours || *event.level() <= most
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::{net::UdpSocket, time::timeout};
 
-use super::quic::{Datagrams, Http3};
+use super::quic::{ACK_TIMEOUT, Datagrams, Http3};
 use crate::{
     cli::{CliError, Transport, api::Api},
     entropy::{OsEntropy, draw},
@@ -17,8 +17,6 @@ use crate::{
     tls::CertHash,
     wire::{Ack, BodyMac, FRAME_LEN, Heartbeat, HeartbeatKind, SessionId, SessionKey, StateBits},
 };
-
-pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client with a session.
 pub(super) struct Client {

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 use h3::client::SendRequest;
 use hyper::{Request, StatusCode, header};
 use quinn::{ClientConfig, Connection, Endpoint, crypto::rustls::QuicClientConfig};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,7 +18,7 @@ use crate::{
     wire::FRAME_LEN,
 };
 
-use super::client::ACK_TIMEOUT;
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection for frames in datagrams.
 pub(super) struct Datagrams {

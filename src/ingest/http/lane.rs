@@ -37,11 +37,11 @@ use crate::{
 };
 
 use super::{
-    ExpressRoute, Fallback, IntrospectionRequest, PREFACE, Site,
     beat::{self, BeatResponse},
     json,
     plain::{self, Plain, Read},
     reply,
+    site::{ExpressRoute, Fallback, IntrospectionRequest, PREFACE, Site},
     socket::Stream,
     watch::{InFlight, Watch},
     workers,

@@ -5,7 +5,7 @@
 //! folded, exactly one `Host`, exactly one `Content-Length` of a few digits, and nothing that changes how a body is framed
 //! or a connection goes on. Everything else is [`Read::Other`] and is hyper's to judge, from its first byte on.
 
-use super::ExpressRoute;
+use super::site::ExpressRoute;
 
 /// What stands at the front of the bytes that have come in.
 #[derive(Debug, PartialEq, Eq)]

@@ -26,17 +26,18 @@ use crate::{
     telemetry::{Route, StatusClass, Surface},
     web::{
         admission::{Refused, Trust},
+        cors::{self, Cors},
         peer::{KnownEdge, Network, Peer},
         problem::{Code, Problem, caught},
     },
 };
 
 use super::{
-    AdmittedConnection, BoxError, ExpressRoute, Fallback, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site,
-    WorkerPools, beat,
-    cors::{self, Cors},
+    beat,
+    connections::AdmittedConnection,
     lane::Lane,
     proxied,
+    site::{BoxError, ExpressRoute, Fallback, HEARTBEAT_PATH, MAX_HEARTBEAT, PREFACE, ReplyBody, Site, WorkerPools},
     socket::{Rewound, Socket, Stream},
     tls::TlsHandshake,
     unread::Returning,

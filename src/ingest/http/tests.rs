@@ -2,19 +2,43 @@
 
 use std::{
     future::Future,
+    io,
     net::SocketAddr,
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+};
 
-use super::{lane::Lane, *};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    lane::Lane,
+    watch::{Timeouts, Watch},
+    *,
+};
 use crate::{
     engine::Pressure,
-    ingest::tests::{beat_of_a_new_session, handler},
+    ingest::handler::tests::{beat_of_a_new_session, handler},
+    telemetry::HttpListener,
+    web::{
+        admission::{Admission, Capacity},
+        origin::Origins,
+        peer::{Peer, Proxies},
+    },
 };
 
 fn admission() -> Arc<Admission> {

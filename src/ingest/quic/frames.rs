@@ -25,7 +25,7 @@ use crate::{
     wire::{FRAME_LEN, SignedAck},
 };
 
-use super::{NO_FRAME, QuicLimits, now};
+use super::limits::{GOING, NO_FRAME, QuicLimits, now};
 
 /// Datagrams that are answered before other tasks of the thread get their turn.
 const BURST: u32 = 64;
@@ -251,7 +251,7 @@ async fn stream_of_frames<K>(
             service.handler.sent(BY);
         } else if let Some(mut send) = send {
             // Either the peer has gone or it takes nothing: nothing more is kept for it.
-            drop(send.reset(super::GOING));
+            drop(send.reset(GOING));
             return;
         }
     }

@@ -29,9 +29,11 @@ use tokio::task::JoinSet;
 use crate::{ingest::http::Fallback, web::peer::Peer};
 
 use super::{
-    CLOSE_DELAY, ServerState,
     bounded::{Bounded, Stream},
-    webtransport::{self, Sessions},
+    connection::{Exchange, Http3Connection, Sessions},
+    limits::CLOSE_DELAY,
+    state::ServerState,
+    webtransport,
 };
 
 /// Bytes of a head.
@@ -45,9 +47,6 @@ const REJECTED: u64 = 0x3994_bd84;
 
 /// A connection, as the crate that speaks HTTP/3 knows it.
 type Server = h3::server::Connection<Bounded, Bytes>;
-/// A stream with a request.
-pub(super) type Exchange = RequestStream<Stream<h3_quinn::BidiStream<Bytes>>, Bytes>;
-
 /// Serves a connection to its end.
 pub(super) async fn serve<F: Fallback>(connection: Connection, state: Arc<ServerState<F>>) {
     let http3 = Arc::new(Http3Connection { connection, sessions: Sessions::default() });
@@ -96,12 +95,6 @@ async fn serve_requests<F: Fallback>(http3: &Arc<Http3Connection>, state: &Arc<S
         while requests.join_next().await.is_some() {}
         tokio::time::sleep(CLOSE_DELAY).await;
     }
-}
-
-/// The state that the requests of a connection share.
-pub(super) struct Http3Connection {
-    pub(super) connection: Connection,
-    pub(super) sessions: Sessions,
 }
 
 /// Waits for the next stream that could be a request. Streams of WebTransport sessions are let go of: there is nothing

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::tls::Certificates;
 
-use super::{Buffers, FRAMES, HTTP_3, QuicLimits};
+use super::limits::{Buffers, FRAMES, HTTP_3, QuicLimits};
 
 /// Streams that a peer may have open at a time, in both directions: requests of HTTP/3, sessions of WebTransport.
 const STREAMS: u32 = 32;

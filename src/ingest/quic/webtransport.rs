@@ -3,10 +3,7 @@
 //! A session is opened by a request and lives as long as the stream of that request. A session carries the frames of as
 //! many gastank sessions as its peer has. Streams within it are refused.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::{Buf, Bytes};
 use h3::{error::Code, ext::Protocol};
@@ -15,75 +12,30 @@ use hyper::{
     Request, Response,
     header::{HeaderName, HeaderValue, ORIGIN},
 };
-use parking_lot::Mutex;
 use quinn::Connection;
 
 use crate::{
     ingest::http::Fallback,
-    telemetry::{DatagramDrop, Telemetry, Transport, WebTransportOutcome},
+    telemetry::{DatagramDrop, Transport, WebTransportOutcome},
     web::{
-        admission::{Capacity, Refused, Sessions as SessionKind},
+        admission::Refused,
         peer::Peer,
         problem::{Code as ProblemCode, Problem},
     },
 };
 
 use super::{
-    ServerState,
+    connection::{Exchange, Http3Connection, Valid},
     datagram::{CLOSE, CapsuleEvent, Capsules, SessionDatagram},
     frames::{FrameOutcome, FrameService, Tally, ValidFrames},
-    h3::{Exchange, Http3Connection},
-    now,
-    origin::Origins,
+    limits::now,
+    state::ServerState,
 };
 
 /// The path of sessions.
 pub const PATH: &str = "/v1/webtransport";
 /// What browsers look for in an answer.
 const DRAFT: HeaderName = HeaderName::from_static("sec-webtransport-http3-draft");
-
-/// Who may open sessions, and how many.
-#[derive(Clone, Debug)]
-pub struct SessionLimits {
-    /// Whose pages may.
-    pub origins: Arc<Origins>,
-    /// Sessions of one connection.
-    pub of_connection: usize,
-    /// Sessions at a time. With none in all there is no WebTransport.
-    pub capacity: Capacity,
-}
-
-impl SessionLimits {
-    /// Whether there is WebTransport.
-    pub(super) const fn are_on(&self) -> bool {
-        self.capacity.total > 0
-    }
-}
-
-/// The valid frames of a session.
-type Valid = ValidFrames<SessionKind>;
-
-/// The sessions of a connection.
-#[derive(Default)]
-pub(super) struct Sessions {
-    /// By the number of its stream; a handful at most.
-    open: Mutex<Vec<(u64, Arc<Valid>)>>,
-    /// Whether somebody reads the connection's datagrams.
-    read: AtomicBool,
-}
-
-impl Sessions {
-    fn find(&self, session: u64) -> Option<Arc<Valid>> {
-        self.open.lock().iter().find(|(number, _)| *number == session).map(|(_, valid)| Arc::clone(valid))
-    }
-
-    /// At the end of a connection that never had a session: counts the datagrams it took, which nobody read.
-    pub(super) fn tell_unread(&self, connection: &Connection, telemetry: &Telemetry) {
-        if !self.read.swap(true, Ordering::AcqRel) {
-            Tally::default().tell(connection, telemetry);
-        }
-    }
-}
 
 /// Whether a request is for a session.
 pub(super) fn is_asked_for(request: &Request<()>) -> bool {

@@ -21,7 +21,7 @@ use std::{
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{LogFormat, subscriber};
+use super::format::{LogFormat, subscriber};
 
 /// Lines that may wait for the reader: a few megabytes.
 const WAITING: usize = 16_384;

@@ -14,8 +14,8 @@ use super::{
         HttpReply, Message,
         poll::{Interest, Poller},
     },
-    Target,
     response::Response,
+    target::Target,
 };
 
 /// A connection, or the place of one.

@@ -5,17 +5,19 @@
 
 mod connection;
 mod response;
+mod target;
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 
 use super::{
-    Answer, Call, FRAME_TYPE, HEARTBEAT_PATH, Message, Method, Reply, Route, SendError, Tally, Transport, poll::Poller,
+    Answer, FRAME_TYPE, HEARTBEAT_PATH, Message, Method, Reply, Route, SendError, Tally, Transport, poll::Poller,
     quic::host,
 };
 use crate::clock::Clock;
 use connection::{Connection, Progress};
+use target::{Target, write_head};
 
 /// How many messages may wait for a free connection.
 const QUEUE: usize = 1 << 16;
@@ -39,15 +41,6 @@ pub struct Http1Transport {
     next_sweep: Duration,
     ready: Vec<usize>,
     tally: Tally,
-}
-
-/// What connections are opened to.
-struct Target {
-    server: std::net::SocketAddr,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    name: Arc<str>,
-    /// All of a heartbeat but the frame.
-    heartbeat: Vec<u8>,
 }
 
 struct Waiting {
@@ -224,46 +217,4 @@ impl Transport for Http1Transport {
     fn tally(&self) -> Tally {
         self.tally
     }
-}
-
-impl Target {
-    fn write(&self, out: &mut Vec<u8>, message: &Message) {
-        match message {
-            Message::Frame(frame) => {
-                out.extend_from_slice(&self.heartbeat);
-                out.extend_from_slice(frame);
-            }
-            Message::Call(Call { method, path, authorization, content_type, body }) => {
-                write_head(out, *method, path, &self.name, authorization.as_deref(), *content_type, body);
-                out.extend_from_slice(body);
-            }
-        }
-    }
-}
-
-fn write_head(
-    out: &mut Vec<u8>,
-    method: Method,
-    path: &str,
-    host: &str,
-    authorization: Option<&str>,
-    content_type: Option<&str>,
-    body: &[u8],
-) {
-    let mut line = |parts: &[&str]| {
-        parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-        out.extend_from_slice(b"\r\n");
-    };
-    line(&[method.name(), " ", path, " HTTP/1.1"]);
-    line(&["host: ", host]);
-    if let Some(value) = authorization {
-        line(&["authorization: ", value]);
-    }
-    if let Some(value) = content_type {
-        line(&["content-type: ", value]);
-    }
-    if method != Method::Get {
-        line(&["content-length: ", &body.len().to_string()]);
-    }
-    line(&[]);
 }

@@ -12,9 +12,9 @@ use hyper::{
     },
 };
 
-use crate::{
-    ingest::quic::Origins,
-    web::problem::{Code, Problem},
+use super::{
+    origin::Origins,
+    problem::{Code, Problem},
 };
 
 /// What pages may ask for.
@@ -27,7 +27,7 @@ const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 /// What is to be said of the origin of a request in its answer.
-pub(super) enum Cors {
+pub enum Cors {
     /// Nothing: nobody asks from a page, or nothing is configured for this path.
     Silent,
     /// That it depends on the origin, and this one may not.
@@ -38,7 +38,7 @@ pub(super) enum Cors {
 
 impl Cors {
     /// What is to be said to a request.
-    pub(super) fn of<B>(origins: &Origins, request: &Request<B>) -> Self {
+    pub fn of<B>(origins: &Origins, request: &Request<B>) -> Self {
         let path = request.uri().path();
         if origins.is_empty() || !(path.starts_with("/v1/") || path.starts_with("/.well-known/")) {
             return Self::Silent;
@@ -50,7 +50,7 @@ impl Cors {
     }
 
     /// The answer to a browser that asks whether a page may ask (a preflight), if it is one.
-    pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Result<HeaderMap, Problem>> {
+    pub fn preflight<B>(&self, request: &Request<B>) -> Option<Result<HeaderMap, Problem>> {
         let asks = request.method() == Method::OPTIONS
             && request.headers().contains_key(ORIGIN)
             && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
@@ -66,7 +66,7 @@ impl Cors {
     }
 
     /// Says it.
-    pub(super) fn say<B>(self, response: &mut Response<B>) {
+    pub fn say<B>(self, response: &mut Response<B>) {
         let headers = response.headers_mut();
         if !matches!(self, Self::Silent) {
             headers.append(VARY, HeaderValue::from_static("origin"));
@@ -79,7 +79,7 @@ impl Cors {
 }
 
 /// An answer to a preflight.
-pub(super) fn answer<B: Default>(headers: HeaderMap) -> Response<B> {
+pub fn answer<B: Default>(headers: HeaderMap) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;

@@ -6,6 +6,7 @@ use crate::{
         Account, ActivationNames, Credit, EntryKind, ListId, Moment, NewEntry, Policy, SecretRing, Session, Source,
         StatusIndex, TokenHash, Tokens,
     },
+    ingest::udp,
     telemetry::{Health, Phase},
     time::{FakeClock, MeterTime, UnixMs},
     wire::{BodyMac, ClusterSecret, FRAME_LEN, Heartbeat, HeartbeatKind, SecretId, StateBits},
@@ -40,7 +41,7 @@ impl Followup for Startled {
 }
 
 /// A handler that is warm.
-pub(super) fn handler() -> (Arc<Engine>, Arc<Handler>, Telemetry) {
+pub(in crate::ingest) fn handler() -> (Arc<Engine>, Arc<Handler>, Telemetry) {
     handler_with(Arc::new(Nobody))
 }
 
@@ -55,7 +56,7 @@ fn handler_with(followup: Arc<dyn Followup>) -> (Arc<Engine>, Arc<Handler>, Tele
 }
 
 /// Opens a session, and signs a beat of it.
-pub(super) fn beat_of_a_new_session(engine: &Engine, number: u8) -> [u8; FRAME_LEN] {
+pub(in crate::ingest) fn beat_of_a_new_session(engine: &Engine, number: u8) -> [u8; FRAME_LEN] {
     // The first byte says which secret.
     let mut id = [0; 16];
     id[15] = number;
