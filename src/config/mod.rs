@@ -6,6 +6,7 @@
 //! with a setting it did not understand is worse than one that does not start.
 
 mod args;
+mod client;
 mod error;
 mod foreign;
 mod lists;
@@ -22,12 +23,13 @@ use std::{env, fs, io, iter};
 use serde::Deserialize;
 
 pub use args::{ConfigArgs, Env};
+pub use client::{HostPatterns, ProxyServer};
 pub use error::ConfigError;
 pub use lists::{CapabilityCredits, Named, Names, TrustedProxies};
 pub use meaning::ActRate;
 pub use sections::{
-    Admin, Audit, Checkpoint, Heartbeat, History, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node, Quic,
-    SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
+    Admin, Audit, Checkpoint, Client, Heartbeat, History, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node,
+    Quic, SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError};
 
@@ -76,6 +78,8 @@ pub struct Config {
     pub identity_provider: Vec<Identity>,
     /// Token status lists.
     pub status_list: StatusList,
+    /// What apps and browser extensions are told.
+    pub client: Client,
     /// Limits on acts.
     pub limits: Limits,
     /// Webhooks.
@@ -151,6 +155,13 @@ impl Config {
     /// The identity providers.
     pub fn identity_providers(&self) -> impl Iterator<Item = ProviderSettings> {
         iter::once(&self.identity).chain(&self.identity_provider).filter_map(Identity::provider)
+    }
+
+    /// The issuers that clients sign in at, each with the id of the public client that they are there.
+    pub fn sign_ins(&self) -> impl Iterator<Item = (&str, &str)> {
+        iter::once(&self.identity)
+            .chain(&self.identity_provider)
+            .filter_map(|identity| Some((identity.issuer.as_ref()?.as_str(), identity.sign_in_client_id.as_deref()?)))
     }
 
     /// What can work but should be known: one sentence each.
@@ -247,6 +258,7 @@ impl Config {
             identity: file.identity,
             identity_provider: file.identity_provider,
             status_list: file.status_list,
+            client: file.client,
             limits: file.limits,
             hooks: file.hooks,
             audit: file.audit,

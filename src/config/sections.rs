@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::client::{HostPatterns, ProxyServer};
 use super::lists::{CapabilityCredits, Names, TrustedProxies};
 use super::values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl};
 use crate::control::keys::Algorithm;
@@ -118,6 +119,7 @@ file! {
         token: Token,
         identity: Identity,
         status_list: StatusList,
+        client: Client,
         limits: Limits,
         hooks: Hooks,
         audit: Audit,
@@ -387,6 +389,9 @@ section! {
         /// Issuer in the provider's account events, exactly as written there, including a trailing slash.
         /// Default: `issuer`.
         event_issuer: Option<ProviderUrl> = None;
+        /// Client id that apps and browser extensions sign in with at this provider: that of a public client.
+        /// Default: none, and they are not told of it.
+        sign_in_client_id: Option<String> = None;
         /// Credit for subscriptions, as `capability=seconds/days` separated by spaces: this many seconds for each period of
         /// this many days in which the capability is active according to account events. Empty: none.
         capability_credit: CapabilityCredits = CapabilityCredits::default();
@@ -400,6 +405,29 @@ section! {
         ttl_s: u64 = 60;
         /// Entries of a new list: a power of two. A list takes fifteen tokens for every sixteen entries.
         entries: u32 = ListSize::DEFAULT.entries();
+    }
+}
+
+section! {
+    /// What apps and browser extensions are told by `GET /v1/client`, beside `heartbeat` and the providers that have a
+    /// `sign_in_client_id`.
+    Client {
+        /// The proxy that clients use while a session is open, such as `https://proxy.example.org:8443`. By `http` on the loopback
+        /// interface only.
+        /// Default: none.
+        proxy: Option<ProxyServer> = None;
+        /// Hosts that clients reach without the proxy, beside this service, the providers and the pages below, with spaces between
+        /// them: names, `*.` and a domain, addresses, networks.
+        bypass: HostPatterns = HostPatterns::default();
+        /// Where time can be bought.
+        /// Default: none.
+        shop_url: Option<PublicUrl> = None;
+        /// Where time can be earned.
+        /// Default: none.
+        earn_url: Option<PublicUrl> = None;
+        /// Where people see their account.
+        /// Default: none.
+        account_url: Option<PublicUrl> = None;
     }
 }
 

@@ -108,8 +108,11 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
                 "/x".to_owned()
             }
             (None, "store") => "sqlite:/x".to_owned(),
-            (None, "public_url" | "issuer" | "event_issuer" | "jwks_uri" | "verify_url") => "https://a".to_owned(),
-            (None, "event_client_id") => "5882386c6d801776".to_owned(),
+            (None, "public_url" | "issuer" | "event_issuer" | "jwks_uri" | "verify_url" | "proxy") => {
+                "https://a".to_owned()
+            }
+            (None, "shop_url" | "earn_url" | "account_url") => "https://a".to_owned(),
+            (None, "event_client_id" | "sign_in_client_id") => "5882386c6d801776".to_owned(),
             (None, "username" | "datacenter" | "name") => "tank".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
@@ -130,6 +133,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             "audience",
             "client_id",
             "event_client_id",
+            "sign_in_client_id",
             "scope",
             "secrets_file",
             "cert_file",

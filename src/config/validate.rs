@@ -163,6 +163,10 @@ impl Config {
             let Some(provider) = identity.provider() else { continue };
             let why = "another provider has the same issuer; list each issuer once";
             ensure(seen.insert(provider.issuer.clone()), "identity.issuer", &provider.issuer, why)?;
+            if let Some(id) = &identity.sign_in_client_id {
+                let fits = (1..=255).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+                ensure(fits, "identity.sign_in_client_id", id, "use 1 to 255 visible ASCII characters without spaces")?;
+            }
             if let Some(events) = &provider.events {
                 let id = &events.audience;
                 let fits = (1..=255).contains(&id.len()) && !id.chars().any(char::is_control);

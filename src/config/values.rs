@@ -14,6 +14,12 @@ use crate::identity;
 #[error("{0}")]
 pub struct ValueError(pub(super) String);
 
+impl ValueError {
+    pub(super) fn new(message: &str) -> Self {
+        Self(message.to_owned())
+    }
+}
+
 macro_rules! read_from_text {
     ($($type:ty),+) => {
         $(

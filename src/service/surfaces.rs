@@ -12,11 +12,14 @@ use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{ActRate, Config},
+    config::{ActRate, Config, PublicUrl},
     control::{
         acts::Acts,
         hooks::secrets::HookSecrets,
-        http::{AdminToken, Body, Budget, Caller, Parts as SurfaceParts, Rate, Settings, Surface},
+        http::{
+            AdminToken, Body, Budget, Caller, ClientDocument, ClientProxy, Parts as SurfaceParts, Rate, Settings,
+            SignIn, Surface,
+        },
         secrets::Secrets,
         status_token::StatusTokens,
         tokens::Issuer,
@@ -104,6 +107,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         body_timeout: config.http.body_timeout(),
         audit_retention: config.audit.retention(),
         history_keep: config.history.keep(),
+        client: client_document(config),
         per_account: config.limits.per_account().map(rate),
         per_address: config.limits.per_address().map(rate),
         hooks_per_address: config.limits.hooks_per_address().map(rate),
@@ -135,6 +139,28 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
     let surface = Arc::new(surface);
     let public = Public { surface: Arc::clone(&surface), runtime: Handle::current() };
     Ok(Surfaces { public, admin: Admin(Arc::clone(&surface)), surface })
+}
+
+/// What apps and browser extensions are told.
+fn client_document(config: &Config) -> ClientDocument {
+    let client = &config.client;
+    let url = |url: &Option<PublicUrl>| url.as_ref().map(|url| url.as_str().to_owned());
+    let sign_in = |(issuer, client_id): (&str, &str)| SignIn { issuer: issuer.into(), client_id: client_id.into() };
+    ClientDocument {
+        sign_in: config.sign_ins().map(sign_in).collect(),
+        proxy: client.proxy.as_ref().map(|proxy| ClientProxy {
+            scheme: proxy.scheme().to_owned(),
+            host: proxy.host().to_owned(),
+            port: proxy.port(),
+        }),
+        bypass: client.bypass.as_slice().to_vec(),
+        shop_url: url(&client.shop_url),
+        earn_url: url(&client.earn_url),
+        account_url: url(&client.account_url),
+        low_credit_s: config.heartbeat.low_credit_s,
+        interval_ms: config.heartbeat.interval_ms,
+        timeout_ms: config.heartbeat.timeout_ms,
+    }
 }
 
 /// Where browsers are told to open WebTransport sessions.

@@ -17,6 +17,8 @@ use super::{
     problem::{Code, Problem},
 };
 
+/// What clients are told of the service before anybody has signed in.
+const OPEN: &str = "/v1/client";
 /// What pages may ask for.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 /// What they may say.
@@ -34,12 +36,17 @@ pub enum Cors {
     Refused,
     /// That this origin may.
     Allowed(HeaderValue),
+    /// That every origin may, whatever is configured: the path has a document that is open to everybody.
+    Everybody,
 }
 
 impl Cors {
     /// What is to be said to a request.
     pub fn of<B>(origins: &Origins, request: &Request<B>) -> Self {
         let path = request.uri().path();
+        if path == OPEN {
+            return Self::Everybody;
+        }
         if origins.is_empty() || !(path.starts_with("/v1/") || path.starts_with("/.well-known/")) {
             return Self::Silent;
         }
@@ -68,12 +75,18 @@ impl Cors {
     /// Says it.
     pub fn say<B>(self, response: &mut Response<B>) {
         let headers = response.headers_mut();
-        if !matches!(self, Self::Silent) {
+        if !matches!(self, Self::Silent | Self::Everybody) {
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
-        if let Self::Allowed(origin) = self {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        match self {
+            Self::Allowed(origin) => {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+                headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            }
+            Self::Everybody => {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            Self::Silent | Self::Refused => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Pages of other origins, in browsers.
 
 use gastank::wire::HeartbeatKind;
+use serde_json::{Value, json};
 
 use crate::{
     client::Api,
@@ -57,4 +58,42 @@ async fn pages_of_configured_origins_may_ask_and_others_may_not() {
     // Introspection is for edges: pages have no business there.
     raw.send("OPTIONS /oauth/introspect HTTP/1.1\r\nhost: x\r\norigin: https://app.example.org\r\naccess-control-request-method: POST\r\n\r\n").await;
     assert_eq!(raw.response().await.unwrap().status, 405);
+}
+
+#[tokio::test]
+async fn every_page_may_read_what_clients_are_told() {
+    let home = Home::new();
+    let service = Service::start_with(
+        &home,
+        &[
+            ("GASTANK_CLIENT_PROXY", "https://proxy.example.org:8443"),
+            ("GASTANK_CLIENT_BYPASS", "*.example.org 10.0.0.0/8"),
+            ("GASTANK_CLIENT_SHOP_URL", "https://shop.example.org/time/"),
+            ("GASTANK_CLIENT_ACCOUNT_URL", "https://account.example.org"),
+            ("GASTANK_IDENTITY_ISSUER", "http://127.0.0.1:9"),
+            ("GASTANK_IDENTITY_SIGN_IN_CLIENT_ID", "extension"),
+            ("GASTANK_HTTP_CORS_ORIGINS", "https://app.example.org"),
+        ],
+    );
+    let mut raw = Raw::connect(service.listener("http")).await;
+    for origin in ["", "origin: https://anybody.example\r\n", "origin: https://app.example.org\r\n"] {
+        raw.send(format!("GET /v1/client HTTP/1.1\r\nhost: x\r\n{origin}\r\n")).await;
+        let answer = raw.response().await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(header(&answer, "access-control-allow-origin"), Some("*"), "{answer:?}");
+        assert_eq!(header(&answer, "cache-control"), Some("public, max-age=300"), "{answer:?}");
+        assert_eq!(header(&answer, "vary"), None, "caches keep one for everybody: {answer:?}");
+        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        let expected = json!({
+            "sign_in": [{ "issuer": "http://127.0.0.1:9", "client_id": "extension" }],
+            "proxy": { "type": "https", "host": "proxy.example.org", "port": 8443 },
+            "bypass": ["*.example.org", "10.0.0.0/8"],
+            "shop_url": "https://shop.example.org/time",
+            "account_url": "https://account.example.org",
+            "low_credit_s": 300,
+            "interval_ms": 300,
+            "timeout_ms": 3000,
+        });
+        assert_eq!(told, expected);
+    }
 }

@@ -26,7 +26,7 @@ impl Budget {
 
     /// What a request to this path of the public listener is about.
     pub fn of(path: &str) -> Self {
-        const DOCUMENTS: [&str; 4] = ["/oauth/status", "/.well-known/", "/errors/", "/openapi.json"];
+        const DOCUMENTS: [&str; 5] = ["/v1/client", "/oauth/status", "/.well-known/", "/errors/", "/openapi.json"];
         match path {
             paths::INTROSPECT => Self::Verdicts,
             path if path.starts_with("/hooks/") => Self::Hooks,
@@ -60,6 +60,7 @@ mod tests {
             ("/oauth/status", Budget::Documents),
             ("/oauth/status/abc", Budget::Documents),
             ("/.well-known/jwks.json", Budget::Documents),
+            ("/v1/client", Budget::Documents),
             ("/v1/activate", Budget::Acts),
             ("/oauth/revoke", Budget::Acts),
             ("/hooks/credit", Budget::Hooks),

@@ -22,10 +22,20 @@ use crate::{
 };
 
 use super::{
+    client_document::ClientDocument,
     paths,
     refusals::PageErrors,
     state::{Description, Settings},
 };
+
+/// What apps and browser extensions are told of the service. Open to pages of every origin.
+#[utoipa::path(
+    get, path = "/v1/client", tag = "clients",
+    responses((status = 200, description = "The document. May be cached as long as it says.", body = ClientDocument)),
+)]
+pub(super) async fn client(State(settings): State<Arc<Settings>>) -> impl IntoResponse {
+    (DOCUMENT, Answer(settings.client.clone()))
+}
 
 /// The public keys that tokens are signed with (RFC 7517).
 #[derive(Serialize, ToSchema)]

@@ -9,6 +9,7 @@ mod at_once;
 mod budgets;
 mod callers;
 mod checks;
+mod client_document;
 mod clients;
 mod documents;
 mod edge;
@@ -42,6 +43,7 @@ pub use crate::{
 };
 pub use at_once::Caller;
 pub use budgets::Budget;
+pub use client_document::{ClientDocument, ClientProxy, SignIn};
 pub use instruments::{Activated, EventResult, Instruments, IntrospectionOutcome, Phase, WebhookResult};
 pub use limits::LimitedBy;
 pub use state::{Parts, Settings};

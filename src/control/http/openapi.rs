@@ -63,6 +63,7 @@ impl Modify for Schemes {
 /// The public router, the administrative one, and the description of both.
 pub(super) fn routers() -> (Router<ApiState>, Router<ApiState>, Document) {
     let (public, mut document) = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(documents::client))
         .routes(routes!(clients::activate))
         .routes(routes!(clients::renew))
         .routes(routes!(clients::deactivate))

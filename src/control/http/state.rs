@@ -29,8 +29,8 @@ use crate::{
 };
 
 use super::{
-    checks::Checks, instruments::Instruments, introspection::Introspector, limits::Limits, lookups::Lookups,
-    under_way::UnderWay,
+    checks::Checks, client_document::ClientDocument, instruments::Instruments, introspection::Introspector,
+    limits::Limits, lookups::Lookups, under_way::UnderWay,
 };
 
 /// Bodies of operators' requests that may be waited for.
@@ -95,6 +95,8 @@ pub struct Settings {
     pub audit_retention: Millis,
     /// How long the heartbeat history is kept, if it is.
     pub history_keep: Option<Millis>,
+    /// What apps and browser extensions are told.
+    pub client: ClientDocument,
     /// The limit on one account's acts.
     pub per_account: Option<Rate>,
     /// The limit on acts from one address.

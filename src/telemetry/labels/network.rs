@@ -181,6 +181,8 @@ labels! {
         Account = "/v1/account",
         /// The caller's ledger.
         AccountEntries = "/v1/account/entries",
+        /// What apps and browser extensions are told.
+        Client = "/v1/client",
         /// A verdict for an edge.
         Introspect = "/oauth/introspect",
         /// Revocation by an edge.

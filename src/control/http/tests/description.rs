@@ -50,6 +50,7 @@ async fn every_call_is_described() {
         "GET /openapi.json",
         "GET /v1/account",
         "GET /v1/account/entries",
+        "GET /v1/client",
         "POST /admin/accounts",
         "POST /admin/accounts/{id}/credit",
         "POST /admin/accounts/{id}/keys",

@@ -329,6 +329,7 @@ impl Rig {
             body_timeout: Duration::from_millis(200),
             audit_retention: Millis::from_secs(90 * 86_400),
             history_keep: Some(Millis::from_secs(30 * 86_400)),
+            client: ClientDocument::default(),
             per_account: None,
             per_address: None,
             hooks_per_address: None,
