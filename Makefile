@@ -29,7 +29,7 @@ define step
 	    mkdir -p $(dir $(STEPS)); printf '%6d s  %s\n' "$$((EPOCHSECONDS - began))" '$(1)' >> $(STEPS)
 endef
 
-.PHONY: help test check quick unit clients monitoring browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz dist
+.PHONY: help test check quick unit clients extension monitoring browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz dist
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -95,11 +95,16 @@ bench: ## what operations cost beside floors and other servers; BENCH='--only ud
 # would compile most dependencies again.
 BUILD_WITH_TESTS := cargo build --locked --workspace --bins --tests
 
-clients: ## the heartbeat library: types, size, tests in Node.js, Chromium and Firefox against the debug build
+extension: ## the browser extension, one zip for each browser in clients/extension/dist
+	$(call step,setup,tests/setup.sh)
+	$(call step,extension,cd clients && npm run --silent build && npm run --silent lint)
+
+clients: ## heartbeat library and browser extension: types, size, lint, tests in Node.js, Chromium and Firefox against the debug build
 	$(call step,setup,tests/setup.sh)
 	$(call step,clients: service,$(BUILD_WITH_TESTS))
 	$(call step,clients: build,cd clients && npm run --silent build)
 	$(call step,clients: types and size,cd clients && npm run --silent check)
+	$(call step,clients: lint,cd clients && npm run --silent lint)
 	$(call step,clients: tests,cd clients && npm run --silent test)
 
 # Of short rounds. Its figures mean nothing.

@@ -34,7 +34,7 @@ main() {
 install_debian_packages() {
     local missing=() pair
     for pair in cc:build-essential c++:build-essential make:make git:git curl:curl sqlite3:sqlite3 python3:python3 \
-        node:nodejs npm:npm chromium:chromium firefox-esr:firefox-esr java:openjdk-17-jre-headless mvn:maven; do
+        node:nodejs npm:npm chromium:chromium firefox-esr:firefox-esr openssl:openssl java:openjdk-17-jre-headless mvn:maven; do
         has "${pair%%:*}" || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} -eq 0 ] && return
