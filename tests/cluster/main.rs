@@ -31,6 +31,7 @@ mod moving;
 mod nodes;
 mod servers;
 mod spread;
+mod storm;
 mod three;
 mod wire;
 

@@ -18,8 +18,10 @@ mod dice;
 
 mod crashes;
 mod keyspaces;
+mod lanes;
 mod leftovers;
 mod moving;
+mod proxy;
 mod recovering;
 mod upgrades;
 

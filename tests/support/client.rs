@@ -284,9 +284,13 @@ impl Session {
 
     /// A signed frame with the client's estimate of meter time.
     pub(crate) fn frame(&mut self, kind: HeartbeatKind) -> [u8; 48] {
+        self.frame_at(kind, self.estimate())
+    }
+
+    /// The client's estimate of meter time.
+    pub(crate) fn estimate(&self) -> u64 {
         let (meter, at) = self.meter;
-        let clock = meter + u64::try_from(at.elapsed().as_millis()).expect("tests are short");
-        self.frame_at(kind, clock)
+        meter + u64::try_from(at.elapsed().as_millis()).expect("tests are short")
     }
 
     /// A signed frame with this clock.

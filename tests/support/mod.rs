@@ -88,18 +88,28 @@ impl Service {
     }
 
     /// The same, by this command, whose standard output must be piped.
-    pub(crate) fn start_as(home: &Home, mut command: Command) -> Self {
+    pub(crate) fn start_as(home: &Home, command: Command) -> Self {
+        Self::try_start_as(home, command).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Starts the service at these addresses, or says why it was not ready in time.
+    pub(crate) fn try_start_at(
+        home: &Home,
+        addresses: &[String; 3],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        Self::try_start_as(home, Self::command(home, addresses, variables))
+    }
+
+    fn try_start_as(home: &Home, mut command: Command) -> Result<Self, String> {
         let mut child = command.spawn().expect("the built program can be started");
         let stdout = child.stdout.take().expect("it is piped");
-        match ready_line(stdout) {
-            Some(listening) => Self { child, listening, data_dir: home.data_dir() },
-            None => {
-                let _ = child.kill();
-                let status = child.wait();
-                let log = fs::read_to_string(home.log()).unwrap_or_default();
-                panic!("the service was not ready in {READY_TIMEOUT:?} ({status:?}); it said:\n{log}");
-            }
+        if let Some(listening) = ready_line(stdout) {
+            return Ok(Self { child, listening, data_dir: home.data_dir() });
         }
+        let _ = child.kill();
+        let (status, log) = (child.wait(), home.said());
+        Err(format!("the service was not ready in {READY_TIMEOUT:?} ({status:?}); it said:\n{log}"))
     }
 
     /// The command that starts the service.
@@ -161,6 +171,11 @@ impl Service {
         let told = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill can be run");
         assert!(told.success());
         self.wait()
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
     }
 
     /// Waits until the service has ended.
