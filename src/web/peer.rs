@@ -4,6 +4,8 @@ mod proxies;
 
 use std::net::{IpAddr, SocketAddr};
 
+#[cfg(fuzzing)]
+pub use proxies::fuzz;
 pub use proxies::{Announced, Proxies, ProxyHeader, announced};
 
 /// The address a request came from; put into its extensions by the listener. Never logged, never stored.

@@ -146,23 +146,24 @@ pub fn announced(bytes: &[u8]) -> Announced {
     }
 }
 
-/// The elements of a header's lines, the last first.
-fn backwards<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
-    // Hops behind a line that is not text are those of whoever wrote it.
-    let lines = headers.get_all(name).iter().rev().map_while(|line| line.to_str().ok());
-    lines.flat_map(|line| Elements(Some(line)))
+/// The elements of a header's lines, the last first. In bytes: what a client wrote before need not be text, and does not
+/// spoil what a proxy has added to the same line.
+fn backwards<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    headers.get_all(name).iter().rev().flat_map(|line| Elements { rest: Some(line.as_bytes()), separator: b',' })
 }
 
-/// The elements of a list, the last first. A comma between quotes parts nothing, as they look from the end: what a client
-/// wrote before cannot swallow what a proxy has added.
-struct Elements<'a>(Option<&'a str>);
+/// The elements of a list, the last first. A separator between quotes parts nothing, as they look from the end: what a
+/// client wrote before cannot swallow what a proxy has added.
+struct Elements<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+}
 
 impl<'a> Iterator for Elements<'a> {
-    type Item = &'a str;
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<&'a str> {
-        let rest = self.0?;
-        let bytes = rest.as_bytes();
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let bytes = self.rest?;
         let mut quoted = false;
         for at in (0..bytes.len()).rev() {
             match bytes[at] {
@@ -170,39 +171,92 @@ impl<'a> Iterator for Elements<'a> {
                     let escapes = bytes[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
                     quoted ^= escapes % 2 == 0;
                 }
-                b',' if !quoted => {
-                    self.0 = Some(&rest[..at]);
-                    return Some(rest[at + 1..].trim());
+                byte if byte == self.separator && !quoted => {
+                    self.rest = Some(&bytes[..at]);
+                    return Some(bytes[at + 1..].trim_ascii());
                 }
                 _ => {}
             }
         }
-        self.0 = None;
-        Some(rest.trim())
+        self.rest = None;
+        Some(bytes.trim_ascii())
     }
 }
 
-/// The client of an element of `Forwarded`.
-fn forwarded_for(element: &str) -> Option<SocketAddr> {
+/// The client of an element of `Forwarded`. Proxies repeat what a client calls the host, in quotes: whatever stands there is
+/// no parameter.
+fn forwarded_for(element: &[u8]) -> Option<SocketAddr> {
     let mut found = None;
-    for pair in element.split(';') {
-        let (name, value) = pair.split_once('=')?;
-        if name.trim().eq_ignore_ascii_case("for") && found.replace(value.trim()).is_some() {
+    for pair in (Elements { rest: Some(element), separator: b';' }) {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"for") && found.replace(value).is_some() {
             return None;
         }
     }
     let value = found?;
-    let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
     address(value)
 }
 
 /// An address as proxies write it: with a port or without, IPv6 in brackets or not. Without a port it is 0.
-fn address(text: &str) -> Option<SocketAddr> {
+fn address(bytes: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(bytes).ok()?;
     if let Ok(whole) = SocketAddr::from_str(text) {
         return Some(whole);
     }
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 0))
+}
+
+/// What must hold of whatever comes from outside.
+///
+/// An announcement ends where it ends, whatever follows, and is not taken for whole before. What a client writes into a
+/// header, before what a proxy adds, in the same line or in one of its own, does not change whom the request is from.
+#[cfg(any(test, fuzzing))]
+fn holds(bytes: &[u8]) {
+    use hyper::header::HeaderValue;
+
+    match announced(bytes) {
+        whole @ (Announced::For(_, length) | Announced::Itself(length)) => {
+            assert!(length <= bytes.len() && length <= Proxies::MAX_ANNOUNCEMENT, "{length} of {bytes:?}");
+            assert_eq!(announced(&bytes[..length]), whole);
+            assert_eq!(announced(&bytes[..length - 1]), Announced::Incomplete);
+        }
+        Announced::Incomplete => assert!(bytes.len() < Proxies::MAX_ANNOUNCEMENT),
+        Announced::Malformed => {}
+    }
+    let (proxy, client) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([192, 0, 2, 7]));
+    let host: Vec<u8> = bytes
+        .iter()
+        .flat_map(|byte| match byte {
+            b'"' | b'\\' => vec![b'\\', *byte],
+            byte => vec![*byte],
+        })
+        .collect();
+    let of_host = [b"for=192.0.2.7;host=\"", &host[..], b"\";proto=https"].concat();
+    for (header, name, added) in [
+        (ProxyHeader::XForwardedFor, X_FORWARDED_FOR, &b"192.0.2.7"[..]),
+        (ProxyHeader::Forwarded, FORWARDED, b"proto=https;for=192.0.2.7"),
+        (ProxyHeader::Forwarded, FORWARDED, &of_host),
+    ] {
+        let proxies = Proxies::new(vec![IpNet::from(proxy)], header);
+        for lines in [vec![[bytes, b", ", added].concat()], vec![bytes.to_vec(), added.to_vec()]] {
+            let Ok(lines) = lines.iter().map(|line| HeaderValue::from_bytes(line)).collect::<Result<Vec<_>, _>>()
+            else {
+                continue;
+            };
+            let headers: HeaderMap = lines.into_iter().map(|line| (name.clone(), line)).collect();
+            let found = proxies.client(Peer(SocketAddr::new(proxy, 4711)), &headers);
+            assert_eq!(found.0.ip(), client, "{headers:?}");
+        }
+    }
+}
+
+/// For the fuzzer: reads bytes as what a proxy says, and panics where something does not hold that must.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    holds(bytes);
 }
 
 #[cfg(test)]
@@ -268,6 +322,8 @@ mod tests {
             (&["For=\"[2001:db8::7]:47011\";proto=https;by=10.0.0.1"], "2001:db8::7"),
             (&["for=1.1.1.1, proto=http;for=192.0.2.7, for=10.1.1.1"], "192.0.2.7"),
             (&["for=192.0.2.7;host=\"a, b\\\", for=1.1.1.1\""], "192.0.2.7"),
+            // What the client calls the host is in quotes, and no parameter.
+            (&["for=192.0.2.7;host=\"a;for=1.1.1.1\";proto=https"], "192.0.2.7"),
             // A client's unfinished quote does not reach what the proxy has added.
             (&["for=\"1.1.1.1, for=192.0.2.7"], "192.0.2.7"),
             (&["for=1.1.1.1\", for=192.0.2.7"], "192.0.2.7"),
@@ -290,6 +346,19 @@ mod tests {
         let headers = HeaderMap::from_iter([(X_FORWARDED_FOR, HeaderValue::from_static("192.0.2.7"))]);
         let peer = Peer(PROXY.parse().unwrap());
         assert!(Proxies::default().client(peer, &headers) == peer, "by default nobody is trusted");
+    }
+
+    #[test]
+    fn what_a_client_writes_that_is_no_text_does_not_hide_it_behind_the_proxy() {
+        for (header, name, added) in [
+            (ProxyHeader::XForwardedFor, X_FORWARDED_FOR, &b"192.0.2.7"[..]),
+            (ProxyHeader::Forwarded, FORWARDED, b"for=192.0.2.7"),
+        ] {
+            let line = HeaderValue::from_bytes(&[b"\xff\xe9, ", added].concat()).unwrap();
+            let headers = HeaderMap::from_iter([(name, line)]);
+            let client = proxies(header).client(Peer(PROXY.parse().unwrap()), &headers);
+            assert_eq!(client.0.ip().to_string(), "192.0.2.7");
+        }
     }
 
     #[test]
@@ -333,13 +402,16 @@ mod tests {
         }
 
         #[test]
-        fn any_beginning_of_a_connection_is_read_without_a_fault(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let signature = b"\r\n\r\n\0\r\nQUIT\n";
-            for bytes in [bytes.clone(), [&signature[..], &bytes].concat(), [b"PROXY ", &bytes[..]].concat()] {
-                if let Announced::For(_, length) | Announced::Itself(length) = announced(&bytes) {
-                    prop_assert!(length <= bytes.len());
-                }
-            }
+        fn whatever_comes_from_outside_cannot_say_who_it_is(
+            bytes in proptest::collection::vec(any::<u8>(), 0..80),
+            text in "[\",;= a-z0-9.\\\\\\[\\]:]{0,40}",
+        ) {
+            let signature = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0";
+            holds(text.as_bytes());
+            holds(&bytes);
+            holds(&[&signature[..], &bytes].concat());
+            holds(&[b"PROXY ", &bytes[..]].concat());
+            holds(format!("PROXY TCP4 {text}\r\n").as_bytes());
         }
     }
 }
