@@ -32,6 +32,12 @@ def check_tests(page):
     return len(named)
 
 
+def check_run(page, text):
+    """A runbook says what of it was run, and by which test, or that it was not."""
+    if page.parent.name == "operations" and not re.search(r"`cargo test |`make |has been run|was run", text):
+        problems.append(f"{page.relative_to(ROOT)}: does not say what of it was run")
+
+
 def without_code(text):
     return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
 
@@ -75,6 +81,7 @@ def main():
     looked_at = 0
     for page in PAGES:
         text = page.read_text()
+        check_run(page, text)
         looked_at += check_links(page, text)
         looked_at += check_names(page, text, metrics, variables)
     looked_at += check_tests(ROOT / "docs/security.md")

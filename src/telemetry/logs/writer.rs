@@ -9,6 +9,7 @@
 
 use std::{
     io::{self, Write},
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -31,6 +32,8 @@ const TELL: Duration = Duration::from_secs(10);
 const ENDING: Duration = Duration::from_secs(1);
 /// How often a full queue is tried again at the end.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
+/// How long the thread rests after a panic.
+const REST: Duration = Duration::from_millis(100);
 
 enum Message {
     Line(Vec<u8>),
@@ -125,7 +128,13 @@ impl<W: Write + Send + 'static> LogWriter<W> {
         let (lines, queue) = mpsc::sync_channel(waiting);
         let dropped = Dropped::default();
         let mut writer = Self { out, format, colours, dropped: dropped.clone(), told: 0, told_at: None };
-        thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&queue))?;
+        thread::Builder::new().name("log".to_owned()).spawn(move || {
+            // What one line makes panic costs that line. That it did is said by the hook for panics, in another line.
+            while panic::catch_unwind(AssertUnwindSafe(|| writer.run(&queue))).is_err() {
+                writer.dropped.one();
+                thread::sleep(REST);
+            }
+        })?;
         Ok((Queue { lines: lines.clone(), dropped: dropped.clone() }, LogGuard(lines), dropped))
     }
 }
@@ -221,6 +230,30 @@ mod tests {
             assert!(told.contains("log lines were dropped") && told.contains(&lost.to_string()), "{told}");
             assert_eq!(serde_json::from_str::<serde_json::Value>(&told).is_ok(), format == LogFormat::Json, "{told}");
         }
+    }
+
+    #[test]
+    fn a_line_that_makes_the_writer_panic_costs_no_other_line() {
+        struct Picky(mpsc::Sender<String>);
+        impl Write for Picky {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let line = String::from_utf8(bytes.to_vec()).unwrap();
+                assert!(!line.starts_with("bad"), "a line panics");
+                self.0.send(line).map_err(|_| io::ErrorKind::BrokenPipe)?;
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (lines, read) = mpsc::channel();
+        let (mut queue, guard, dropped) = LogWriter::start_with(Picky(lines), LogFormat::Text, false, 4).unwrap();
+        queue.write_all(b"bad\n").unwrap();
+        queue.write_all(b"good\n").unwrap();
+        assert_eq!(read.recv().unwrap(), "good\n");
+        assert_eq!(dropped.count(), 1);
+        drop(guard);
     }
 
     #[test]
