@@ -265,13 +265,22 @@ fn a_check_reads_the_certificate_and_tries_the_addresses_and_tells_what_clients_
         ("GASTANK_HTTP_ADDR", "203.0.113.1:7080", 2, "cannot listen on http 203.0.113.1:7080"),
         ("GASTANK_LOG_FILTER", "inf", 2, "no level"),
         ("GASTANK_HTTP_PUBLIC_URL", "https://tank.example.org", 0, "they are not told of UDP"),
+        ("GASTANK_HTTP_PUBLIC_URL", "tank.example.org", 2, "`tank.example.org` is no public URL"),
+        ("GASTANK_HTTP_PUBLIC_URL", "https://me:secret@tank.example.org", 2, "this is no public URL"),
+        ("GASTANK_STORE", "/data/x.db", 2, "did you mean `sqlite:/data/x.db`?"),
+        ("GASTANK_HTTPS_ADDR", "0.0.0.0:0", 0, "https.addr is open to clients"),
+        ("GASTANK_HOOKS_SECRETS_FILE", "/nowhere/secrets", 0, "hooks.secrets_file /nowhere/secrets is not there"),
+        ("GASTANK_DATA_DIR", "/proc/gastank", 2, "data_dir /proc/gastank cannot be used"),
+        ("GASTANK_DATA_DIR", "/dev/null", 2, "data_dir /dev/null cannot be used"),
     ] {
-        let output = gastank().args(["serve", "--check", "--data-dir", "unused"]).env(variable, value).output();
+        let data_dir: &[&str] = if variable == "GASTANK_DATA_DIR" { &[] } else { &["--data-dir", "unused"] };
+        let output = gastank().args(["serve", "--check"]).args(data_dir).env(variable, value).output();
         let output = output.expect("it can be run");
         let said = String::from_utf8(output.stderr).expect("it is UTF-8");
         assert_eq!(output.status.code(), Some(code), "{variable}={value}: {said}");
         assert!(said.contains(told), "{variable}={value}: {said}");
     }
+    assert!(!std::path::Path::new("unused").exists(), "a check leaves nothing behind");
     let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = held.local_addr().expect("it is bound").to_string();
     let output = gastank().args(["serve", "--check", "--data-dir", "unused", "--http", &taken]).output();

@@ -28,6 +28,9 @@ fn text(listening: &Listening, data_dir: &Path, first_start: bool, program: &str
         let _ = writeln!(text, "  {name:<20}{value}");
     };
     line("clients and edges", &format_args!("http://{}", listening.http));
+    if let Some(https) = listening.https {
+        line("the same, encrypted", &format_args!("https://{https}"));
+    }
     if let Some(udp) = listening.udp {
         line("heartbeats (UDP)", &udp);
     }
@@ -70,7 +73,7 @@ mod tests {
         let addr = |text: &str| text.parse().expect("is an address");
         Listening {
             http: addr("127.0.0.1:7080"),
-            https: None,
+            https: Some(addr("127.0.0.1:7444")),
             udp: Some(addr("127.0.0.1:7080")),
             quic: None,
             admin: addr(admin),
@@ -89,6 +92,7 @@ mod tests {
             assert!(text.contains(part), "{part:?} in {text}");
         }
         assert!(text.contains("heartbeats (UDP)    127.0.0.1:7080\n"), "{text}");
+        assert!(text.contains("the same, encrypted https://127.0.0.1:7444\n"), "{text}");
     }
 
     #[test]

@@ -176,6 +176,13 @@ impl Config {
         if !self.http.addr.get().ip().is_loopback() && !told.starts_with("https://") {
             warnings.push("http.public_url is not https: tokens travel unencrypted unless a proxy in front adds TLS");
         }
+        let encrypted = self.https.addr.get().is_some_and(|addr| !addr.ip().is_loopback());
+        if encrypted && (self.tls.cert_file.is_none() || !told.starts_with("https://")) {
+            warnings.push(
+                "https.addr is open to clients, but tls.cert_file or an https http.public_url is not set: clients are told of \
+                 another address, or get a certificate that is good for development only",
+            );
+        }
         if self.scylla.username.is_some() && self.scylla.tls_ca_file.is_none() {
             warnings.push("scylla.tls_ca_file is not set: the password travels unencrypted");
         }

@@ -138,7 +138,11 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         // The message does not repeat the text: some URLs of stores hold a password.
-        let wrong = || ValueError("a store is `sqlite:PATH` or `scylla://host:port,host:port/keyspace`".to_owned());
+        let wrong = || {
+            let path =
+                if text.starts_with(['/', '.']) { format!("; did you mean `sqlite:{text}`?") } else { String::new() };
+            ValueError(format!("a store is `sqlite:PATH` or `scylla://host:port,host:port/keyspace`{path}"))
+        };
         if let Some(path) = text.strip_prefix("sqlite:") {
             if path.is_empty() || path.starts_with(':') {
                 return Err(ValueError("`sqlite:` is followed by the path of a file".to_owned()));
@@ -207,8 +211,13 @@ impl FromStr for PublicUrl {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let wrong =
-            || ValueError("a public URL is such as https://tank.example.org, without `?`, `#` or `@`".to_owned());
+        let wrong = || {
+            // What may hold a password is not repeated.
+            let given = if text.contains('@') { "this".to_owned() } else { format!("`{text}`") };
+            ValueError(format!(
+                "{given} is no public URL such as https://tank.example.org: it begins with https:// or http:// and has no `?`, `#` or `@`"
+            ))
+        };
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(wrong)?;
         let authority = rest.split('/').next().unwrap_or_default();
         let legal = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);

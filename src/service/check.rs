@@ -1,29 +1,45 @@
 //! What `serve --check` looks at beyond the configuration itself: the files that it names, and the addresses.
 
 use std::{
-    io,
+    fs, io,
     net::{SocketAddr, TcpListener, UdpSocket},
 };
 
 use crate::{
-    config::Config,
+    config::{Config, StoreUrl},
+    control::hooks::HookSecrets,
+    entropy::OsEntropy,
     telemetry::{Health, Telemetry},
     time::{Clock, MeterClock},
     tls::{CertificateSource, Certificates},
 };
 
-use super::error::ServiceError;
+use super::{error::ServiceError, home::Home, parts::missing_hook_secrets};
 
 /// Tries what a start would do first, and undoes it. Answers what is worth knowing though a start may work.
 ///
 /// # Errors
 ///
-/// What would keep the service from starting: a certificate that cannot be used, an address that is not this machine's or may
-/// not be bound. An address that is in use is only told of: this service may be running.
+/// What would keep the service from starting: a data directory, a secret or a certificate that cannot be used, an address that is
+/// not this machine's or may not be bound. An address that is in use is only told of: this service may be running.
 pub fn check(config: &Config) -> Result<Vec<String>, ServiceError> {
+    let wall = MeterClock::resume(None).wall();
+    let mut warnings = Vec::new();
+    let has_secret = Home::look(&config.data_dir, &OsEntropy)?;
+    if let StoreUrl::Sqlite(path) = &config.store
+        && !has_secret
+        && fs::metadata(path).is_ok_and(|found| found.len() > 0)
+    {
+        warnings.push(format!(
+            "there is a data file, {}, and no cluster.secret in {}: a start makes a new one only if nothing needs the old one",
+            path.display(),
+            config.data_dir.display()
+        ));
+    }
+    HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), wall)?;
+    warnings.extend(missing_hook_secrets(config));
     let source = config.tls.source(&config.data_dir);
     if matches!(source, CertificateSource::Files { .. }) {
-        let wall = MeterClock::resume(None).wall();
         Certificates::open(source, Telemetry::new(Health::new()), wall)?;
     }
     let tcp = |addr: SocketAddr| TcpListener::bind(addr).map(drop);
@@ -35,7 +51,6 @@ pub fn check(config: &Config) -> Result<Vec<String>, ServiceError> {
         ("udp", config.udp.addr.get(), &udp),
         ("quic", config.quic.addr.get(), &udp),
     ];
-    let mut warnings = Vec::new();
     for (name, addr, bind) in listeners {
         let Some(addr) = addr else { continue };
         match bind(addr) {

@@ -34,6 +34,14 @@ pub enum HomeError {
         /// Why.
         source: io::Error,
     },
+    /// The directory cannot be made or is none.
+    #[error("data_dir {path} cannot be used: {source}; name a directory that this user may make and write to")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file is not what it should be.
     #[error("{path}: {what}")]
     Malformed {
@@ -60,10 +68,37 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// [`HomeError::Io`].
+    /// [`HomeError::DataDir`].
     pub(super) fn open(path: &Path) -> Result<Self, HomeError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
+        let unusable = |source| HomeError::DataDir { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         Ok(Self { path: path.to_owned() })
+    }
+
+    /// Looks at what [`open`](Self::open), [`secrets`](Self::secrets) and [`admin_token`](Self::admin_token) would use, and leaves
+    /// nothing behind. Answers whether there is a cluster secret.
+    ///
+    /// # Errors
+    ///
+    /// What these would answer.
+    pub(super) fn look(path: &Path, entropy: &dyn Entropy) -> Result<bool, HomeError> {
+        let missing = path.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).last();
+        let home = Self::open(path)?;
+        if let Some(made) = missing {
+            // Only directories that are empty go.
+            for part in path.ancestors().take_while(|part| part.starts_with(made)) {
+                let _ = fs::remove_dir(part);
+            }
+            return Ok(false);
+        }
+        if path.join(ADMIN_TOKEN).exists() {
+            home.admin_token(entropy)?;
+        }
+        let has_secret = home.has_secret();
+        if has_secret {
+            home.secrets(entropy)?;
+        }
+        Ok(has_secret)
     }
 
     /// Where the cluster secret is.

@@ -67,14 +67,16 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) async fn open(config: &Config, teardown: &mut Teardown) -> Result<Self, ServiceError> {
         let home = Home::open(&config.data_dir)?;
-        let first_start = !home.has_secret();
+        let has_secret = home.has_secret();
         let telemetry = Telemetry::new(Health::new());
         let store::Opened { store, shared, statements } = store::open(config, &telemetry).await?;
         teardown.store = Some(Arc::clone(&store));
         telemetry.health().store_reachable(true);
-        if first_start && !store.signing_keys().await?.is_empty() {
+        if !has_secret && !store.signing_keys().await?.is_empty() {
             return Err(ServiceError::SecretLost(home.secret_path()));
         }
+        // A store that has kept the meter has been used, also where the secrets had to be made anew.
+        let first_start = !has_secret && store.clock().await?.is_none();
         let shared = shared.map(Shared::new);
         Ok(Self { entropy: Arc::new(OsEntropy), home, first_start, telemetry, store, shared, statements })
     }
@@ -241,6 +243,9 @@ impl Core {
         };
         let (acts, statuses) = (Arc::new(acts), Arc::new(statuses));
         let hooks = Arc::new(HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), clock.wall())?);
+        if let Some(warning) = missing_hook_secrets(config) {
+            tracing::warn!("{warning}");
+        }
         let (chores, queue) = upkeep::chores(Arc::clone(&acts));
         let handler =
             Arc::new(Handler::new(Arc::clone(&engine), Arc::clone(clock), Arc::new(chores.clone()), telemetry.clone()));
@@ -399,4 +404,10 @@ pub(super) fn upkeep(config: &Config, ground: &Ground, keys: &Keys, core: &Core)
         },
         kept: keys.kept,
     }
+}
+
+/// What to tell if a file with the secrets of webhooks is named and not there.
+pub(super) fn missing_hook_secrets(config: &Config) -> Option<String> {
+    let path = config.hooks.secrets_file.as_ref().filter(|path| !path.exists())?;
+    Some(format!("hooks.secrets_file {} is not there: all webhooks are refused until it is", path.display()))
 }

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::{cluster::ClusterError, config::Config, identity::Providers, telemetry::Phase, tls::Certificates};
+use crate::{
+    cluster::ClusterError, config::Config, control::hooks::HookSecrets, identity::Providers, telemetry::Phase,
+    tls::Certificates,
+};
 
 use super::{
     error::ServiceError,
@@ -127,7 +130,7 @@ async fn stages(config: &Config, gate: &dyn Gate, teardown: &mut Teardown) -> Re
     if let Some(joined) = &teardown.joined {
         joined.start(front.surfaces.surface, core.statuses, &teardown.tasks, &supervisor, &teardown.stop_rest);
     }
-    keep_house(&upkeep, &core.providers, &keys.certificates, &supervisor, teardown);
+    keep_house(&upkeep, &core.providers, &core.hooks, &keys.certificates, &supervisor, teardown);
     gate.passed(Stage::Housekeeping)?;
     if let Some(quic) = quic {
         let running = quic.run(Arc::clone(&core.handler), site, teardown.stop_listening.clone());
@@ -178,6 +181,7 @@ async fn warm_up(
 fn keep_house(
     upkeep: &Upkeep,
     providers: &Arc<Providers>,
+    hooks: &Arc<HookSecrets>,
     certificates: &Arc<Certificates>,
     supervisor: &Supervisor,
     teardown: &Teardown,
@@ -193,6 +197,18 @@ fn keep_house(
     let (clock, certificates, stopped) = (Arc::clone(&upkeep.clock), Arc::clone(certificates), stop.clone());
     let watch = move || Arc::clone(&certificates).watch(Arc::clone(&clock), stopped.clone());
     tasks.spawn(supervisor.clone().again("certificate", stop.clone(), watch));
+    let (clock, hooks) = (Arc::clone(&upkeep.clock), Arc::clone(hooks));
+    let look = move || {
+        let (clock, hooks) = (Arc::clone(&clock), Arc::clone(&hooks));
+        async move {
+            // A file that has become unusable is in the log before the next webhook comes.
+            loop {
+                hooks.current(clock.wall());
+                tokio::time::sleep(HookSecrets::LOOK_AGAIN.into()).await;
+            }
+        }
+    };
+    tasks.spawn(supervisor.clone().again("secrets of webhooks", stop.clone(), look));
 }
 
 #[cfg(test)]

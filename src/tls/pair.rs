@@ -32,6 +32,14 @@ pub enum PairError {
         /// Why.
         source: io::Error,
     },
+    /// A file that the configuration names cannot be read.
+    #[error("cannot read {}, which tls.cert_file or tls.key_file names: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Everybody can read the key.
     #[error("{} can be read by other users; run: chmod o= {}", path.display(), path.display())]
     Exposed {
@@ -138,13 +146,13 @@ impl Stamp {
 
 /// Reads a key that not everybody can read.
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, PairError> {
-    let found = fs::metadata(path).map_err(|source| PairError::Io { path: path.to_owned(), source })?;
+    let found = fs::metadata(path).map_err(|source| PairError::Unreadable { path: path.to_owned(), source })?;
     let key = PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| PairError::Key { path: path.to_owned() })?;
     if is_exposed(&found) { Err(PairError::Exposed { path: path.to_owned() }) } else { Ok(key) }
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PairError> {
-    let at = |source| PairError::Io { path: path.to_owned(), source };
+    let at = |source| PairError::Unreadable { path: path.to_owned(), source };
     let file = File::open(path).map_err(at)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(at)?;

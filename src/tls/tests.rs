@@ -93,7 +93,7 @@ fn a_service_does_not_start_with_a_pair_that_cannot_be_used() {
     assert!(matches!(is((&long, &good.1)), PairError::TooLong { .. }));
     let shop = Shop::new(good);
     fs::remove_file(shop.dir.path().join("key.pem")).unwrap();
-    assert!(matches!(shop.open().unwrap_err(), PairError::Io { .. }));
+    assert!(matches!(shop.open().unwrap_err(), PairError::Unreadable { .. }));
 }
 
 #[test]

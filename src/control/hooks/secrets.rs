@@ -18,8 +18,6 @@ use crate::{
 
 use super::standard::{SecretError, Verifier};
 
-/// How long what was read is good before the file is looked at again.
-const LOOK_AGAIN: Millis = Millis::from_secs(1);
 /// Bytes of the file.
 const MAX_FILE: u64 = 16 * 1024;
 
@@ -84,6 +82,9 @@ struct Stamp {
 }
 
 impl HookSecrets {
+    /// How long what was read is good before the file is looked at again.
+    pub const LOOK_AGAIN: Millis = Millis::from_secs(1);
+
     /// Reads the file at `path`. Where there is none, there are no secrets until there is one. Deliveries are good up to
     /// `tolerance` from the time they name.
     ///
@@ -101,7 +102,7 @@ impl HookSecrets {
     pub fn current(&self, now: UnixMs) -> Arc<Verifier> {
         let mut kept = self.kept.lock();
         let since = now.since(kept.looked).max(kept.looked.since(now));
-        if since >= LOOK_AGAIN {
+        if since >= Self::LOOK_AGAIN {
             kept.looked = now;
             self.look(&mut kept);
         }
