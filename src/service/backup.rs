@@ -183,8 +183,12 @@ pub fn restore(config: &Config, from: &Path) -> Result<Vec<Restored>, BackupErro
     make_empty(dir, AWAY)?;
     let elsewhere = elsewhere(config);
     let mut done = Vec::new();
-    // The data last: what is interrupted before has none.
-    for file in manifest.files.iter().rev() {
+    // The data first, under their name only when they are whole. What is interrupted leaves no data, or data without
+    // the secret that they need: neither starts as an empty service.
+    let mut files: Vec<&BackedUp> = manifest.files.iter().collect();
+    files.sort_by_key(|file| file.name != DATA_FILE);
+    let mut undo = Undo::default();
+    for file in files {
         let source = from.join(&file.name);
         let target = match &file.setting {
             None if file.name == DATA_FILE => data.clone(),
@@ -203,11 +207,30 @@ pub fn restore(config: &Config, from: &Path) -> Result<Vec<Restored>, BackupErro
             done.push(Restored { path: target, left });
             continue;
         }
-        copy_new(&source, &target)?;
+        let draft = target.with_extension("restoring");
+        undo.made.push(draft.clone());
+        copy_new(&source, &draft)?;
+        fs::rename(&draft, &target).map_err(at(&target))?;
+        undo.made.push(target.clone());
         done.push(Restored { path: target, left: None });
     }
     sync(dir)?;
+    undo.made.clear();
     Ok(done)
+}
+
+/// What a restore has made so far. Removed when it fails, so that it can be tried again.
+#[derive(Default)]
+struct Undo {
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for path in self.made.drain(..).rev() {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// Reads all of a backup: whether every file is what was put there, and the data are whole.

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     config::{Config, StoreUrl},
-    control::hooks::HookSecrets,
+    control::hooks::secrets::HookSecrets,
     entropy::OsEntropy,
     telemetry::{Health, Telemetry},
     time::{Clock, MeterClock},

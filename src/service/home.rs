@@ -20,6 +20,8 @@ use crate::{
 
 const CLUSTER_SECRET: &str = "cluster.secret";
 const ADMIN_TOKEN: &str = "admin.token";
+/// The data file while `gastank restore` writes it.
+pub(super) const RESTORING: &str = "gastank.restoring";
 /// What these files hold is far shorter.
 const MAX_FILE: u64 = 4096;
 
@@ -72,6 +74,12 @@ impl Home {
     pub(super) fn open(path: &Path) -> Result<Self, HomeError> {
         let unusable = |source| HomeError::DataDir { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let unfinished = path.join(RESTORING);
+        if unfinished.exists() {
+            let what =
+                "a restore was interrupted and nothing can be started here; empty the directory and restore again";
+            return Err(HomeError::Malformed { path: unfinished, what });
+        }
         Ok(Self { path: path.to_owned() })
     }
 

@@ -8,6 +8,7 @@
 pub mod backup;
 mod check;
 mod dates;
+mod descriptors;
 mod error;
 pub mod history;
 mod home;

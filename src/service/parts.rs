@@ -36,6 +36,7 @@ use crate::{
 };
 
 use super::{
+    descriptors,
     error::ServiceError,
     history::History,
     home::Home,
@@ -134,8 +135,18 @@ impl Sockets {
     pub(super) async fn bind(config: &Config, ground: &Ground, keys: &Keys) -> Result<Self, ServiceError> {
         let (telemetry, certificates) = (&ground.telemetry, &keys.certificates);
         let admission = Admission::new(config.http.bodies());
+        let wanted = config.http.connections();
+        let listeners = 2 + usize::from(config.https.addr.get().is_some());
+        let connections = descriptors::raise_limit().map_or(wanted, |limit| descriptors::fit(wanted, listeners, limit));
+        if connections.total < wanted.total {
+            tracing::info!(
+                wanted = wanted.total,
+                allowed = connections.total,
+                "http.max_connections is lowered to what the limit on open files has room for; raise it (LimitNOFILE, ulimit -n)"
+            );
+        }
         let limits = HttpLimits {
-            connections: config.http.connections(),
+            connections,
             head: config.http.header_timeout(),
             body: config.http.body_timeout(),
             idle: config.http.idle_timeout(),

@@ -1,10 +1,10 @@
 //! The start, in named stages. What a stage begins is noted in [`Teardown`]; when a later one fails, all of it is undone: then ports,
 //! threads and the data file are free again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    cluster::ClusterError, config::Config, control::hooks::HookSecrets, identity::Providers, telemetry::Phase,
+    cluster::ClusterError, config::Config, control::hooks::secrets::HookSecrets, identity::Providers, telemetry::Phase,
     tls::Certificates,
 };
 
@@ -204,7 +204,7 @@ fn keep_house(
             // A file that has become unusable is in the log before the next webhook comes.
             loop {
                 hooks.current(clock.wall());
-                tokio::time::sleep(HookSecrets::LOOK_AGAIN.into()).await;
+                tokio::time::sleep(Duration::from_millis(HookSecrets::LOOK_AGAIN.get())).await;
             }
         }
     };

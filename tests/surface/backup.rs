@@ -167,6 +167,23 @@ async fn nothing_is_put_in_place_of_something_else_and_nothing_that_was_altered_
     let text = with(&newer);
     assert!(text.contains("has data format 99") && text.contains("run the newer gastank"), "{text}");
 
+    // No file may be larger than 8 KiB. Told so, a restore removes what it has made; killed by it, it leaves what does not start.
+    let limited = |script: &str| {
+        let script = format!("{script} ulimit -f 8; exec \"$0\" restore --data-dir \"$1\" \"$2\"");
+        let program = PathBuf::from(gastank().get_program());
+        let output = Command::new("sh").args(["-c", &script]).arg(program).arg(&target).arg(&backup).output().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        said(&output)
+    };
+    let text = limited("trap '' XFSZ;");
+    assert!(text.contains("gastank.restoring"), "{text}");
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0, "{text}");
+    limited("");
+    let output = gastank().args(["serve", "--check", "--data-dir"]).arg(&target).output().unwrap();
+    assert!(!output.status.success() && said(&output).contains("a restore was interrupted"), "{}", said(&output));
+    fs::remove_dir_all(&target).unwrap();
+
     let (code, text) = run(&["restore"], &target, &backup);
     assert_eq!(code, Some(0), "{text}");
+    assert!(!target.join("gastank.restoring").exists());
 }
