@@ -409,8 +409,8 @@ section! {
 }
 
 section! {
-    /// What apps and browser extensions are told by `GET /v1/client`, beside `heartbeat` and the providers that have a
-    /// `sign_in_client_id`.
+    /// Settings that `GET /v1/client` gives to apps and browser extensions, beside `heartbeat` and the providers
+    /// that have a `sign_in_client_id`.
     Client {
         /// The proxy that clients use while a session is open, such as `https://proxy.example.org:8443`. By `http` on the loopback
         /// interface only.
