@@ -75,6 +75,8 @@ export class TestService {
   async isActive(edge: { client_id: string; client_secret: string }, token: string): Promise<boolean> {
     const body = new URLSearchParams({ token, ...edge });
     const response = await fetch(`${this.http}/oauth/introspect`, { method: "POST", body });
+    // A service that is starting does not know yet, which is not no.
+    if (!response.ok) throw new Error(`introspection: ${response.status}`);
     return ((await response.json()) as { active: boolean }).active;
   }
 }
