@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         Command::Store { command } => store(command),
         Command::Backup(args) => backup(&args),
         Command::Restore(args) => restore(&args),
+        Command::Completions(args) => told(cli::completions(&args)),
+        Command::Man(args) => told(cli::man(&args)),
         Command::Client(command) => match cli::run(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, error.exit_code()),

@@ -65,12 +65,15 @@ fn who_did_what_is_shown_and_followed() {
     let edge = text(&json(&service, &["edge", "add", "cloudflare"])["client_id"]).to_owned();
     let log = json(&service, &["audit"]);
     let acts: Vec<_> = log["rows"].as_array().expect("rows").iter().map(|row| text(&row["act"])).collect();
-    assert_eq!(acts, ["account_created", "credit_entered", "account_created", "edge_added"]);
+    assert_eq!(acts, ["edge_added", "account_created", "credit_entered", "account_created"], "the newest first");
+    let two = json(&service, &["audit", "--limit", "2"]);
+    assert_eq!((two["rows"].as_array().map(Vec::len), &two["more"]), (Some(2), &Value::Bool(true)));
+    assert_eq!(two["rows"][0], log["rows"][0]);
     let of_one = json(&service, &["audit", "--account", &id, "--act", "credit_entered", "--since", "5m"]);
     assert_eq!(of_one["rows"].as_array().map(Vec::len), Some(1));
     assert_eq!((text(&of_one["rows"][0]["detail"]), text(&of_one["rows"][0]["actor"])), ("grant 7200 s", "operator"));
     let table = stdout_of(&service.run(&["audit", "--limit", "3"]));
-    assert!(table.starts_with("AT") && table.contains(&other) && !table.contains(&edge), "{table}");
+    assert!(table.starts_with("AT") && table.contains(&other) && table.contains(&edge), "{table}");
     assert!(failure(&service, &["audit", "--act", "nonsense"], 1).contains("bad_request"));
 
     let mut follower = gastank()
@@ -81,14 +84,40 @@ fn who_did_what_is_shown_and_followed() {
         .expect("the built program can be run");
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("it is piped")));
     let mut next = || -> Value { serde_json::from_str(&lines.next().expect("a line").expect("text")).expect("JSON") };
-    for act in &acts {
-        assert_eq!(next()["act"], **act);
+    for act in acts.iter().rev() {
+        assert_eq!(next()["act"], **act, "what is followed goes on from the oldest to the newest");
     }
     json(&service, &["account", "delete", &other, "--yes"]);
     let row = next();
     assert_eq!((text(&row["act"]), text(&row["account"])), ("account_deleted", other.as_str()));
     follower.kill().expect("it is our child");
     follower.wait().expect("it ends");
+}
+
+#[test]
+fn support_finds_a_person_and_reads_the_ledger() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    let made = ["account", "create", "--issuer", "https://accounts.example.org", "--subject", "8f3c", "--credit", "2h"];
+    let id = text(&json(&service, &made)["account"]).to_owned();
+    let find = ["account", "find", "https://accounts.example.org"];
+    assert_eq!(json(&service, &[&find[..], &["8f3c"]].concat())["account"], *id);
+    let nobody = failure(&service, &[&find[..], &["8f3d"]].concat(), 1);
+    assert!(nobody.contains("no account") && nobody.contains("8f3d"), "{nobody}");
+    assert_eq!(json(&service, &["account", "list"])["accounts"].as_array().map(Vec::len), Some(1), "none was made");
+    let shown = stdout_of(&service.run(&["account", "show", &id]));
+    assert!(shown.contains("debt:") && shown.contains("created:"), "{shown}");
+
+    let credit = ["account", "credit", &id, "-15m", "--reason", "a mistake", "--idempotency-key", "k1"];
+    assert!(stdout_of(&service.run(&credit)).starts_with("entered:"));
+    assert!(stdout_of(&service.run(&credit)).starts_with("entered before:"));
+    let ledger = json(&service, &["account", "ledger", &id]);
+    let amounts: Vec<_> = ledger["entries"].as_array().expect("entries").iter().map(|e| &e["amount_ms"]).collect();
+    assert_eq!(amounts, [-900_000, 7_200_000], "the newest first");
+    let table = stdout_of(&service.run(&["account", "ledger", &id, "--limit", "1"]));
+    let line = table.lines().nth(1).expect("an entry");
+    assert!(table.lines().count() == 2 && line.contains("-900.000 s") && line.contains("1 h 45 min"), "{table}");
+    assert!(line.contains("a mistake") && line.contains("k1"), "{table}");
 }
 
 #[test]

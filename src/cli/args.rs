@@ -64,6 +64,8 @@ Examples:
 Examples:
   gastank account create --credit 2h --key
   gastank account list
+  gastank account find https://accounts.example.org 8f3c
+  gastank account ledger ACCOUNT
   gastank account credit ACCOUNT 15m --reason \"thank you\"
   gastank account key add ACCOUNT
   gastank account delete ACCOUNT --yes")]
@@ -89,9 +91,10 @@ Examples:
         #[command(subcommand)]
         command: EdgeCommand,
     },
-    /// Revoke a session, or show its heartbeat history
+    /// Show a session, revoke it, or show its heartbeat history
     #[command(after_help = "\
 Examples:
+  gastank session show SESSION
   gastank session revoke SESSION
   gastank session history SESSION
   gastank session history SESSION --since 30d --json")]
@@ -251,7 +254,22 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
     },
-    /// Show an account: its tank and its latest session
+    /// Show the account that an issuer and a subject have; makes none
+    #[command(after_help = "\
+Examples:
+  gastank account find https://accounts.example.org 8f3c
+  gastank account find local ACCOUNT --json
+
+Exit code 1 if nobody there has an account.")]
+    Find {
+        /// The identity provider that knows the person
+        #[arg(value_name = "ISSUER")]
+        issuer: String,
+        /// The person's name there
+        #[arg(value_name = "SUBJECT", allow_hyphen_values = true)]
+        subject: String,
+    },
+    /// Show an account: its tank, its debt and its latest session
     #[command(after_help = "\
 Examples:
   gastank account show ACCOUNT")]
@@ -259,6 +277,22 @@ Examples:
         /// The account's id
         #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
         id: String,
+    },
+    /// Show the ledger of an account, newest entry first, with the balance after each entry
+    #[command(after_help = "\
+Examples:
+  gastank account ledger ACCOUNT
+  gastank account ledger ACCOUNT --limit 10
+  gastank account ledger ACCOUNT --limit 100000 --json
+
+The time used by the open session is entered when the session ends.")]
+    Ledger {
+        /// The account's id
+        #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
+        id: String,
+        /// Maximum number of entries, newest first
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
     },
     /// Add credit to a tank, or remove credit from it
     #[command(after_help = "\
@@ -401,6 +435,15 @@ pub enum SecretCommand {
 /// `gastank session`
 #[derive(Clone, Debug, Subcommand)]
 pub enum SessionCommand {
+    /// Show the account of a session, and when and why the session ended
+    #[command(after_help = "\
+Examples:
+  gastank session show SESSION")]
+    Show {
+        /// The session's id
+        #[arg(value_name = "SESSION", allow_hyphen_values = true)]
+        id: String,
+    },
     /// Revoke a session: end its token and charge the time used
     Revoke {
         /// The session's id
@@ -458,11 +501,11 @@ pub struct AuditArgs {
     /// Only acts of this kind, such as session_opened or credit_entered
     #[arg(long, value_name = "ACT")]
     pub act: Option<String>,
-    /// Maximum number of rows, oldest first
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub limit: u32,
-    /// Keep printing new rows until interrupted; with --json, one row per line
-    #[arg(long, conflicts_with = "limit")]
+    /// Maximum number of rows, newest first [default: 100; with --follow 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub limit: Option<u32>,
+    /// Print the latest rows, then new ones until interrupted; with --json, one row per line
+    #[arg(long)]
     pub follow: bool,
 }
 

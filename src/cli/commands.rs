@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, SecretCommand, SessionCommand, history,
+    ledger,
     output::{Output, note, printable, rows},
     span::{Seconds, exact},
 };
@@ -15,6 +16,19 @@ use crate::entropy::{OsEntropy, draw};
 
 /// Accounts asked for at once.
 const PAGE: u32 = 100;
+
+/// What is shown of an account.
+const ACCOUNT_FIELDS: [(&str, &str); 9] = [
+    ("account", "account"),
+    ("issuer", "issuer"),
+    ("subject", "subject"),
+    ("created", "created_at"),
+    ("tank", "remaining_s"),
+    ("debt", "debt_s"),
+    ("session", "session"),
+    ("started", "session/started_at"),
+    ("last seen", "session/last_seen_at"),
+];
 
 /// `gastank account …`
 pub(super) async fn account(remote: &Remote, command: AccountCommand, output: &mut Output) -> Result<(), CliError> {
@@ -52,22 +66,23 @@ pub(super) async fn account(remote: &Remote, command: AccountCommand, output: &m
             if remote.json {
                 return output.json(&json!({ "accounts": accounts, "next": after }));
             }
-            table(output, &accounts, &["account", "issuer", "subject", "remaining_s", "session"])?;
+            table(output, &accounts, &["account", "issuer", "subject", "remaining_s", "debt_s", "session"])?;
             if after.is_some() { note("There are more accounts; raise --limit to list them.") } else { Ok(()) }
         }
         AccountCommand::Show { id } => {
             let answer = api.get(&["admin", "accounts", &id]).await?;
-            let fields = [
-                ("account", "account"),
-                ("issuer", "issuer"),
-                ("subject", "subject"),
-                ("tank", "remaining_s"),
-                ("session", "session"),
-                ("started", "session/started_at"),
-                ("last seen", "session/last_seen_at"),
-            ];
-            show(remote, output, &answer, &fields)
+            show(remote, output, &answer, &ACCOUNT_FIELDS)
         }
+        AccountCommand::Find { issuer, subject } => {
+            let query = [("issuer", issuer.as_str()), ("subject", subject.as_str())];
+            let mut answer = api.get_with(&["admin", "accounts"], &query).await?;
+            let Some(found) = rows(&mut answer, "accounts").pop() else {
+                let (issuer, subject) = (printable(&issuer), printable(&subject));
+                return Err(CliError::NotAsExpected(format!("no account: issuer {issuer}, subject {subject}")));
+            };
+            show(remote, output, &found, &ACCOUNT_FIELDS)
+        }
+        AccountCommand::Ledger { id, limit } => ledger::ledger(remote, &id, limit, output).await,
         AccountCommand::Credit { id, seconds, reason, idempotency_key } => {
             let made = idempotency_key.is_none();
             let key = idempotency_key.unwrap_or_else(|| URL_SAFE_NO_PAD.encode(draw::<16>(&OsEntropy)));
@@ -83,9 +98,12 @@ pub(super) async fn account(remote: &Remote, command: AccountCommand, output: &m
             if let Some(answer) = answer.as_object_mut() {
                 answer.insert("idempotency_key".to_owned(), key.into());
             }
+            let repeated = answer.get("repeated") == Some(&Value::Bool(true));
+            let entered = if repeated { "entered before" } else { "entered" };
             let fields =
-                [("entered", "entry/amount_ms"), ("tank", "remaining_s"), ("idempotency key", "idempotency_key")];
-            show(remote, output, &answer, &fields)
+                [(entered, "entry/amount_ms"), ("tank", "remaining_s"), ("idempotency key", "idempotency_key")];
+            show(remote, output, &answer, &fields)?;
+            if repeated { note("This key had been used before: nothing was entered now.") } else { Ok(()) }
         }
         AccountCommand::Key { command } => match command {
             KeyCommand::Add { id } => {
@@ -151,6 +169,19 @@ pub(super) async fn edge(remote: &Remote, command: EdgeCommand, output: &mut Out
 /// `gastank session …`
 pub(super) async fn session(remote: &Remote, command: SessionCommand, output: &mut Output) -> Result<(), CliError> {
     match command {
+        SessionCommand::Show { id } => {
+            let answer = remote.reach.admin()?.get(&["admin", "sessions", &id]).await?;
+            let fields = [
+                ("session", "session_id"),
+                ("account", "account"),
+                ("last heard of", "last_seen_at"),
+                ("ended", "ended_at"),
+                ("end reason", "end_reason"),
+            ];
+            show(remote, output, &answer, &fields)?;
+            let open = !remote.json && answer.get("ended_at").is_none_or(Value::is_null);
+            if open { output.pairs(&[("state", "open".to_owned())]) } else { Ok(()) }
+        }
         SessionCommand::Revoke { id } => {
             let answer = remote.reach.admin()?.post(&["admin", "sessions", &id, "revoke"], &json!({})).await?;
             show(remote, output, &answer, &[("tank", "remaining_s")])
@@ -159,10 +190,10 @@ pub(super) async fn session(remote: &Remote, command: SessionCommand, output: &m
     }
 }
 
-/// `gastank keys …`
 /// What is shown of a signing key.
 const KEY_FIELDS: [&str; 5] = ["kid", "algorithm", "state", "signs_from_ms", "retires_at_ms"];
 
+/// `gastank keys …`
 pub(super) async fn keys(remote: &Remote, command: KeysCommand, output: &mut Output) -> Result<(), CliError> {
     let api = remote.reach.admin()?;
     match command {
@@ -246,6 +277,7 @@ fn flatten(name: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
 fn title(field: &str) -> String {
     let name = match field {
         "remaining_s" => "tank",
+        "debt_s" => "debt",
         _ => field.strip_suffix("_ms").or_else(|| field.strip_suffix("_s")).unwrap_or(field),
     };
     name.replace('_', " ")

@@ -9,7 +9,9 @@ mod audit;
 mod backup;
 mod commands;
 mod error;
+mod generate;
 mod history;
+mod ledger;
 mod moving;
 mod output;
 mod span;
@@ -26,6 +28,7 @@ pub use args::{
 };
 pub use backup::{BackupArgs, BackupProgress, backed_up, restored};
 pub use error::{CliError, Problem};
+pub use generate::{CompletionsArgs, ManArgs, completions, man};
 pub use moving::{CopyProgress, copied};
 pub use span::{NotASpan, Seconds};
 pub use welcome::welcome;
@@ -107,6 +110,18 @@ Examples:
 
 Run it with the configuration of the service and as its user. Then start the service.")]
     Restore(BackupArgs),
+    /// Write completions for a shell to standard output
+    #[command(after_help = "\
+Examples:
+  gastank completions bash > /usr/share/bash-completion/completions/gastank
+  gastank completions zsh > /usr/share/zsh/vendor-completions/_gastank
+  gastank completions fish > ~/.config/fish/completions/gastank.fish")]
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory
+    #[command(after_help = "\
+Examples:
+  gastank man /usr/local/share/man/man1")]
+    Man(ManArgs),
     /// Talk to a running service
     #[command(flatten)]
     Client(ClientCommand),

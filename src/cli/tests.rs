@@ -28,7 +28,7 @@ fn examples(command: &clap::Command) -> Vec<String> {
         .map(|line| {
             let line = line.trim();
             // A remark stands to the right, after some spaces; a pipe is the shell's.
-            let end = ["   ", " | "].into_iter().filter_map(|mark| line.find(mark)).min().unwrap_or(line.len());
+            let end = ["   ", " | ", " > "].into_iter().filter_map(|mark| line.find(mark)).min().unwrap_or(line.len());
             line[..end].to_owned()
         })
         .collect();

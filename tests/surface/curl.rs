@@ -104,6 +104,9 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     assert_eq!(curl.json("/oauth/introspect", "/oauth/introspect", "POST", &ask, "200")["active"], true);
     let revoke = format!("/admin/sessions/{}/revoke", session.id_text);
     curl.json("/admin/sessions/{id}/revoke", &revoke, "POST", &[], "200");
+    let known = format!("/admin/sessions/{}", session.id_text);
+    let known = curl.json("/admin/sessions/{id}", &known, "GET", &[], "200");
+    assert_eq!((&known["account"], &known["end_reason"]), (&account.clone().into(), &"revoked".into()));
     let history = format!("/admin/sessions/{}/history", session.id_text);
     let told = curl.json("/admin/sessions/{id}/history", &history, "GET", &[], "200");
     assert_eq!((&told["account"], &told["end_reason"]), (&account.into(), &"revoked".into()));

@@ -223,6 +223,8 @@ labels! {
         AdminKeys = "/admin/accounts/{id}/keys",
         /// One account key.
         AdminKey = "/admin/accounts/{id}/keys/{key_id}",
+        /// One session.
+        AdminSession = "/admin/sessions/{id}",
         /// Revoke a session.
         AdminRevoke = "/admin/sessions/{id}/revoke",
         /// What was heard of a session.

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Json as Answer, extract::State, http::HeaderMap, response::IntoResponse};
+use axum::{
+    Json as Answer,
+    extract::{Query, State, rejection::QueryRejection},
+    http::HeaderMap,
+    response::IntoResponse,
+};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -79,6 +84,13 @@ pub(super) struct OwnedAccount {
     session: Option<SessionShape>,
 }
 
+/// Whose account is asked for.
+#[derive(Deserialize)]
+pub(super) struct OwnedBy {
+    issuer: Option<String>,
+    subject: Option<String>,
+}
+
 /// A page of accounts.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Accounts {
@@ -150,12 +162,14 @@ pub(super) async fn create(
     Ok((status, Answer(CreateAnswer { account: account.to_string(), key })))
 }
 
-/// The accounts, in order of their ids.
+/// The accounts, in order of their ids; or the one that an issuer and a subject have, if they have one.
 #[utoipa::path(
     get, path = "/admin/accounts", tag = "admin", security(("admin_token" = [])),
     params(
         ("after" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{21}[AQgw]$", description = "From after this account on."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "So many accounts, 1 to 1000; 100 by default."),
+        ("issuer" = Option<String>, Query, min_length = 1, max_length = 512, description = "Only the account of this identity provider's `subject`. None is made."),
+        ("subject" = Option<String>, Query, min_length = 1, max_length = 512, description = "The person's name there."),
     ),
     responses((status = 200, description = "A page of accounts.", body = Accounts), AdminErrors),
 )]
@@ -165,7 +179,25 @@ pub(super) async fn list(
     State(engine): State<Arc<Engine>>,
     State(clock): State<Arc<dyn Clock>>,
     page: Page<String>,
+    owned_by: Result<Query<OwnedBy>, QueryRejection>,
 ) -> Result<Answer<Accounts>, Problem> {
+    let wrong = |_| Problem::bad_request("`issuer` or `subject` is not what it should be");
+    match owned_by.map_err(wrong)?.0 {
+        OwnedBy { issuer: None, subject: None } => {}
+        OwnedBy { issuer: Some(issuer), subject: Some(subject) } => {
+            let identity = Identity {
+                issuer: text("issuer", issuer, MAX_IDENTITY)?,
+                subject: text("subject", subject, MAX_IDENTITY)?,
+            };
+            let owned = match store.account_of(&identity).await? {
+                Some(id) => store.account(&id).await?.filter(|owned| !owned.account.deleted),
+                None => None,
+            };
+            let accounts = owned.map(|owned| OwnedAccount::now(owned, &engine, &*clock)).into_iter().collect();
+            return Ok(Answer(Accounts { accounts, next: None }));
+        }
+        _ => return Err(Problem::bad_request("`issuer` and `subject` go together")),
+    }
     let wrong = || Problem::bad_request("`after` is not an account's id");
     let after = page.after.as_deref().map(|id| AccountId::parse(id).ok_or_else(wrong)).transpose()?;
     let (rows, more) = page.cut(store.accounts(after, page.limit + 1).await?);

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    engine::{Engine, session_text},
+    engine::{End, Engine, session_text},
     store::{Heard, HeardKey, Store},
-    time::{Clock, Millis},
+    time::{Clock, Millis, UnixMs},
     web::{
         extract::Page,
         problem::{Code as ErrorCode, Problem},
     },
-    wire::StateBits,
+    wire::{SessionId, StateBits},
 };
 
 use super::super::{callers::Operator, named::SessionPath, refusals::HistoryErrors, shapes::time, state::Settings};
@@ -115,7 +115,7 @@ pub(super) async fn of_session(
     let record = store.session(&session).await?.ok_or_else(absent)?;
     // Of a session of a deleted person, how it ended is all there is, also while the rest is being erased.
     let owned = store.account(&record.account).await?.ok_or_else(absent)?;
-    let (now, wall) = (clock.now(), clock.wall());
+    let wall = clock.wall();
     let back = asked.since_s.map_or(keep, |seconds| Millis::new(seconds.saturating_mul(1000)).min(keep));
     let first = HeardKey::before(wall.minus(back)).max(after.unwrap_or(HeardKey::before(wall.minus(keep))));
     let found = match owned.account.deleted {
@@ -124,19 +124,28 @@ pub(super) async fn of_session(
     };
     let (rows, more) = page.cut(found);
     let next = rows.last().filter(|_| more).map(|row: &Heard| row.key.to_string());
-    let last_seen_at = match record.end {
-        Some(end) => Some(end.at_wall.minus(end.at.since(end.last_seen)).plus(end.last_seen.since(end.at))),
-        None => engine.report(&session).map(|report| wall.minus(now.since(report.last_seen))),
-    };
     Ok(Answer(SessionHistory {
         session_id: session_text(&session),
         account: record.account.to_string(),
-        last_seen_at: last_seen_at.map(time),
+        last_seen_at: last_seen_at(&session, record.end, &engine, &*clock).map(time),
         ended_at: record.end.map(|end| time(end.at_wall)),
         end_reason: record.end.map(|end| end.reason.name()),
         rows: rows.into_iter().map(HeardShape::from).collect(),
         next,
     }))
+}
+
+/// When a session was last heard of, on the wall clock.
+pub(super) fn last_seen_at(
+    session: &SessionId,
+    end: Option<End>,
+    engine: &Engine,
+    clock: &dyn Clock,
+) -> Option<UnixMs> {
+    match end {
+        Some(end) => Some(end.at_wall.minus(end.at.since(end.last_seen)).plus(end.last_seen.since(end.at))),
+        None => engine.report(session).map(|report| clock.wall().minus(clock.now().since(report.last_seen))),
+    }
 }
 
 impl From<Heard> for HeardShape {

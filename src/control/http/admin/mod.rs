@@ -6,6 +6,7 @@ mod edges;
 mod history;
 mod keys;
 mod service;
+mod sessions;
 
 use axum::{
     Router,
@@ -32,6 +33,7 @@ pub(super) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(keys::remove_account_key))
         .routes(routes!(audit::list))
         .routes(routes!(service::revoke))
+        .routes(routes!(sessions::show))
         .routes(routes!(history::of_session))
         .routes(routes!(edges::add, edges::list))
         .routes(routes!(edges::remove))

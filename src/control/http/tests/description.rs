@@ -39,6 +39,7 @@ async fn every_call_is_described() {
         "GET /admin/edges",
         "GET /admin/edges/{client_id}/secrets",
         "GET /admin/keys",
+        "GET /admin/sessions/{id}",
         "GET /admin/sessions/{id}/history",
         "GET /admin/status",
         "GET /errors/{code}",
