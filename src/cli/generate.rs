@@ -65,7 +65,7 @@ mod tests {
     fn every_shell_knows_the_commands() {
         for shell in [Shell::Bash, Shell::Fish, Shell::Zsh, Shell::PowerShell, Shell::Elvish] {
             let script = String::from_utf8(completions_for(shell)).expect("it is text");
-            assert!(script.contains("ledger") && script.contains("--admin-url"), "{shell}");
+            assert!(script.contains("ledger") && script.contains("admin-url"), "{shell}");
         }
     }
 
