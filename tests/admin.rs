@@ -292,8 +292,8 @@ fn a_check_reads_the_certificate_and_tries_the_addresses_and_tells_what_clients_
         ("GASTANK_TLS_CERT_FILE", "/nowhere/chain.pem", 2, "/nowhere/chain.pem"),
         // An address for documentation, which no machine has.
         ("GASTANK_HTTP_ADDR", "203.0.113.1:7080", 2, "cannot listen on http 203.0.113.1:7080"),
-        ("GASTANK_LOG_FILTER", "inf", 2, "no level"),
-        ("GASTANK_HTTP_PUBLIC_URL", "https://tank.example.org", 0, "they are not told of UDP"),
+        ("GASTANK_LOG_FILTER", "inf", 2, "is not a level"),
+        ("GASTANK_HTTP_PUBLIC_URL", "https://tank.example.org", 0, "activations do not offer UDP"),
         ("GASTANK_HTTP_PUBLIC_URL", "tank.example.org", 2, "`tank.example.org` is no public URL"),
         ("GASTANK_HTTP_PUBLIC_URL", "https://me:secret@tank.example.org", 2, "this is no public URL"),
         ("GASTANK_STORE", "/data/x.db", 2, "did you mean `sqlite:/data/x.db`?"),
