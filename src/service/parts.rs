@@ -136,8 +136,8 @@ impl Sockets {
         let (telemetry, certificates) = (&ground.telemetry, &keys.certificates);
         let admission = Admission::new(config.http.bodies());
         let wanted = config.http.connections();
-        let listeners = 2 + usize::from(config.https.addr.get().is_some());
-        let connections = descriptors::raise_limit().map_or(wanted, |limit| descriptors::fit(wanted, listeners, limit));
+        let public = 1 + usize::from(config.https.addr.get().is_some());
+        let connections = descriptors::raise_limit().map_or(wanted, |limit| descriptors::fit(wanted, public, limit));
         if connections.total < wanted.total {
             tracing::info!(
                 wanted = wanted.total,

@@ -62,6 +62,19 @@ impl Home {
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
+
+    /// What a service that runs has said once `text` is in it: lines are written after what they are of.
+    pub(crate) fn said_once(&self, text: &str) -> String {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let said = self.said();
+            if said.contains(text) {
+                return said;
+            }
+            assert!(std::time::Instant::now() < until, "{text:?} is not in the log: {said}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
 }
 
 /// A running service. Killed when dropped.
