@@ -118,7 +118,7 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     // There are no secrets of senders here; signed messages have tests of their own.
     curl.json("/hooks/credit", "/hooks/credit", "POST", &with("{}"), "404");
     curl.json("/hooks/account-events", "/hooks/account-events", "POST", &[], "404");
-    for path in ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/openapi.json"] {
+    for path in ["/v1/client", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/openapi.json"] {
         curl.json(path, path, "GET", &[], "200");
     }
     let lists = curl.json("/oauth/status", "/oauth/status", "GET", &[], "200");
