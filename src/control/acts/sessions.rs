@@ -4,7 +4,7 @@ use crate::{
     control::{
         keys::KeyError,
         status::Ticket,
-        tokens::{TokenRequest, session_of},
+        tokens::{Provenance, TokenRequest, session_of},
     },
     engine::{
         Account, AccountId, ActivationName, ActivationNames, Moment, Refusal, RenewalName, Session, TokenHash, Tokens,
@@ -91,6 +91,10 @@ impl Acts {
     pub async fn renew(&self, token: &str, frame: &[u8]) -> Result<Renewal, ActError> {
         let (session, name) = self.engine.renewal(frame, self.clock.now()).map_err(ActError::BadFrame)?;
         if session_of(token.as_bytes()) != Some(session) {
+            return Err(ActError::BadCredentials);
+        }
+        // Whoever has caught a frame, but not its token, is not worth a read of the store.
+        if self.issuer.provenance(token) == Provenance::Forged {
             return Err(ActError::BadCredentials);
         }
         let record = self.in_time(self.store.session(&session)).await?.ok_or(ActError::BadCredentials)?;

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::http::request::Parts as RequestParts;
 
-use crate::web::{
-    admission::{Admission, Trust},
-    peer::{Network, Peer},
-    problem::{Code, Problem},
-    stopwatch::now,
+use crate::{
+    control::tokens::{Issuer, Provenance},
+    web::{
+        admission::{Admission, Trust},
+        peer::{Network, Peer},
+        problem::{Code, Problem},
+        stopwatch::now,
+    },
 };
 
 use super::{
@@ -79,9 +82,19 @@ impl Checks {
         }
     }
 
-    /// Counts a token that names a key which is not known here, as shown to an edge.
-    pub(super) fn limit_unknown_keys(&self, edge: &str) -> Result<(), Problem> {
-        self.limits.unknown_key(edge)
+    /// Whether a token that an edge shows is worth a read of the store: only one that this service signed is. Whoever shows
+    /// made-up and altered tokens to an edge does not reach it, and those that name a key which is not known here reach it
+    /// only so often.
+    ///
+    /// # Errors
+    ///
+    /// 503: nobody can tell now.
+    pub(super) fn is_worth_a_read(&self, issuer: &Issuer, token: &str, edge: &str) -> Result<bool, Problem> {
+        match issuer.provenance(token) {
+            Provenance::Ours => Ok(true),
+            Provenance::Forged => Ok(false),
+            Provenance::UnknownKey => self.limits.unknown_key(edge).map(|()| true),
+        }
     }
 }
 

@@ -11,10 +11,7 @@ use hyper::{
 use utoipa::ToSchema;
 
 use crate::{
-    control::{
-        acts::Acts,
-        tokens::{Issuer, Provenance},
-    },
+    control::{acts::Acts, tokens::Issuer},
     store::{Actor, ActorKind, Surface},
     web::{
         peer::KnownEdge,
@@ -23,6 +20,7 @@ use crate::{
 };
 
 use super::{
+    checks::Checks,
     edge_request::EdgeRequest,
     instruments::IntrospectionOutcome,
     introspection::{INACTIVE, Introspection, Introspector},
@@ -109,12 +107,13 @@ pub(super) struct RevokeForm {
     responses((status = 200, description = "The token is not good, or not this edge's."), RevokeErrors),
 )]
 pub(super) async fn revoke(
+    State(checks): State<Arc<Checks>>,
     State(issuer): State<Arc<Issuer>>,
     State(acts): State<Arc<Acts>>,
     EdgeRequest { token, edge }: EdgeRequest,
 ) -> Result<impl IntoResponse, Problem> {
     // A token that nobody here has signed is not good already.
-    if issuer.provenance(&token) != Provenance::Forged {
+    if checks.is_worth_a_read(&issuer, &token, &edge.client_id).map_err(Problem::for_oauth)? {
         let acts = acts.by(Actor::named(ActorKind::Edge, edge.client_id, Surface::Http));
         acts.revoke_token(&token, &edge.audience).await.map_err(|error| Problem::from(error).for_oauth())?;
     }

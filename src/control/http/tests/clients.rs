@@ -88,6 +88,17 @@ async fn a_renewal_needs_the_token_and_the_key_and_kills_the_token() {
 }
 
 #[tokio::test]
+async fn a_renewal_with_an_altered_token_does_not_reach_the_store() {
+    let rig = Rig::new().await;
+    let (_, key) = rig.account(600).await;
+    let opened = rig.activate(&key).await.ok();
+    let (now, token) = (rig.surface.state.clock.now(), opened.text("token"));
+    rig.store.close().await.unwrap();
+    rig.public(renewal(&opened, &altered(&token), now)).await.is(ErrorCode::BadCredentials);
+    rig.public(renewal(&opened, &token, now)).await.is(ErrorCode::StoreUnavailable);
+}
+
+#[tokio::test]
 async fn a_renewal_that_is_repeated_is_refused_with_the_meter() {
     let rig = Rig::new().await;
     let (_, key) = rig.account(600).await;

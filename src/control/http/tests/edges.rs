@@ -182,6 +182,31 @@ async fn an_address_that_guesses_client_secrets_is_slowed_down_and_its_neighbour
 }
 
 #[tokio::test]
+async fn revocations_of_tokens_that_are_not_ours_do_not_reach_the_store_or_only_so_often() {
+    let rig = Rig::new().await;
+    let edge = Edge::of(&rig, "edge").await;
+    let (_, key) = rig.account(600).await;
+    let token = rig.activate(&key).await.ok().text("token");
+    let revoke = |token: &str| {
+        let asked = ask("POST", "/oauth/revoke").header("content-type", FORM).body(format!("token={token}"));
+        rig.public(asked.header("authorization", &basic(&edge.id, &edge.secret)))
+    };
+    rig.store.close().await.unwrap();
+    revoke(&altered(&token)).await.ok();
+    revoke(&token).await.is(ErrorCode::StoreUnavailable);
+    // Another node may have made the key: who knows.
+    let (_, rest) = token.split_once('.').unwrap();
+    let unknown = format!("{}.{rest}", encode(br#"{"typ":"at+jwt","alg":"EdDSA","kid":"another"}"#));
+    assert_eq!(revoke(&unknown).await.text("code"), "store_unavailable");
+    for asked in 0.. {
+        assert!(asked < 3_000, "they are looked up without a limit");
+        if revoke(&unknown).await.text("code") == "overloaded" {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_keys_and_the_metadata_are_published() {
     let rig = Rig::new().await;
     let got = rig.public(ask("GET", "/.well-known/jwks.json")).await.ok();

@@ -460,6 +460,19 @@ fn decode(text: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text).unwrap()
 }
 
+fn encode(bytes: &[u8]) -> String {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A token that says what another does, with another signature.
+fn altered(token: &str) -> String {
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = decode(signature);
+    signature[5] ^= 1;
+    format!("{message}.{}", encode(&signature))
+}
+
 fn basic(id: &str, secret: &str) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
