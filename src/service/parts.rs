@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -70,7 +71,8 @@ impl Ground {
         let home = Home::open(&config.data_dir)?;
         let has_secret = home.has_secret();
         let telemetry = Telemetry::new(Health::new());
-        let store::Opened { store, shared, statements } = store::open(config, &telemetry).await?;
+        let store::Opened { store, shared, statements, writer_ended } = store::open(config, &telemetry).await?;
+        teardown.watched.extend(writer_ended.map(|ended| ("store writer", ended)));
         teardown.store = Some(Arc::clone(&store));
         telemetry.health().store_reachable(true);
         if !has_secret && !store.signing_keys().await?.is_empty() {
@@ -111,7 +113,9 @@ impl Keys {
             None => Arc::new(MeterClock::resume(kept)),
         };
         teardown.meter = Some(Arc::clone(&meter));
-        meter.tick_for_ever()?;
+        let ended = CancellationToken::new();
+        meter.tick_for_ever(ended.clone().drop_guard())?;
+        teardown.watched.push(("meter thread", ended));
         let clock: Arc<dyn Clock> = Arc::<MeterClock>::clone(&meter);
         let key_policy = KeyPolicy { shared: shared.is_some(), ..config.token.keys() };
         let keyring = Arc::new(Keyring::open(&**store, &secrets, key_policy, clock.wall()).await?);

@@ -31,6 +31,8 @@ pub(super) struct Teardown {
     pub(super) threads: Option<Threads>,
     /// What runs until `stop_rest`.
     pub(super) tasks: TaskTracker,
+    /// Threads that are to run as long as anything does, by their names: cancelled where one has ended.
+    pub(super) watched: Vec<(&'static str, CancellationToken)>,
     /// The meter.
     pub(super) meter: Option<Arc<MeterClock>>,
     /// What has joined other nodes, if they share the store.
@@ -221,6 +223,13 @@ mod tests {
         service.teardown.threads.as_ref().expect("it has threads").ended().cancel();
         let ended = service.run_until(std::future::pending()).await;
         assert!(matches!(ended, Err(ServiceError::Part("HTTP threads"))), "{ended:?}");
+        for thread in ["meter thread", "store writer"] {
+            let (service, _dir) = self::service().await;
+            let watched = service.teardown.watched.iter().find(|(part, _)| *part == thread);
+            watched.expect("it is watched").1.cancel();
+            let ended = service.run_until(std::future::pending()).await;
+            assert!(matches!(ended, Err(ServiceError::Part(part)) if part == thread), "{ended:?}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

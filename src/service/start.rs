@@ -108,6 +108,10 @@ async fn stages(config: &Config, gate: &dyn Gate, teardown: &mut Teardown) -> Re
     let front = Front::build(config, &ground, &keys, &sockets, &core, teardown).await?;
     gate.passed(Stage::Threads)?;
     let supervisor = Supervisor::new(ground.telemetry.clone());
+    for (part, ended) in &teardown.watched {
+        let watching = supervisor.clone().thread(part, teardown.stop_rest.clone(), ended.clone());
+        teardown.operators.spawn(watching);
+    }
     let (udp, quic, listening) = (sockets.datagrams, sockets.quic, sockets.listening);
     let serving = Serving {
         config,
@@ -188,8 +192,12 @@ fn keep_house(
 ) {
     let (tasks, stop) = (&teardown.tasks, &teardown.stop_rest);
     if upkeep.history.is_none() {
-        let (store, clock, stop) = (Arc::clone(&upkeep.store), Arc::clone(&upkeep.clock), stop.clone());
-        tasks.spawn(async move { stop.run_until_cancelled(history::forget(&*store, &*clock)).await });
+        let (store, clock) = (Arc::clone(&upkeep.store), Arc::clone(&upkeep.clock));
+        let forgetting = move || {
+            let (store, clock) = (Arc::clone(&store), Arc::clone(&clock));
+            async move { history::forget(&*store, &*clock).await }
+        };
+        tasks.spawn(supervisor.clone().again("heartbeat history", stop.clone(), forgetting));
     }
     for keep_fresh in providers.keepers() {
         tasks.spawn(supervisor.clone().again("identity provider's keys", stop.clone(), keep_fresh));

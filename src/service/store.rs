@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -48,6 +49,8 @@ pub(super) struct Opened {
     pub(super) shared: Option<Arc<dyn ClusterStore>>,
     /// How many statements it has written checkpoints by, if it is a cluster.
     pub(super) statements: Option<Arc<AtomicU64>>,
+    /// Cancelled when the thread that writes ends, if it has one.
+    pub(super) writer_ended: Option<CancellationToken>,
 }
 
 /// Opens the store of the service.
@@ -58,13 +61,15 @@ pub(super) async fn open(config: &Config, telemetry: &Telemetry) -> Result<Opene
             let path = path.clone();
             let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, &SqliteOptions::default()));
             let store = opening.await.expect("opening the store does not panic")?;
-            Ok(Opened { store: Arc::new(Observed::new(store, counting)), shared: None, statements: None })
+            let writer_ended = Some(store.writer_ended());
+            Ok(Opened { store: Arc::new(Observed::new(store, counting)), shared: None, statements: None, writer_ended })
         }
         StoreUrl::Scylla(url) => {
             let store = Box::pin(ScyllaStore::open(&options(config, url)?, Arc::new(OsEntropy))).await?;
             let statements = Some(store.checkpoint_batch_counter());
             let shared: Arc<dyn ClusterStore> = Arc::new(Observed::new(store, counting));
-            Ok(Opened { store: Arc::<dyn ClusterStore>::clone(&shared), shared: Some(shared), statements })
+            let store = Arc::<dyn ClusterStore>::clone(&shared);
+            Ok(Opened { store, shared: Some(shared), statements, writer_ended: None })
         }
     }
 }

@@ -133,14 +133,15 @@ impl MeterClock {
     }
 
     /// Ticks every 100 ms from now on, in a thread of its own, for as long as the meter is there: nothing that goes on in a
-    /// runtime may hold it up.
+    /// runtime may hold it up. `ends` is dropped when the thread ends: without it the meter stands still.
     ///
     /// # Errors
     ///
     /// The system has no thread left.
-    pub fn tick_for_ever(self: &Arc<Self>) -> io::Result<()> {
+    pub fn tick_for_ever(self: &Arc<Self>, ends: impl Send + 'static) -> io::Result<()> {
         let meter: Weak<Self> = Arc::downgrade(self);
         let ticking = move || {
+            let _ends = ends;
             while let Some(meter) = meter.upgrade() {
                 meter.tick();
                 drop(meter);
@@ -404,11 +405,30 @@ mod tests {
     }
 
     #[test]
+    fn it_is_told_when_the_thread_that_ticks_panics() {
+        struct Broken;
+        impl Ticks for Broken {
+            fn elapsed(&self) -> Millis {
+                panic!("the clock is broken")
+            }
+            fn wall(&self) -> UnixMs {
+                UnixMs::from_ms(0)
+            }
+        }
+        let meter = Arc::new(MeterClock::new(Arc::new(Broken)));
+        let (ends, ended) = std::sync::mpsc::sync_channel::<()>(1);
+        meter.tick_for_ever(ends).expect("there is room for a thread");
+        let told = ended.recv_timeout(Duration::from_secs(30));
+        assert_eq!(told, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
     #[expect(clippy::disallowed_methods, reason = "the thread ticks by the real clock")]
     fn the_thread_that_ticks_keeps_the_meter_running_and_ends_with_it() {
         let meter = Arc::new(MeterClock::resume(None));
         meter.start();
-        meter.tick_for_ever().expect("there is room for a thread");
+        let lives = Arc::new(());
+        meter.tick_for_ever(Arc::clone(&lives)).expect("there is room for a thread");
         let waited = Instant::now();
         while meter.now() <= at(RUN_ON.get() + 50) {
             assert!(waited.elapsed() < Duration::from_secs(30), "it stands at {}", meter.now());
@@ -416,7 +436,8 @@ mod tests {
         }
         let gone = Arc::downgrade(&meter);
         drop(meter);
-        while gone.upgrade().is_some() {
+        while gone.upgrade().is_some() || Arc::strong_count(&lives) > 1 {
+            assert!(waited.elapsed() < Duration::from_secs(30), "the thread does not end");
             thread::sleep(Duration::from_millis(1));
         }
     }

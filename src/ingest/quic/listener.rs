@@ -95,7 +95,8 @@ impl Listener {
                 () = &mut stopped => break,
                 incoming = self.endpoint.accept() => incoming,
             };
-            let Some(incoming) = incoming else { break };
+            // Its driver has come to an end, and so will every connection: whoever runs this is told by its end.
+            let Some(incoming) = incoming else { return };
             admit(incoming, &state, &work);
         }
         // From now on the endpoint refuses new connections, while open ones finish.

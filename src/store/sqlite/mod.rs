@@ -36,6 +36,7 @@ use futures_util::{
 };
 use rusqlite::Connection;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
@@ -81,6 +82,11 @@ impl SqliteStore {
         let readers = Readers::open(path.to_owned(), options)?;
         let writer = Arc::new(Writer::start(conn, Some(lock), options)?);
         Ok(Self { writer, readers: Some(readers) })
+    }
+
+    /// Cancelled when the thread that writes ends. Without it the store only reads, until it is opened again.
+    pub fn writer_ended(&self) -> CancellationToken {
+        self.writer.ended()
     }
 
     /// Opens a store that is gone when it is closed, for tests.

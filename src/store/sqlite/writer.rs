@@ -25,6 +25,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     deadline::{self, within},
@@ -50,6 +51,7 @@ pub(super) struct Writer {
     behind: Arc<Semaphore>,
     patience: Duration,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
+    ended: CancellationToken,
 }
 
 /// What a piece of work is to the thread that writes.
@@ -66,9 +68,12 @@ impl Writer {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
         let (group, busy) = (options.group.max(1), options.busy_timeout);
+        let ended = CancellationToken::new();
+        let ends = ended.clone().drop_guard();
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
+                let _ends = ends;
                 let closer = Closer(of_thread);
                 work(&conn, &closer.0, group, busy);
                 finish(conn, busy);
@@ -81,7 +86,13 @@ impl Writer {
             behind: Arc::new(Semaphore::new(options.queue.max(1))),
             patience: options.queue_wait,
             thread: Mutex::new(Some(thread)),
+            ended,
         })
+    }
+
+    /// Cancelled when the thread ends: nothing is written any more.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// Has `work` done by the thread that writes, and waits until it is committed.
@@ -339,6 +350,10 @@ fn transact(
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(jobs.len());
     let mut jobs = jobs;
     let begun = (|| {
+        // One that could not be undone would be in the way of all others.
+        if !conn.is_autocommit() {
+            execute(conn, "ROLLBACK")?;
+        }
         if log.durability != Some(durability) {
             set_durability(conn, durability)?;
             log.durability = Some(durability);
@@ -468,5 +483,25 @@ mod tests {
         writer.run(Kind::Act, insert).await.unwrap();
         let count = |conn: &Connection| Ok(conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?);
         assert_eq!(writer.run(Kind::Act, count).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_was_not_undone_is_undone_before_the_next_one() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (n INTEGER); BEGIN; INSERT INTO t VALUES (1)").unwrap();
+        let writer = Writer::start(conn, None, &SqliteOptions::default()).unwrap();
+        let count = |conn: &Connection| Ok(conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?);
+        assert_eq!(writer.run(Kind::Act, count).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_the_thread_is_told_when_it_ends() {
+        let conn = Connection::open_in_memory().unwrap();
+        let writer = Writer::start(conn, None, &SqliteOptions::default()).unwrap();
+        let ended = writer.ended();
+        writer.run(Kind::Act, |_| Ok(())).await.unwrap();
+        assert!(!ended.is_cancelled());
+        writer.stop();
+        assert!(ended.is_cancelled());
     }
 }
