@@ -13,7 +13,7 @@ use crate::{
         acts::Witness,
         hooks::events::EventEffect,
         http::{
-            Activated, Budget, ErrorCode, EventResult, Instruments, IntrospectionOutcome, LimitedBy, Phase,
+            Activated, Answered, Budget, ErrorCode, EventResult, Instruments, IntrospectionOutcome, LimitedBy, Phase,
             WebhookResult,
         },
     },
@@ -22,8 +22,8 @@ use crate::{
     ingest::http::WorkerPools,
     store::{Operation, StoreObserver},
     telemetry::{
-        self, ActLimit, ActivationOutcome, EventOutcome, PoolName, RenewalOutcome, Route, StoreOperation, StoreOutcome,
-        Surface, Telemetry, VerdictOutcome, WebhookOutcome,
+        self, ActLimit, ActivationOutcome, EventOutcome, PoolName, RenewalOutcome, Route, StatusClass, StoreOperation,
+        StoreOutcome, Surface, Telemetry, VerdictOutcome, WebhookOutcome,
     },
     time::Clock,
 };
@@ -77,8 +77,12 @@ impl Instruments for Dashboard {
         self.telemetry.render()
     }
 
-    fn answered(&self, route: &str, status: u16, took: Duration) {
-        self.telemetry.http_request(Route::of(route), status, took);
+    fn answered(&self, route: &str, answered: Answered, took: Duration) {
+        let class = match answered {
+            Answered::Status(status) => StatusClass::of(status),
+            Answered::Shed => StatusClass::Shed,
+        };
+        self.telemetry.http_answer(Route::of(route), class, took);
     }
 
     fn activated(&self, outcome: Activated) {

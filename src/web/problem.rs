@@ -163,7 +163,12 @@ pub struct Problem {
     retry_after_s: Option<u32>,
     challenge: Option<&'static str>,
     oauth: bool,
+    shed: bool,
 }
+
+/// In a response's extensions: the request was refused unread, because there was more to do than could be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Shed;
 
 /// A problem document (RFC 9457).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -216,7 +221,14 @@ impl Problem {
                 _ => (code.status() == StatusCode::UNAUTHORIZED).then_some("Bearer"),
             },
             oauth: false,
+            shed: false,
         }
+    }
+
+    /// A request that is refused before anything is done for it: as many are under way as may be. [`Shed`] is in the
+    /// extensions of its response.
+    pub fn shed(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { shed: true, ..Self::because(Code::Overloaded, detail) }
     }
 
     /// A request that cannot be read.
@@ -280,6 +292,9 @@ impl Problem {
         let mut response = Response::new(Full::new(Bytes::from(self.document())));
         *response.status_mut() = self.code.status();
         *response.headers_mut() = self.headers();
+        if self.shed {
+            response.extensions_mut().insert(Shed);
+        }
         response
     }
 

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{control::hooks::events::EventEffect, web::problem::Code as ErrorCode};
+use hyper::Response;
+
+use crate::{
+    control::hooks::events::EventEffect,
+    web::problem::{Code as ErrorCode, Shed},
+};
 
 use super::{budgets::Budget, limits::LimitedBy};
 
@@ -37,6 +42,23 @@ pub enum Activated {
     Superseding,
     /// It was refused.
     Refused(ErrorCode),
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// With this status.
+    Status(u16),
+    /// It was refused unread, with 503: there was more to do than could be done.
+    Shed,
+}
+
+impl Answered {
+    /// How a response answers.
+    pub fn by<B>(response: &Response<B>) -> Self {
+        let is_shed = response.extensions().get::<Shed>().is_some();
+        if is_shed { Self::Shed } else { Self::Status(response.status().as_u16()) }
+    }
 }
 
 /// What an edge was told.
@@ -97,8 +119,8 @@ pub trait Instruments: Send + Sync + 'static {
     /// Every figure in the Prometheus text format. `under_way` is how many requests are.
     fn exposition(&self, under_way: &[(Budget, usize)]) -> String;
 
-    /// A request was answered. `route` is the template of its path; `other` where there is none.
-    fn answered(&self, route: &str, status: u16, took: Duration);
+    /// A request was answered. `route` is the template of its path, or the path of one that no router has seen.
+    fn answered(&self, route: &str, answered: Answered, took: Duration);
 
     /// An activation was decided.
     fn activated(&self, outcome: Activated);

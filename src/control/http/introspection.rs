@@ -16,7 +16,7 @@ use crate::{
     },
     engine::{Engine, TokenHash, Verdict},
     time::Clock,
-    web::problem::{Code as ErrorCode, Problem},
+    web::problem::Problem,
     wire::SessionId,
 };
 
@@ -103,7 +103,7 @@ impl Introspector {
         }
         let _place = self.lookups.place(edge).ok_or_else(|| {
             self.instruments.shed(Budget::Verdicts);
-            Problem::because(ErrorCode::Overloaded, "too many of this edge's questions wait for the store")
+            Problem::shed("too many of this edge's questions wait for the store")
         })?;
         Ok(self.lookups.find(&self.acts, session, self.clock.now()).await?)
     }

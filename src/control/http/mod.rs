@@ -44,7 +44,7 @@ pub use crate::{
 pub use at_once::Caller;
 pub use budgets::Budget;
 pub use client_document::{ClientDocument, ClientProxy, SignIn};
-pub use instruments::{Activated, EventResult, Instruments, IntrospectionOutcome, Phase, WebhookResult};
+pub use instruments::{Activated, Answered, EventResult, Instruments, IntrospectionOutcome, Phase, WebhookResult};
 pub use limits::LimitedBy;
 pub use state::{Parts, Settings};
 pub use surface::Surface;

@@ -31,7 +31,9 @@ use super::{
     admin,
     at_once::Caller,
     budgets::Budget,
-    edge, openapi, paths,
+    edge,
+    instruments::Answered,
+    openapi, paths,
     receive::receive,
     state::{ApiState, Components, Description, Parts},
     status::{self, Lists},
@@ -90,18 +92,22 @@ impl Surface {
         B::Error: Into<BodyError>,
     {
         let stopwatch = Stopwatch::start();
-        let budget = Budget::of(request.uri().path());
+        let uri = request.uri().clone();
+        let budget = Budget::of(uri.path());
         let from = request.extensions().get::<Peer>().map(|peer| peer.network());
         let received = receive(&self.state, budget, request).await;
         let begun = received.and_then(|request| Ok((self.state.under_way.begin(budget, from)?, request)));
         let (_permit, request) = match begun {
             Ok(begun) => begun,
-            Err(problem) if budget == Budget::Verdicts => return problem.for_oauth().into_response(),
-            Err(problem) => return problem.into_response(),
+            Err(problem) => {
+                let is_oauth = matches!(uri.path(), paths::INTROSPECT | paths::REVOKE);
+                let problem = if is_oauth { problem.for_oauth() } else { problem };
+                return self.refused(uri.path(), problem, &stopwatch);
+            }
         };
         if budget == Budget::Verdicts {
             let response = edge::introspect(&self.state.introspector, request).await;
-            self.state.instruments.answered(paths::INTROSPECT, response.status().as_u16(), stopwatch.elapsed());
+            self.state.instruments.answered(paths::INTROSPECT, Answered::by(&response), stopwatch.elapsed());
             return response;
         }
         // What every edge asks for all the time takes no router either.
@@ -109,7 +115,7 @@ impl Surface {
             let Components { statuses, clock, checks, .. } = &*self.state;
             let lists = Lists { statuses, clock: &**clock, checks };
             let response = lists.fetch(list, request.uri(), request.headers()).await;
-            self.state.instruments.answered(paths::STATUS_LIST, response.status().as_u16(), stopwatch.elapsed());
+            self.state.instruments.answered(paths::STATUS_LIST, Answered::by(&response), stopwatch.elapsed());
             return response;
         }
         self.route(&self.public, request, &stopwatch).await
@@ -123,15 +129,23 @@ impl Surface {
     {
         let stopwatch = Stopwatch::start();
         let request = request.map(Body::new);
+        let uri = request.uri().clone();
         let task = tokio::spawn(async move {
             let received = receive(&self.state, Budget::Admin, request).await;
             match received.and_then(|request| Ok((self.state.under_way.begin(Budget::Admin, None)?, request))) {
                 Ok((_permit, request)) => self.route(&self.admin, request, &stopwatch).await,
-                Err(problem) => problem.into_response(),
+                Err(problem) => self.refused(uri.path(), problem, &stopwatch),
             }
         });
         // A panic goes on here, to where all panics of requests end.
         task.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Answers a request that nothing is done for, and that no router has seen.
+    fn refused(&self, path: &str, problem: Problem, stopwatch: &Stopwatch) -> Response<Body> {
+        let response = problem.into_response();
+        self.state.instruments.answered(path, Answered::by(&response), stopwatch.elapsed());
+        response
     }
 
     async fn route(&self, router: &Router, request: Request<Body>, stopwatch: &Stopwatch) -> Response<Body> {
@@ -139,7 +153,7 @@ impl Surface {
         let matched = response.extensions().get::<MatchedPath>().cloned();
         let route = matched.as_ref().map(MatchedPath::as_str);
         let response = normalised(response, route == Some(paths::REVOKE));
-        self.state.instruments.answered(route.unwrap_or("other"), response.status().as_u16(), stopwatch.elapsed());
+        self.state.instruments.answered(route.unwrap_or("other"), Answered::by(&response), stopwatch.elapsed());
         response
     }
 }

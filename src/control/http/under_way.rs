@@ -48,7 +48,7 @@ impl UnderWay {
 /// The answer where there is no place: it is our trouble, or the caller's.
 pub(super) fn too_many(refused: Refused, what: &str) -> Problem {
     match refused {
-        Refused::Full => Problem::because(Code::Overloaded, format!("too many {what}")),
+        Refused::Full => Problem::shed(format!("too many {what}")),
         Refused::Network => Problem::because(Code::RateLimited, format!("too many {what} from this address")),
     }
 }

@@ -210,3 +210,23 @@ async fn acts_beyond_their_budget_are_refused_at_once_and_nothing_else_is() {
     drop(held);
     rig.public(from("192.0.2.1:1")).await.ok();
 }
+
+#[tokio::test]
+async fn what_a_budget_refuses_counts_as_shed_and_what_one_network_has_too_much_of_as_its_error() {
+    let rig = Rig::new().await;
+    let under_way = &rig.surface.state.under_way;
+    let fill = |budget, from: Option<&str>| {
+        let from = from.map(|from| Peer(from.parse().unwrap()).network());
+        std::iter::from_fn(move || under_way.begin(budget, from).ok()).collect::<Vec<_>>()
+    };
+    let _one = fill(Budget::Acts, Some("192.0.2.1:1"));
+    rig.public(ask("POST", "/v1/activate").from("192.0.2.1:1")).await.is(ErrorCode::RateLimited);
+    let _others = [fill(Budget::Acts, Some("192.0.2.2:1")), fill(Budget::Acts, Some("192.0.2.3:1"))];
+    rig.public(ask("GET", "/v1/account").from("192.0.2.4:1")).await.is(ErrorCode::Overloaded);
+    let refused = rig.public(ask("POST", "/oauth/revoke").from("192.0.2.4:1")).await.is(ErrorCode::Overloaded);
+    assert_eq!(refused["error"], "temporarily_unavailable", "it is an OAuth endpoint");
+    let _operators = fill(Budget::Admin, None);
+    rig.admin(ask("GET", "/admin/accounts")).await.is(ErrorCode::Overloaded);
+    assert_eq!(*rig.stub.routes.lock(), ["/v1/activate", "/v1/account", "/oauth/revoke", "/admin/accounts"]);
+    assert_eq!(*rig.stub.answers.lock(), [Answered::Status(429), Answered::Shed, Answered::Shed, Answered::Shed]);
+}

@@ -73,6 +73,7 @@ struct Stub {
     cold: AtomicBool,
     starting_credit_s: AtomicI64,
     routes: Mutex<Vec<String>>,
+    answers: Mutex<Vec<Answered>>,
     told: Mutex<Vec<IntrospectionOutcome>>,
     activated: Mutex<Vec<Activated>>,
     limited: Mutex<Vec<LimitedBy>>,
@@ -103,8 +104,9 @@ impl Instruments for Stub {
         "gastank_up 1\n".to_owned()
     }
 
-    fn answered(&self, route: &str, _status: u16, _took: Duration) {
+    fn answered(&self, route: &str, answered: Answered, _took: Duration) {
         self.routes.lock().push(route.to_owned());
+        self.answers.lock().push(answered);
     }
 
     fn activated(&self, outcome: Activated) {
