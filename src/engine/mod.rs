@@ -45,7 +45,7 @@ use std::{
     array,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -152,6 +152,9 @@ pub struct Engine {
     held: Option<HashMap<AccountId, SessionId>>,
     /// By how much the wall clock is ahead of the meter, in milliseconds.
     ahead: AtomicI64,
+    /// Since when the store does not know all that was heard, in milliseconds of the meter, as the last sweep of each slice
+    /// found it; 0 where it knows everything.
+    unsaved_since: [AtomicU64; SLICES],
 }
 
 impl Engine {
@@ -166,6 +169,7 @@ impl Engine {
             lists: StatusLists::default(),
             held: None,
             ahead: AtomicI64::new(0),
+            unsaved_since: [const { AtomicU64::new(0) }; SLICES],
         }
     }
 
@@ -384,7 +388,15 @@ impl Engine {
                 }
             }
         });
+        let since = if sweep.lag > Millis::ZERO { now.as_ms().saturating_sub(sweep.lag.get()).max(1) } else { 0 };
+        self.unsaved_since[slice % SLICES].store(since, Ordering::Relaxed);
         sweep
+    }
+
+    /// For how long the store has not known all that was heard. It grows while nobody sweeps.
+    pub fn checkpoint_lag(&self, now: MeterTime) -> Millis {
+        let since = self.unsaved_since.iter().map(|since| since.load(Ordering::Relaxed)).filter(|since| *since > 0);
+        since.min().map_or(Millis::ZERO, |since| now.since(MeterTime::from_ms(since)))
     }
 
     /// Ends every session that is over, so that the status lists say what a verdict at `now` would.

@@ -67,7 +67,9 @@ impl Instruments for Dashboard {
         self.telemetry.late(PoolName::Clients, self.pools.clients.late());
         self.telemetry.late(PoolName::Edges, self.pools.edges.as_ref().map_or(Duration::ZERO, |edges| edges.late()));
         self.telemetry.sessions(self.engine.live(), self.engine.remembered());
-        self.telemetry.meter_time(self.clock.now());
+        let now = self.clock.now();
+        self.telemetry.checkpoint_lag(self.engine.checkpoint_lag(now));
+        self.telemetry.meter_time(now);
         self.telemetry.pressure(self.engine.pressure().ratio());
         let keys = self.providers.key_ages();
         self.telemetry.identity_keys(keys.oldest, keys.missing);

@@ -138,6 +138,12 @@ impl Joined {
             async move { this.learn_for_ever(&surface).await }
         };
         tasks.spawn(supervisor.clone().again("learning", stop.clone(), learn));
+        let this = self.clone();
+        let figures = move || {
+            let this = this.clone();
+            async move { this.tell_for_ever().await }
+        };
+        tasks.spawn(supervisor.clone().again("figures of this node", stop.clone(), figures));
         let tell = move || {
             let statuses = Arc::clone(&statuses);
             async move { statuses.tell_for_ever().await }
@@ -168,7 +174,6 @@ impl Joined {
         let mut failing = false;
         loop {
             ticks.tick().await;
-            self.tell().await;
             match self.learn(surface).await {
                 Ok(()) => failing = false,
                 Err(error) => {
@@ -180,6 +185,16 @@ impl Joined {
                     }
                 }
             }
+        }
+    }
+
+    /// Tells telemetry how this node does among the others; also while the store does not answer, which is when it matters.
+    async fn tell_for_ever(&self) {
+        let mut ticks = interval(LEARN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.tell().await;
         }
     }
 

@@ -227,14 +227,12 @@ impl Upkeep {
         let start = self.clock.now();
         let mut due: [MeterTime; SLICES] =
             std::array::from_fn(|slice| start.plus(Millis::new(pause.get() * (slice as u64 + 1) / SLICES as u64)));
-        let mut lags = [Millis::ZERO; SLICES];
         loop {
-            for slice in 0..SLICES {
+            for (slice, due) in due.iter_mut().enumerate() {
                 ticks.tick().await;
                 let now = self.clock.now();
-                let collect = now >= due[slice];
+                let collect = now >= *due;
                 let sweep = self.engine.sweep(slice, now, collect);
-                lags[slice] = sweep.lag;
                 for account in sweep.over {
                     // Full: the next sweep finds it again.
                     if chores.queue.try_send(Chore::Settle(account)).is_err() {
@@ -247,13 +245,11 @@ impl Upkeep {
                         Err(error) => Err(error),
                     };
                     match written {
-                        Ok(()) => due[slice] = now.plus(pause),
+                        Ok(()) => *due = now.plus(pause),
                         Err(error) => tracing::warn!(%error, "checkpoints wait in memory until the store is back"),
                     }
                 }
             }
-            self.telemetry.checkpoint_lag(lags.into_iter().max().unwrap_or_default());
-            self.telemetry.sessions(self.engine.live(), self.engine.remembered());
         }
     }
 

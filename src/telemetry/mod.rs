@@ -394,9 +394,10 @@ impl Telemetry {
         self.0.quic_arrivals.of(arrival)
     }
 
-    /// Tells how many QUIC handshakes are under way.
-    pub fn quic_handshakes(&self, open: usize) {
-        self.0.quic_handshakes.set(open as f64);
+    /// Counts a QUIC handshake as under way until the answer is dropped.
+    #[must_use = "the handshake counts as over when this is dropped"]
+    pub fn quic_handshake_begun(&self) -> OpenConnection {
+        OpenConnection::count(&self.0.quic_handshakes)
     }
 
     /// Counts a QUIC connection as open until the answer is dropped.

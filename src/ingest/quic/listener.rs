@@ -128,7 +128,7 @@ fn admit<F: Fallback>(incoming: Incoming, state: &Arc<ServerState<F>>, work: &Ta
             return;
         }
     };
-    telemetry.quic_handshakes(state.handshakes.taken());
+    let counted = telemetry.quic_handshake_begun();
     match incoming.accept() {
         Ok(connecting) => {
             let (state, work) = (Arc::clone(state), work.clone());
@@ -136,7 +136,7 @@ fn admit<F: Fallback>(incoming: Incoming, state: &Arc<ServerState<F>>, work: &Ta
                 let shaken = shake_hands(connecting, Arc::new(connection), handshake, network, &state, &work);
                 let shaken = tokio::time::timeout(HANDSHAKE, shaken).await;
                 state.service.telemetry.quic_arrivals(shaken.unwrap_or(Arrival::Failed)).increment(1);
-                state.service.telemetry.quic_handshakes(state.handshakes.taken());
+                drop(counted);
             });
         }
         Err(_) => telemetry.quic_arrivals(Arrival::Failed).increment(1),
