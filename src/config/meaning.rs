@@ -32,13 +32,19 @@ impl Config {
         }
     }
 
-    /// The port of HTTP/3 that clients are told which have come by HTTPS: at the same host. `None` where they could not reach it.
-    pub fn told_h3_port(&self, bound: SocketAddr) -> Option<u16> {
+    /// Where HTTP/3 is, as clients are told which have come by HTTPS: an alt-authority of RFC 7838. It names the host only where
+    /// `quic.public_addr` has another than `http.public_url`; a client goes on asking for that one there, and is shown the same
+    /// certificate. `None` where they could not reach it.
+    pub fn told_h3(&self, bound: SocketAddr) -> Option<String> {
+        let is_elsewhere = |addr: &HostPort| {
+            self.http.public_url.as_ref().is_some_and(|url| !url.host().eq_ignore_ascii_case(addr.host()))
+        };
         match &self.quic.public_addr {
-            Some(addr) => Some(addr.port()),
+            Some(addr) if is_elsewhere(addr) => Some(addr.as_str().to_owned()),
+            Some(addr) => Some(format!(":{}", addr.port())),
             // What is bound to all addresses is there too.
             None if self.is_public() && bound.ip().is_loopback() => None,
-            None => Some(bound.port()),
+            None => Some(format!(":{}", bound.port())),
         }
     }
 

@@ -371,28 +371,32 @@ fn clients_elsewhere_are_not_told_of_addresses_that_are_only_here_and_that_is_wa
     let public = "[http]\npublic_url = \"https://tank.example.org\"\ntrusted_proxies = \"127.0.0.1\"\n";
     let told = |config: &Config| {
         let bound = |addr: OptionalListenAddr| addr.get().expect("it is on");
-        let udp = config.told(config.udp.public_addr.as_ref(), bound(config.udp.addr));
+        let udp = config.udp.addr.get().and_then(|addr| config.told(config.udp.public_addr.as_ref(), addr));
         let quic = config.told(config.quic.public_addr.as_ref(), bound(config.quic.addr));
-        (udp, quic, config.told_h3_port(bound(config.quic.addr)), config.warnings().len())
+        (udp, quic, config.told_h3(bound(config.quic.addr)), config.warnings().len())
     };
     let some = |text: &str| Some(text.to_owned());
     for (text, wanted) in [
         ("", (None, None, None, 2)),
-        ("[udp]\naddr = \"0.0.0.0:7080\"\n[quic]\naddr = \"[::]:7443\"", (None, None, Some(7443), 2)),
+        ("[udp]\naddr = \"0.0.0.0:7080\"\n[quic]\naddr = \"[::]:7443\"", (None, None, some(":7443"), 2)),
         (
             "[udp]\npublic_addr = \"tank.example.org:7080\"\n[quic]\naddr = \"192.0.2.1:7443\"",
-            (some("tank.example.org:7080"), some("192.0.2.1:7443"), Some(7443), 0),
+            (some("tank.example.org:7080"), some("192.0.2.1:7443"), some(":7443"), 0),
         ),
         (
             "[udp]\naddr = \"[::ffff:127.0.0.1]:7080\"\n[quic]\npublic_addr = \"tank.example.org:443\"",
-            (None, some("tank.example.org:443"), Some(443), 1),
+            (None, some("tank.example.org:443"), some(":443"), 1),
+        ),
+        (
+            "[udp]\naddr = \"off\"\n[quic]\npublic_addr = \"quic.example.org:443\"",
+            (None, some("quic.example.org:443"), some("quic.example.org:443"), 0),
         ),
     ] {
         let config = Config::from_toml(&format!("{public}{text}")).expect("is good");
         assert_eq!(told(&config), wanted, "{text}: {:?}", config.warnings());
     }
     let local = Config::from_toml("").expect("is good");
-    assert_eq!(told(&local), (some("127.0.0.1:7080"), some("127.0.0.1:7443"), Some(7443), 0));
+    assert_eq!(told(&local), (some("127.0.0.1:7080"), some("127.0.0.1:7443"), some(":7443"), 0));
     let proxied = Config::from_toml("[http]\npublic_url = \"https://tank.example.org\"").expect("is good");
     assert!(proxied.warnings().iter().any(|warning| warning.contains("trusted_proxies")));
 }

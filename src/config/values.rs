@@ -189,15 +189,24 @@ impl PublicUrl {
         &self.0
     }
 
+    /// The host, without the brackets of IPv6.
+    pub fn host(&self) -> &str {
+        host_of(self.0.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default()))
+    }
+
     /// Whether it is for others than this machine.
     pub fn is_public(&self) -> bool {
-        let authority = self.0.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-        let host = match authority.strip_prefix('[') {
-            Some(v6) => v6.split(']').next().unwrap_or_default(),
-            None => authority.split(':').next().unwrap_or_default(),
-        };
+        let host = self.host();
         let local = host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost");
         !local && host.parse().map_or(true, |ip: IpAddr| !only_here(ip))
+    }
+}
+
+/// The host of an authority, without the brackets of IPv6.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
     }
 }
 
@@ -275,6 +284,11 @@ impl HostPort {
     /// `host:port`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The host, without the brackets of IPv6.
+    pub fn host(&self) -> &str {
+        host_of(&self.0)
     }
 
     /// The port.

@@ -359,7 +359,7 @@ impl Serving<'_> {
             body,
             origins: config.http.cors_origins.clone(),
             proxies: config.http.proxies(),
-            h3_port: self.listening.quic.and_then(|bound| config.told_h3_port(bound)),
+            h3: self.listening.quic.and_then(|bound| config.told_h3(bound)),
             admission: self.admission,
             max_body_bytes,
         });
@@ -369,7 +369,7 @@ impl Serving<'_> {
             body,
             origins: Origins::none(),
             proxies: config.http.proxies(),
-            h3_port: None,
+            h3: None,
             // Nobody who cannot reach this listener takes anything from those who can.
             admission: Admission::new(config.http.bodies()),
             max_body_bytes,

@@ -166,7 +166,7 @@ async fn with_hyper<S: Stream, F: Fallback>(
 ) {
     let multiplexed = first.starts_with(PREFACE);
     let io = TokioIo::new(Watched::new(Rewound::new(first, io), watch.clone()));
-    let elsewhere = site.h3_port.filter(|_| encrypted).map(|port| format!("h3=\":{port}\"; ma=86400"));
+    let elsewhere = site.h3.as_ref().filter(|_| encrypted).map(|authority| format!("h3=\"{authority}\"; ma=86400"));
     let elsewhere = elsewhere.and_then(|text| HeaderValue::try_from(text).ok());
     let service = service_fn(|mut request: Request<Incoming>| {
         let in_flight = watch.request(multiplexed);

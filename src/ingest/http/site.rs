@@ -128,8 +128,8 @@ pub struct Site<F> {
     pub origins: Origins,
     /// The proxies in front that are trusted.
     pub proxies: Proxies,
-    /// The port of the HTTP/3 listener, which TLS clients are told by `Alt-Svc` (RFC 7838).
-    pub h3_port: Option<u16>,
+    /// Where HTTP/3 is, which TLS clients are told by `Alt-Svc`: an alt-authority of RFC 7838.
+    pub h3: Option<String>,
     /// Proven networks, and the limits on bodies in progress.
     pub admission: Arc<Admission>,
     /// Bytes that a body may have: what a stream of HTTP/2 may bring before it is read.

@@ -99,7 +99,7 @@ async fn a_thread_that_is_late_refuses_beats_and_verdicts_and_acks_ask_for_patie
         body: timeouts,
         origins: Origins::none(),
         proxies: Proxies::default(),
-        h3_port: None,
+        h3: None,
         admission: admission(),
         max_body_bytes: 1024,
     });
@@ -230,7 +230,7 @@ fn a_request_in_the_lane_allocates_nothing() {
         body: timeouts,
         origins: Origins::none(),
         proxies: Proxies::default(),
-        h3_port: None,
+        h3: None,
         admission: admission(),
         max_body_bytes: 1024,
     });
@@ -288,14 +288,14 @@ async fn a_request_whose_answering_panics_is_answered_500_and_the_connection_goe
     let here = "127.0.0.1:0".parse().unwrap();
     let listener = Listener::bind(here, HttpListener::Public, limits, telemetry).await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let (proxies, h3_port) = (Proxies::default(), None);
+    let (proxies, h3) = (Proxies::default(), None);
     let site = Arc::new(Site {
         heartbeats: Some(handler),
         fallback: Broken,
         body: timeouts,
         origins: Origins::none(),
         proxies,
-        h3_port,
+        h3,
         admission: admission(),
         max_body_bytes: 1024,
     });
