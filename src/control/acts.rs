@@ -139,6 +139,19 @@ impl Acts {
         async move { Ok(held.await??) }
     }
 
+    /// Does several things that belong to an act before its deadline. Some of them may be done when it is over: whoever asks
+    /// again finds out.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError::Unknown`], and those of `work`.
+    pub async fn all_in_time<T>(&self, work: impl Future<Output = Result<T, ActError>>) -> Result<T, ActError> {
+        match self.in_time(work).await {
+            Err(ActError::Late(late)) => Err(ActError::Unknown(StoreError::Unavailable(late.to_string()))),
+            other => other,
+        }
+    }
+
     /// Waits for the right to act on an account.
     pub(super) async fn turn(&self, account: &AccountId) -> Result<Turn, ActError> {
         self.commits.turn(account).await.map_err(|LineFull| ActError::Contended)

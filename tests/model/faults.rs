@@ -5,12 +5,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use gastank::{
     control::{
         acts::{ACT_TIMEOUT, ActError},
-        hooks::deposits::{Deposit, Payee},
+        hooks::{
+            deposits::{Deposit, Payee},
+            events::Events,
+        },
     },
     engine::{AccountId, ActivationName, Credit, EntryKind, NewEntry, Policy, SLICES, Source},
     entropy::SeededEntropy,
-    identity::SignedIn,
-    store::{Created, Identity, StoreError, roles::*},
+    identity::{Event, EventKind, ProviderEvents, SignedIn},
+    store::{Actor, Created, Identity, StoreError, roles::*},
     time::Millis,
     wire::{EndReason, HeartbeatKind, WireVerdict},
 };
@@ -89,6 +92,30 @@ async fn whatever_is_told_while_an_account_is_made_what_was_bought_for_it_is_kep
     assert!(matches!(rig.acts.first_sight(&old).await, Err(ActError::BadCredentials)), "the token is outdated still");
     assert_eq!(rig.acts.first_sight(&new).await.unwrap(), account);
     assert_eq!(rig.ledger(&account).await, [CREDIT]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_by_hooks_waits_no_longer_than_an_act_whatever_the_store_does() {
+    let (rig, store) = rig().await;
+    let account = rig.account(20_000).await;
+    *store.facts_hang.lock() = true;
+    let ada = Identity { issuer: "https://id.test".into(), subject: "ada".into() };
+    let bought = || NewEntry { kind: EntryKind::Purchase, source: Source::Webhook, ..grant(CREDIT, "order 7") };
+    for payee in [Payee::Identity(ada.clone()), Payee::Account(account)] {
+        let deposit = tokio::time::timeout(ACT_TIMEOUT * 2, rig.acts.deposit(&payee, bought())).await;
+        assert!(is_unavailable(&deposit.expect("it has a deadline")), "it may have been done, for all that is known");
+    }
+    let debit = NewEntry { amount: Credit::from_ms(-1_000), ..grant(CREDIT, "debit 7") };
+    let debit = tokio::time::timeout(ACT_TIMEOUT * 2, rig.acts.credit(&account, debit)).await;
+    assert!(matches!(debit.expect("it has a deadline"), Err(ActError::Late(_))));
+    let told = ProviderEvents {
+        identity: ada,
+        events: vec![Event { digest: [1; 16], kind: EventKind::PasswordChanged { at: WALL } }],
+        gives: Arc::default(),
+    };
+    let events = Events::new(Arc::new(rig.acts.by(Actor::system())));
+    let heard = tokio::time::timeout(ACT_TIMEOUT * 2, events.hear(&told)).await;
+    assert!(is_unavailable(&heard.expect("it has a deadline")));
 }
 
 #[tokio::test(start_paused = true)]

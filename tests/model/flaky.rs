@@ -75,6 +75,8 @@ pub(crate) struct Flaky {
     /// What happens while the next account is made.
     pub(crate) meanwhile: Mutex<Option<Meanwhile>>,
     pub(crate) appends: Mutex<Appends>,
+    /// What is known of people is never answered.
+    pub(crate) facts_hang: Mutex<bool>,
 }
 
 impl Flaky {
@@ -243,6 +245,9 @@ impl IdentityStore for Flaky {
     }
 
     async fn facts(&self, identity: &Identity) -> Result<ProviderFacts> {
+        if *self.facts_hang.lock() {
+            std::future::pending::<()>().await;
+        }
         self.read()?.facts(identity).await
     }
 

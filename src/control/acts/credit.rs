@@ -16,7 +16,7 @@ impl Acts {
     pub async fn credit(&self, account: &AccountId, new: NewEntry) -> Result<Credited, ActError> {
         let asked = new.amount;
         if asked <= Credit::ZERO {
-            self.claim_debit(account, &new).await?;
+            self.in_time(self.claim_debit(account, &new)).await?;
         }
         // A debit may have taken less than asked: what was asked is in its claim, except of one from before there were claims.
         let same = |entry: &Entry| entry.amount == asked || (asked..=Credit::ZERO).contains(&entry.amount);
@@ -30,7 +30,7 @@ impl Acts {
         match self.claim(&namespace, &new.external_id, meaning, None).await? {
             Claim::First | Claim::Same => Ok(()),
             // Of an account that is gone, that is what there is to say.
-            Claim::Other => match self.in_time(self.store.account(account)).await? {
+            Claim::Other => match self.store.account(account).await? {
                 None => Err(ActError::NotFound("account")),
                 Some(owned) if owned.account.deleted => Err(Refusal::Deleted.into()),
                 Some(_) => Err(ActError::IdReused),

@@ -120,7 +120,7 @@ impl Acts {
             }
             // The session ended between the two reads.
             Err(ActError::Refused(Refusal::WrongToken)) => {
-                match self.store.session(&session).await?.and_then(|s| s.end) {
+                match self.in_time(self.store.session(&session)).await?.and_then(|s| s.end) {
                     Some(end) => Err(Refusal::SessionEnded(end.reason).into()),
                     None => Err(ActError::BadCredentials),
                 }
@@ -183,7 +183,8 @@ impl Acts {
     /// [`ActError::Store`]; the token lives on then, as far as anybody knows.
     pub async fn revoke_token(&self, token: &str, audience: &str) -> Result<(), ActError> {
         let Some(id) = session_of(token.as_bytes()) else { return Ok(()) };
-        let Some(record) = self.store.session(&id).await?.filter(|record| record.end.is_none()) else { return Ok(()) };
+        let record = self.in_time(self.store.session(&id)).await?;
+        let Some(record) = record.filter(|record| record.end.is_none()) else { return Ok(()) };
         let (hash, policy) = (TokenHash::of(token.as_bytes()), *self.engine.policy());
         let revoked = self
             .act(&record.account, |account, moment| {

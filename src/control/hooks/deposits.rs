@@ -49,6 +49,10 @@ impl Acts {
     /// [`ActError::NotFound`] for the id of an account that never was, [`ActError::IdReused`], [`ActError::HeldFull`],
     /// [`ActError::Store`]. Nothing has been entered then.
     pub async fn deposit(&self, payee: &Payee, new: NewEntry) -> Result<Deposit, ActError> {
+        self.all_in_time(self.try_deposit(payee, new)).await
+    }
+
+    async fn try_deposit(&self, payee: &Payee, new: NewEntry) -> Result<Deposit, ActError> {
         match payee {
             Payee::Account(account) => {
                 let owned = self.store.account(account).await?.ok_or(ActError::NotFound("account"))?;

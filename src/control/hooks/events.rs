@@ -96,11 +96,14 @@ impl Events {
         let acts = self.acts.by(Actor::named(ActorKind::Provider, issuer, Surface::Hooks));
         // The same event ten times at once is dealt with once, and nine times found to have been.
         let _turn = acts.in_time(async { Ok::<_, ActError>(self.turns[place].lock().await) }).await?;
-        let mut heard = Vec::with_capacity(told.events.len());
-        for event in &told.events {
-            heard.push(acts.hear(told, event).await?);
-        }
-        Ok(heard)
+        acts.all_in_time(async {
+            let mut heard = Vec::with_capacity(told.events.len());
+            for event in &told.events {
+                heard.push(acts.hear(told, event).await?);
+            }
+            Ok(heard)
+        })
+        .await
     }
 }
 

@@ -73,10 +73,12 @@ impl FromRequestParts<ApiState> for Owner {
         let owner = match Credential::of(bearer) {
             Credential::AccountKey(key) => {
                 let hash = SecretHash::of(key.as_bytes());
-                let key = state.store.account_by_key(hash.as_bytes()).await?;
+                // What is waited for here is a part of what their acts may take.
+                let acts = state.acts.by(Actor::system());
+                let key = acts.in_time(state.store.account_by_key(hash.as_bytes())).await?;
                 let key = key.ok_or_else(Problem::bad_credentials)?;
                 let actor = Actor::named(ActorKind::AccountKey, key.key_id, Surface::Http);
-                Self { account: key.account, acts: state.acts.by(actor), proof: Proof::Key(hash) }
+                Self { account: key.account, acts: acts.by(actor), proof: Proof::Key(hash) }
             }
             Credential::IdentityToken(token) => Self::signed_in(token, state).await?,
         };
