@@ -3,7 +3,11 @@
 //! A session is opened by a request and lives as long as the stream of that request. A session carries the frames of as
 //! many gastank sessions as its peer has. Streams within it are refused.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes};
 use h3::{error::Code, ext::Protocol};
@@ -56,14 +60,13 @@ pub(super) async fn open<F: Fallback>(
         Ok(entered) => entered,
         Err((outcome, problem)) => {
             telemetry.webtransport_sessions(outcome).increment(1);
-            // The peer takes the refusal or is gone.
-            drop(refuse(&mut exchange, problem.response()).await);
+            taken(state.limits.first_frame, refuse(&mut exchange, problem.response())).await;
             return;
         }
     };
     let mut response = Response::new(());
     response.headers_mut().insert(DRAFT, HeaderValue::from_static("draft02"));
-    if exchange.send_response(response).await.is_err() {
+    if !taken(state.limits.first_frame, exchange.send_response(response)).await {
         return;
     }
     telemetry.webtransport_sessions(WebTransportOutcome::Opened).increment(1);
@@ -71,13 +74,25 @@ pub(super) async fn open<F: Fallback>(
     if !http3.sessions.read.swap(true, Ordering::AcqRel) {
         tokio::spawn(read_datagrams(Arc::clone(http3), Arc::clone(&state.service)));
     }
-    tokio::select! {
-        () = until_closed(&mut exchange) => {}
-        () = state.stop.cancelled() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
-        () = valid.idle_timeout() => drop(exchange.send_data(Bytes::from_static(&CLOSE)).await),
-    }
-    drop(exchange.finish().await);
+    let closes = tokio::select! {
+        () = until_closed(&mut exchange) => false,
+        () = state.stop.cancelled() => true,
+        () = valid.idle_timeout() => true,
+    };
+    let closing = async {
+        if closes {
+            exchange.send_data(Bytes::from_static(&CLOSE)).await?;
+        }
+        exchange.finish().await
+    };
+    taken(state.limits.first_frame, closing).await;
     drop(counted);
+}
+
+/// Whether a peer takes what it is told. One that gives the stream no room has as long for it as for its first valid frame:
+/// it would keep its place for ever.
+async fn taken<E>(patience: Duration, telling: impl Future<Output = Result<(), E>>) -> bool {
+    matches!(tokio::time::timeout(patience, telling).await, Ok(Ok(())))
 }
 
 /// Finds room for a session. It is left when the answer is dropped.
