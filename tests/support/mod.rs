@@ -65,14 +65,14 @@ impl Home {
 
     /// What a service that runs has said once `text` is in it: lines are written after what they are of.
     pub(crate) fn said_once(&self, text: &str) -> String {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(20);
         loop {
             let said = self.said();
             if said.contains(text) {
                 return said;
             }
-            assert!(std::time::Instant::now() < until, "{text:?} is not in the log: {said}");
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(Instant::now() < until, "{text:?} is not in the log: {said}");
+            thread::sleep(Duration::from_millis(20));
         }
     }
 }
