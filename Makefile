@@ -17,6 +17,9 @@ MILLION ?= 10m
 # Flags of the benchmark.
 BENCH ?=
 
+# How long two nodes are stormed.
+STORM_SECONDS ?= 120
+
 # What each step of a run took, in seconds.
 STEPS := target/steps
 # Why tests were skipped, a line each time.
@@ -29,7 +32,7 @@ define step
 	    mkdir -p $(dir $(STEPS)); printf '%6d s  %s\n' "$$((EPOCHSECONDS - began))" '$(1)' >> $(STEPS)
 endef
 
-.PHONY: help test check quick unit clients extension monitoring browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz dist
+.PHONY: help storm test check quick unit clients extension monitoring browsers setup fmt vectors no-std bench bench-smoke bench-micro soak soak-short siege-short million fuzz dist
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -111,6 +114,9 @@ clients: ## heartbeat library and browser extension: types, size, lint, tests in
 bench-smoke: ## whether `make bench` works
 	$(call step,bench: build,$(BUILD_WITH_TESTS))
 	$(call step,bench: smoke,python3 benches/side_by_side --quick --built target/debug)
+
+storm: ## two nodes on a real CQL server, of which everything fails at random, for STORM_SECONDS (120)
+	$(call step,storm,STORM_SECONDS=$(STORM_SECONDS) cargo test --locked --test cluster -- --ignored --nocapture storm::)
 
 soak: ## everything at once for SOAK (30m): nothing is lost, and memory stays flat
 	$(call step,soak: build,cargo build --locked --profile dist --package gastank --package loadtest --bins)

@@ -113,11 +113,25 @@ impl Proxies {
 pub fn announced(bytes: &[u8]) -> Announced {
     use ppp::{HeaderResult, PartialResult, v1, v2};
 
-    // A line that was cut in the middle of an address looks like a wrong one.
-    let half_a_line = bytes.starts_with(V1_PREFIX) && !bytes.contains(&b'\n') && bytes.len() < V1_MOST;
+    let is_line = bytes.starts_with(V1_PREFIX);
+    let mut bytes = bytes;
+    if is_line {
+        // The line ends with the first CR LF. The parser takes a CR by itself for the end, and a line that was cut in the middle of an
+        // address for a wrong one.
+        let end = bytes.iter().take(V1_MOST).position(|byte| *byte == b'\n');
+        match end {
+            None if bytes.len() < V1_MOST => return Announced::Incomplete,
+            Some(end) if bytes[..end].iter().position(|byte| *byte == b'\r') == end.checked_sub(1) => {
+                bytes = &bytes[..=end];
+            }
+            _ => return Announced::Malformed,
+        }
+    }
     let result = HeaderResult::parse(bytes);
-    if half_a_line || result.is_incomplete() {
-        return if bytes.len() < Proxies::MAX_ANNOUNCEMENT { Announced::Incomplete } else { Announced::Malformed };
+    if result.is_incomplete() {
+        // Nothing is missing from a line that has ended.
+        let more_may_come = !is_line && bytes.len() < Proxies::MAX_ANNOUNCEMENT;
+        return if more_may_come { Announced::Incomplete } else { Announced::Malformed };
     }
     let (source, length) = match result {
         HeaderResult::V1(Ok(header)) => {
@@ -383,6 +397,11 @@ mod tests {
         {
             assert_eq!(announced(bytes), Announced::Malformed, "{bytes:?}");
         }
+        // Only CR LF ends a line.
+        assert_eq!(announced(b"PROXY UNKNOWN \n\rPROXY UNKNOWN UN\0\0\0\0\r\n"), Announced::Malformed);
+        assert_eq!(announced(b"PROXY UNKNOWN \rPROXY UNKNOWN UN\r\n"), Announced::Malformed);
+        assert_eq!(announced(b"PROXY UNKNOWN UN\rX"), Announced::Incomplete);
+        assert_eq!(announced(b"PROXY \r\n"), Announced::Malformed);
         for whole in [&one[..one.len() - 5], &six[..], &two(1, &[])[..28]] {
             for cut in 0..whole.len() {
                 assert_eq!(announced(&whole[..cut]), Announced::Incomplete, "{cut} of {whole:?}");
