@@ -10,17 +10,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    engine::{End, Engine, session_text},
+    engine::Engine,
     store::{Heard, HeardKey, Store},
-    time::{Clock, Millis, UnixMs},
+    time::{Clock, Millis},
     web::{
         extract::Page,
         problem::{Code as ErrorCode, Problem},
     },
-    wire::{SessionId, StateBits},
+    wire::StateBits,
 };
 
-use super::super::{callers::Operator, named::SessionPath, refusals::HistoryErrors, shapes::time, state::Settings};
+use super::{
+    super::{callers::Operator, named::SessionPath, refusals::HistoryErrors, shapes::time, state::Settings},
+    sessions::KnownSession,
+};
 
 /// How far ahead the clocks of other nodes may be.
 const AHEAD: Millis = Millis::from_secs(3600);
@@ -34,22 +37,9 @@ pub(super) struct HistoryQuery {
 /// A page of what was heard of a session, and what is known of it otherwise.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SessionHistory {
-    /// The session.
-    session_id: String,
-    /// Whose it is.
-    account: String,
-    /// When it was last heard of. Absent if the session is open and only others have heard of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    last_seen_at: Option<String>,
-    /// When it ended. Absent while it is open.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    ended_at: Option<String>,
-    /// Why it ended. Absent while it is open.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "timed_out")]
-    end_reason: Option<&'static str>,
+    /// The session itself.
+    #[serde(flatten)]
+    session: KnownSession,
     /// The rows, oldest first.
     rows: Vec<HeardShape>,
     /// `after` of the next page. Absent on the last one.
@@ -125,27 +115,10 @@ pub(super) async fn of_session(
     let (rows, more) = page.cut(found);
     let next = rows.last().filter(|_| more).map(|row: &Heard| row.key.to_string());
     Ok(Answer(SessionHistory {
-        session_id: session_text(&session),
-        account: record.account.to_string(),
-        last_seen_at: last_seen_at(&session, record.end, &engine, &*clock).map(time),
-        ended_at: record.end.map(|end| time(end.at_wall)),
-        end_reason: record.end.map(|end| end.reason.name()),
+        session: KnownSession::new(&session, &record, &engine, &*clock),
         rows: rows.into_iter().map(HeardShape::from).collect(),
         next,
     }))
-}
-
-/// When a session was last heard of, on the wall clock.
-pub(super) fn last_seen_at(
-    session: &SessionId,
-    end: Option<End>,
-    engine: &Engine,
-    clock: &dyn Clock,
-) -> Option<UnixMs> {
-    match end {
-        Some(end) => Some(end.at_wall.minus(end.at.since(end.last_seen)).plus(end.last_seen.since(end.at))),
-        None => engine.report(session).map(|report| clock.wall().minus(clock.now().since(report.last_seen))),
-    }
 }
 
 impl From<Heard> for HeardShape {

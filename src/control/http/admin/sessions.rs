@@ -7,16 +7,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    engine::{Engine, session_text},
-    store::Store,
-    time::Clock,
+    engine::{End, Engine, session_text},
+    store::{SessionRecord, Store},
+    time::{Clock, UnixMs},
     web::problem::Problem,
+    wire::SessionId,
 };
 
-use super::{
-    super::{callers::Operator, named::SessionPath, refusals::AdminErrors, shapes::time},
-    history::last_seen_at,
-};
+use super::super::{callers::Operator, named::SessionPath, refusals::AdminErrors, shapes::time};
 
 /// What is known of a session.
 #[derive(Serialize, ToSchema)]
@@ -53,11 +51,26 @@ pub(super) async fn show(
     SessionPath(session): SessionPath,
 ) -> Result<Answer<KnownSession>, Problem> {
     let record = store.session(&session).await?.ok_or_else(|| Problem::not_found("session"))?;
-    Ok(Answer(KnownSession {
-        session_id: session_text(&session),
-        account: record.account.to_string(),
-        last_seen_at: last_seen_at(&session, record.end, &engine, &*clock).map(time),
-        ended_at: record.end.map(|end| time(end.at_wall)),
-        end_reason: record.end.map(|end| end.reason.name()),
-    }))
+    Ok(Answer(KnownSession::new(&session, &record, &engine, &*clock)))
+}
+
+impl KnownSession {
+    /// What `record` and the engine know of `session`.
+    pub(super) fn new(session: &SessionId, record: &SessionRecord, engine: &Engine, clock: &dyn Clock) -> Self {
+        Self {
+            session_id: session_text(session),
+            account: record.account.to_string(),
+            last_seen_at: last_seen_at(session, record.end, engine, clock).map(time),
+            ended_at: record.end.map(|end| time(end.at_wall)),
+            end_reason: record.end.map(|end| end.reason.name()),
+        }
+    }
+}
+
+/// When a session was last heard of, on the wall clock.
+fn last_seen_at(session: &SessionId, end: Option<End>, engine: &Engine, clock: &dyn Clock) -> Option<UnixMs> {
+    match end {
+        Some(end) => Some(end.at_wall.minus(end.at.since(end.last_seen)).plus(end.last_seen.since(end.at))),
+        None => engine.report(session).map(|report| clock.wall().minus(clock.now().since(report.last_seen))),
+    }
 }
