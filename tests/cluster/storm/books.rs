@@ -289,7 +289,8 @@ impl Inner {
         for beat in sound {
             match beat.acked {
                 Some((WireVerdict::Valid, now)) => {
-                    if now > end + BOUND {
+                    // What is acked after the token has expired is not charged, unless the token is renewed.
+                    if now.min(life.expires) > end + BOUND {
                         say(format!("vouched for at {now}, charged until {end}: {beat:?}"));
                     }
                     let over = beat.clock.min(now) + TIMEOUT;
@@ -309,7 +310,8 @@ impl Inner {
     /// When a node in good order last vouched for a session, in ms since the run began.
     fn vouched_for_until(&self, life: &Life) -> u64 {
         let valid = life.beats.iter().filter(|beat| matches!(beat.acked, Some((WireVerdict::Valid, _))));
-        valid.filter(|beat| self.is_sound(beat)).map(|beat| beat.at).max().unwrap_or(0)
+        let vouched = valid.filter(|beat| beat.clock < life.expires && self.is_sound(beat));
+        vouched.map(|beat| beat.at).max().unwrap_or(0)
     }
 
     /// `lived` is when a node in good order last vouched for the session.

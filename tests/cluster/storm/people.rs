@@ -322,7 +322,8 @@ fn listed(token: &str, from: u64) -> Token {
     Token::new(token, list, usize::try_from(place["idx"].as_u64().unwrap()).unwrap(), from)
 }
 
-/// When the token of an answer expires, in meter time.
+/// Until when the token of an answer is good at least, in meter time: what it says may be two seconds more.
 fn expires(answer: &Value, now: u64) -> u64 {
-    now + answer["expires_in"].as_u64().map_or(u64::MAX / 2, |seconds| seconds * 1000)
+    now + answer["expires_in_s"].as_u64().expect("each answer with a token says when it expires").saturating_sub(2)
+        * 1000
 }
