@@ -102,7 +102,7 @@ extension: ## the browser extension, one zip for each browser in clients/extensi
 	$(call step,setup,tests/setup.sh)
 	$(call step,extension,cd clients && npm run --silent build && npm run --silent lint)
 
-clients: ## heartbeat library and browser extension: types, size, lint, tests in Node.js, Chromium and Firefox against the debug build
+clients: ## heartbeat library, browser extension, scripts of landing pages and shops: types, size, lint, tests in Node.js, Chromium and Firefox against the debug build
 	$(call step,setup,tests/setup.sh)
 	$(call step,clients: service,$(BUILD_WITH_TESTS))
 	$(call step,clients: build,cd clients && npm run --silent build)

@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["tests/**/*.test.ts"],
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    // Two cores, and a browser beside the tests.
+    maxWorkers: 2,
+    // Tabs of one browser that work at the same time.
+    maxConcurrency: 6,
+  },
+});
