@@ -39,8 +39,8 @@ async function enter(): Promise<void> {
   const log = logger(flag("debug"));
   const store = new Store(storage, flag("dev"));
   const params = choose(inAddress, store.load());
-  // Where nothing is kept, the address is all there is: it stays.
-  if (params && store.save(params)) hidePackage();
+  // A package that nothing keeps is only in the address: there it stays.
+  if (!params || store.save(params)) hidePackage();
   if (!params?.tokens) return refuse("invalid");
 
   const { tokens } = params;

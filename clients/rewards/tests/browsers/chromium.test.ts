@@ -1,0 +1,3 @@
+import { triedIn } from "./suite.ts";
+
+triedIn("chromium");
