@@ -17,7 +17,7 @@ use gastank::{
         Account, AccountId, Act, ActivationNames, Beat, Credit, Engine, Entry, EntryKind, ListId, Moment, Policy,
         SecretRing, Session, Source, StatusIndex, TokenHash, Tokens, Verdict, session_text,
     },
-    time::{MeterTime, UnixMs},
+    time::{MeterTime, Millis, UnixMs},
     wire::{BODY_LEN, ClusterSecret, Heartbeat, HeartbeatKind, SecretId, SessionId, SessionKey, StateBits},
 };
 use hmac::{Hmac, KeyInit, Mac};
@@ -70,7 +70,7 @@ struct Fixture {
 impl Fixture {
     fn new(sessions: usize) -> Self {
         let secret = ClusterSecret::from_bytes([7; 32]);
-        let policy = Policy { timeout: gastank::time::Millis::from_secs(1 << 30), ..Policy::default() };
+        let policy = Policy { timeout: Millis::from_secs(1 << 30), ..Policy::default() };
         let engine = Engine::new(policy, SecretRing::new(SecretId::default(), secret.clone()), 16);
         let moment = Moment { now: MeterTime::ZERO, wall: UnixMs::from_ms(0), sighting: None };
         let before = resident();
@@ -193,6 +193,7 @@ fn account(n: usize) -> Account {
                 previous: None,
                 expires_at: UnixMs::from_ms(1 << 40),
                 expires: None,
+                uncharged: Millis::ZERO,
                 renewed: None,
                 status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
             },

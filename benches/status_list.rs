@@ -123,8 +123,15 @@ fn open(engine: &Engine, n: usize, status: StatusIndex) {
     let account = Account::new(AccountId::from_bytes(*id));
     let session = SessionId::new(SecretId::default(), random[0]);
     let expires_at = UnixMs::from_ms(1 << 42);
-    let tokens =
-        Tokens { current: TokenHash::of(id), previous: None, expires_at, expires: None, renewed: None, status };
+    let tokens = Tokens {
+        current: TokenHash::of(id),
+        previous: None,
+        expires_at,
+        expires: None,
+        uncharged: Millis::ZERO,
+        renewed: None,
+        status,
+    };
     let act = Act {
         opens: Some(Session {
             id: session,

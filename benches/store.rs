@@ -18,7 +18,7 @@ use futures_util::{TryStreamExt, future};
 use gastank::{
     engine::{AccountId, Act, ActivationNames, Checkpoint, ListId, Session, StatusIndex, TokenHash, Tokens, bucket},
     store::{Commit, Created, Identity, SqliteOptions, SqliteStore, roles::*},
-    time::{MeterTime, UnixMs},
+    time::{MeterTime, Millis, UnixMs},
     wire::{SecretId, SessionId},
 };
 use sha2::{Digest, Sha256};
@@ -160,6 +160,7 @@ fn opening(account: &AccountId, expects: u64, n: u64) -> Act {
             previous: None,
             expires_at: UnixMs::from_ms(1_700_000_000_000),
             expires: None,
+            uncharged: Millis::ZERO,
             renewed: None,
             status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: u32::try_from(n % (1 << 20)).unwrap_or(0) },
         },

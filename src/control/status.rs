@@ -497,6 +497,7 @@ mod tests {
             previous: None,
             expires_at: wall.plus(DAY),
             expires: None,
+            uncharged: Millis::ZERO,
             renewed: None,
             status,
         };

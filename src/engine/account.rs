@@ -154,9 +154,9 @@ impl Account {
         match sighting.life {
             Life::Ended { at, reason } => over(at, reason),
             Life::Open { last_seen } => {
-                match lapse(last_seen, timeout, session.started.plus(self.balance.fuel()), moment.now) {
+                match lapse(last_seen, timeout, session.runs_dry(self.balance.fuel()), moment.now) {
                     Some((at, reason)) => over(at, reason),
-                    None => Standing::Running { burned: moment.now.since(session.started), last_seen },
+                    None => Standing::Running { burned: session.burned_until(moment.now), last_seen },
                 }
             }
         }
@@ -167,9 +167,7 @@ impl Account {
         let session = self.open()?;
         match moment.sighting.unwrap_or(Sighting::open(session.started)).life {
             Life::Ended { .. } => None,
-            Life::Open { last_seen } => {
-                lapse(last_seen, timeout, session.started.plus(self.balance.fuel()), moment.now)
-            }
+            Life::Open { last_seen } => lapse(last_seen, timeout, session.runs_dry(self.balance.fuel()), moment.now),
         }
     }
 
@@ -192,9 +190,7 @@ impl Account {
         self.alive()?;
         let remaining = match (self.standing(moment, policy.timeout), self.open()) {
             // It ends for this one, and is not charged beyond its token.
-            (Standing::Running { .. }, Some(open)) => {
-                self.balance.fuel().minus(self.burned_until(open.vouched_until(moment.now)))
-            }
+            (Standing::Running { .. }, Some(open)) => self.left_by_token(open, moment.now),
             _ => self.remaining(moment, policy.timeout),
         };
         if remaining.as_secs() == 0 { Err(Refusal::TankEmpty) } else { Ok(remaining) }
@@ -242,7 +238,7 @@ impl Account {
             Standing::Running { .. } if known.tokens.renewed > Some(RenewalName::ANSWERED_AGAIN) => {
                 Err(Refusal::StaleRenewal { now: moment.now })
             }
-            Standing::Running { burned, .. } => Ok(Some((known, self.balance.fuel().minus(burned)))),
+            Standing::Running { .. } => Ok(Some((known, self.left_by_token(known, moment.now)))),
         }
     }
 
@@ -274,13 +270,17 @@ impl Account {
             Standing::Running { .. } if known.tokens.renewed >= Some(name) => {
                 Err(Refusal::StaleRenewal { now: moment.now })
             }
-            Standing::Running { burned, .. } => Ok((known, self.balance.fuel().minus(burned))),
+            Standing::Running { .. } => Ok((known, self.left_by_token(known, moment.now))),
         }
     }
 
     /// Gives the open session other tokens; the current one dies. Never opens anything; it [may](Self::may_renew).
-    pub fn renew(&self, tokens: Tokens) -> Act {
-        Act { renews: Some(tokens), ..self.nothing() }
+    ///
+    /// If the current one has expired, nobody was vouched for since, and nobody is charged for that time.
+    pub fn renew(&self, moment: &Moment, tokens: Tokens) -> Act {
+        let uncharged =
+            self.open().map_or(Millis::ZERO, |open| open.tokens.uncharged.plus(open.unvouched_at(moment.now)));
+        Act { renews: Some(Tokens { uncharged, ..tokens }), ..self.nothing() }
     }
 
     /// Enters credit. What it takes away is at most what the tank has; what it adds, at most what there is room for below
@@ -430,7 +430,12 @@ impl Account {
     }
 
     fn burned_until(&self, at: MeterTime) -> Millis {
-        self.open().map_or(Millis::ZERO, |session| at.since(session.started))
+        self.open().map_or(Millis::ZERO, |session| session.burned_until(at))
+    }
+
+    /// What is left to burn if the session is charged no further than its token goes.
+    fn left_by_token(&self, session: &Session, now: MeterTime) -> Millis {
+        self.balance.fuel().minus(session.burned_until(session.vouched_until(now)))
     }
 }
 

@@ -280,7 +280,7 @@ impl Engine {
         let hot = self.hot.with(session, |hot| match hot.matches(token) {
             TokenMatch::None => Verdict::Unknown,
             TokenMatch::Previous => Verdict::Invalid { reason: EndReason::Superseded },
-            TokenMatch::Current => match hot.settle(now, self.ending()) {
+            TokenMatch::Current => match hot.settle(now, self.ending()).said(self.ending()) {
                 State::Open { .. } => Verdict::Valid { remaining: hot.runs_dry().since(now) },
                 State::Ended { reason, .. } => Verdict::Invalid { reason },
                 State::Doubtful => Verdict::Unknown,
@@ -495,7 +495,7 @@ impl Engine {
         let (state, then) = match heartbeat.kind {
             HeartbeatKind::Stop => (hot.end(now, self.ending(), EndReason::Deactivated), Then::Settle(hot.account)),
             HeartbeatKind::Beat | HeartbeatKind::Renew => {
-                (hot.beat(heartbeat.clock, heartbeat.state, now, self.ending()), Then::Done)
+                (hot.beat(heartbeat.clock, heartbeat.state, now, self.ending()).said(self.ending()), Then::Done)
             }
         };
         let next_beat = |remaining| self.policy.next_beat_100ms(&heartbeat.session, now, remaining, self.pressure());
@@ -549,7 +549,7 @@ fn live_kind(heartbeat: Heartbeat) -> Result<Heartbeat, FrameError> {
 
 /// When the tank of an account is empty if its open session goes on until then.
 fn runs_dry(session: &Session, account: &Account) -> MeterTime {
-    session.started.plus(account.balance.fuel())
+    session.runs_dry(account.balance.fuel())
 }
 
 /// When a token expires, as far as it matters for its renewal. One that was given in place of another nobody knows to

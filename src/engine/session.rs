@@ -1,7 +1,7 @@
 //! What the store holds of a session: its tokens, the names of the acts on it, its end.
 
 use crate::{
-    time::{MeterTime, UnixMs},
+    time::{MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
 };
 
@@ -37,6 +37,9 @@ pub struct Tokens {
     pub expires_at: UnixMs,
     /// The same on the meter: beyond it nobody was vouched for. `None` if a version issued it that did not keep this.
     pub expires: Option<MeterTime>,
+    /// How long, of the session until now, nobody was vouched for: from the end of a token to the renewal that came after
+    /// it. Nobody is charged for it.
+    pub uncharged: Millis,
     /// The last renewal that was done. `None` until there is one.
     pub renewed: Option<RenewalName>,
     /// Where the current one's bit is.
@@ -130,6 +133,21 @@ pub struct End {
 }
 
 impl Session {
+    /// What it has burned of its tank at `at`, if its token was good until then.
+    pub(super) fn burned_until(&self, at: MeterTime) -> Millis {
+        at.since(self.started).minus(self.tokens.uncharged)
+    }
+
+    /// When it has burned all of `fuel`.
+    pub(super) fn runs_dry(&self, fuel: Millis) -> MeterTime {
+        self.started.plus(self.tokens.uncharged).plus(fuel)
+    }
+
+    /// How long nobody is vouched for if another token is given at `now`: since the end of the one before.
+    pub(super) fn unvouched_at(&self, now: MeterTime) -> Millis {
+        now.since(self.vouched_until(now))
+    }
+
     /// Until when anybody was vouched for of a session that ended at `at`: not beyond its token.
     pub(super) fn vouched_until(&self, at: MeterTime) -> MeterTime {
         self.tokens.expires.map_or(at, |expires| at.min(expires.max(self.started)))

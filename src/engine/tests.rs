@@ -27,6 +27,7 @@ fn session(id: SessionId, started: MeterTime) -> Session {
         previous: None,
         expires_at: UnixMs::from_ms(u64::MAX),
         expires: None,
+        uncharged: Millis::ZERO,
         renewed: None,
         status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
     };
@@ -490,6 +491,36 @@ fn among_others_a_session_that_has_lapsed_is_in_doubt_until_it_is_heard_of_or_it
     engine.apply(&account.after(&settle), &settle, &moment(over, sighting));
     assert_eq!(engine.verdict(&ID, &token, over), Verdict::Invalid { reason: EndReason::TimedOut });
     assert_eq!((engine.live(), engine.held_of(&AccountId::from_bytes([2; 16]))), (0, None));
+}
+
+#[test]
+fn among_others_a_stop_is_not_told_before_it_is_committed() {
+    let engine = engine().among_others();
+    let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000, "c");
+    let opening = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
+    let account = account.after(&opening);
+    engine.apply(&account, &opening, &moment(at(0), None));
+    let (token, now) = (TokenHash::of(ID.as_bytes()), at(1_000));
+    let key = engine.secrets().session_key(&ID).unwrap().body_mac();
+    let told = |kind| {
+        let frame = Heartbeat { kind, state: Default::default(), seq: 1, session: ID, clock: now };
+        let Beat::Answer { verdict, then, .. } = engine.beat(&frame.sign(&key), now) else { panic!("a good frame") };
+        (verdict, then)
+    };
+    // Its ack is sent once the store has the end.
+    let stopped = (WireVerdict::Invalid(EndReason::Deactivated), Then::Settle(AccountId::from_bytes([2; 16])));
+    assert_eq!(told(HeartbeatKind::Stop), stopped);
+    // The store does not answer. Should this node die now, the session goes on at the others.
+    assert_eq!(told(HeartbeatKind::Beat), (WireVerdict::Unknown, Then::LookUp(ID)));
+    assert_eq!(engine.verdict(&ID, &token, now), Verdict::Unknown);
+    assert!(engine.doubts(&ID, now));
+    assert_eq!(told(HeartbeatKind::Stop), stopped, "asked again, it is tried again");
+
+    let sighting = engine.sighting(&ID, now);
+    let settle = account.settle(&moment(now, sighting), &POLICY).unwrap();
+    engine.apply(&account.after(&settle), &settle, &moment(now, sighting));
+    assert_eq!(told(HeartbeatKind::Beat), (WireVerdict::Invalid(EndReason::Deactivated), Then::Done));
+    assert_eq!(engine.verdict(&ID, &token, now), Verdict::Invalid { reason: EndReason::Deactivated });
 }
 
 #[test]

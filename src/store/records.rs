@@ -14,6 +14,7 @@ pub const LEFTOVER_PARTS: u16 = 4096;
 /// What became of an act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the act may not have been committed"]
+#[expect(clippy::large_enum_variant, reason = "there is one for each act, and nearly all are the large one")]
 pub enum Commit {
     /// It is durable. The account as it is now.
     Done(Account),

@@ -17,7 +17,7 @@ use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};
 
 use crate::{
     memory_store::MemoryStore,
-    reference::{Name, Reference, Refused, Word},
+    reference::{Life, Name, Reference, Refused, Word},
     rig::{Client, Rig, WALL, refund, status_of},
 };
 
@@ -510,12 +510,12 @@ impl World {
     /// A second is charged if and only if the service vouched for the token in that second.
     async fn audit(&self) {
         for (life, (client, tally)) in self.clients.iter().zip(&self.tallies).enumerate() {
-            let started = self.reference.lives[life].started;
-            let tank = self.reference.lives[life].tank;
+            let Life { started, tank, uncharged, .. } = self.reference.lives[life];
             let Some(end) = self.rig.store.session(&client.session).await.unwrap().unwrap().end else { continue };
             let name = session_text(&client.session);
             if let Some(usage) = self.rig.store.entry(&self.accounts[tank], Source::Session, &name).await.unwrap() {
-                assert_eq!(-usage.amount.as_ms(), i64::try_from(end.at.as_ms() - started).unwrap());
+                let ran = i64::try_from(end.at.as_ms() - started).unwrap();
+                assert_eq!(-usage.amount.as_ms(), (ran - uncharged).max(0));
             }
             let charged_until = end.at.as_ms();
             let yes = tally.yes.unwrap_or(started);

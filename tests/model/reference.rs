@@ -59,6 +59,8 @@ pub(crate) struct Life {
     pub(crate) previous: Option<usize>,
     /// When the current token expires: nobody is vouched for, or charged, beyond it.
     pub(crate) expires: u64,
+    /// What it burned between the ends of tokens and the renewals that came after them.
+    pub(crate) uncharged: i64,
     /// The clock and the counter of the last renewal.
     pub(crate) renewed: Option<(u64, u32)>,
     pub(crate) name: Option<u8>,
@@ -107,7 +109,7 @@ impl Reference {
     fn burn(&mut self, tank: usize) {
         let Some(life) = self.open(tank) else { return };
         let last = self.now - 1;
-        if self.left(tank) <= 0 {
+        if self.bought(tank) <= self.lives[life].burned - self.lives[life].uncharged {
             self.lives[life].end = Some((last, EndReason::Exhausted));
         } else if self.now > self.lives[life].last_seen + self.timeout {
             self.lives[life].end = Some((last, EndReason::TimedOut));
@@ -117,22 +119,38 @@ impl Reference {
     }
 
     pub(crate) fn left(&self, tank: usize) -> i64 {
-        let tank = &self.tanks[tank];
-        let bought: i64 = tank.ledger.iter().map(|(_, amount, _)| amount).sum();
-        bought - tank.unsettled.map_or(0, |life| self.charge(life))
+        self.bought(tank) - self.tanks[tank].unsettled.map_or(0, |life| self.charge(life))
     }
 
-    /// What a session costs: what it has burned, but once it is over not what it burned beyond its token.
+    fn bought(&self, tank: usize) -> i64 {
+        self.tanks[tank].ledger.iter().map(|(_, amount, _)| amount).sum()
+    }
+
+    /// What a session costs: what it has burned, but not between its tokens, and once it is over not beyond the last.
     fn charge(&self, life: usize) -> i64 {
         let it = &self.lives[life];
-        let vouched = i64::try_from(it.expires - it.started).unwrap();
-        if it.end.is_some() { it.burned.min(vouched) } else { it.burned }
+        let beyond = if it.end.is_some() { self.beyond_its_token(life) } else { 0 };
+        (it.burned - beyond - it.uncharged).max(0)
+    }
+
+    /// What a session has burned since its token expired.
+    fn beyond_its_token(&self, life: usize) -> i64 {
+        let it = &self.lives[life];
+        (it.burned - i64::try_from(it.expires - it.started).unwrap()).max(0)
+    }
+
+    /// A session gets another token, by a wall clock that shows `wall`. If the one before has expired, nobody was vouched for
+    /// since.
+    fn retoken(&mut self, life: usize, token: usize, previous: usize, wall: u64) {
+        self.lives[life].uncharged += self.beyond_its_token(life);
+        self.lives[life].expires = self.expiry(self.lives[life].tank, wall);
+        (self.lives[life].previous, self.lives[life].current) = (Some(previous), token);
     }
 
     /// What is left in the tank if all is charged that a session has burned.
     pub(crate) fn left_if_burned(&self, life: usize) -> i64 {
         let tank = self.lives[life].tank;
-        self.left(tank) - (self.lives[life].burned - self.charge(life))
+        self.left(tank) - (self.lives[life].burned - self.lives[life].uncharged - self.charge(life))
     }
 
     /// When a session ended, as the ledger has it.
@@ -232,11 +250,7 @@ impl Reference {
                 None => {}
             }
         }
-        let beyond_its_token = |life: usize| {
-            let it = &self.lives[life];
-            (it.burned - i64::try_from(it.expires - it.started).unwrap()).max(0)
-        };
-        if self.left(tank) + self.open(tank).map_or(0, beyond_its_token) < LEAST {
+        if self.left(tank) + self.open(tank).map_or(0, |life| self.beyond_its_token(life)) < LEAST {
             return Err(Refused::Empty);
         }
         let supersedes = self.open(tank).is_some();
@@ -255,6 +269,7 @@ impl Reference {
             current: token,
             previous: None,
             expires,
+            uncharged: 0,
             renewed: None,
             name,
             superseded: supersedes,
@@ -269,16 +284,16 @@ impl Reference {
     }
 
     fn answer_again(&mut self, life: usize, token: usize, wall: u64) -> Result<Activated, Refused> {
-        let expires = self.expiry(self.lives[life].tank, wall);
-        let it = &mut self.lives[life];
+        let it = &self.lives[life];
         if let Some((_, reason)) = it.end {
             return Err(Refused::Ended(reason));
         }
         if it.renewed.is_some() {
             return Err(Refused::Stale);
         }
-        (it.previous, it.current, it.expires) = (Some(it.current), token, expires);
-        Ok(Activated { life, superseded: it.superseded })
+        let superseded = it.superseded;
+        self.retoken(life, token, it.current, wall);
+        Ok(Activated { life, superseded })
     }
 
     /// `with` is the token that is shown, `new` the one that would be issued.
@@ -293,9 +308,8 @@ impl Reference {
         if !self.lives[life].settled {
             self.beat(life, clock);
         }
-        let expires = self.expiry(self.lives[life].tank, wall);
         let name = (clock.min(self.now), seq);
-        let it = &mut self.lives[life];
+        let it = &self.lives[life];
         match it.end {
             Some((_, reason)) if it.settled => return Err(Refused::Ended(reason)),
             _ if it.current != with && it.previous != Some(with) => return Err(Refused::WrongToken),
@@ -303,10 +317,8 @@ impl Reference {
             None if it.renewed >= Some(name) => return Err(Refused::Stale),
             None => {}
         }
-        it.current = new;
-        it.previous = Some(with);
-        it.renewed = Some(name);
-        it.expires = expires;
+        self.lives[life].renewed = Some(name);
+        self.retoken(life, new, with, wall);
         Ok(())
     }
 

@@ -353,6 +353,37 @@ async fn nobody_is_charged_beyond_the_token_that_was_never_renewed() {
 }
 
 #[tokio::test]
+async fn nobody_is_charged_between_a_token_that_has_expired_and_the_renewal_that_comes_late() {
+    const STEP: u64 = 10;
+    let rig = Rig::new().await;
+    let account = rig.account(2_000).await;
+    let mut client = rig.activate(&account).await.unwrap();
+    let (mut bought_ms, mut active_ms) = (2_000, 0);
+    for name in ["first top-up", "second top-up"] {
+        while rig.remaining(&account).await > Millis::new(100) {
+            active_ms += if is_active(&rig, &client.token) { STEP } else { 0 };
+            rig.advance(STEP);
+        }
+        rig.credit(&account, 20_000, name).await.unwrap();
+        bought_ms += 20_000;
+        // It beats on for a while, and takes no notice of the flag.
+        for _ in 0..5_000 / STEP {
+            active_ms += if is_active(&rig, &client.token) { STEP } else { 0 };
+            rig.advance(STEP);
+            rig.beat(&client).await;
+        }
+        assert!(!is_active(&rig, &client.token));
+        client.token = rig.renew(&client).await.unwrap();
+        assert!(is_active(&rig, &client.token));
+        let left_s = u64::from(rig.beat(&client).await.remaining_s);
+        assert!(left_s.abs_diff((bought_ms - active_ms) / 1_000) <= 1, "{left_s} s after {active_ms} ms");
+    }
+    rig.acts.end(&account, EndReason::Deactivated).await.unwrap();
+    let charged = rig.ledger(&account).await.last().unwrap().unsigned_abs();
+    assert!(charged.abs_diff(active_ms) <= 4 * STEP, "{active_ms} ms were vouched for, {charged} charged");
+}
+
+#[tokio::test]
 async fn a_renewal_is_asked_for_by_the_clock_that_verdicts_go_by() {
     let rig = Rig::new().await;
     let account = rig.account(10 * 24 * HOUR_OF_CREDIT).await;

@@ -19,7 +19,7 @@ use gastank::{
         NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, session_text,
     },
     store::{Commit, Created, HeldCredit, Identity, Store},
-    time::{MeterTime, UnixMs},
+    time::{MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
 };
 
@@ -78,6 +78,7 @@ pub(crate) fn tokens(n: u64, previous: bool) -> Tokens {
         previous: previous.then(|| TokenHash::of(&[n.to_le_bytes(), n.to_le_bytes()].concat())),
         expires_at: wall(n + 60_000),
         expires: (!n.is_multiple_of(3)).then(|| MeterTime::from_ms(n + 60_000)),
+        uncharged: Millis::new(n % 7),
         renewed: previous.then(|| RenewalName { clock: MeterTime::from_ms(n), seq: u32::MAX }),
         status: StatusIndex {
             list: ListId::from_bytes(n.to_be_bytes()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::TryStreamExt;
 use gastank::{
     engine::{Account, AccountId, Act, Entry, bucket},
-    store::{Commit, Created, Identity, Owned, SessionRecord},
+    store::{Commit, Created, Identity, METERS_DIFFER, Owned, SessionRecord},
     time::{ClockFact, MeterTime},
     wire::{EndReason, SessionId},
 };
@@ -40,7 +40,8 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(account, name, ms, stale)| Step::Credit { account, name, ms, stale }),
         1 => (account(), stale()).prop_map(|(account, stale)| Step::Delete { account, stale }),
         1 => Just(Step::Again),
-        3 => prop::collection::vec((0..40u8, 0..6_000u64), 0..6).prop_map(|rows| Step::Checkpoint { rows }),
+        // No node's meter is further ahead of where an end is decided.
+        3 => prop::collection::vec((0..40u8, 0..METERS_DIFFER.get()), 0..6).prop_map(|rows| Step::Checkpoint { rows }),
         1 => (0..6_000u64).prop_map(|at| Step::Clock { at }),
     ];
     prop::collection::vec(step, 1..60)

@@ -16,7 +16,7 @@ use gastank::{
         AccountKey, Actor, ActorKind, Added, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, Commit, Edge, Held,
         HeldCredit, Identity, Leased, ProviderFacts, Replaced, SealedKey, SeenEvent, StatusLease, Store, Surface,
     },
-    time::{ClockFact, MeterTime, UnixMs},
+    time::{ClockFact, MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
 };
 
@@ -255,6 +255,7 @@ fn tokens(dice: &mut Dice, previous: bool) -> Tokens {
         previous: previous.then(|| TokenHash::from_bytes(wide(dice))),
         expires_at,
         expires: (dice.below(2) == 0).then(|| MeterTime::from_ms(dice.below(1 << 30))),
+        uncharged: Millis::new(dice.below(3) * 250),
         renewed: previous.then(|| RenewalName { clock: MeterTime::from_ms(dice.below(1 << 30)), seq: u32::MAX }),
         status: StatusIndex { list: ListId::from_bytes(dice.below(9).to_be_bytes()), idx },
     }

@@ -21,7 +21,7 @@ use gastank::{
     },
     entropy::OsEntropy,
     store::{Commit, Identity, Leased, ScyllaOptions, ScyllaStore, SqliteOptions, SqliteStore, StatusLease, roles::*},
-    time::{MeterTime, UnixMs},
+    time::{MeterTime, Millis, UnixMs},
     wire::{ClusterSecret, SecretId, SessionId},
 };
 use serde_json::json;
@@ -132,6 +132,7 @@ async fn open(
         previous: None,
         expires_at: EXPIRES_AT,
         expires: None,
+        uncharged: Millis::ZERO,
         renewed: None,
         status,
     };

@@ -205,6 +205,7 @@ async fn activate(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
         previous: None,
         expires_at: moment.wall.plus(Millis::from_secs(3600)),
         expires: None,
+        uncharged: Millis::ZERO,
         renewed: None,
         status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
     };

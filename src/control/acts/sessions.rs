@@ -51,7 +51,7 @@ impl Acts {
                         ..tokens
                     };
                     let answer = (known.id, text, remaining, known.names.superseded);
-                    return Ok(Decision::Write(account.renew(tokens), answer));
+                    return Ok(Decision::Write(account.renew(moment, tokens), answer));
                 }
                 let remaining = account.may_activate(moment, &policy)?;
                 let (secret, _) = self.engine.secrets().current();
@@ -110,7 +110,7 @@ impl Acts {
                 let (text, tokens) =
                     self.token(session, account.id, &known.audience, moment, remaining, &mut ticket)?;
                 let tokens = Tokens { previous: Some(presented), renewed: Some(name), ..tokens };
-                Ok(Decision::Write(account.renew(tokens), (text, remaining)))
+                Ok(Decision::Write(account.renew(moment, tokens), (text, remaining)))
             })
             .await;
         match outcome {
@@ -238,6 +238,7 @@ impl Acts {
             previous: None,
             expires_at: issued.expires_at,
             expires: Some(moment.now.plus(issued.expires_at.since(moment.wall))),
+            uncharged: Millis::ZERO,
             renewed: None,
             status,
         };

@@ -8,7 +8,7 @@ use crate::{
     },
     ingest::udp,
     telemetry::{Health, Phase},
-    time::{FakeClock, MeterTime, UnixMs},
+    time::{FakeClock, MeterTime, Millis, UnixMs},
     wire::{BodyMac, ClusterSecret, FRAME_LEN, Heartbeat, HeartbeatKind, SecretId, StateBits},
 };
 
@@ -67,6 +67,7 @@ pub(in crate::ingest) fn beat_of_a_new_session(engine: &Engine, number: u8) -> [
         previous: None,
         expires_at: UnixMs::from_ms(u64::MAX),
         expires: None,
+        uncharged: Millis::ZERO,
         renewed: None,
         status: StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 },
     };

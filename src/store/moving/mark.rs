@@ -220,6 +220,7 @@ impl Say for &Session {
         self.tokens.status.list.as_bytes().as_slice().say(sha);
         u64::from(self.tokens.status.idx).say(sha);
         self.tokens.expires.say(sha);
+        self.tokens.uncharged.get().say(sha);
         self.tokens.renewed.map(|renewed| renewed.clock).say(sha);
         self.tokens.renewed.map(|renewed| u64::from(renewed.seq)).say(sha);
         self.names.to_bytes().as_slice().say(sha);

@@ -9,7 +9,7 @@ use crate::{
         RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
     },
     store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
-    time::{ClockFact, MeterTime, UnixMs},
+    time::{ClockFact, MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
 };
 
@@ -18,7 +18,7 @@ macro_rules! account_columns {
     () => {
         "version, balance, debt, entry_count, created_at, deleted, issuer, subject, session, started, started_at, \
          audience, token_now, token_before, token_expires_at, status_list, status_idx, end_reason, end_at, \
-         end_at_wall, end_last_seen, token_expires_meter, renewed_clock, renewed_seq, activations"
+         end_at_wall, end_last_seen, token_expires_meter, renewed_clock, renewed_seq, activations, uncharged"
     };
 }
 pub(super) use account_columns;
@@ -90,6 +90,7 @@ pub(super) struct AccountRow {
     renewed_clock: Option<i64>,
     renewed_seq: Option<i64>,
     activations: Option<Vec<u8>>,
+    uncharged: Option<i64>,
 }
 
 impl AccountRow {
@@ -134,6 +135,7 @@ impl AccountRow {
                     .transpose()?,
                 expires_at: wall_from(self.token_expires_at)?,
                 expires: self.token_expires_meter.map(|at| meter_from(Some(at))).transpose()?,
+                uncharged: Millis::new(self.uncharged.map_or(Ok(0), |ms| unsigned(Some(ms)))?),
                 renewed: match self.renewed_clock {
                     Some(_) => {
                         Some(RenewalName { clock: meter_from(self.renewed_clock)?, seq: small(self.renewed_seq)? })
@@ -193,6 +195,7 @@ pub(super) struct AccountCells<'a> {
     renewed_clock: Cell<i64>,
     renewed_seq: Cell<i64>,
     activations: Cell<Vec<u8>>,
+    uncharged: Cell<i64>,
 }
 
 impl<'a> AccountCells<'a> {
@@ -231,6 +234,7 @@ impl<'a> AccountCells<'a> {
             renewed_clock: cell(named, by.map(|by| meter(by.clock)).transpose()?),
             renewed_seq: cell(named, by.map(|by| by.seq.into())),
             activations: cell(opened, session.map(|session| session.names.to_bytes())),
+            uncharged: cell(opened, tokens.map(|tokens| int(tokens.uncharged.get())).transpose()?),
         })
     }
 }

@@ -38,13 +38,14 @@ const TRIES: u32 = 20;
 const LEASE: i32 = 60;
 
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema.cql"),
     include_str!("schema-2.cql"),
     include_str!("schema-3.cql"),
     include_str!("schema-4.cql"),
     include_str!("schema-5.cql"),
     include_str!("schema-6.cql"),
+    include_str!("schema-7.cql"),
 ];
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (one tinyint PRIMARY KEY, version int, holder blob)";

@@ -57,8 +57,8 @@ statements! {
         token_expires_at = :token_expires_at, status_list = :status_list, status_idx = :status_idx, \
         end_reason = :end_reason, end_at = :end_at, end_at_wall = :end_at_wall, end_last_seen = :end_last_seen, \
         token_expires_meter = :token_expires_meter, \
-        renewed_clock = :renewed_clock, renewed_seq = :renewed_seq, activations = :activations \
-        WHERE id = :id IF version = :expects AND deleted = false";
+        renewed_clock = :renewed_clock, renewed_seq = :renewed_seq, activations = :activations, \
+        uncharged = :uncharged WHERE id = :id IF version = :expects AND deleted = false";
     forget_owner: Decide = "UPDATE accounts SET issuer = null, subject = null WHERE id = ?";
     fence: Decide = "UPDATE accounts SET version = :version, act = :act WHERE id = :id IF version = :expects";
 
@@ -235,7 +235,8 @@ statements! {
         token_now = :token_now, token_before = :token_before, token_expires_at = :token_expires_at, \
         status_list = :status_list, status_idx = :status_idx, end_reason = :end_reason, end_at = :end_at, \
         end_at_wall = :end_at_wall, end_last_seen = :end_last_seen, token_expires_meter = :token_expires_meter, \
-        renewed_clock = :renewed_clock, renewed_seq = :renewed_seq, activations = :activations WHERE id = :id";
+        renewed_clock = :renewed_clock, renewed_seq = :renewed_seq, activations = :activations, \
+        uncharged = :uncharged WHERE id = :id";
     identity: Write = "INSERT INTO identities (name, issuer, subject, account, created_at) VALUES (?, ?, ?, ?, ?) \
         USING TIMESTAMP 1";
     entry: Write = "INSERT INTO accounts (id, kind, number, name, entry_kind, amount, owed, source, external_id, \

@@ -8,7 +8,7 @@ use crate::{
         RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
     },
     store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
-    time::{MeterTime, UnixMs},
+    time::{MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
 };
 
@@ -17,13 +17,14 @@ macro_rules! account_columns {
     () => {
         "a.id, a.version, a.balance, a.entries, a.deleted, a.session, a.started, a.started_at, a.audience, a.token, \
          a.token_before, a.token_expires_at, a.status_list, a.status_idx, a.end_reason, a.end_at, a.end_at_wall, \
-         a.end_last_seen, a.debt, a.token_expires_meter, a.renewed_clock, a.renewed_seq, a.activations"
+         a.end_last_seen, a.debt, a.token_expires_meter, a.renewed_clock, a.renewed_seq, a.activations, \
+         a.uncharged"
     };
 }
 pub(super) use account_columns;
 
 /// How many columns [`account_columns`] names.
-pub(super) const ACCOUNT_WIDTH: usize = 23;
+pub(super) const ACCOUNT_WIDTH: usize = 24;
 
 /// SQLite's integers are signed; all of ours are far from where that matters.
 pub(super) fn int(value: u64) -> Result<i64> {
@@ -63,6 +64,7 @@ fn session(row: &Row<'_>) -> Result<Option<Session>> {
             previous: row.get::<_, Option<[u8; 16]>>(10)?.map(TokenHash::from_bytes),
             expires_at: wall_at(row, 11)?,
             expires: meter_if_any(row, 19)?,
+            uncharged: uncharged_at(row, 23)?,
             renewed: match meter_if_any(row, 20)? {
                 Some(clock) => Some(RenewalName { clock, seq: row.get(21)? }),
                 None => None,
@@ -205,6 +207,13 @@ fn meter_if_any(row: &Row<'_>, column: usize) -> Result<Option<MeterTime>> {
     match row.get::<_, Option<i64>>(column)? {
         Some(_) => meter_at(row, column).map(Some),
         None => Ok(None),
+    }
+}
+
+fn uncharged_at(row: &Row<'_>, column: usize) -> Result<Millis> {
+    match row.get::<_, Option<i64>>(column)? {
+        Some(_) => unsigned(row, column).map(Millis::new),
+        None => Ok(Millis::ZERO),
     }
 }
 

@@ -240,7 +240,8 @@ fn put_account(conn: &Connection, account: &Account) -> Result<()> {
         "UPDATE accounts SET version = ?2, balance = ?3, entries = ?4, deleted = ?5, session = ?6, started = ?7, \
          started_at = ?8, audience = ?9, token = ?10, token_before = ?11, token_expires_at = ?12, \
          status_list = ?13, status_idx = ?14, end_reason = ?15, end_at = ?16, end_at_wall = ?17, end_last_seen = ?18, \
-         debt = ?19, token_expires_meter = ?20, renewed_clock = ?21, renewed_seq = ?22, activations = ?23 WHERE id = ?1",
+         debt = ?19, token_expires_meter = ?20, renewed_clock = ?21, renewed_seq = ?22, activations = ?23, \
+         uncharged = ?24 WHERE id = ?1",
     )?
     .execute(params![
         account.id.as_bytes(),
@@ -266,6 +267,7 @@ fn put_account(conn: &Connection, account: &Account) -> Result<()> {
         session.and_then(|session| session.tokens.renewed).map(|renewed| meter(renewed.clock)).transpose()?,
         session.and_then(|session| session.tokens.renewed).map(|renewed| renewed.seq),
         session.map(|session| session.names.to_bytes()),
+        session.map(|session| int(session.tokens.uncharged.get())).transpose()?,
     ])?;
     Ok(())
 }

@@ -400,7 +400,7 @@ impl World {
                 let session = parse_session(&entry.external_id).expect("usage is named by its session");
                 let inner = self.watch.inner.lock();
                 let life = inner.truth.lives.get(session.as_bytes()).expect("it was opened");
-                let cost = life.end.map(|(end, _)| end.at.since(life.started).get());
+                let cost = life.end.map(|(end, _)| life.cost(&end).get());
                 let number = inner.truth.number(&session);
                 drop(inner);
                 if cost.map(|cost| -i64::try_from(cost).expect("a short session")) != Some(entry.amount.as_ms()) {
@@ -446,7 +446,7 @@ impl World {
             let inner = self.watch.inner.lock();
             let charged = inner.truth.lives.iter().filter_map(|(key, life)| Some((key, life, life.end?)));
             let over = charged.filter_map(|(key, life, (end, ended))| {
-                let charged = end.at.since(life.started).get();
+                let charged = life.cost(&end).get();
                 let touched = inner.touched.get(key).copied().unwrap_or(0).max(life.opened_at);
                 let passed = (ended - life.opened_at).min(touched - life.opened_at + timeout);
                 let number = inner.truth.number(&SessionId::from_bytes(*key));

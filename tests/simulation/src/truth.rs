@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use gastank::{
     engine::{AccountId, End, TokenHash},
-    time::MeterTime,
+    time::{MeterTime, Millis},
     wire::SessionId,
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Life {
     pub(crate) current: TokenHash,
     /// When it expires, in meter time: nobody is charged beyond it.
     pub(crate) expires: Option<MeterTime>,
+    /// How long nobody was vouched for between its tokens.
+    pub(crate) uncharged: Millis,
     /// How it ended, and when that was committed.
     pub(crate) end: Option<(End, u64)>,
 }
@@ -43,6 +45,13 @@ pub(crate) struct Truth {
 /// A session's id.
 pub(crate) type SessionKey = [u8; 16];
 
+impl Life {
+    /// What a session costs that ended so.
+    pub(crate) fn cost(&self, end: &End) -> Millis {
+        end.at.since(self.started).minus(self.uncharged)
+    }
+}
+
 impl Truth {
     /// Takes note of what was committed since.
     pub(crate) fn catch_up(&mut self, tables: &Tables) -> Vec<Applied> {
@@ -61,6 +70,7 @@ impl Truth {
             {
                 self.dead.insert(*life.current.as_bytes(), *at);
                 (life.current, life.expires) = (tokens.current, tokens.expires);
+                life.uncharged = tokens.uncharged;
             }
             if let Some(session) = &act.opens {
                 let key = *session.id.as_bytes();
@@ -73,6 +83,7 @@ impl Truth {
                     opened_at: *at,
                     current: session.tokens.current,
                     expires: session.tokens.expires,
+                    uncharged: session.tokens.uncharged,
                     end: None,
                 };
                 self.lives.insert(key, life);

@@ -244,8 +244,15 @@ fn crowd(rig: &Rig, numbers: std::ops::Range<u32>) {
         let account = Account::new(AccountId::from_bytes(id));
         let status = StatusIndex { list: ListId::from_bytes([0; 8]), idx: 0 };
         let expires_at = moment.wall.plus(Millis::from_secs(600));
-        let tokens =
-            Tokens { current: TokenHash::of(&id), previous: None, expires_at, expires: None, renewed: None, status };
+        let tokens = Tokens {
+            current: TokenHash::of(&id),
+            previous: None,
+            expires_at,
+            expires: None,
+            uncharged: Millis::ZERO,
+            renewed: None,
+            status,
+        };
         let session = Session {
             id: crate::wire::SessionId::new(SecretId::default(), id),
             started: moment.now,
