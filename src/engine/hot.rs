@@ -82,6 +82,17 @@ pub(super) enum State {
     Doubtful,
 }
 
+impl State {
+    /// What may be said of it. Among other nodes an end is not said before it has been committed, and then the session is
+    /// in the hot table no more: if it never is, the session goes on elsewhere.
+    pub(super) const fn said(self, ending: Ending) -> Self {
+        match self {
+            Self::Ended { .. } if !ending.alone => Self::Doubtful,
+            state => state,
+        }
+    }
+}
+
 /// Whether a token is a session's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenMatch {

@@ -29,7 +29,7 @@ impl Engine {
 
     /// Whether a session has lapsed as far as this node knows, and its end is not said yet.
     pub fn doubts(&self, session: &SessionId, now: MeterTime) -> bool {
-        self.hot.with(session, |hot| hot.settle(now, self.ending())) == Some(State::Doubtful)
+        self.hot.with(session, |hot| hot.settle(now, self.ending()).said(self.ending())) == Some(State::Doubtful)
     }
 
     /// The session of an account that is in the hot table.

@@ -56,6 +56,8 @@ pub(super) struct Life {
     started: u64,
     asked: u64,
     expires: u64,
+    /// How long nobody may have been vouched for between its tokens, at most: this is not charged.
+    gaps: u64,
     beats: Vec<Beat>,
     tokens: Vec<Token>,
     /// When its end was asked for, if it was.
@@ -106,7 +108,7 @@ impl Token {
 impl Life {
     pub(super) fn new(person: usize, id: &str, started: u64, asked: u64, token: Token, expires: u64) -> Self {
         let (beats, tokens) = (Vec::new(), vec![token]);
-        Self { person, id: id.to_owned(), started, asked, expires, beats, tokens, may_be_over: None }
+        Self { person, id: id.to_owned(), started, asked, expires, gaps: 0, beats, tokens, may_be_over: None }
     }
 }
 
@@ -194,10 +196,11 @@ impl Books {
         }
     }
 
-    /// A session has another token. Those before are dead.
-    pub(super) fn renewed(&self, life: usize, token: Token, expires: u64, at: u64) {
+    /// A session has another token, given when the meter showed `now`. Those before are dead.
+    pub(super) fn renewed(&self, life: usize, token: Token, now: u64, expires: u64, at: u64) {
         let of = &mut self.0.lock().lives[life];
         of.tokens.iter_mut().for_each(|token| token.dead = token.dead.or(Some(at)));
+        of.gaps += now.saturating_sub(of.expires);
         of.expires = of.expires.max(expires);
         of.tokens.push(Token { life, number: of.tokens.len(), ..token });
     }
@@ -273,7 +276,8 @@ impl Inner {
     fn judge_charge(&self, life: &Life, charged: u64, reason: &str, wrong: &mut Vec<String>) -> u64 {
         let session = format!("session {} of person {}, opened at {}", life.id, life.person, life.asked);
         let mut say = |what: String| wrong.push(format!("{session}, {reason}: {what}"));
-        let end = life.started + charged;
+        // Between the two: time between its tokens may not have been charged.
+        let (end, latest) = (life.started + charged, life.started + charged + life.gaps);
         // Nobody was heard after the last frame that was sent.
         let sent = life.beats.iter().map(|beat| beat.clock).max().unwrap_or(life.started).max(life.started);
         if end > sent + TIMEOUT {
@@ -283,18 +287,23 @@ impl Inner {
         let last = life.beats.iter().map(|beat| beat.answered).max().unwrap_or(life.asked) + TIMEOUT;
         let passed = last.min(life.may_be_over.unwrap_or(u64::MAX)) - life.asked;
         if charged > passed + UNEQUAL {
-            say(format!("charged for {charged} ms, of which {passed} passed"));
+            let over = life.may_be_over;
+            say(format!(
+                "charged for {charged} ms from {} on, of which {passed} passed: over at {over:?}, last frames {:?}",
+                life.started,
+                &life.beats[life.beats.len().saturating_sub(8)..]
+            ));
         }
         let sound = life.beats.iter().filter(|beat| self.is_sound(beat));
         for beat in sound {
             match beat.acked {
                 Some((WireVerdict::Valid, now)) => {
                     // What is acked after the token has expired is not charged, unless the token is renewed.
-                    if now.min(life.expires) > end + BOUND {
+                    if now.min(life.expires) > latest + BOUND {
                         say(format!("vouched for at {now}, charged until {end}: {beat:?}"));
                     }
                     let over = beat.clock.min(now) + TIMEOUT;
-                    if reason == "timed_out" && end < over.min(life.expires) {
+                    if reason == "timed_out" && latest < over.min(life.expires) {
                         say(format!("timed out at {end}, but was heard until {over}: {beat:?}"));
                     }
                 }

@@ -171,7 +171,8 @@ impl Person {
                 let answer = answer.json();
                 session.token = text(&answer["token"]);
                 let token = listed(&session.token, world.at());
-                world.books.renewed(*life, token, expires(&answer, session.estimate()), world.at());
+                let now = session.estimate();
+                world.books.renewed(*life, token, now, expires(&answer, now), world.at());
             }
             Ok(answer) if answer.status == 503 => world.count("renewals put off"),
             // It has ended: a beat will tell why. Or a renewal that was not answered was done after all.
