@@ -2,7 +2,7 @@
 //!
 //! > A second is charged if and only if the service vouched for the token in that second.
 //!
-//! Imports run one way: [`time`], [`wire`] <- [`engine`] <- [`store`] <- [`identity`], [`ingest`], [`control`] <- [`cluster`] <- `service`
+//! Imports run one way: [`time`], [`wire`] <- [`engine`] <- [`store`] <- [`identity`], [`ingest`], [`control`] <- [`hub`], [`cluster`] <- `service`
 //! and the program. [`web`] and [`telemetry`] are leaves that the upper rooms use. The engine knows no socket, store, runtime or
 //! clock; `ingest` and `control` meet in it and never import each other.
 
@@ -16,6 +16,7 @@ pub mod deadline;
 pub mod engine;
 pub mod entropy;
 mod exposure;
+pub mod hub;
 pub mod identity;
 pub mod ingest;
 pub mod service;

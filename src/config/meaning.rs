@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::Config;
 use super::sections::{
-    Audit, Checkpoint, Heartbeat, History, Hooks, Http, Https, Identity, Limits, Quic, Shutdown, StatusList, Tls,
+    Audit, Checkpoint, Heartbeat, History, Hooks, Http, Https, Hub, Identity, Limits, Quic, Shutdown, StatusList, Tls,
     Token, Webtransport,
 };
 use super::values::{HostPort, ProviderUrl, PublicUrl, only_here};
 use crate::control::keyring::KeyPolicy;
 use crate::engine::{Credit, ListSize};
+use crate::hub::Lifetimes;
 use crate::identity::{EventSettings, ProviderSettings};
 use crate::ingest::quic::SessionLimits;
 use crate::time::Millis;
@@ -130,6 +131,14 @@ impl Token {
     /// How long before a token's end its client is told to renew.
     pub fn renew_before(&self) -> Millis {
         Millis::from_secs(self.renew_before_s.unwrap_or_else(|| (self.max_ttl_s / 4).min(900)))
+    }
+}
+
+impl Hub {
+    /// How long hub sessions live.
+    pub const fn lifetimes(&self) -> Lifetimes {
+        let (absolute, idle) = (Millis::from_secs(self.session_lifetime_s), Millis::from_secs(self.idle_timeout_s));
+        Lifetimes { absolute, idle }
     }
 }
 

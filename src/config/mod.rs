@@ -28,7 +28,7 @@ pub use error::ConfigError;
 pub use lists::{CapabilityCredits, Named, Names, TrustedProxies};
 pub use meaning::ActRate;
 pub use sections::{
-    Admin, Audit, Checkpoint, Client, Heartbeat, History, Hooks, Http, Https, Identity, KeyDoc, Limits, Log, Node,
+    Admin, Audit, Checkpoint, Client, Heartbeat, History, Hooks, Http, Https, Hub, Identity, KeyDoc, Limits, Log, Node,
     Quic, SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError};
@@ -76,6 +76,8 @@ pub struct Config {
     pub identity: Identity,
     /// Further identity providers.
     pub identity_provider: Vec<Identity>,
+    /// Hub sessions.
+    pub hub: Hub,
     /// Token status lists.
     pub status_list: StatusList,
     /// What apps and browser extensions are told.
@@ -264,6 +266,7 @@ impl Config {
             token: file.token,
             identity: file.identity,
             identity_provider: file.identity_provider,
+            hub: file.hub,
             status_list: file.status_list,
             client: file.client,
             limits: file.limits,

@@ -118,6 +118,7 @@ file! {
         node: Node,
         token: Token,
         identity: Identity,
+        hub: Hub,
         status_list: StatusList,
         client: Client,
         limits: Limits,
@@ -395,6 +396,16 @@ section! {
         /// Credit for subscriptions, as `capability=seconds/days` separated by spaces: this many seconds for each period of
         /// this many days in which the capability is active according to account events. Empty: none.
         capability_credit: CapabilityCredits = CapabilityCredits::default();
+    }
+}
+
+section! {
+    /// Hub sessions: a person signs in once in a browser.
+    Hub {
+        /// Seconds from sign-in to the end of a hub session, however much it is used.
+        session_lifetime_s: u64 = 2_592_000;
+        /// Seconds without use after which a hub session ends.
+        idle_timeout_s: u64 = 604_800;
     }
 }
 

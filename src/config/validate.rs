@@ -27,6 +27,8 @@ impl Config {
         self.validate_providers()?;
         within("hooks.tolerance_s", self.hooks.tolerance_s, 1..=3600)?;
         within("audit.retention_days", self.audit.retention_days.into(), 1..=3650)?;
+        within("hub.session_lifetime_s", self.hub.session_lifetime_s, 300..=366 * 24 * 3600)?;
+        within("hub.idle_timeout_s", self.hub.idle_timeout_s, 300..=self.hub.session_lifetime_s)?;
         within("history.keep_days", self.history.keep_days.into(), 0..=366)?;
         let limits = &self.limits;
         for (key, per_s, burst) in [

@@ -18,6 +18,7 @@ use crate::{
         },
     },
     engine::{Act, Engine},
+    hub::HubSessions,
     identity::Providers,
     ingest::http::WorkerPools,
     store::{Operation, StoreObserver},
@@ -189,6 +190,21 @@ impl Witness for Counting {
     }
 }
 
+/// Who is told of acts: telemetry, and of accounts that are deleted, the hub.
+pub(super) struct Witnesses {
+    pub(super) counting: Counting,
+    pub(super) hub_sessions: HubSessions,
+}
+
+impl Witness for Witnesses {
+    fn committed(&self, act: &Act) {
+        self.counting.committed(act);
+        if act.deletes {
+            self.hub_sessions.forget(&act.account);
+        }
+    }
+}
+
 impl StoreObserver for Counting {
     fn done(&self, operation: Operation, took: Duration, ok: bool) {
         let operation = match operation {
@@ -196,20 +212,28 @@ impl StoreObserver for Counting {
             | Operation::AccountOf
             | Operation::AccountByKey
             | Operation::Session
-            | Operation::Facts => StoreOperation::ReadAccount,
+            | Operation::Facts
+            | Operation::Person
+            | Operation::HubSession => StoreOperation::ReadAccount,
             Operation::Commit
             | Operation::CreateAccount
             | Operation::HoldCredit
             | Operation::ReleaseCredit
             | Operation::PutFacts
-            | Operation::AppendAudit => StoreOperation::CommitAct,
+            | Operation::AppendAudit
+            | Operation::PutProfile
+            | Operation::RaiseEpoch
+            | Operation::AddHubSession
+            | Operation::RemoveHubSession => StoreOperation::CommitAct,
             Operation::Accounts
             | Operation::Entry
             | Operation::Entries
             | Operation::HeldCredit
             | Operation::AuditOfDay
             | Operation::AuditOfAccount
-            | Operation::History => StoreOperation::ReadList,
+            | Operation::History
+            | Operation::HubSessions
+            | Operation::HubSessionsOfProvider => StoreOperation::ReadList,
             Operation::AppendHistory => StoreOperation::WriteHistory,
             Operation::Checkpoint => StoreOperation::WriteCheckpoints,
             Operation::Recover => StoreOperation::Recover,
@@ -236,6 +260,8 @@ impl StoreObserver for Counting {
             | Operation::ClearLeftovers
             | Operation::PruneAudit
             | Operation::PruneHistory
+            | Operation::SeeHubSessions
+            | Operation::PruneHubSessions
             | Operation::Close => StoreOperation::Settings,
             Operation::PutNode | Operation::Nodes | Operation::RemoveNode | Operation::Era | Operation::BeginEra => {
                 StoreOperation::Membership

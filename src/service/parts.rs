@@ -20,6 +20,7 @@ use crate::{
     },
     engine::{Engine, SecretRing},
     entropy::{Entropy, OsEntropy},
+    hub::{self, HubSessions},
     identity::Providers,
     ingest::{
         Handler,
@@ -41,7 +42,7 @@ use super::{
     error::ServiceError,
     history::History,
     home::Home,
-    instruments::Counting,
+    instruments::{Counting, Witnesses},
     listeners::{listen, listen_quic, listen_udp},
     listening::Listening,
     nodes::Shared,
@@ -189,6 +190,7 @@ pub(super) struct Core {
     pub(super) statuses: Arc<StatusTokens>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) acts: Arc<Acts>,
+    pub(super) hub_sessions: HubSessions,
     pub(super) hooks: Arc<HookSecrets>,
     pub(super) chores: Chores,
     pub(super) queue: ChoreQueue,
@@ -240,6 +242,9 @@ impl Core {
             Arc::new(home.secret_lines()),
         );
         let secrets = Arc::new(if shared.is_some() { secrets.among(Arc::clone(clock)) } else { secrets });
+        let bus: Arc<dyn hub::Bus> = if shared.is_some() { Arc::new(hub::Unheard) } else { Arc::new(hub::Alone) };
+        let hub_sessions =
+            HubSessions::new(Arc::clone(store), Arc::clone(clock), Arc::clone(entropy), bus, config.hub.lifetimes());
         let acts = Acts::new(
             Arc::clone(&engine),
             Arc::clone(store),
@@ -247,7 +252,7 @@ impl Core {
             Arc::clone(entropy),
             Arc::clone(&issuer),
             Arc::clone(&keeper),
-            Arc::new(Counting(telemetry.clone())),
+            Arc::new(Witnesses { counting: Counting(telemetry.clone()), hub_sessions: hub_sessions.clone() }),
         );
         let (acts, statuses) = match shared {
             Some(Shared { joining, store, .. }) => (
@@ -273,6 +278,7 @@ impl Core {
             statuses,
             secrets,
             acts,
+            hub_sessions,
             hooks,
             chores,
             queue,
@@ -403,6 +409,7 @@ pub(super) fn upkeep(config: &Config, ground: &Ground, keys: &Keys, core: &Core)
         clock,
         membership,
         acts: Arc::clone(&core.acts),
+        hub_sessions: core.hub_sessions.clone(),
         keyring: Arc::clone(&keys.keyring),
         keeper: Arc::clone(&core.keeper),
         secrets: Arc::clone(&core.secrets),

@@ -32,6 +32,7 @@ use crate::{
         status::StatusKeeper,
     },
     engine::{AccountId, Checkpoint, EndedSession, Engine, SLICES, bucket},
+    hub::HubSessions,
     ingest::Followup,
     store::{AuditAct, LEFTOVER_PARTS, Store, StoreError},
     telemetry::{Housekeeping, Telemetry},
@@ -50,6 +51,8 @@ use super::{
 const ROUND: Millis = Millis::from_secs(5);
 /// How often the meter's state is kept.
 const KEEP_METER: Duration = Duration::from_millis(250);
+/// How often it is written when hub sessions were used.
+const WRITE_HUB_SESSIONS: Duration = Duration::from_secs(30);
 /// How often the metrics take in what was recorded, whether somebody scrapes them or not.
 const TAKE_IN_METRICS: Duration = Duration::from_secs(5);
 /// How often keys and status lists whose last token has died are looked for.
@@ -76,6 +79,8 @@ pub struct Upkeep {
     pub membership: Arc<dyn Membership>,
     /// What settles sessions.
     pub acts: Arc<Acts>,
+    /// The hub sessions.
+    pub hub_sessions: HubSessions,
     /// The signing keys.
     pub keyring: Arc<Keyring>,
     /// The status lists.
@@ -158,6 +163,7 @@ impl Upkeep {
         again("meter", |upkeep| Box::pin(upkeep.keep_meter()));
         again("tidying", |upkeep| Box::pin(upkeep.tidy()));
         again("leftovers", |upkeep| Box::pin(upkeep.clear_for_ever()));
+        again("hub sessions", |upkeep| Box::pin(upkeep.write_hub_sessions()));
         again("metrics", |upkeep| Box::pin(upkeep.take_in_metrics()));
         let upkeep = self.clone();
         let sweep = move || upkeep.clone().sweep_for_ever(chores.clone());
@@ -208,6 +214,9 @@ impl Upkeep {
             .try_collect::<()>();
         if let Err(error) = in_time(patience, settled).await {
             tracing::warn!(%error, sessions = left.load(Ordering::Relaxed), "sessions that are over are left to be settled later");
+        }
+        if let Err(error) = in_time(patience, self.hub_sessions.flush()).await {
+            tracing::warn!(%error, "when hub sessions were last used is not all written");
         }
         in_time(patience, keep()).await
     }
@@ -323,6 +332,18 @@ impl Upkeep {
         }
     }
 
+    /// Writes when hub sessions were used.
+    async fn write_hub_sessions(self) {
+        let mut ticks = interval(WRITE_HUB_SESSIONS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.hub_sessions.flush().await {
+                tracing::warn!(%error, "when hub sessions were used waits in memory until the store is back");
+            }
+        }
+    }
+
     async fn take_in_metrics(self) {
         let mut ticks = interval(TAKE_IN_METRICS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -387,6 +408,10 @@ impl Upkeep {
             tracing::warn!(%error, "old rows of the audit log could not be dropped yet");
             false
         });
+        all &= self.hub_sessions.tidy(PIECE).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "hub sessions that are over could not be dropped yet");
+            false
+        });
         if let Some(history) = &self.history {
             all &= history.prune().await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "old days of the heartbeat history could not be dropped yet");
@@ -440,7 +465,7 @@ async fn piece_by_piece<W: Future<Output = Result<(), StoreError>>>(
 }
 
 async fn in_time(patience: Duration, work: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
-    let late = || StoreError::Unavailable("the last checkpoints took too long".to_owned());
+    let late = || StoreError::Unavailable("the last writes took too long".to_owned());
     tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(late()))
 }
 

@@ -89,6 +89,8 @@ named! {
         AccountKey = "account_key",
         /// The owner of an account, by a token of their identity provider; named by its issuer.
         IdentityToken = "identity_token",
+        /// The owner of an account, by a hub session; named by its id.
+        HubSession = "hub_session",
         /// The client of a session, by its token or a signed frame.
         Session = "session",
         /// An edge; named by its client id.
@@ -139,6 +141,12 @@ named! {
         AccountKeyAdded = "account_key_added",
         /// An account key was removed. The target is the key.
         AccountKeyRemoved = "account_key_removed",
+        /// A person signed in at the hub. The target is the hub session.
+        HubSignedIn = "hub_signed_in",
+        /// A hub session was ended. The target is the hub session.
+        HubSignedOut = "hub_signed_out",
+        /// All hub sessions of a person were ended.
+        HubSignedOutEverywhere = "hub_signed_out_everywhere",
         /// An edge was registered. The target is the edge.
         EdgeAdded = "edge_added",
         /// An edge was removed. The target is the edge.

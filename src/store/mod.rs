@@ -23,6 +23,7 @@ mod facts;
 mod facts_json;
 mod fits;
 mod history;
+mod hub;
 pub mod moving;
 mod nodes;
 mod observed;
@@ -36,6 +37,10 @@ pub use audit::{Actor, ActorKind, AuditAct, AuditDay, AuditKey, AuditRecord, Sur
 pub use error::{Result, StoreError};
 pub use facts::{Capability, ProviderFacts, SeenEvent};
 pub use history::{Heard, HeardKey, HeardRow};
+pub use hub::{
+    Authentication, DeviceText, FoundHubSession, HubSessionId, HubSessionRecord, HubSighting, Person, Profile,
+    SecretDigest,
+};
 pub use nodes::{
     CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, ListCopy, ListOwner, METERS_DIFFER, NodeId, NodeLease,
     change_slot, is_void, stamp,
@@ -47,7 +52,8 @@ pub use records::{
     SealedKey, SessionRecord, StatusLease,
 };
 pub use roles::{
-    AccountStore, AuditStore, CredentialStore, HistoryStore, IdentityStore, SessionStore, StatusListStore, Store,
+    AccountStore, AuditStore, CredentialStore, HistoryStore, HubStore, IdentityStore, SessionStore, StatusListStore,
+    Store,
 };
 pub use scylla::{Consistency, Credentials, ScyllaOptions, ScyllaStore, ScyllaTarget};
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -19,9 +19,10 @@ use crate::{
 
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-    Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
-    OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
-    StatusLease, StatusListStore, Store,
+    Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
+    HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
+    Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+    StatusListStore, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -82,6 +83,16 @@ pub enum Operation {
     RetireStatusList,
     StatusLists,
     RemoveStatusList,
+    Person,
+    PutProfile,
+    RaiseEpoch,
+    AddHubSession,
+    HubSession,
+    HubSessions,
+    HubSessionsOfProvider,
+    SeeHubSessions,
+    RemoveHubSession,
+    PruneHubSessions,
     ClearLeftovers,
     Close,
     PutNode,
@@ -101,7 +112,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 64] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -141,6 +152,16 @@ impl Operation {
         Self::RetireStatusList,
         Self::StatusLists,
         Self::RemoveStatusList,
+        Self::Person,
+        Self::PutProfile,
+        Self::RaiseEpoch,
+        Self::AddHubSession,
+        Self::HubSession,
+        Self::HubSessions,
+        Self::HubSessionsOfProvider,
+        Self::SeeHubSessions,
+        Self::RemoveHubSession,
+        Self::PruneHubSessions,
         Self::ClearLeftovers,
         Self::Close,
         Self::PutNode,
@@ -200,6 +221,16 @@ impl Operation {
             Self::RetireStatusList => "retire_status_list",
             Self::StatusLists => "status_lists",
             Self::RemoveStatusList => "remove_status_list",
+            Self::Person => "person",
+            Self::PutProfile => "put_profile",
+            Self::RaiseEpoch => "raise_epoch",
+            Self::AddHubSession => "add_hub_session",
+            Self::HubSession => "hub_session",
+            Self::HubSessions => "hub_sessions",
+            Self::HubSessionsOfProvider => "hub_sessions_of_provider",
+            Self::SeeHubSessions => "see_hub_sessions",
+            Self::RemoveHubSession => "remove_hub_session",
+            Self::PruneHubSessions => "prune_hub_sessions",
             Self::ClearLeftovers => "clear_leftovers",
             Self::Close => "close",
             Self::PutNode => "put_node",
@@ -431,6 +462,49 @@ impl<S: Store, O: StoreObserver> StatusListStore for Observed<S, O> {
 
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         self.timed(Operation::RemoveStatusList, self.store.remove_status_list(list)).await
+    }
+}
+
+#[async_trait]
+impl<S: Store, O: StoreObserver> HubStore for Observed<S, O> {
+    async fn person(&self, account: &AccountId) -> Result<Option<Person>> {
+        self.timed(Operation::Person, self.store.person(account)).await
+    }
+
+    async fn put_profile(&self, account: &AccountId, version: u64, profile: &Profile) -> Result<Replaced> {
+        self.timed(Operation::PutProfile, self.store.put_profile(account, version, profile)).await
+    }
+
+    async fn raise_epoch(&self, account: &AccountId) -> Result<Option<u64>> {
+        self.timed(Operation::RaiseEpoch, self.store.raise_epoch(account)).await
+    }
+
+    async fn add_hub_session(&self, session: &HubSessionRecord) -> Result<Added> {
+        self.timed(Operation::AddHubSession, self.store.add_hub_session(session)).await
+    }
+
+    async fn hub_session(&self, digest: &SecretDigest) -> Result<Option<FoundHubSession>> {
+        self.timed(Operation::HubSession, self.store.hub_session(digest)).await
+    }
+
+    async fn hub_sessions(&self, account: &AccountId) -> Result<Vec<HubSessionRecord>> {
+        self.timed(Operation::HubSessions, self.store.hub_sessions(account)).await
+    }
+
+    async fn hub_sessions_of_provider(&self, issuer: &str, sid: &str) -> Result<Vec<HubSessionRecord>> {
+        self.timed(Operation::HubSessionsOfProvider, self.store.hub_sessions_of_provider(issuer, sid)).await
+    }
+
+    async fn see_hub_sessions(&self, sightings: &[HubSighting]) -> Result<()> {
+        self.timed(Operation::SeeHubSessions, self.store.see_hub_sessions(sightings)).await
+    }
+
+    async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        self.timed(Operation::RemoveHubSession, self.store.remove_hub_session(account, digest)).await
+    }
+
+    async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.timed(Operation::PruneHubSessions, self.store.prune_hub_sessions(before, most)).await
     }
 }
 

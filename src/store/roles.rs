@@ -14,9 +14,9 @@ use crate::{
 };
 
 use super::{
-    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, Granted, Heard, HeardKey, HeardRow,
-    Held, HeldCredit, Identity, Leased, OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired,
-    SealedKey, SessionRecord, StatusLease,
+    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, FoundHubSession, Granted, Heard,
+    HeardKey, HeardRow, Held, HeldCredit, HubSessionRecord, HubSighting, Identity, Leased, OpenAccount, Owned, Person,
+    Profile, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, StatusLease,
 };
 
 /// Accounts, the acts on them, and their ledgers. Cheap calls; all of them may be repeated.
@@ -185,10 +185,50 @@ pub trait StatusListStore: Send + Sync + 'static {
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed>;
 }
 
+/// The hub: people, and their hub sessions. Cheap calls; all of them may be repeated.
+///
+/// All of it goes when its account is deleted, and of a deleted account nothing is found.
+#[async_trait]
+pub trait HubStore: Send + Sync + 'static {
+    /// What the hub keeps of an account's owner. `None` if there is no such account, or it has been deleted.
+    async fn person(&self, account: &AccountId) -> Result<Option<Person>>;
+
+    /// Replaces a person's profile, if it is still of version `version`. It is of the next one then. The epoch stays.
+    async fn put_profile(&self, account: &AccountId, version: u64, profile: &Profile) -> Result<Replaced>;
+
+    /// Raises a person's epoch, and answers it: sessions of an earlier one are over. `None` if there is no such account, or it
+    /// has been deleted.
+    async fn raise_epoch(&self, account: &AccountId) -> Result<Option<u64>>;
+
+    /// Adds a hub session. Adding the same one again changes nothing.
+    async fn add_hub_session(&self, session: &HubSessionRecord) -> Result<Added>;
+
+    /// The hub session with this digest, with the person it is of; also one that has expired or is of an earlier epoch, as
+    /// long as it has not been removed.
+    async fn hub_session(&self, digest: &SecretDigest) -> Result<Option<FoundHubSession>>;
+
+    /// The hub sessions of an account, the oldest first.
+    async fn hub_sessions(&self, account: &AccountId) -> Result<Vec<HubSessionRecord>>;
+
+    /// The hub sessions that began from this session of an identity provider, in no particular order.
+    async fn hub_sessions_of_provider(&self, issuer: &str, sid: &str) -> Result<Vec<HubSessionRecord>>;
+
+    /// Records when hub sessions were last used; an earlier time than the one kept changes nothing, and neither does one of a
+    /// session that has been removed. Write-behind.
+    async fn see_hub_sessions(&self, sightings: &[HubSighting]) -> Result<()>;
+
+    /// Removes a hub session.
+    async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed>;
+
+    /// Drops hub sessions that ended before an instant, `most` at a time; answers how many. Fewer than `most`: there are no
+    /// more. A store whose rows go by themselves has nothing to do. Write-behind.
+    async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize>;
+}
+
 /// A durable store: all of its roles. Cheap calls; all of them may be repeated.
 #[async_trait]
 pub trait Store:
-    AccountStore + SessionStore + CredentialStore + IdentityStore + AuditStore + HistoryStore + StatusListStore
+    AccountStore + SessionStore + CredentialStore + IdentityStore + AuditStore + HistoryStore + StatusListStore + HubStore
 {
     /// Clears away what acts left that were cut off in the middle, among it what is to be erased of deleted accounts: looks
     /// through some of [`LEFTOVER_PARTS`](super::LEFTOVER_PARTS). `now` is the meter's time. To be called again and again, by any number of nodes;

@@ -11,9 +11,10 @@ use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
     store::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-        Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
-        OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
-        StatusLease, StatusListStore, Store, StoreError,
+        Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
+        HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
+        Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+        StatusListStore, Store, StoreError,
     },
     time::{ClockFact, UnixMs},
     wire::SessionId,
@@ -321,6 +322,49 @@ impl StatusListStore for Flaky {
 
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         self.write()?.remove_status_list(list).await
+    }
+}
+
+#[async_trait]
+impl HubStore for Flaky {
+    async fn person(&self, account: &AccountId) -> Result<Option<Person>> {
+        self.read()?.person(account).await
+    }
+
+    async fn put_profile(&self, account: &AccountId, version: u64, profile: &Profile) -> Result<Replaced> {
+        self.write()?.put_profile(account, version, profile).await
+    }
+
+    async fn raise_epoch(&self, account: &AccountId) -> Result<Option<u64>> {
+        self.write()?.raise_epoch(account).await
+    }
+
+    async fn add_hub_session(&self, session: &HubSessionRecord) -> Result<Added> {
+        self.write()?.add_hub_session(session).await
+    }
+
+    async fn hub_session(&self, digest: &SecretDigest) -> Result<Option<FoundHubSession>> {
+        self.read()?.hub_session(digest).await
+    }
+
+    async fn hub_sessions(&self, account: &AccountId) -> Result<Vec<HubSessionRecord>> {
+        self.read()?.hub_sessions(account).await
+    }
+
+    async fn hub_sessions_of_provider(&self, issuer: &str, sid: &str) -> Result<Vec<HubSessionRecord>> {
+        self.read()?.hub_sessions_of_provider(issuer, sid).await
+    }
+
+    async fn see_hub_sessions(&self, sightings: &[HubSighting]) -> Result<()> {
+        self.write()?.see_hub_sessions(sightings).await
+    }
+
+    async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        self.write()?.remove_hub_session(account, digest).await
+    }
+
+    async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.write()?.prune_hub_sessions(before, most).await
     }
 }
 

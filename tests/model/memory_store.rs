@@ -13,9 +13,10 @@ use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, bucket},
     store::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-        Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
-        OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
-        StatusLease, StatusListStore, Store,
+        Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
+        HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
+        Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+        StatusListStore, Store,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -43,6 +44,8 @@ struct Tables {
     facts: HashMap<Identity, ProviderFacts>,
     audit: BTreeMap<AuditKey, AuditRecord>,
     history: BTreeMap<(SessionId, HeardKey), HeardRow>,
+    people: HashMap<AccountId, Person>,
+    hub_sessions: BTreeMap<SecretDigest, HubSessionRecord>,
 }
 
 fn same_name(entry: &NewEntry, source: Source, external_id: &str) -> bool {
@@ -81,8 +84,15 @@ impl Tables {
             ledger.clear();
             self.account_keys.retain(|key| key.account != act.account);
             self.history.retain(|_, row| row.account != act.account);
+            self.people.remove(&act.account);
+            self.hub_sessions.retain(|_, session| session.account != act.account);
         }
         Commit::Done(after)
+    }
+
+    fn person(&self, account: &AccountId) -> Option<Person> {
+        self.accounts.get(account).filter(|owned| !owned.account.deleted)?;
+        Some(self.people.get(account).cloned().unwrap_or_default())
     }
 
     fn recover(&self) -> Vec<OpenAccount> {
@@ -379,6 +389,87 @@ impl StatusListStore for MemoryStore {
 
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         Ok(Removed::when(self.0.lock().status_lists.remove(list).is_some()))
+    }
+}
+
+#[async_trait]
+impl HubStore for MemoryStore {
+    async fn person(&self, account: &AccountId) -> Result<Option<Person>> {
+        Ok(self.0.lock().person(account))
+    }
+
+    async fn put_profile(&self, account: &AccountId, version: u64, profile: &Profile) -> Result<Replaced> {
+        let mut tables = self.0.lock();
+        let Some(known) = tables.person(account).filter(|known| known.version == version) else {
+            return Ok(Replaced::Outdated);
+        };
+        tables.people.insert(*account, Person { version: version + 1, profile: profile.clone(), ..known });
+        Ok(Replaced::Done)
+    }
+
+    async fn raise_epoch(&self, account: &AccountId) -> Result<Option<u64>> {
+        let mut tables = self.0.lock();
+        let Some(known) = tables.person(account) else { return Ok(None) };
+        let epoch = known.epoch + 1;
+        tables.people.insert(*account, Person { epoch, ..known });
+        Ok(Some(epoch))
+    }
+
+    async fn add_hub_session(&self, session: &HubSessionRecord) -> Result<Added> {
+        let mut tables = self.0.lock();
+        let alive = tables.person(&session.account).is_some();
+        if alive {
+            tables.hub_sessions.entry(session.digest).or_insert_with(|| session.clone());
+        }
+        Ok(Added::when(alive))
+    }
+
+    async fn hub_session(&self, digest: &SecretDigest) -> Result<Option<FoundHubSession>> {
+        let tables = self.0.lock();
+        let Some(session) = tables.hub_sessions.get(digest).cloned() else { return Ok(None) };
+        let identity = tables.accounts.get(&session.account).and_then(|owned| owned.identity.clone());
+        let found = tables.person(&session.account).zip(identity);
+        Ok(found.map(|(person, identity)| FoundHubSession { session, person, identity }))
+    }
+
+    async fn hub_sessions(&self, account: &AccountId) -> Result<Vec<HubSessionRecord>> {
+        let tables = self.0.lock();
+        let mut sessions: Vec<_> =
+            tables.hub_sessions.values().filter(|session| session.account == *account).cloned().collect();
+        sessions.sort_by_key(|session| (session.created_at, session.digest));
+        Ok(sessions)
+    }
+
+    async fn hub_sessions_of_provider(&self, issuer: &str, sid: &str) -> Result<Vec<HubSessionRecord>> {
+        let tables = self.0.lock();
+        let of_it = |session: &&HubSessionRecord| {
+            (session.issuer.as_str(), session.provider_sid.as_deref()) == (issuer, Some(sid))
+        };
+        Ok(tables.hub_sessions.values().filter(of_it).cloned().collect())
+    }
+
+    async fn see_hub_sessions(&self, sightings: &[HubSighting]) -> Result<()> {
+        let mut tables = self.0.lock();
+        for seen in sightings {
+            if let Some(session) = tables.hub_sessions.get_mut(&seen.digest) {
+                session.last_seen = session.last_seen.max(seen.at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        let sessions = &mut self.0.lock().hub_sessions;
+        let theirs = sessions.get(digest).is_some_and(|session| session.account == *account);
+        Ok(Removed::when(theirs && sessions.remove(digest).is_some()))
+    }
+
+    async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {
+        let sessions = &mut self.0.lock().hub_sessions;
+        let over = sessions.values().filter(|session| session.ends_at < before).map(|session| session.digest);
+        let over: Vec<_> = over.take(most).collect();
+        over.iter().for_each(|digest| drop(sessions.remove(digest)));
+        Ok(over.len())
     }
 }
 

@@ -21,6 +21,7 @@ use gastank::{
         Policy, SLICES, SecretRing, Source, StatusIndex, Then, TokenHash, Verdict, bucket,
     },
     entropy::{SeededEntropy, draw},
+    hub::{self, HubSessions, Lifetimes},
     service::{history::History, upkeep::Upkeep},
     store::{Created, Identity, roles::*},
     telemetry::Telemetry,
@@ -231,12 +232,21 @@ impl Rig {
             Arc::clone(&self.entropy) as Arc<_>,
             Arc::new(NoFile),
         );
+        let lifetimes = Lifetimes { absolute: Millis::from_secs(3600), idle: Millis::from_secs(600) };
+        let hub_sessions = HubSessions::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock) as Arc<_>,
+            Arc::clone(&self.entropy) as Arc<_>,
+            Arc::new(hub::Alone),
+            lifetimes,
+        );
         Upkeep {
             engine: Arc::clone(&self.engine),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             membership: Arc::new(Alone),
             acts: Arc::clone(&self.acts),
+            hub_sessions,
             keyring,
             keeper: Arc::clone(&self.keeper),
             secrets: Arc::new(secrets),

@@ -1,6 +1,6 @@
 //! One case for every sentence of the trait's text. Each gets a store of its own, empty, and closes over nothing else.
 
-pub(crate) use super::{accounts::*, belongings::*, history::*, limits::*, liveness::*, records::*};
+pub(crate) use super::{accounts::*, belongings::*, history::*, hub::*, limits::*, liveness::*, records::*};
 
 /// Calls the macro `$run` with the names of all cases. A case that is not named here does not compile: it is dead code.
 macro_rules! conformance_cases {
@@ -50,6 +50,13 @@ macro_rules! conformance_cases {
             the_history_is_read_from_any_time_to_any_other_in_pages,
             old_days_of_the_history_are_dropped_in_pieces,
             deletion_erases_what_was_heard,
+            a_profile_is_replaced_by_who_has_read_it,
+            of_fifty_racing_everywheres_each_raises_the_epoch,
+            hub_sessions_come_and_go,
+            a_sighting_is_a_maximum_and_revives_no_hub_session,
+            hub_sessions_are_found_by_the_providers_own,
+            hub_sessions_that_are_over_are_dropped_in_pieces,
+            deletion_erases_the_hubs_rows,
             status_lists_come_and_go,
             of_fifty_racing_grants_one_wins,
             text_reads_back_as_it_was_written,

@@ -5,6 +5,7 @@ pub(crate) mod belongings;
 #[macro_use]
 pub(crate) mod conformance;
 pub(crate) mod history;
+pub(crate) mod hub;
 pub(crate) mod limits;
 pub(crate) mod liveness;
 pub(crate) mod model;

@@ -160,7 +160,16 @@ async fn a_crowd_that_moves_in_pieces_is_the_same_crowd_afterwards() {
     assert_eq!(Some(&copied.resumed_at), resumed.last());
     let rows = |table| copied.rows.iter().find(|(of, _)| *of == table).map_or(0, |(_, rows)| *rows);
     assert_eq!(usize::try_from(rows(Table::Account)).unwrap(), house.crowd.len(), "deleted ones too");
-    for table in [Table::Entry, Table::Session, Table::Checkpoint, Table::AccountKey, Table::Audit, Table::Held] {
+    for table in [
+        Table::Entry,
+        Table::Session,
+        Table::Checkpoint,
+        Table::AccountKey,
+        Table::Audit,
+        Table::Held,
+        Table::Person,
+        Table::HubSession,
+    ] {
         assert!(rows(table) > 300, "{table:?}: {}", rows(table));
     }
 

@@ -13,8 +13,9 @@ use gastank::{
         session_text,
     },
     store::{
-        AccountKey, Actor, ActorKind, Added, AuditAct, AuditDay, AuditKey, AuditRecord, Capability, Commit, Edge, Held,
-        HeldCredit, Identity, Leased, ProviderFacts, Replaced, SealedKey, SeenEvent, StatusLease, Store, Surface,
+        AccountKey, Actor, ActorKind, Added, AuditAct, AuditDay, AuditKey, AuditRecord, Authentication, Capability,
+        Commit, DeviceText, Edge, Held, HeldCredit, HubSessionRecord, Identity, Leased, Profile, ProviderFacts,
+        Replaced, SealedKey, SecretDigest, SeenEvent, StatusLease, Store, Surface,
     },
     time::{ClockFact, MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
@@ -176,6 +177,9 @@ async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
             AccountKey { key_id: format!("{n}-{number}"), account: id, hash: hash(&mut dice), created_at: at(number) };
         assert_eq!(store.add_account_key(&key).await.unwrap(), Added::Done);
     }
+    if dice.below(2) == 0 {
+        sign_in(store, &account.id, &mut dice).await;
+    }
     if dice.below(8) == 0 {
         if account.open().is_some() {
             account = done(store, &account, closing(&account, &mut dice), &mut dice).await;
@@ -187,6 +191,32 @@ async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
         tell(store, &identity, &mut dice).await;
     }
     Person { id, identity, sessions }
+}
+
+/// Signs somebody in at the hub, some of them after all their hub sessions were ended.
+async fn sign_in(store: &dyn Store, account: &AccountId, dice: &mut Dice) {
+    if dice.below(2) == 0 {
+        assert_eq!(store.raise_epoch(account).await.unwrap(), Some(1));
+    }
+    if dice.below(3) > 0 {
+        let profile = Profile { name: Some(text(dice).to_owned()), email_verified: Some(true), ..Profile::default() };
+        assert_eq!(store.put_profile(account, 0, &profile).await.unwrap(), Replaced::Done);
+    }
+    for n in 0..dice.below(3) {
+        let session = HubSessionRecord {
+            digest: SecretDigest::from_bytes(hash(dice)),
+            account: *account,
+            created_at: at(n),
+            ends_at: at(dice.below(1 << 33)),
+            last_seen: at(n + dice.below(1000)),
+            authentication: Authentication::new(at(n), None, &[text(dice).to_owned()]),
+            issuer: "https://id.example".to_owned(),
+            provider_sid: (dice.below(2) == 0).then(|| text(dice).to_owned()),
+            device: DeviceText::new(text(dice)),
+            epoch: n,
+        };
+        assert_eq!(store.add_hub_session(&session).await.unwrap(), Added::Done);
+    }
 }
 
 /// What a provider and a shop tell of somebody, whether there is an account or not.
@@ -298,6 +328,13 @@ async fn told(store: &dyn Store, person: &Person) -> Vec<String> {
         assert_eq!(store.account_by_key(&key.hash).await.unwrap().as_ref(), Some(key), "a key is found by its hash");
     }
     all.push(format!("{keys:?}"));
+    all.push(format!("{:?}", store.person(&person.id).await.unwrap()));
+    let sessions = store.hub_sessions(&person.id).await.unwrap();
+    for session in &sessions {
+        let found = store.hub_session(&session.digest).await.unwrap();
+        assert_eq!(found.map(|found| found.session).as_ref(), Some(session), "a hub session is found by its digest");
+    }
+    all.push(format!("{sessions:?}"));
     all.push(format!("{:?}", store.held_credit(&person.identity, 100).await.unwrap()));
     all.push(format!("{:?}", store.facts(&person.identity).await.unwrap()));
     all.push(format!("{:?}", store.audit_of_account(&person.id, None, 1000).await.unwrap()));

@@ -5,7 +5,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     engine::{AccountId, Credit, End, Entry, Session},
     store::{
-        AccountKey, AuditRecord, Edge, HeldCredit, Identity, Owned, ProviderFacts, SealedKey, StatusLease, facts_json,
+        AccountKey, AuditRecord, Edge, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, SealedKey,
+        StatusLease, facts_json,
     },
     time::{ClockFact, MeterTime, UnixMs},
 };
@@ -52,6 +53,10 @@ tables! {
     Facts = "provider facts",
     /// Rows of the audit log.
     Audit = "audit rows",
+    /// What the hub keeps of people.
+    Person = "hub people",
+    /// Hub sessions.
+    HubSession = "hub sessions",
     /// The meter.
     Clock = "meter clocks",
     /// What leads from identities to accounts.
@@ -66,6 +71,10 @@ tables! {
     KeyPointer = "ways from account keys to accounts",
     /// The audit log by account.
     AuditOfAccount = "audit rows by account",
+    /// What leads from digests of secrets to hub sessions.
+    HubPointer = "ways from secrets to hub sessions",
+    /// What leads from sessions of identity providers to hub sessions.
+    ProviderPointer = "ways from providers' sessions to hub sessions",
     /// What a service leaves that has used the store.
     Foreign = "traces of a service",
 }
@@ -81,6 +90,8 @@ impl Table {
                 | Self::SessionPointer
                 | Self::KeyPointer
                 | Self::AuditOfAccount
+                | Self::HubPointer
+                | Self::ProviderPointer
                 | Self::Foreign
         )
     }
@@ -342,6 +353,26 @@ impl From<(&[u8; 32], &ProviderFacts)> for Mark {
             .with(facts.password_changed_at)
             .with(facts_json::capabilities(facts).as_str())
             .with(facts_json::events(facts).as_str())
+            .done()
+    }
+}
+
+impl From<(&AccountId, &Person)> for Mark {
+    fn from((account, person): (&AccountId, &Person)) -> Self {
+        Marked::new(Table::Person, &[account.as_bytes()])
+            .with(person.epoch)
+            .with(person.version)
+            .with(person.profile.to_json().as_str())
+            .done()
+    }
+}
+
+impl From<&HubSessionRecord> for Mark {
+    fn from(session: &HubSessionRecord) -> Self {
+        Marked::new(Table::HubSession, &[session.digest.as_bytes()])
+            .with(session.account.as_bytes().as_slice())
+            .with(session.last_seen)
+            .with(session.to_json().as_str())
             .done()
     }
 }

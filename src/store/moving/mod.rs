@@ -22,8 +22,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditRecord, Edge, HeldCredit, Identity, Owned, ProviderFacts, Result, SealedKey, StatusLease,
-    StoreError,
+    AccountKey, AuditRecord, Edge, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, Result,
+    SealedKey, StatusLease, StoreError,
 };
 
 pub(super) use copy::Patience;
@@ -60,6 +60,10 @@ pub enum Row {
     Facts([u8; 32], ProviderFacts),
     /// A row of the audit log.
     Audit(AuditRecord),
+    /// What the hub keeps of an account's owner.
+    Person(AccountId, Person),
+    /// A hub session.
+    HubSession(Box<HubSessionRecord>),
     /// Where the meter stands.
     Clock(ClockFact),
 }

@@ -22,6 +22,7 @@ mod error;
 mod facts;
 mod held;
 mod history;
+mod hub;
 mod keys;
 mod ledger;
 mod leftovers;
@@ -54,9 +55,10 @@ use crate::{
 
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-    Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
-    OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
-    StatusLease, StatusListStore, Store,
+    Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
+    HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
+    Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+    StatusListStore, Store,
 };
 pub use options::{Consistency, Credentials, ScyllaOptions};
 pub use store::ScyllaStore;
@@ -241,6 +243,49 @@ impl StatusListStore for ScyllaStore {
 
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         self.drop_list(list).await
+    }
+}
+
+#[async_trait]
+impl HubStore for ScyllaStore {
+    async fn person(&self, account: &AccountId) -> Result<Option<Person>> {
+        self.read_person(account).await
+    }
+
+    async fn put_profile(&self, account: &AccountId, version: u64, profile: &Profile) -> Result<Replaced> {
+        self.replace_profile(account, version, profile).await
+    }
+
+    async fn raise_epoch(&self, account: &AccountId) -> Result<Option<u64>> {
+        self.raise_hub_epoch(account).await
+    }
+
+    async fn add_hub_session(&self, session: &HubSessionRecord) -> Result<Added> {
+        self.put_hub_session(session).await
+    }
+
+    async fn hub_session(&self, digest: &SecretDigest) -> Result<Option<FoundHubSession>> {
+        self.find_hub_session(digest).await
+    }
+
+    async fn hub_sessions(&self, account: &AccountId) -> Result<Vec<HubSessionRecord>> {
+        self.read_hub_sessions(account).await
+    }
+
+    async fn hub_sessions_of_provider(&self, issuer: &str, sid: &str) -> Result<Vec<HubSessionRecord>> {
+        self.read_hub_sessions_of_provider(issuer, sid).await
+    }
+
+    async fn see_hub_sessions(&self, sightings: &[HubSighting]) -> Result<()> {
+        self.write_sightings(sightings).await
+    }
+
+    async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        self.drop_hub_session(account, digest).await
+    }
+
+    async fn prune_hub_sessions(&self, _: UnixMs, _: usize) -> Result<usize> {
+        Ok(0)
     }
 }
 

@@ -14,17 +14,18 @@ use crate::{
     engine::{AccountId, Entry, bucket},
     entropy::Entropy,
     store::{
-        AccountKey, AuditRecord, HeldCredit, Identity, Owned, ProviderFacts, Result, SealedKey, StatusLease,
-        StoreError, facts_json,
+        AccountKey, AuditRecord, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, Result,
+        SealedKey, StatusLease, StoreError, facts_json,
         moving::{Mark, Moving, OpenSession, RememberedSession, Row, Target},
     },
-    time::UnixMs,
+    time::{Millis, UnixMs},
 };
 
 use super::{
     ScyllaOptions, ScyllaStore,
     audit::ttl_at,
     cluster::Values,
+    hub,
     rows::{
         AccountCells, Cell, PutEdge, bytes, cell, entering, entry_name, int, meter, name_of, shard, there, unsigned,
         wall, wall_from,
@@ -41,7 +42,7 @@ const BATCH_ROWS: usize = 16;
 const AUDIT_STAYS: i32 = 7 * 86_400;
 
 /// The tables that have nothing in them before anything moves in.
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 24] = [
     "accounts",
     "identities",
     "directory",
@@ -64,6 +65,8 @@ const TABLES: [&str; 22] = [
     "changes",
     "list_owners",
     "list_copies",
+    "hub_pointers",
+    "hub_provider_sessions",
 ];
 
 /// A row of `source, name, reached, ended`.
@@ -149,6 +152,8 @@ impl ScyllaTarget {
             [Row::Held(identity, credits)] => self.put_held(identity, credits).await,
             [Row::Facts(identity, facts)] => self.put_facts(identity, facts).await,
             [Row::Audit(row)] => self.put_audit(row).await,
+            [Row::Person(account, person)] => self.put_person(account, person).await,
+            [Row::HubSession(session)] => self.put_hub_session(session).await,
             [Row::Clock(clock)] => self.store.raise_clock(clock.last_alive, clock.wall).await,
             entries => self.put_entries(entries).await,
         }
@@ -273,6 +278,22 @@ impl ScyllaTarget {
             facts_json::events(facts),
         );
         self.plainly(&self.statements.facts, values).await
+    }
+
+    async fn put_person(&self, account: &AccountId, person: &Person) -> Result<()> {
+        let written = |value: u64| -> Result<_> { Ok(cell(false, (value > 0).then(|| int(value)).transpose()?)) };
+        let profile = cell(false, (person.version > 0).then(|| person.profile.to_json()));
+        let values = (written(person.epoch)?, written(person.version)?, profile, account.as_bytes().as_slice());
+        self.plainly(&self.statements.person, values).await
+    }
+
+    async fn put_hub_session(&self, session: &HubSessionRecord) -> Result<()> {
+        // None goes before it was compared.
+        let ttl = hub::ttl_of_moved(session, self.now, Millis::from_secs(AUDIT_STAYS.unsigned_abs().into()));
+        let (id, digest) = (session.account.as_bytes().as_slice(), session.digest.as_bytes().as_slice());
+        self.plainly(&self.statements.hub_session, (id, digest, session.to_json(), ttl)).await?;
+        self.store.write_sighting(hub::sighting(session), ttl).await?;
+        self.store.point_to_hub_session(session, ttl).await
     }
 
     async fn put_audit(&self, row: &AuditRecord) -> Result<()> {

@@ -59,7 +59,7 @@ statements! {
         token_expires_meter = :token_expires_meter, \
         renewed_clock = :renewed_clock, renewed_seq = :renewed_seq, activations = :activations, \
         uncharged = :uncharged WHERE id = :id IF version = :expects AND deleted = false";
-    forget_owner: Decide = "UPDATE accounts SET issuer = null, subject = null WHERE id = ?";
+    forget_owner: Decide = "UPDATE accounts SET issuer = null, subject = null, hub_profile = null WHERE id = ?";
     fence: Decide = "UPDATE accounts SET version = :version, act = :act WHERE id = :id IF version = :expects";
 
     name_entry: Decide =
@@ -208,6 +208,27 @@ statements! {
         WHERE identity = ? AND name = ?";
     release: Decide = "DELETE FROM held_credit WHERE identity = ? AND name = ? IF EXISTS";
 
+    person: Read = "SELECT DISTINCT id, deleted, hub_epoch, hub_version, hub_profile FROM accounts WHERE id = ?";
+    put_profile: Decide = "UPDATE accounts SET hub_version = :version, hub_profile = :profile WHERE id = :id \
+        IF hub_version = :was AND deleted = false";
+    raise_epoch: Decide = "UPDATE accounts SET hub_epoch = :epoch WHERE id = :id IF hub_epoch = :was AND deleted = false";
+    put_hub_session: Decide = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 5, 0, ?, ?) \
+        USING TTL ?";
+    drop_hub_session: Decide = "DELETE FROM accounts WHERE id = ? AND kind = 5 AND number = 0 AND name = ? IF EXISTS";
+    hub_session: Read = "SELECT name, deleted, issuer, subject, hub_epoch, hub_version, hub_profile, hub_record, hub_seen \
+        FROM accounts WHERE id = ? AND kind = 5 AND number = 0 AND name = ?";
+    hub_sessions: Read = "SELECT name, deleted, issuer, subject, hub_epoch, hub_version, hub_profile, hub_record, hub_seen \
+        FROM accounts WHERE id = ? AND kind = 5";
+    erasable_hub_sessions: Read = "SELECT name, hub_record FROM accounts WHERE id = ? AND kind = 5";
+    see_hub_session: Write = "UPDATE accounts USING TTL ? AND TIMESTAMP ? SET hub_seen = ? \
+        WHERE id = ? AND kind = 5 AND number = 0 AND name = ?";
+    point_to_hub_session: Write = "INSERT INTO hub_pointers (digest, account) VALUES (?, ?) USING TTL ?";
+    unpoint_hub_session: Write = "DELETE FROM hub_pointers WHERE digest = ?";
+    hub_pointer: Read = "SELECT account FROM hub_pointers WHERE digest = ?";
+    point_from_provider: Write = "INSERT INTO hub_provider_sessions (name, digest, account) VALUES (?, ?, ?) USING TTL ?";
+    unpoint_from_provider: Write = "DELETE FROM hub_provider_sessions WHERE name = ? AND digest = ?";
+    provider_pointers: Read = "SELECT digest, account FROM hub_provider_sessions WHERE name = ?";
+
     scope: Read = "SELECT scope FROM deciding WHERE one = 1";
     keep_scope: Write = "INSERT INTO deciding (one, scope) VALUES (1, ?)";
     put_node: Write = "INSERT INTO nodes (one, node, name, era, renewals, meter, told_until, wall) \
@@ -257,6 +278,9 @@ statements! {
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
     facts: Write = "INSERT INTO provider_facts (identity, revision, gone_at, password_changed_at, capabilities, events) \
         VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
+    person: Write = "UPDATE accounts USING TIMESTAMP 1 SET hub_epoch = ?, hub_version = ?, hub_profile = ? WHERE id = ?";
+    hub_session: Write = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 5, 0, ?, ?) \
+        USING TIMESTAMP 1 AND TTL ?";
 
     begin: Decide = "INSERT INTO moving (one, source, name, reached) VALUES (1, ?, ?, ?) IF NOT EXISTS";
     reach: Decide = "UPDATE moving SET reached = ? WHERE one = 1 IF source = ?";
@@ -265,7 +289,11 @@ statements! {
 
     accounts: Read = concat!("SELECT DISTINCT id, ", account_columns!(), " FROM accounts");
     parts: Read = "SELECT id, kind, number, name, entry_kind, amount, owed, source, external_id, reason, at, entry, \
-        opened_at, ended_reason, ended_at, ended_at_wall, ended_last_seen, key_id, hash, key_created_at FROM accounts";
+        opened_at, ended_reason, ended_at, ended_at_wall, ended_last_seen, key_id, hash, key_created_at, hub_record, \
+        hub_seen FROM accounts";
+    people: Read = "SELECT DISTINCT id, deleted, hub_epoch, hub_version, hub_profile FROM accounts";
+    hub_pointers: Read = "SELECT digest, account FROM hub_pointers";
+    provider_pointers: Read = "SELECT name, digest, account FROM hub_provider_sessions";
     identities: Read = "SELECT name, issuer, subject, account, created_at FROM identities";
     directory: Read = "SELECT shard, id FROM directory";
     sessions: Read = "SELECT id, account, started FROM sessions";

@@ -17,6 +17,7 @@ use crate::{
 use super::{
     audit::AuditRow,
     facts::FactsRow,
+    hub::{self, PersonRow},
     rows::{
         self, AccountRow, EndRow, HeldRow, bytes, entry_name, int, kind, meter, meter_from, name_of, shard, source,
         there, unsigned, wall, wall_from,
@@ -50,6 +51,8 @@ struct PartRow {
     key_id: Option<String>,
     hash: Option<Vec<u8>>,
     key_created_at: Option<i64>,
+    hub_record: Option<String>,
+    hub_seen: Option<i64>,
 }
 
 /// A row of `identity, name, held, kind, amount, source, external_id, reason, at`.
@@ -111,6 +114,15 @@ pub(super) fn expect(row: &Row, note: Note<'_>) -> Result<()> {
                 note(audited(Table::AuditOfAccount, row));
             }
         }
+        Row::Person(account, person) => note((account, person).into()),
+        Row::HubSession(session) => {
+            note((&**session).into());
+            let (digest, account) = (session.digest.as_bytes(), session.account.as_bytes());
+            note(hub_pointer(digest, account));
+            if let Some(name) = session.provider_name() {
+                note(provider_pointer(&name, digest, account));
+            }
+        }
         Row::Clock(clock) => note(clock.into()),
     }
     Ok(())
@@ -162,6 +174,14 @@ impl ScyllaTarget {
                 Ok(())
             })
             .await?;
+        cluster
+            .each(&self.statements.people, |row: PersonRow| {
+                if let Some((account, person)) = row.written()? {
+                    note((&account, &person).into());
+                }
+                Ok(())
+            })
+            .await?;
         cluster.each(&self.statements.parts, |row: PartRow| row.note(note)).await
     }
 
@@ -197,6 +217,18 @@ impl ScyllaTarget {
                     Ok(())
                 },
             )
+            .await?;
+        cluster
+            .each(&self.statements.hub_pointers, |(digest, account): (Vec<u8>, Option<Vec<u8>>)| {
+                note(hub_pointer(&digest, &there(account)?));
+                Ok(())
+            })
+            .await?;
+        cluster
+            .each(&self.statements.provider_pointers, |(name, digest, account): (Vec<u8>, Vec<u8>, Option<Vec<u8>>)| {
+                note(provider_pointer(&name, &digest, &there(account)?));
+                Ok(())
+            })
             .await?;
         cluster
             .each(&self.statements.checkpoints, |(of, within, session, account, last_seen): CheckpointPart| {
@@ -292,6 +324,7 @@ impl PartRow {
                 let key = AccountKey { key_id, account, hash, created_at: wall_from(self.key_created_at)? };
                 note(if right { (&key).into() } else { foreign(&self.id) });
             }
+            5 => note((&hub::session(account, &name, &there(self.hub_record)?, self.hub_seen)?).into()),
             other => return Err(StoreError::Damaged(format!("a row of kind {other} in an account's partition"))),
         }
         Ok(())
@@ -325,6 +358,14 @@ fn session_pointer(session: &[u8], account: &[u8], started: i64) -> Mark {
 
 fn key_pointer(hash: &[u8], account: &[u8], name: &[u8]) -> Mark {
     Marked::new(Table::KeyPointer, &[hash]).with(account).with(name).done()
+}
+
+fn hub_pointer(digest: &[u8], account: &[u8]) -> Mark {
+    Marked::new(Table::HubPointer, &[digest]).with(account).done()
+}
+
+fn provider_pointer(name: &[u8], digest: &[u8], account: &[u8]) -> Mark {
+    Marked::new(Table::ProviderPointer, &[name, digest]).with(account).done()
 }
 
 /// What nothing that moves in leaves.

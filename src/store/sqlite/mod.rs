@@ -19,6 +19,7 @@ mod error;
 mod facts;
 mod file;
 mod history;
+mod hub;
 mod moving;
 mod options;
 mod read;
@@ -46,9 +47,10 @@ use crate::{
 
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-    Edge, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, Identity, IdentityStore, Leased,
-    OpenAccount, Owned, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
-    StatusLease, StatusListStore, Store, StoreError,
+    Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
+    HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
+    Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+    StatusListStore, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -338,6 +340,61 @@ impl StatusListStore for SqliteStore {
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         let list = *list;
         self.act(move |conn| write::remove_status_list(conn, &list)).await
+    }
+}
+
+#[async_trait]
+impl HubStore for SqliteStore {
+    async fn person(&self, account: &AccountId) -> Result<Option<Person>> {
+        let account = *account;
+        self.read(move |conn| hub::person(conn, &account)).await
+    }
+
+    async fn put_profile(&self, account: &AccountId, version: u64, profile: &Profile) -> Result<Replaced> {
+        let (account, profile) = (*account, profile.clone());
+        self.act(move |conn| hub::put_profile(conn, &account, version, &profile)).await
+    }
+
+    async fn raise_epoch(&self, account: &AccountId) -> Result<Option<u64>> {
+        let account = *account;
+        self.act(move |conn| hub::raise_epoch(conn, &account)).await
+    }
+
+    async fn add_hub_session(&self, session: &HubSessionRecord) -> Result<Added> {
+        let session = session.clone();
+        self.act(move |conn| hub::add(conn, &session)).await
+    }
+
+    async fn hub_session(&self, digest: &SecretDigest) -> Result<Option<FoundHubSession>> {
+        let digest = *digest;
+        self.read(move |conn| hub::find(conn, &digest)).await
+    }
+
+    async fn hub_sessions(&self, account: &AccountId) -> Result<Vec<HubSessionRecord>> {
+        let account = *account;
+        self.read(move |conn| hub::of_account(conn, &account)).await
+    }
+
+    async fn hub_sessions_of_provider(&self, issuer: &str, sid: &str) -> Result<Vec<HubSessionRecord>> {
+        let (issuer, sid) = (issuer.to_owned(), sid.to_owned());
+        self.read(move |conn| hub::of_provider(conn, &issuer, &sid)).await
+    }
+
+    async fn see_hub_sessions(&self, sightings: &[HubSighting]) -> Result<()> {
+        for piece in sightings.chunks(hub::PIECE) {
+            let piece = piece.to_vec();
+            self.writer.run(Kind::Behind(piece.len()), move |conn| hub::see(conn, &piece)).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        let (account, digest) = (*account, *digest);
+        self.act(move |conn| hub::remove(conn, &account, &digest)).await
+    }
+
+    async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {
+        self.writer.run(Kind::Behind(most), move |conn| hub::prune(conn, before, most)).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    SqliteStore, audit, facts,
+    SqliteStore, audit, facts, hub,
     read::OWNED,
     rows::{self, meter_at, wall_at},
 };
@@ -105,6 +105,12 @@ fn everything(conn: &Connection, out: &mut Out) -> Result<()> {
         "SELECT at, id, act, actor, actor_name, surface, account, target, detail FROM audit ORDER BY at, id",
         |row| out.put(Row::Audit(audit::record(row)?)),
     )?;
+    each(conn, "SELECT epoch, version, profile, account FROM hub_people ORDER BY account", |row| {
+        out.put(Row::Person(account(row, 3)?, hub::read_person(row)?))
+    })?;
+    each(conn, "SELECT digest, account, last_seen, record FROM hub_sessions ORDER BY digest", |row| {
+        out.put(Row::HubSession(Box::new(hub::session(row)?)))
+    })?;
     match super::read::clock(conn)? {
         Some(clock) => out.put(Row::Clock(clock)),
         None => Ok(()),

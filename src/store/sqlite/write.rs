@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    audit, facts, history, read,
+    audit, facts, history, hub, read,
     rows::{int, meter, wall},
 };
 
@@ -329,6 +329,7 @@ fn erase(conn: &Connection, account: &AccountId) -> Result<()> {
     ] {
         conn.prepare_cached(sql)?.execute([account.as_bytes()])?;
     }
+    hub::erase(conn, account)?;
     history::erase(conn, account)
 }
 

@@ -20,10 +20,11 @@ use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
     store::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Begun, Change, ClusterStore,
-        Commit, Created, CredentialStore, Edge, Era, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit,
-        HistoryStore, Identity, IdentityStore, Leased, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Owned,
-        ProviderFacts, RECOVERY_PARTS, Removed, Replaced, Result, Retired, SealedKey, SessionRecord, SessionStore,
-        StatusLease, StatusListStore, Store, StoreError,
+        Commit, Created, CredentialStore, Edge, Era, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held,
+        HeldCredit, HistoryStore, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, ListCopy,
+        ListOwner, NodeId, NodeLease, OpenAccount, Owned, Person, Profile, ProviderFacts, RECOVERY_PARTS, Removed,
+        Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore,
+        Store, StoreError,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -430,6 +431,51 @@ impl StatusListStore for LinkedStore {
 
     async fn remove_status_list(&self, list: &ListId) -> Result<Removed> {
         serial!(self, list = *list, |serial| serial.remove_status_list(&list))
+    }
+}
+
+#[async_trait]
+impl HubStore for LinkedStore {
+    async fn person(&self, account: &AccountId) -> Result<Option<Person>> {
+        serial!(self, account = *account, |serial| serial.person(&account))
+    }
+
+    async fn put_profile(&self, account: &AccountId, version: u64, profile: &Profile) -> Result<Replaced> {
+        serial!(self, account = *account, profile = profile.clone(), |serial| serial
+            .put_profile(&account, version, &profile))
+    }
+
+    async fn raise_epoch(&self, account: &AccountId) -> Result<Option<u64>> {
+        serial!(self, account = *account, |serial| serial.raise_epoch(&account))
+    }
+
+    async fn add_hub_session(&self, session: &HubSessionRecord) -> Result<Added> {
+        serial!(self, session = session.clone(), |serial| serial.add_hub_session(&session))
+    }
+
+    async fn hub_session(&self, digest: &SecretDigest) -> Result<Option<FoundHubSession>> {
+        serial!(self, digest = *digest, |serial| serial.hub_session(&digest))
+    }
+
+    async fn hub_sessions(&self, account: &AccountId) -> Result<Vec<HubSessionRecord>> {
+        serial!(self, account = *account, |serial| serial.hub_sessions(&account))
+    }
+
+    async fn hub_sessions_of_provider(&self, issuer: &str, sid: &str) -> Result<Vec<HubSessionRecord>> {
+        serial!(self, issuer = issuer.to_owned(), sid = sid.to_owned(), |serial| serial
+            .hub_sessions_of_provider(&issuer, &sid))
+    }
+
+    async fn see_hub_sessions(&self, sightings: &[HubSighting]) -> Result<()> {
+        serial!(self, sightings = sightings.to_vec(), |serial| serial.see_hub_sessions(&sightings))
+    }
+
+    async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        serial!(self, account = *account, digest = *digest, |serial| serial.remove_hub_session(&account, &digest))
+    }
+
+    async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {
+        serial!(self, |serial| serial.prune_hub_sessions(before, most))
     }
 }
 

@@ -20,6 +20,7 @@ use gastank::{
         tokens::Issuer,
     },
     engine::{Act, Engine, ListSize, Policy, SecretRing},
+    hub::{HubSessions, Lifetimes, Unheard},
     ingest::Handler,
     service::{
         supervisor::Supervisor,
@@ -42,6 +43,8 @@ use crate::{
 
 /// For how long edges keep a status list.
 pub(crate) const LIST_TTL: Millis = Millis::from_secs(8);
+/// How long hub sessions live.
+const HUB_SESSIONS: Lifetimes = Lifetimes { absolute: Millis::from_secs(3600), idle: Millis::from_secs(600) };
 /// Nodes forget nobody within a run.
 const GRAVES: usize = 10_000;
 
@@ -249,6 +252,7 @@ impl Running {
             LIST_TTL,
         );
         let statuses = Arc::new(statuses.among(others, shared).in_place());
+        let entropy = Arc::<Chance>::clone(&chance);
         let secrets = Arc::new(Secrets::new(
             Arc::clone(&engine),
             Arc::clone(&common.keyring),
@@ -259,12 +263,15 @@ impl Running {
         let (chores, queue) = upkeep::chores(Arc::clone(&acts));
         let handler =
             Handler::new(Arc::clone(&engine), Arc::clone(&clock), Arc::new(chores.clone()), common.telemetry.clone());
+        let hub_sessions =
+            HubSessions::new(Arc::clone(&store), Arc::clone(&clock), entropy, Arc::new(Unheard), HUB_SESSIONS);
         let upkeep = Upkeep {
             engine: Arc::clone(&engine),
             store,
             clock,
             membership: Arc::<Member>::clone(&member),
             acts: Arc::clone(&acts),
+            hub_sessions,
             keyring: Arc::clone(&common.keyring),
             keeper,
             secrets,
