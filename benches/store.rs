@@ -175,6 +175,7 @@ fn opening(account: &AccountId, expects: u64, n: u64) -> Act {
         renews: None,
         entries: Vec::new(),
         deletes: false,
+        earns: None,
     }
 }
 

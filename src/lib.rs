@@ -19,6 +19,7 @@ mod exposure;
 pub mod hub;
 pub mod identity;
 pub mod ingest;
+pub mod rewards;
 pub mod service;
 #[cfg(test)]
 #[path = "../tests/support/skips.rs"]

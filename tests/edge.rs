@@ -82,6 +82,7 @@ fn schemathesis_finds_nothing_between_the_description_and_the_service() {
     for (tag, base, who) in [
         ("edge", service.http(), ["--auth", &credentials]),
         ("clients", service.http(), ["--header", &client]),
+        ("rewards", service.http(), ["--header", &client]),
         ("hooks", service.http(), ["--header", "X-Nobody: signs in here"]),
         ("admin", service.admin(), ["--header", &operator]),
     ] {

@@ -14,6 +14,8 @@ mod curl;
 mod logs;
 #[path = "surface/platform.rs"]
 mod platform;
+#[path = "surface/rewards.rs"]
+mod rewards;
 mod support;
 
 use std::{

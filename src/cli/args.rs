@@ -120,6 +120,20 @@ Examples:
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Show what rewards are paid for, and list and revoke the earner tokens of an account
+    #[command(after_help = "\
+Examples:
+  gastank reward list
+  gastank reward earners ACCOUNT
+  gastank reward revoke ACCOUNT EARNER")]
+    Reward {
+        /// Address and credentials of the service
+        #[command(flatten)]
+        remote: Remote,
+        /// The command to run
+        #[command(subcommand)]
+        command: RewardCommand,
+    },
     /// Show the audit log: actor, act, account and time of every change
     #[command(after_help = "\
 Examples:
@@ -403,6 +417,28 @@ Examples:
         /// The command to run
         #[command(subcommand)]
         command: SecretCommand,
+    },
+}
+
+/// `gastank reward`
+#[derive(Clone, Debug, Subcommand)]
+pub enum RewardCommand {
+    /// List what rewards are paid for, with what has been given out of each budget today
+    List,
+    /// List the earner tokens of an account
+    Earners {
+        /// The account's id
+        #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
+        id: String,
+    },
+    /// Revoke an earner token; it earns nothing from then on
+    Revoke {
+        /// The account's id
+        #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
+        id: String,
+        /// The earner token's id
+        #[arg(value_name = "EARNER")]
+        earner_id: String,
     },
 }
 

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, SecretCommand, SessionCommand, history,
-    ledger,
+    AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, RewardCommand, SecretCommand,
+    SessionCommand, history, ledger,
     output::{Output, note, printable, rows},
     span::{Seconds, exact},
 };
@@ -163,6 +163,26 @@ pub(super) async fn edge(remote: &Remote, command: EdgeCommand, output: &mut Out
                 show(remote, output, &json!({ "removed": secret_id }), &[("removed secret", "removed")])
             }
         },
+    }
+}
+
+/// `gastank reward …`
+pub(super) async fn reward(remote: &Remote, command: RewardCommand, output: &mut Output) -> Result<(), CliError> {
+    let api = remote.reach.admin()?;
+    match command {
+        RewardCommand::List => {
+            let mut answer = api.get(&["admin", "rewards"]).await?;
+            let fields = ["class", "distinguisher", "reward_s", "cooldown_s", "session_s", "budget_s", "given_s"];
+            list(remote, output, &mut answer, "rewards", &fields)
+        }
+        RewardCommand::Earners { id } => {
+            let mut answer = api.get(&["admin", "accounts", &id, "earners"]).await?;
+            list(remote, output, &mut answer, "earners", &["earner_id", "created_at"])
+        }
+        RewardCommand::Revoke { id, earner_id } => {
+            api.delete(&["admin", "accounts", &id, "earners", &earner_id]).await?;
+            show(remote, output, &json!({ "removed": earner_id }), &[("revoked earner token", "removed")])
+        }
     }
 }
 

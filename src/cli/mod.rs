@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     AccountCommand, AuditArgs, ClientCommand, CopyArgs, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote,
-    SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs,
+    RewardCommand, SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs,
 };
 pub use backup::{BackupArgs, BackupProgress, backed_up, restored};
 pub use error::{CliError, Problem};
@@ -150,6 +150,7 @@ pub fn run(command: ClientCommand) -> Result<(), CliError> {
             ClientCommand::Edge { remote, command } => commands::edge(&remote, command, &mut output).await,
             ClientCommand::Session { remote, command } => commands::session(&remote, command, &mut output).await,
             ClientCommand::Keys { remote, command } => commands::keys(&remote, command, &mut output).await,
+            ClientCommand::Reward { remote, command } => commands::reward(&remote, command, &mut output).await,
             ClientCommand::Audit { remote, args } => audit::audit(&remote, &args, &mut output).await,
             ClientCommand::Status { remote } => commands::status(&remote, &mut output).await,
         }

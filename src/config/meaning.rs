@@ -13,10 +13,11 @@ use super::sections::{
 };
 use super::values::{HostPort, ProviderUrl, PublicUrl, only_here};
 use crate::control::keyring::KeyPolicy;
-use crate::engine::{Credit, ListSize};
+use crate::engine::{Credit, ListSize, Offer, OfferId};
 use crate::hub::Lifetimes;
 use crate::identity::{EventSettings, ProviderSettings};
 use crate::ingest::quic::SessionLimits;
+use crate::rewards::{Catalogue, Reward as Priced};
 use crate::time::Millis;
 use crate::tls::CertificateSource;
 use crate::web::admission::Capacity;
@@ -211,6 +212,25 @@ impl Identity {
             gives: self.capability_credit.as_slice().to_vec(),
             starting_credit: Credit::from_secs(i64::try_from(self.starting_credit_s).unwrap_or(i64::MAX)),
         })
+    }
+}
+
+impl Config {
+    /// What rewards are paid for.
+    pub fn catalogue(&self) -> Catalogue {
+        let daily = Some(self.rewards.account_daily_s).filter(|most| *most > 0).map(Millis::from_secs);
+        Catalogue::new(self.reward.iter().map(|reward| Priced {
+            class: reward.class.clone(),
+            distinguisher: reward.distinguisher.clone(),
+            offer: Offer {
+                id: OfferId::of(&reward.class, &reward.distinguisher),
+                reward: Credit::from_secs(i64::try_from(reward.reward_s).unwrap_or(i64::MAX)),
+                cooldown: Millis::from_secs(reward.cooldown_s),
+                daily,
+                session: Millis::from_secs(reward.session_s),
+            },
+            budget: Some(reward.budget_s).filter(|budget| *budget > 0).map(Millis::from_secs),
+        }))
     }
 }
 

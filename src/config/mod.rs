@@ -29,7 +29,7 @@ pub use lists::{CapabilityCredits, Named, Names, TrustedProxies};
 pub use meaning::ActRate;
 pub use sections::{
     Admin, Audit, Checkpoint, Client, Heartbeat, History, Hooks, Http, Https, Hub, Identity, KeyDoc, Limits, Log, Node,
-    Quic, SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
+    Quic, Reward, Rewards, SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
 };
 pub use values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, PublicUrl, ScyllaUrl, StoreUrl, ValueError};
 
@@ -86,6 +86,10 @@ pub struct Config {
     pub limits: Limits,
     /// Webhooks.
     pub hooks: Hooks,
+    /// Rewards.
+    pub rewards: Rewards,
+    /// What rewards are paid for.
+    pub reward: Vec<Reward>,
     /// The audit log.
     pub audit: Audit,
     /// The heartbeat history.
@@ -271,6 +275,8 @@ impl Config {
             client: file.client,
             limits: file.limits,
             hooks: file.hooks,
+            rewards: file.rewards,
+            reward: file.reward,
             audit: file.audit,
             history: file.history,
             log: file.log,

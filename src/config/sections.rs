@@ -81,6 +81,8 @@ macro_rules! file {
             $( pub(super) $name: $section, )+
             /// Further identity providers.
             pub(super) identity_provider: Vec<Identity>,
+            /// What rewards are paid for.
+            pub(super) reward: Vec<Reward>,
         }
 
         /// Every section with its keys. The first has no name: its keys stand before all sections.
@@ -123,6 +125,7 @@ file! {
         client: Client,
         limits: Limits,
         hooks: Hooks,
+        rewards: Rewards,
         audit: Audit,
         history: History,
         log: Log,
@@ -470,6 +473,42 @@ section! {
         secrets_file: Option<PathBuf> = None;
         /// Allowed difference between a webhook's timestamp and the current time, in seconds, either way.
         tolerance_s: u64 = 300;
+    }
+}
+
+section! {
+    /// Rewards: time that people earn on landing pages. Each `[[reward]]` is a class and a distinguisher that is paid for; without
+    /// any, rewards are off. Its keys: `class`, such as `page-view`, and `distinguisher`, such as `news.example.org`, 1 to 255 visible
+    /// ASCII characters each; `reward_s`, the seconds paid; `cooldown_s` (default 86400), the seconds after a payment in which the
+    /// same account gets no other; `budget_s` (default 0: no limit), the seconds paid on one day (UTC) to all accounts together;
+    /// `session_s` (default 0), the seconds that a session of the account must have run, and not have ended more than a day ago.
+    Rewards {
+        /// Origins whose pages may ask for rewards and validate earner tokens, separated by spaces: those of widgets and shops that
+        /// this service does not serve itself. Empty: none.
+        origins: Origins = Origins::none();
+        /// Maximum number of seconds that one account earns on one day (UTC); 0 turns the limit off.
+        account_daily_s: u64 = 0;
+        /// Maximum number of rewards for one address on one day (UTC); 0 turns the limit off. Each node counts for itself and
+        /// forgets when it stops. An IPv6 /64 is one address.
+        address_daily: u32 = 0;
+    }
+}
+
+section! {
+    /// Something that a reward is paid for.
+    Reward {
+        /// What people do.
+        class: String = String::new();
+        /// Where.
+        distinguisher: String = String::new();
+        /// The seconds paid.
+        reward_s: u64 = 0;
+        /// The seconds after a payment in which the same account gets no other.
+        cooldown_s: u64 = 86_400;
+        /// The seconds paid on one day to all accounts together; 0: no limit.
+        budget_s: u64 = 0;
+        /// The seconds that a session of the account must have run lately.
+        session_s: u64 = 0;
     }
 }
 

@@ -15,6 +15,10 @@ use crate::telemetry;
 const MAX_STARTING_CREDIT_S: u64 = 10 * 366 * 24 * 3600;
 /// Further identity providers: the keys of each are fetched all the time.
 const MAX_PROVIDERS: usize = 16;
+/// Classes and distinguishers: an account remembers a cooldown of each.
+const MAX_REWARDS: usize = 256;
+/// What all accounts together can earn on a day: a hundred thousand years.
+const MAX_BUDGET_S: u64 = 100_000 * 366 * 86_400;
 const HOUR_MS: u64 = 3_600_000;
 /// An ack tells the next beat in units of 100 ms, in 16 bits.
 const HEARTBEAT_INTERVAL_MS: RangeInclusive<u64> = 100..=u16::MAX as u64 * 100;
@@ -25,6 +29,7 @@ impl Config {
         self.validate_times()?;
         self.validate_tokens()?;
         self.validate_providers()?;
+        self.validate_rewards()?;
         within("hooks.tolerance_s", self.hooks.tolerance_s, 1..=3600)?;
         within("audit.retention_days", self.audit.retention_days.into(), 1..=3650)?;
         within("hub.session_lifetime_s", self.hub.session_lifetime_s, 300..=366 * 24 * 3600)?;
@@ -190,6 +195,36 @@ impl Config {
         ensure(named, "identity_provider.issuer", "(none)", why)?;
         let count = self.identity_provider.len();
         ensure(count <= MAX_PROVIDERS, "identity_provider", count, "must have at most 16 entries")
+    }
+
+    fn validate_rewards(&self) -> Result<(), ConfigError> {
+        let daily = self.rewards.account_daily_s;
+        within("rewards.account_daily_s", daily, 0..=MAX_STARTING_CREDIT_S)?;
+        let mut seen = HashSet::new();
+        for reward in &self.reward {
+            for (key, name) in [("reward.class", &reward.class), ("reward.distinguisher", &reward.distinguisher)] {
+                let fits = (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+                ensure(fits, key, name, "use 1 to 255 visible ASCII characters without spaces")?;
+            }
+            let why = "another entry of reward has the same class and distinguisher; list each pair once";
+            ensure(
+                seen.insert((&reward.class, &reward.distinguisher)),
+                "reward.distinguisher",
+                &reward.distinguisher,
+                why,
+            )?;
+            within("reward.reward_s", reward.reward_s, 1..=MAX_STARTING_CREDIT_S)?;
+            within("reward.cooldown_s", reward.cooldown_s, 1..=366 * 86_400)?;
+            within("reward.session_s", reward.session_s, 0..=86_400)?;
+            let (budget, why) =
+                (reward.budget_s, "must be at least reward_s, or 0 for no limit: nothing would ever be paid");
+            ensure(budget == 0 || budget >= reward.reward_s, "reward.budget_s", budget, why)?;
+            within("reward.budget_s", budget, 0..=MAX_BUDGET_S)?;
+            let why = "must be at least the reward_s of every reward, or 0 for no limit: nothing would ever be paid";
+            ensure(daily == 0 || daily >= reward.reward_s, "rewards.account_daily_s", daily, why)?;
+        }
+        let count = self.reward.len();
+        ensure(count <= MAX_REWARDS, "reward", count, "must have at most 256 entries")
     }
 
     fn validate_tokens(&self) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@ mod credit;
 mod others;
 mod outcomes;
 mod people;
+mod rewards;
 mod sessions;
 
 use std::{
@@ -35,6 +36,7 @@ use super::{
     turns::{LineFull, Turn},
 };
 pub use outcomes::{ActError, Activation, Credited, Renewal, Token, View};
+pub use rewards::Rewarded;
 
 /// How often an act is decided anew before its caller is told to come back.
 const ATTEMPTS: usize = 8;
@@ -124,6 +126,11 @@ impl Acts {
     pub fn by(&self, actor: Actor) -> Self {
         let deadline = self.deadline.or_else(|| Some(Deadline::after(ACT_TIMEOUT)));
         Self { actor, deadline, ..self.clone() }
+    }
+
+    /// For whom acts are done.
+    pub const fn actor(&self) -> &Actor {
+        &self.actor
     }
 
     /// Does something that belongs to an act before its deadline.

@@ -6,10 +6,15 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::entropy::{Entropy, draw};
+use crate::{
+    entropy::{Entropy, draw},
+    store::KeyScope,
+};
 
 /// How every account key begins.
 pub(super) const ACCOUNT_KEY_PREFIX: &str = "gtk_";
+/// How every earner token begins.
+pub const EARNER_TOKEN_PREFIX: &str = "gte_";
 /// How every client secret begins.
 const CLIENT_SECRET_PREFIX: &str = "gts_";
 
@@ -32,9 +37,15 @@ impl SecretHash {
     }
 }
 
-/// Draws an account key; answers it with its hash.
-pub(super) fn new_account_key(entropy: &dyn Entropy) -> (String, SecretHash) {
-    new_secret(entropy, ACCOUNT_KEY_PREFIX)
+/// Draws an account key, or a credential of a narrower scope; answers it with its hash.
+pub(super) fn new_account_key(entropy: &dyn Entropy, scope: KeyScope) -> (String, SecretHash) {
+    new_secret(
+        entropy,
+        match scope {
+            KeyScope::Account => ACCOUNT_KEY_PREFIX,
+            KeyScope::Earning => EARNER_TOKEN_PREFIX,
+        },
+    )
 }
 
 /// Draws a client secret; answers it with its hash.
@@ -81,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_known_by_its_hash_and_by_nothing_else() {
-        let (text, hash) = new_account_key(&crate::entropy::SeededEntropy::new(1));
+        let (text, hash) = new_account_key(&crate::entropy::SeededEntropy::new(1), KeyScope::Account);
         assert!(text.starts_with("gtk_") && text.len() == 4 + 43);
         assert!(SecretHash::of(text.as_bytes()).is_any_of(&[[0; 32], *hash.as_bytes()]));
         assert!(!SecretHash::of(&text.as_bytes()[1..]).is_any_of(&[*hash.as_bytes()]));

@@ -5,7 +5,7 @@ pub mod acts;
 pub mod audit;
 mod claims;
 mod commits;
-mod credentials;
+pub mod credentials;
 pub mod edges;
 pub mod hooks;
 pub mod http;

@@ -17,8 +17,8 @@ use crate::{
 };
 
 use super::{
-    AccountId, ActivationName, Credit, End, Entry, EntryKind, Life, NewEntry, Policy, RenewalName, Session, Source,
-    TokenHash, Tokens, session_text,
+    AccountId, ActivationName, Credit, Earnings, End, Entry, EntryKind, Life, NewEntry, Policy, RenewalName, Session,
+    Source, TokenHash, Tokens, session_text,
 };
 
 /// An account, as the store holds it.
@@ -38,6 +38,8 @@ pub struct Account {
     pub session: Option<Session>,
     /// Whether it has been deleted. Deletion is final.
     pub deleted: bool,
+    /// What it has earned lately.
+    pub earnings: Earnings,
 }
 
 /// What is known when an act is decided.
@@ -129,12 +131,23 @@ pub struct Act {
     pub entries: Vec<Entry>,
     /// The account is deleted, and all that is known of the person with it.
     pub deletes: bool,
+    /// A reward is among the entries: what the account has earned lately, with it.
+    pub earns: Option<Earnings>,
 }
 
 impl Account {
     /// A new account without credit.
     pub const fn new(id: AccountId) -> Self {
-        Self { id, version: 0, balance: Credit::ZERO, debt: Credit::ZERO, entries: 0, session: None, deleted: false }
+        Self {
+            id,
+            version: 0,
+            balance: Credit::ZERO,
+            debt: Credit::ZERO,
+            entries: 0,
+            session: None,
+            deleted: false,
+            earnings: Earnings::NONE,
+        }
     }
 
     /// Its session, if one is open.
@@ -367,9 +380,13 @@ impl Account {
         if let Some(session) = &act.opens {
             self.session = Some(session.clone());
         }
+        if let Some(earnings) = &act.earns {
+            self.earnings = earnings.clone();
+        }
         if act.deletes {
             self.deleted = true;
             self.session = None;
+            self.earnings = Earnings::NONE;
         }
         self
     }
@@ -388,6 +405,7 @@ impl Account {
             renews: None,
             entries: Vec::new(),
             deletes: false,
+            earns: None,
         }
     }
 

@@ -81,11 +81,16 @@ pub enum Source {
     Debt,
     /// A subscription that gives credit; named by what was subscribed to and the period.
     Subscription,
+    /// A reward; named by what it was paid for and when.
+    Reward,
+    /// A shop; named by the shop and the line of the order.
+    Shop,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 5] = [Self::Session, Self::Admin, Self::Webhook, Self::Debt, Self::Subscription];
+    pub const ALL: [Self; 7] =
+        [Self::Session, Self::Admin, Self::Webhook, Self::Debt, Self::Subscription, Self::Reward, Self::Shop];
 
     /// The name that the HTTP interface and the store use.
     pub const fn name(self) -> &'static str {
@@ -95,6 +100,8 @@ impl Source {
             Self::Webhook => "webhook",
             Self::Debt => "debt",
             Self::Subscription => "subscription",
+            Self::Reward => "reward",
+            Self::Shop => "shop",
         }
     }
 

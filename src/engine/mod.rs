@@ -13,6 +13,8 @@
 
 mod account;
 mod credit;
+mod earning;
+mod earnings;
 mod ended_sessions;
 mod hot;
 mod ids;
@@ -30,6 +32,7 @@ mod tests;
 
 pub use account::{Account, Act, Moment, Refusal, Sighting, Standing};
 pub use credit::Credit;
+pub use earnings::{Earnings, Offer, OfferId, Unearned, day_of, next_day};
 pub use ended_sessions::EndedSession;
 pub use hot::{BUCKETS, SLICES, bucket};
 pub use ids::{AccountId, TokenHash, parse_session, session_text};

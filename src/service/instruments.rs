@@ -212,6 +212,7 @@ impl StoreObserver for Counting {
             | Operation::AccountOf
             | Operation::AccountByKey
             | Operation::Session
+            | Operation::RewardRecord
             | Operation::Facts
             | Operation::Person
             | Operation::HubSession => StoreOperation::ReadAccount,
@@ -220,6 +221,8 @@ impl StoreObserver for Counting {
             | Operation::HoldCredit
             | Operation::ReleaseCredit
             | Operation::PutFacts
+            | Operation::PutRewardRecord
+            | Operation::RemoveRewardRecord
             | Operation::AppendAudit
             | Operation::PutProfile
             | Operation::RaiseEpoch
@@ -229,6 +232,7 @@ impl StoreObserver for Counting {
             | Operation::Entry
             | Operation::Entries
             | Operation::HeldCredit
+            | Operation::RewardRecords
             | Operation::AuditOfDay
             | Operation::AuditOfAccount
             | Operation::History

@@ -33,7 +33,7 @@ use crate::{
     tls::Certificates,
     web::{
         admission::{Admission, Capacity, Pool},
-        origin::Origins,
+        cors::CorsRules,
     },
 };
 
@@ -363,7 +363,7 @@ impl Serving<'_> {
             heartbeats: Some(Arc::clone(handler)),
             fallback: self.public,
             body,
-            origins: config.http.cors_origins.clone(),
+            cors: CorsRules { clients: config.http.cors_origins.clone(), earning: config.rewards.origins.clone() },
             proxies: config.http.proxies(),
             h3: self.listening.quic.and_then(|bound| config.told_h3(bound)),
             admission: self.admission,
@@ -373,7 +373,7 @@ impl Serving<'_> {
             heartbeats: None,
             fallback: self.admin,
             body,
-            origins: Origins::none(),
+            cors: CorsRules::none(),
             proxies: config.http.proxies(),
             h3: None,
             // Nobody who cannot reach this listener takes anything from those who can.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::{ActRate, Config, PublicUrl},
     control::{
+        account_keys::AccountKeys,
         acts::Acts,
         hooks::secrets::HookSecrets,
         http::{
@@ -31,6 +32,7 @@ use crate::{
         http::{Fallback, IntrospectionRequest, RequestBody, WorkerPools},
         quic::WEBTRANSPORT_PATH,
     },
+    rewards::{self, Rewards, RewardsParts, RewardsSurface},
     store::{Store, StoreError},
     telemetry::Telemetry,
     time::Clock,
@@ -112,7 +114,20 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         per_address: config.limits.per_address().map(rate),
         hooks_per_address: config.limits.hooks_per_address().map(rate),
     };
-    let surface = Surface::open(SurfaceParts {
+    let audit = Arc::clone(parts.acts.audit());
+    let (store, clock, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
+    let tokens = AccountKeys::new(Arc::clone(&store), Arc::clone(&clock), entropy, audit).of_earners();
+    let rewards = rewards::mount(RewardsSurface {
+        rewards: Arc::new(Rewards::new(RewardsParts {
+            catalogue: config.catalogue(),
+            address_daily: config.rewards.address_daily,
+            store,
+            clock,
+            tokens: Arc::new(tokens),
+            telemetry: parts.telemetry.clone(),
+        })),
+    });
+    let parts = SurfaceParts {
         acts: parts.acts,
         engine: Arc::clone(&parts.engine),
         store: parts.store,
@@ -134,8 +149,8 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         secrets: parts.secrets,
         admission: parts.admission,
         settings,
-    })
-    .await?;
+    };
+    let surface = Surface::open(parts, vec![rewards]).await?;
     let surface = Arc::new(surface);
     let public = Public { surface: Arc::clone(&surface), runtime: Handle::current() };
     Ok(Surfaces { public, admin: Admin(Arc::clone(&surface)), surface })

@@ -91,6 +91,10 @@ named! {
         IdentityToken = "identity_token",
         /// The owner of an account, by a hub session; named by its id.
         HubSession = "hub_session",
+        /// The owner of an account, by an earner token; named by the token's id.
+        EarnerToken = "earner_token",
+        /// A shop, by a webhook; named by the shop's domain.
+        Shop = "shop",
         /// The client of a session, by its token or a signed frame.
         Session = "session",
         /// An edge; named by its client id.
@@ -147,6 +151,12 @@ named! {
         HubSignedOut = "hub_signed_out",
         /// All hub sessions of a person were ended.
         HubSignedOutEverywhere = "hub_signed_out_everywhere",
+        /// An earner token was made. The target is the token's id.
+        EarnerTokenAdded = "earner_token_added",
+        /// An earner token was removed. The target is the token's id.
+        EarnerTokenRemoved = "earner_token_removed",
+        /// A line of an order that was paid cannot be credited, and is kept for a refund. The target is the line.
+        PurchaseKept = "purchase_kept",
         /// An edge was registered. The target is the edge.
         EdgeAdded = "edge_added",
         /// An edge was removed. The target is the edge.

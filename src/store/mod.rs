@@ -29,6 +29,7 @@ mod nodes;
 mod observed;
 mod outcomes;
 mod records;
+mod rewards;
 pub mod roles;
 pub mod scylla;
 pub mod sqlite;
@@ -48,9 +49,10 @@ pub use nodes::{
 pub use observed::{Observed, Operation, StoreObserver};
 pub use outcomes::{Added, Begun, Created, Granted, Leased, Removed, Replaced, Retired};
 pub use records::{
-    AccountKey, Commit, Edge, Held, HeldCredit, Identity, LEFTOVER_PARTS, OpenAccount, Owned, RECOVERY_PARTS,
+    AccountKey, Commit, Edge, Held, HeldCredit, Identity, KeyScope, LEFTOVER_PARTS, OpenAccount, Owned, RECOVERY_PARTS,
     SealedKey, SessionRecord, StatusLease,
 };
+pub use rewards::{RewardKey, RewardRecord, RewardStore};
 pub use roles::{
     AccountStore, AuditStore, CredentialStore, HistoryStore, HubStore, IdentityStore, SessionStore, StatusListStore,
     Store,

@@ -21,8 +21,8 @@ use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
     Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
     HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-    Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
-    StatusListStore, Store,
+    Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord,
+    SessionStore, StatusLease, StatusListStore, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -78,6 +78,10 @@ pub enum Operation {
     AppendHistory,
     History,
     PruneHistory,
+    RewardRecord,
+    PutRewardRecord,
+    RewardRecords,
+    RemoveRewardRecord,
     LeaseStatusList,
     GrantStatus,
     RetireStatusList,
@@ -112,7 +116,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 68] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -147,6 +151,10 @@ impl Operation {
         Self::AppendHistory,
         Self::History,
         Self::PruneHistory,
+        Self::RewardRecord,
+        Self::PutRewardRecord,
+        Self::RewardRecords,
+        Self::RemoveRewardRecord,
         Self::LeaseStatusList,
         Self::GrantStatus,
         Self::RetireStatusList,
@@ -216,6 +224,10 @@ impl Operation {
             Self::AppendHistory => "append_history",
             Self::History => "history",
             Self::PruneHistory => "prune_history",
+            Self::RewardRecord => "reward_record",
+            Self::PutRewardRecord => "put_reward_record",
+            Self::RewardRecords => "reward_records",
+            Self::RemoveRewardRecord => "remove_reward_record",
             Self::LeaseStatusList => "lease_status_list",
             Self::GrantStatus => "grant_status",
             Self::RetireStatusList => "retire_status_list",
@@ -439,6 +451,30 @@ impl<S: Store, O: StoreObserver> HistoryStore for Observed<S, O> {
 
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.timed(Operation::PruneHistory, self.store.prune_history(before, most)).await
+    }
+}
+
+#[async_trait]
+impl<S: Store, O: StoreObserver> RewardStore for Observed<S, O> {
+    async fn reward_record(&self, key: &RewardKey) -> Result<RewardRecord> {
+        self.timed(Operation::RewardRecord, self.store.reward_record(key)).await
+    }
+
+    async fn put_reward_record(&self, key: &RewardKey, record: &RewardRecord) -> Result<Replaced> {
+        self.timed(Operation::PutRewardRecord, self.store.put_reward_record(key, record)).await
+    }
+
+    async fn reward_records(
+        &self,
+        part: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(RewardKey, RewardRecord)>> {
+        self.timed(Operation::RewardRecords, self.store.reward_records(part, after, limit)).await
+    }
+
+    async fn remove_reward_record(&self, key: &RewardKey) -> Result<Removed> {
+        self.timed(Operation::RemoveRewardRecord, self.store.remove_reward_record(key)).await
     }
 }
 

@@ -75,7 +75,32 @@ pub struct SessionRecord {
     pub end: Option<End>,
 }
 
-/// An account key `gtk_…`, as the store keeps it: never the key itself.
+/// What a credential of an account is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyScope {
+    /// Everything that its owner may do: an account key `gtk_…`.
+    #[default]
+    Account,
+    /// Earning rewards and being told whether it is valid, and nothing else: an earner token `gte_…`.
+    Earning,
+}
+
+impl KeyScope {
+    /// The name that the store uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Earning => "earning",
+        }
+    }
+
+    /// The scope with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Account, Self::Earning].into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+/// An account key or an earner token, as the store keeps it: never the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountKey {
     /// Names the key in the administration.
@@ -84,6 +109,8 @@ pub struct AccountKey {
     pub account: AccountId,
     /// SHA-256 of the key.
     pub hash: [u8; 32],
+    /// What it is good for.
+    pub scope: KeyScope,
     /// When it was made, on the wall clock.
     pub created_at: UnixMs,
 }

@@ -19,6 +19,8 @@ use super::{
     Profile, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, StatusLease,
 };
 
+pub use super::RewardStore;
+
 /// Accounts, the acts on them, and their ledgers. Cheap calls; all of them may be repeated.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
@@ -228,7 +230,15 @@ pub trait HubStore: Send + Sync + 'static {
 /// A durable store: all of its roles. Cheap calls; all of them may be repeated.
 #[async_trait]
 pub trait Store:
-    AccountStore + SessionStore + CredentialStore + IdentityStore + AuditStore + HistoryStore + StatusListStore + HubStore
+    AccountStore
+    + SessionStore
+    + CredentialStore
+    + IdentityStore
+    + AuditStore
+    + HistoryStore
+    + StatusListStore
+    + RewardStore
+    + HubStore
 {
     /// Clears away what acts left that were cut off in the middle, among it what is to be erased of deleted accounts: looks
     /// through some of [`LEFTOVER_PARTS`](super::LEFTOVER_PARTS). `now` is the meter's time. To be called again and again, by any number of nodes;

@@ -179,6 +179,40 @@ labels! {
         Unavailable = "unavailable",
     }
 
+    /// What a request for a reward came to.
+    RewardOutcome("outcome") {
+        /// It was paid.
+        Paid = "paid",
+        /// It was paid not long ago.
+        Cooldown = "cooldown",
+        /// The account has earned as much as it may on a day.
+        AccountDaily = "account_daily",
+        /// The address has had as many rewards as it may on a day.
+        AddressDaily = "address_daily",
+        /// The budget of the day is used up.
+        Budget = "budget",
+        /// The account has not been active lately.
+        Inactive = "inactive",
+        /// The earner tokens are not valid.
+        BadToken = "bad_token",
+        /// It cannot be read, nothing is paid for this, or too much is asked.
+        Refused = "refused",
+        /// The service could not decide: store down, overloaded or warming up.
+        Unavailable = "unavailable",
+    }
+
+    /// What a validation of earner tokens came to.
+    ValidationOutcome("outcome") {
+        /// One of them is valid at least.
+        Valid = "valid",
+        /// None of them is valid.
+        Invalid = "invalid",
+        /// It cannot be read, or too much is asked.
+        Refused = "refused",
+        /// The service could not decide: store down, overloaded or warming up.
+        Unavailable = "unavailable",
+    }
+
     /// What an account event came to.
     EventOutcome("outcome") {
         /// Sessions from before a change of the password are over.

@@ -3,8 +3,8 @@
 use super::labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, EventOutcome, Handshake,
     HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, PoolName, QuicProtocol, Refusal, RenewalOutcome,
-    Route, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener,
-    VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    RewardOutcome, Route, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer,
+    UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -144,6 +144,10 @@ metrics! {
         "Identity providers whose keys have not been fetched yet; sign-in with their tokens fails until then.";
     Webhooks: Kind::Counter, Count, "gastank_webhooks_total", [WebhookOutcome],
         "Credit webhooks answered, by outcome.";
+    Rewards: Kind::Counter, Count, "gastank_rewards_total", [RewardOutcome],
+        "Requests for rewards, by outcome.";
+    Validations: Kind::Counter, Count, "gastank_earner_validations_total", [ValidationOutcome],
+        "Validations of earner tokens, by outcome.";
     AccountEvents: Kind::Counter, Count, "gastank_account_events_total", [EventOutcome],
         "Account events received from identity providers, by outcome.";
     CheckpointLag: Kind::Gauge, Seconds, "gastank_checkpoint_lag_seconds", [],

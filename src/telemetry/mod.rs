@@ -25,8 +25,8 @@ pub use health::{Health, HealthReport, Phase};
 pub use labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, EventOutcome, Handshake,
     HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, PoolName, QuicProtocol, Refusal, RenewalOutcome,
-    Route, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer, UdpListener,
-    VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    RewardOutcome, Route, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer,
+    UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, LogGuard, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
@@ -70,6 +70,8 @@ struct Inner {
     key_age: Gauge,
     keys_missing: Gauge,
     webhooks: ByOne<Counter, WebhookOutcome>,
+    rewards: ByOne<Counter, RewardOutcome>,
+    validations: ByOne<Counter, ValidationOutcome>,
     account_events: ByOne<Counter, EventOutcome>,
     checkpoint_lag: Gauge,
     checkpoint_rows: Counter,
@@ -144,6 +146,8 @@ impl Telemetry {
             key_age: registry.gauge(Metric::KeyAge),
             keys_missing: registry.gauge(Metric::KeysMissing),
             webhooks: registry.counters_by(Metric::Webhooks),
+            rewards: registry.counters_by(Metric::Rewards),
+            validations: registry.counters_by(Metric::Validations),
             account_events: registry.counters_by(Metric::AccountEvents),
             checkpoint_lag: registry.gauge(Metric::CheckpointLag),
             checkpoint_rows: registry.counter(Metric::CheckpointRows),
@@ -293,6 +297,16 @@ impl Telemetry {
     /// Account events that came to this.
     pub fn account_events(&self, outcome: EventOutcome) -> &Counter {
         self.0.account_events.of(outcome)
+    }
+
+    /// Requests for rewards that came to this.
+    pub fn rewards(&self, outcome: RewardOutcome) -> &Counter {
+        self.0.rewards.of(outcome)
+    }
+
+    /// Validations of earner tokens that came to this.
+    pub fn validations(&self, outcome: ValidationOutcome) -> &Counter {
+        self.0.validations.of(outcome)
     }
 
     /// Credit webhooks that came to this.

@@ -6,7 +6,7 @@
 mod caught;
 mod response;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,6 +15,7 @@ use hyper::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::time::MeterTime;
 
@@ -76,6 +77,8 @@ codes! {
     TankEmpty = "tank_empty", PAYMENT_REQUIRED, "The tank is empty";
     /// Pages of this origin may not do this.
     OriginNotAllowed = "origin_not_allowed", FORBIDDEN, "Pages of this origin are not allowed here";
+    /// The reward is for accounts that have used the service lately.
+    ActivityRequired = "activity_required", FORBIDDEN, "The account has not been active lately";
     /// There is no such thing.
     NotFound = "not_found", NOT_FOUND, "There is no such thing";
     /// The path does not take this method.
@@ -98,6 +101,8 @@ codes! {
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request's body is too large";
     /// The body is of the wrong type.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is of the wrong type";
+    /// The reward was paid not long ago, or as much is paid as may be.
+    RewardNotDue = "reward_not_due", TOO_MANY_REQUESTS, "The reward is not due yet";
     /// The caller asks too often.
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests";
     /// A mistake of ours.
@@ -132,7 +137,7 @@ impl Code {
         match self {
             Self::StoreUnavailable | Self::ProviderUnavailable => Some(5),
             Self::ShuttingDown => Some(2),
-            Self::RateLimited | Self::Overloaded | Self::WarmingUp => Some(1),
+            Self::RateLimited | Self::RewardNotDue | Self::Overloaded | Self::WarmingUp => Some(1),
             _ => None,
         }
     }
@@ -164,6 +169,7 @@ pub struct Problem {
     challenge: Option<&'static str>,
     oauth: bool,
     shed: bool,
+    members: BTreeMap<&'static str, Value>,
 }
 
 /// In a response's extensions: the request was refused unread, because there was more to do than could be done.
@@ -186,7 +192,7 @@ pub struct Document<'a> {
     /// What it is. For programs.
     #[schema(example = "tank_empty")]
     code: &'static str,
-    /// Of `session_ended`: why, if that is still known.
+    /// Of `session_ended`: why, if that is still known. Of `reward_not_due`: which limit it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "superseded")]
     reason: Option<&'static str>,
@@ -200,6 +206,10 @@ pub struct Document<'a> {
     /// At OAuth endpoints: the detail, under its name there.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_description: Option<&'a str>,
+    /// Members that some refusals have beside these.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    members: &'a BTreeMap<&'static str, Value>,
 }
 
 impl Problem {
@@ -222,6 +232,7 @@ impl Problem {
             },
             oauth: false,
             shed: false,
+            members: BTreeMap::new(),
         }
     }
 
@@ -246,7 +257,14 @@ impl Problem {
         Self::because(Code::NotFound, format!("there is no such {what}"))
     }
 
-    /// The member `reason` of the document: the name of an end reason.
+    /// Another member of the document, of the name that a standard or another service's clients know.
+    #[must_use]
+    pub fn member(mut self, name: &'static str, value: Value) -> Self {
+        self.members.insert(name, value);
+        self
+    }
+
+    /// The member `reason` of the document: the name of an end reason, or of another one.
     #[must_use]
     pub const fn reason(mut self, name: &'static str) -> Self {
         self.reason = Some(name);
@@ -310,6 +328,7 @@ impl Problem {
             meter_ms: self.meter.map(MeterTime::as_ms),
             error: self.oauth.then(|| self.code.oauth()),
             error_description: self.oauth.then_some(&*self.detail),
+            members: &self.members,
         };
         serde_json::to_vec(&document).expect("strings and integers are always JSON")
     }

@@ -13,8 +13,8 @@ use gastank::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
         Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
         HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-        Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
-        StatusListStore, Store, StoreError,
+        Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest,
+        SessionRecord, SessionStore, StatusLease, StatusListStore, Store, StoreError,
     },
     time::{ClockFact, UnixMs},
     wire::SessionId,
@@ -299,6 +299,30 @@ impl HistoryStore for Flaky {
 
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.write()?.prune_history(before, most).await
+    }
+}
+
+#[async_trait]
+impl RewardStore for Flaky {
+    async fn reward_record(&self, key: &RewardKey) -> Result<RewardRecord> {
+        self.read()?.reward_record(key).await
+    }
+
+    async fn put_reward_record(&self, key: &RewardKey, record: &RewardRecord) -> Result<Replaced> {
+        self.write()?.put_reward_record(key, record).await
+    }
+
+    async fn reward_records(
+        &self,
+        part: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(RewardKey, RewardRecord)>> {
+        self.read()?.reward_records(part, after, limit).await
+    }
+
+    async fn remove_reward_record(&self, key: &RewardKey) -> Result<Removed> {
+        self.write()?.remove_reward_record(key).await
     }
 }
 

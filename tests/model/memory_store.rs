@@ -15,8 +15,8 @@ use gastank::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
         Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
         HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-        Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
-        StatusListStore, Store,
+        Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest,
+        SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -46,6 +46,7 @@ struct Tables {
     history: BTreeMap<(SessionId, HeardKey), HeardRow>,
     people: HashMap<AccountId, Person>,
     hub_sessions: BTreeMap<SecretDigest, HubSessionRecord>,
+    rewards: BTreeMap<RewardKey, RewardRecord>,
 }
 
 fn same_name(entry: &NewEntry, source: Source, external_id: &str) -> bool {
@@ -353,6 +354,38 @@ impl HistoryStore for MemoryStore {
         let old: Vec<_> = rows.keys().copied().filter(|(_, key)| day(key.at) < day(before)).take(most).collect();
         rows.retain(|key, _| !old.contains(key));
         Ok(old.len())
+    }
+}
+
+#[async_trait]
+impl RewardStore for MemoryStore {
+    async fn reward_record(&self, key: &RewardKey) -> Result<RewardRecord> {
+        Ok(self.0.lock().rewards.get(key).cloned().unwrap_or_default())
+    }
+
+    async fn put_reward_record(&self, key: &RewardKey, record: &RewardRecord) -> Result<Replaced> {
+        let mut tables = self.0.lock();
+        let current = tables.rewards.get(key).map_or(0, |kept| kept.revision) == record.revision;
+        if current {
+            let next = RewardRecord { revision: record.revision + 1, ..record.clone() };
+            tables.rewards.insert(key.clone(), next);
+        }
+        Ok(Replaced::when(current))
+    }
+
+    async fn reward_records(
+        &self,
+        part: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(RewardKey, RewardRecord)>> {
+        let tables = self.0.lock();
+        let of_part = tables.rewards.iter().filter(|(key, _)| key.part == part && Some(key.name.as_str()) > after);
+        Ok(of_part.take(limit).map(|(key, record)| (key.clone(), record.clone())).collect())
+    }
+
+    async fn remove_reward_record(&self, key: &RewardKey) -> Result<Removed> {
+        Ok(Removed::when(self.0.lock().rewards.remove(key).is_some()))
     }
 }
 

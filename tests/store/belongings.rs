@@ -5,8 +5,8 @@ use std::sync::Arc;
 use gastank::{
     engine::{Act, Credit, Entry, ListSeed, ListSize, Source},
     store::{
-        AccountKey, Added, Commit, Created, Edge, Granted, Held, Leased, Removed, Retired, SealedKey, SessionRecord,
-        StatusLease,
+        AccountKey, Added, Commit, Created, Edge, Granted, Held, KeyScope, Leased, Removed, Retired, SealedKey,
+        SessionRecord, StatusLease,
     },
     wire::EndReason,
 };
@@ -22,7 +22,13 @@ pub(crate) async fn deletion_erases_the_person_and_keeps_the_ends(store: Subject
     let account = done(&store, &account, &opening(&account, session(ids[0], 1_000))).await;
     let act = Act { opens: Some(session(ids[1], 2_000)), ..closing(&account, EndReason::Superseded, 2_000) };
     let account = done(&store, &account, &act).await;
-    let key = AccountKey { key_id: "k".to_owned(), account: account.id, hash: [7; 32], created_at: wall(0) };
+    let key = AccountKey {
+        key_id: "k".to_owned(),
+        account: account.id,
+        hash: [7; 32],
+        created_at: wall(0),
+        scope: KeyScope::Earning,
+    };
     assert_eq!(store.add_account_key(&key).await.expect("works"), Added::Done);
 
     let delete = Act { deletes: true, ..closing(&account, EndReason::AccountDeleted, 3_000) };
@@ -78,6 +84,7 @@ pub(crate) async fn account_keys_come_and_go(store: Subject) {
         account: of.id,
         hash: [byte; 32],
         created_at: wall(u64::from(byte)),
+        scope: if byte.is_multiple_of(2) { KeyScope::Earning } else { KeyScope::Account },
     };
     let keys = [key(&account, "a", 1), key(&account, "b", 2), key(&other, "a", 3)];
     for key in keys.iter().chain(&keys) {

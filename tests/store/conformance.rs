@@ -1,6 +1,8 @@
 //! One case for every sentence of the trait's text. Each gets a store of its own, empty, and closes over nothing else.
 
-pub(crate) use super::{accounts::*, belongings::*, history::*, hub::*, limits::*, liveness::*, records::*};
+pub(crate) use super::{
+    accounts::*, belongings::*, history::*, hub::*, limits::*, liveness::*, records::*, rewards::*,
+};
 
 /// Calls the macro `$run` with the names of all cases. A case that is not named here does not compile: it is dead code.
 macro_rules! conformance_cases {
@@ -59,6 +61,9 @@ macro_rules! conformance_cases {
             deletion_erases_the_hubs_rows,
             status_lists_come_and_go,
             of_fifty_racing_grants_one_wins,
+            what_was_earned_is_kept_with_the_account,
+            records_of_rewards_are_replaced_by_who_has_read_them,
+            of_fifty_racing_rewards_each_is_paid_once,
             text_reads_back_as_it_was_written,
             integers_read_back_up_to_their_limits,
             a_closed_store_is_unavailable,

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use gastank::{
     engine::{Act, Credit, Entry, Source},
-    store::{AccountKey, Added, Created, Edge, Identity, StoreError},
+    store::{AccountKey, Added, Created, Edge, Identity, KeyScope, StoreError},
     time::{MeterTime, UnixMs},
     wire::EndReason,
 };
@@ -32,7 +32,13 @@ pub(crate) async fn text_reads_back_as_it_was_written(store: Subject) {
         assert_eq!(store.entry(&account.id, Source::Admin, text).await.expect("works"), Some(entry));
         let named = Session { audience: text.clone(), ..session(session_id(n, n), 5) };
         let account = done(&store, &account, &opening(&account, named)).await;
-        let key = AccountKey { key_id: text.clone(), account: account.id, hash: [n; 32], created_at: wall(0) };
+        let key = AccountKey {
+            key_id: text.clone(),
+            account: account.id,
+            hash: [n; 32],
+            created_at: wall(0),
+            scope: KeyScope::Account,
+        };
         assert_eq!(store.add_account_key(&key).await.expect("works"), Added::Done);
         assert_eq!(store.account_keys(&account.id).await.expect("works"), [key]);
         let edge = Edge {

@@ -10,6 +10,7 @@ pub(crate) mod limits;
 pub(crate) mod liveness;
 pub(crate) mod model;
 pub(crate) mod records;
+pub(crate) mod rewards;
 
 use std::sync::Arc;
 

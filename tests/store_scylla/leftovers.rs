@@ -9,7 +9,7 @@ use gastank::{
     engine::{Account, AccountId, Act, bucket},
     entropy::OsEntropy,
     store::{
-        AccountKey, Actor, ActorKind, Added, AuditAct, AuditKey, AuditRecord, ClusterStore, Commit, Held,
+        AccountKey, Actor, ActorKind, Added, AuditAct, AuditKey, AuditRecord, ClusterStore, Commit, Held, KeyScope,
         LEFTOVER_PARTS, ScyllaStore, Surface, roles::*,
     },
     time::{MeterTime, MonotonicTicks, Ticks},
@@ -102,7 +102,13 @@ async fn a_process_that_dies_after_a_deletion_leaves_its_erasure_to_any_other() 
     for n in 0..60 {
         account = done(store, &account, &granting(&account, 5, &format!("n{n}"))).await;
     }
-    let key = AccountKey { key_id: "k".to_owned(), account: account.id, hash: [7; 32], created_at: wall(0) };
+    let key = AccountKey {
+        key_id: "k".to_owned(),
+        account: account.id,
+        hash: [7; 32],
+        created_at: wall(0),
+        scope: KeyScope::Account,
+    };
     assert_eq!(store.add_account_key(&key).await.expect("works"), Added::Done);
     assert_eq!(store.hold_credit(&identity(1), &held(5, "before", 7), 10).await.expect("works"), Held::Kept);
     // As a process does that dies after the act: what leads to the account is written before it, what is left with it.

@@ -9,13 +9,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use gastank::{
     engine::{
         Account, AccountId, Act, ActivationName, ActivationNames, Checkpoint, Credit, End, Entry, EntryKind, ListId,
-        ListSeed, ListSize, NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens, bucket,
-        session_text,
+        ListSeed, ListSize, NewEntry, Offer, OfferId, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
+        bucket, session_text,
     },
     store::{
         AccountKey, Actor, ActorKind, Added, AuditAct, AuditDay, AuditKey, AuditRecord, Authentication, Capability,
-        Commit, DeviceText, Edge, Held, HeldCredit, HubSessionRecord, Identity, Leased, Profile, ProviderFacts,
-        Replaced, SealedKey, SecretDigest, SeenEvent, StatusLease, Store, Surface,
+        Commit, DeviceText, Edge, Held, HeldCredit, HubSessionRecord, Identity, KeyScope, Leased, Profile,
+        ProviderFacts, Replaced, RewardKey, RewardRecord, SealedKey, SecretDigest, SeenEvent, StatusLease, Store,
+        Surface,
     },
     time::{ClockFact, MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
@@ -99,6 +100,10 @@ impl Crowd {
             };
             assert_eq!(store.lease_status_list(&lease).await.unwrap(), Leased::Done);
         }
+        for (part, name) in [("budget", "a"), ("budget", "b"), ("line/shop", ""), (TEXTS[2], TEXTS[3])] {
+            let record = RewardRecord { revision: 0, content: format!("{{\"name\":\"{name}\"}}") };
+            assert_eq!(store.put_reward_record(&RewardKey::new(part, name), &record).await.unwrap(), Replaced::Done);
+        }
         store.keep_clock(ClockFact { last_alive: MeterTime::from_ms(5_000_000), wall: at(5_000_000) }).await.unwrap();
         Self { accounts }
     }
@@ -139,7 +144,15 @@ async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
             reason: (dice.below(2) == 0).then(|| text(&mut dice).to_owned()),
             at: at(n + round),
         };
-        account = done(store, &account, Act { entries: vec![bought], ..account.nothing() }, &mut dice).await;
+        let offer = Offer {
+            id: OfferId::of("click", &round.to_string()),
+            reward: bought.amount,
+            cooldown: Millis::from_secs(60),
+            daily: None,
+            session: Millis::ZERO,
+        };
+        let earns = (dice.below(3) == 0).then(|| account.earnings.pay(&offer, bought.at).unwrap());
+        account = done(store, &account, Act { entries: vec![bought], earns, ..account.nothing() }, &mut dice).await;
         if dice.below(3) > 0 {
             let opened = session(&mut dice, 1000 * round);
             sessions.push(opened.id);
@@ -173,8 +186,13 @@ async fn person(store: &dyn Store, n: u64, mut dice: Dice) -> Person {
         account = done(store, &account, Act { entries: vec![refund], ..account.nothing() }, &mut dice).await;
     }
     for number in 0..dice.below(3) {
-        let key =
-            AccountKey { key_id: format!("{n}-{number}"), account: id, hash: hash(&mut dice), created_at: at(number) };
+        let key = AccountKey {
+            key_id: format!("{n}-{number}"),
+            account: id,
+            hash: hash(&mut dice),
+            created_at: at(number),
+            scope: if number == 1 { KeyScope::Earning } else { KeyScope::Account },
+        };
         assert_eq!(store.add_account_key(&key).await.unwrap(), Added::Done);
     }
     if dice.below(2) == 0 {
@@ -362,6 +380,9 @@ async fn besides(store: &dyn Store) -> Vec<String> {
     let mut open: Vec<_> = store.recover().try_concat().await.unwrap();
     open.sort_by_key(|open| open.account.id);
     all.extend(open.iter().map(|open| format!("{open:?}")));
+    for part in ["budget", "line/shop", TEXTS[2]] {
+        all.extend(store.reward_records(part, None, 10).await.unwrap().iter().map(|record| format!("{record:?}")));
+    }
     let first = AuditDay::of(at(0)).number();
     for day in first..first + 5 {
         let rows = store.audit_of_day(AuditDay::from_number(day), None, usize::MAX).await.unwrap();

@@ -45,7 +45,14 @@ impl Curl {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     let home = Home::new();
-    let settings = [("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000"), ("GASTANK_HISTORY_KEEP_DAYS", "30")];
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let reward = "[[reward]]\nclass = \"click\"\ndistinguisher = \"news.example\"\nreward_s = 60\n";
+    fs::write(config.path(), reward).unwrap();
+    let settings = [
+        ("GASTANK_CONFIG", config.path().to_str().unwrap()),
+        ("GASTANK_HEARTBEAT_TIMEOUT_MS", "60000"),
+        ("GASTANK_HISTORY_KEEP_DAYS", "30"),
+    ];
     let service = Service::start_with(&home, &settings);
     let (public, admin, admin_token) = (service.http(), service.admin(), home.admin_token());
     let mut curl = Curl { public, admin, admin_token, called: BTreeSet::new() };
@@ -114,6 +121,23 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     assert_eq!(inactive, br#"{"active":false}"#);
     curl.call("/oauth/revoke", "/oauth/revoke", "POST", &ask, "200");
     curl.json("/v1/deactivate", "/v1/deactivate", "POST", &owner, "200");
+
+    let (earners, admins) = ("/v1/account/earners", "/admin/accounts/{id}/earners");
+    let made = curl.json(earners, earners, "POST", &owner, "201");
+    let shown = format!("x-psicash-auth: {}", text(&made["token"]));
+    assert_eq!(curl.json(earners, earners, "GET", &owner, "200")["earners"].as_array().unwrap().len(), 1);
+    assert_eq!(curl.json("/admin/rewards", "/admin/rewards", "GET", &[], "200")["rewards"][0]["reward_s"], 60);
+    let earn = "/v1/transaction?class=click&distinguisher=news.example";
+    let paid = curl.json("/v1/transaction", earn, "POST", &["-H", &shown], "200");
+    assert_eq!(paid["TransactionAmount"], 60);
+    let validated = curl.json("/v1/validate-tokens", "/v1/validate-tokens", "GET", &["-H", &shown], "200");
+    assert_eq!(validated["TokensValid"][&text(&made["token"])], true);
+    let gone = format!("{earners}/{}", text(&made["earner_id"]));
+    curl.call("/v1/account/earners/{earner_id}", &gone, "DELETE", &owner, "204");
+    let second = text(&curl.json(earners, earners, "POST", &owner, "201")["earner_id"]);
+    curl.json(admins, &format!("{path}/earners"), "GET", &[], "200");
+    let gone = format!("{path}/earners/{second}");
+    curl.call("/admin/accounts/{id}/earners/{earner_id}", &gone, "DELETE", &[], "204");
 
     // There are no secrets of senders here; signed messages have tests of their own.
     curl.json("/hooks/credit", "/hooks/credit", "POST", &with("{}"), "404");

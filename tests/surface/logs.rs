@@ -21,7 +21,14 @@ use crate::{
 async fn no_line_of_the_log_holds_a_token_a_key_an_address_or_a_subject() {
     for format in ["text", "json"] {
         let home = Home::new();
-        let settings = [("GASTANK_LOG_FORMAT", format), ("GASTANK_LOG_FILTER", "debug")];
+        let config = tempfile::NamedTempFile::new().unwrap();
+        let reward = "[[reward]]\nclass = \"click\"\ndistinguisher = \"news.example\"\nreward_s = 60\n";
+        fs::write(config.path(), reward).unwrap();
+        let settings = [
+            ("GASTANK_CONFIG", config.path().to_str().unwrap()),
+            ("GASTANK_LOG_FORMAT", format),
+            ("GASTANK_LOG_FILTER", "debug"),
+        ];
         if format == "text" {
             // The first start says more to whoever typed it than where it listens. That is no log.
             assert!(Service::start_with(&home, &settings).stop().success());
@@ -95,6 +102,26 @@ async fn busy_day(service: &Service, home: &Home) -> Vec<(&'static str, String)>
     for (method, path) in [(Method::GET, "/v1/account"), (Method::GET, "/v1/account/entries")] {
         api.public(method, path, &owner.key, &Value::Null).await.unwrap().must_be(200);
     }
+
+    // What a widget shows, and what browsers tell of the page it is on.
+    let made = api.public(Method::POST, "/v1/account/earners", &owner.key, &Value::Null).await.unwrap().must_be(201);
+    let earner = text(&made.json()["token"]);
+    let page = "https://page.example/an-article-nobody-may-know";
+    let query = "an-address-nobody-may-know";
+    for (method, path) in [(Method::POST, "/v1/transaction"), (Method::GET, "/v1/validate-tokens")] {
+        let url = format!("{}{path}?class=click&distinguisher={query}&psicash={earner}", api.public);
+        for tokens in [&*earner, "gte_forged", page] {
+            let metadata = format!("{{\"referrer\":\"{page}\"}}");
+            let headers = [("x-psicash-auth", tokens), ("x-psicash-metadata", &*metadata), ("referer", page)];
+            assert!(api.send(method.clone(), url.clone(), &headers, Vec::new()).await.unwrap().status < 500);
+        }
+    }
+    secrets.extend([
+        ("an earner token", earner),
+        ("the start of an earner token", "gte_".to_owned()),
+        ("the address of a page", page.to_owned()),
+        ("a query", query.to_owned()),
+    ]);
 
     // Secrets in places where they do not belong.
     let token = &session.token;

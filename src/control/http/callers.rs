@@ -18,7 +18,7 @@ use crate::{
     },
     engine::AccountId,
     identity::{AuthError, SignedIn},
-    store::{Actor, ActorKind, Store, Surface},
+    store::{Actor, ActorKind, KeyScope, Store, Surface},
     web::{
         admission::Trust,
         authorization::Authorization,
@@ -54,11 +54,11 @@ enum Proof {
 }
 
 /// Who asks about an account of theirs. Asking counts against the limits.
-pub(super) struct Owner {
+pub struct Owner {
     /// The account.
-    pub(super) account: AccountId,
+    pub account: AccountId,
     /// Does acts for them.
-    pub(super) acts: Acts,
+    pub acts: Acts,
     /// What they have shown.
     proof: Proof,
 }
@@ -76,7 +76,7 @@ impl FromRequestParts<ApiState> for Owner {
                 // What is waited for here is a part of what their acts may take.
                 let acts = state.acts.by(Actor::system());
                 let key = acts.in_time(state.store.account_by_key(hash.as_bytes())).await?;
-                let key = key.ok_or_else(Problem::bad_credentials)?;
+                let key = key.filter(|key| key.scope == KeyScope::Account).ok_or_else(Problem::bad_credentials)?;
                 let actor = Actor::named(ActorKind::AccountKey, key.key_id, Surface::Http);
                 Self { account: key.account, acts: acts.by(actor), proof: Proof::Key(hash) }
             }
@@ -158,11 +158,11 @@ impl OwnerRequest {
 }
 
 /// An operator: whoever has shown the administration's token.
-pub(super) struct Operator {
+pub struct Operator {
     /// Who they are in the audit log.
-    pub(super) actor: Actor,
+    pub actor: Actor,
     /// Does acts for them.
-    pub(super) acts: Acts,
+    pub acts: Acts,
 }
 
 /// In the extensions of a request: it had the administration's token.

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The checks of a service.
-pub(super) struct Checks {
+pub struct Checks {
     limits: Limits,
     admission: Arc<Admission>,
     instruments: Arc<dyn Instruments>,
@@ -32,7 +32,11 @@ impl Checks {
     }
 
     /// Refuses while not every session is known: an act would be decided as if nobody had been heard of.
-    pub(super) fn warm(&self) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    ///
+    /// 503.
+    pub fn warm(&self) -> Result<(), Problem> {
         match self.instruments.phase() {
             Phase::WarmingUp => Err(Problem::because(Code::WarmingUp, "not every session is known yet")),
             Phase::Ready | Phase::Draining => Ok(()),
@@ -40,29 +44,45 @@ impl Checks {
     }
 
     /// Remembers that whoever sent this request has proved who they are.
-    pub(super) fn prove(&self, request: &RequestParts, trust: Trust) {
+    pub fn prove(&self, request: &RequestParts, trust: Trust) {
         if let Some(from) = network_of(request) {
             self.admission.proven.prove(from, trust, now());
         }
     }
 
     /// Counts a request against the limit of the address that it came from.
-    pub(super) fn limit_address(&self, request: &RequestParts) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub fn limit_address(&self, request: &RequestParts) -> Result<(), Problem> {
         self.limits.address(peer_of(request)).inspect_err(|_| self.instruments.limited(LimitedBy::Address))
     }
 
     /// Counts a request against the limit of an account or session.
-    pub(super) fn limit_account(&self, id: &[u8; 16]) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub fn limit_account(&self, id: &[u8; 16]) -> Result<(), Problem> {
         self.limits.account(id).inspect_err(|_| self.instruments.limited(LimitedBy::Account))
     }
 
     /// Counts a webhook or an event against the limit of the address that it came from.
-    pub(super) fn limit_hooks(&self, request: &RequestParts) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub fn limit_hooks(&self, request: &RequestParts) -> Result<(), Problem> {
         self.limits.hook(peer_of(request)).inspect_err(|_| self.instruments.limited(LimitedBy::Hooks))
     }
 
     /// Counts a signature that is about to be looked at, unless good ones have come from that address.
-    pub(super) fn limit_forgeries(&self, request: &RequestParts) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub fn limit_forgeries(&self, request: &RequestParts) -> Result<(), Problem> {
         let peer = peer_of(request);
         let trust = peer.and_then(|peer| self.admission.proven.trust(&peer.network(), now()));
         if trust.is_some() {

@@ -43,10 +43,16 @@ pub use crate::{
 };
 pub use at_once::Caller;
 pub use budgets::Budget;
+pub use callers::{Operator, Owner};
+pub use checks::Checks;
 pub use client_document::{ClientDocument, ClientProxy, SignIn};
 pub use instruments::{Activated, Answered, EventResult, Instruments, IntrospectionOutcome, Phase, WebhookResult};
 pub use limits::LimitedBy;
-pub use state::{Parts, Settings};
+pub use named::AccountPath;
+pub use openapi::Mounted;
+pub use problem::for_owner;
+pub use shapes::time as rfc3339;
+pub use state::{ApiState, Parts, Settings};
 pub use surface::Surface;
 
 /// The body of every answer.

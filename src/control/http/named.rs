@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The account that the path names.
-pub(super) struct AccountPath(pub(super) AccountId);
+pub struct AccountPath(pub AccountId);
 
 impl<S: Send + Sync> FromRequestParts<S> for AccountPath {
     type Rejection = Problem;

@@ -31,6 +31,7 @@ const METADATA_OF_PATH: &str = "/.well-known/oauth-authorization-server/{*path}"
     tags(
         (name = "clients", description = "Public listener: what clients ask."),
         (name = "edge", description = "Public listener: what edges ask."),
+        (name = "rewards", description = "Public listener: what landing pages and shops ask."),
         (name = "hooks", description = "Public listener: what other services tell."),
         (name = "admin", description = "Administrative listener."),
     ),
@@ -60,9 +61,19 @@ impl Modify for Schemes {
     }
 }
 
+/// Routes of another room, with their description: served behind the budgets, the limits and the figures of this surface. Routes for
+/// operators are reached with the administration's token alone.
+#[derive(Default)]
+pub struct Mounted {
+    /// Routes of the public listener.
+    pub public: OpenApiRouter<ApiState>,
+    /// Routes of the administrative listener.
+    pub admin: OpenApiRouter<ApiState>,
+}
+
 /// The public router, the administrative one, and the description of both.
-pub(super) fn routers() -> (Router<ApiState>, Router<ApiState>, Document) {
-    let (public, mut document) = OpenApiRouter::with_openapi(Api::openapi())
+pub(super) fn routers(mounted: Vec<Mounted>) -> (Router<ApiState>, Router<ApiState>, Document) {
+    let public = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(documents::client))
         .routes(routes!(clients::activate))
         .routes(routes!(clients::renew))
@@ -77,9 +88,12 @@ pub(super) fn routers() -> (Router<ApiState>, Router<ApiState>, Document) {
         .routes(routes!(documents::jwks))
         .routes(routes!(documents::metadata))
         .routes(routes!(documents::description))
-        .routes(routes!(documents::error_page))
-        .split_for_parts();
-    let (admin, described) = admin::router().split_for_parts();
+        .routes(routes!(documents::error_page));
+    let (public, admin) = mounted
+        .into_iter()
+        .fold((public, admin::router()), |(public, admin), of| (public.merge(of.public), admin.merge(of.admin)));
+    let (public, mut document) = public.split_for_parts();
+    let (admin, described) = admin.split_for_parts();
     document.merge(described);
     // The `type` of an operator's problem leads somewhere too.
     let admin = admin.route(ERROR_PAGE, get(documents::error_page));

@@ -15,7 +15,7 @@ static REFUSED: Seldom = Seldom::new();
 static FAILED: Seldom = Seldom::new();
 
 /// As callers see it that have proved who they are by an account that is gone.
-pub(super) fn for_owner(error: ActError) -> Problem {
+pub fn for_owner(error: ActError) -> Problem {
     let problem = Problem::from(error);
     if matches!(problem.code(), ErrorCode::NotFound | ErrorCode::PersonGone) {
         Problem::bad_credentials()

@@ -153,7 +153,7 @@ impl From<Entry> for EntryShape {
 }
 
 /// An instant in RFC 3339, UTC, with milliseconds.
-pub(super) fn time(at: UnixMs) -> String {
+pub fn time(at: UnixMs) -> String {
     let ms = i64::try_from(at.as_ms()).unwrap_or(i64::MAX);
     let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
     format!("{at:.3}")

@@ -107,7 +107,7 @@ pub struct Settings {
 
 /// The parts, shared by all requests.
 #[derive(Clone)]
-pub(super) struct ApiState(Arc<Components>);
+pub struct ApiState(Arc<Components>);
 
 /// When the surfaces were opened, in meter time.
 #[derive(Clone, Copy)]
@@ -117,7 +117,7 @@ pub(super) struct Started(pub(super) MeterTime);
 #[derive(Clone)]
 pub(super) struct Description(pub(super) Bytes);
 
-pub(super) struct Components {
+pub struct Components {
     pub(super) acts: Arc<Acts>,
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<dyn Store>,

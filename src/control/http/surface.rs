@@ -33,7 +33,8 @@ use super::{
     budgets::Budget,
     edge,
     instruments::Answered,
-    openapi, paths,
+    openapi::{self, Mounted},
+    paths,
     receive::receive,
     state::{ApiState, Components, Description, Parts},
     status::{self, Lists},
@@ -47,13 +48,13 @@ pub struct Surface {
 }
 
 impl Surface {
-    /// Opens the surfaces; reads the registered edges.
+    /// Opens the surfaces, with routes of other rooms beside theirs; reads the registered edges.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the edges cannot be read.
-    pub async fn open(parts: Parts) -> Result<Self, StoreError> {
-        let (public, admin, document) = openapi::routers();
+    pub async fn open(parts: Parts, mounted: Vec<Mounted>) -> Result<Self, StoreError> {
+        let (public, admin, document) = openapi::routers(mounted);
         let state = ApiState::open(parts, Description(openapi::render(&document))).await?;
         let finish =
             |router: Router<ApiState>| router.route_layer(middleware::from_fn(note_route)).with_state(state.clone());

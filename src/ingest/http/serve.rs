@@ -241,7 +241,7 @@ impl<F: Fallback> Site<F> {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
-        let cors = Cors::of(&self.origins, &request);
+        let cors = Cors::of(&self.cors, &request);
         let mut response = match cors.preflight(&request) {
             Some(Ok(headers)) => cors::answer::<Full<Bytes>>(headers).map(Either::Left),
             Some(Err(problem)) => problem.response().map(Either::Left),

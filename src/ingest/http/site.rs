@@ -13,7 +13,7 @@ use crate::{
     time::UnixMs,
     web::{
         admission::{Admission, Capacity},
-        origin::Origins,
+        cors::CorsRules,
         peer::Proxies,
     },
 };
@@ -124,8 +124,8 @@ pub struct Site<F> {
     pub fallback: F,
     /// How long a heartbeat's body may take.
     pub body: Duration,
-    /// The origins that may use the clients' routes.
-    pub origins: Origins,
+    /// The origins whose pages may use the service.
+    pub cors: CorsRules,
     /// The proxies in front that are trusted.
     pub proxies: Proxies,
     /// Where HTTP/3 is, which TLS clients are told by `Alt-Svc`: an alt-authority of RFC 7838.

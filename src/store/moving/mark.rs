@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     engine::{AccountId, Credit, End, Entry, Session},
     store::{
-        AccountKey, AuditRecord, Edge, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, SealedKey,
-        StatusLease, facts_json,
+        AccountKey, AuditRecord, Edge, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, RewardKey,
+        RewardRecord, SealedKey, StatusLease, facts_json,
     },
     time::{ClockFact, MeterTime, UnixMs},
 };
@@ -57,6 +57,8 @@ tables! {
     Person = "hub people",
     /// Hub sessions.
     HubSession = "hub sessions",
+    /// Records of rewards and shops.
+    Reward = "reward records",
     /// The meter.
     Clock = "meter clocks",
     /// What leads from identities to accounts.
@@ -250,6 +252,7 @@ impl From<&Owned> for Mark {
             .with(u64::from(account.deleted))
             .with(identity.as_ref())
             .with(*created_at)
+            .with(account.earnings.to_bytes().as_slice())
             .done()
     }
 }
@@ -293,6 +296,7 @@ impl From<&AccountKey> for Mark {
         Marked::new(Table::AccountKey, &[key.account.as_bytes(), key.key_id.as_bytes()])
             .with(key.hash.as_slice())
             .with(key.created_at)
+            .with(key.scope.name())
             .done()
     }
 }
@@ -373,6 +377,15 @@ impl From<&HubSessionRecord> for Mark {
             .with(session.account.as_bytes().as_slice())
             .with(session.last_seen)
             .with(session.to_json().as_str())
+            .done()
+    }
+}
+
+impl From<(&RewardKey, &RewardRecord)> for Mark {
+    fn from((key, record): (&RewardKey, &RewardRecord)) -> Self {
+        Marked::new(Table::Reward, &[key.part.as_bytes(), key.name.as_bytes()])
+            .with(record.revision)
+            .with(record.content.as_str())
             .done()
     }
 }

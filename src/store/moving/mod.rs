@@ -23,7 +23,7 @@ use crate::{
 
 use super::{
     AccountKey, AuditRecord, Edge, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, Result,
-    SealedKey, StatusLease, StoreError,
+    RewardKey, RewardRecord, SealedKey, StatusLease, StoreError,
 };
 
 pub(super) use copy::Patience;
@@ -64,6 +64,8 @@ pub enum Row {
     Person(AccountId, Person),
     /// A hub session.
     HubSession(Box<HubSessionRecord>),
+    /// A record of rewards or shops.
+    Reward(RewardKey, RewardRecord),
     /// Where the meter stands.
     Clock(ClockFact),
 }

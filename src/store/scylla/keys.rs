@@ -24,7 +24,7 @@ impl ScyllaStore {
         }
         let replaced = self.key_row(&key.account, &name).await?;
         self.cluster.write(&statements.point_to_key, (key.hash, id, name)).await?;
-        let values = (id, name, key.key_id.as_str(), key.hash, wall(key.created_at)?);
+        let values = (id, name, key.key_id.as_str(), key.hash, wall(key.created_at)?, key.scope.name());
         let decision = vec![(&statements.is_alive, Box::new((id,)) as _), (&statements.put_key, Box::new(values) as _)];
         if !self.cluster.decide_all(decision).await? {
             self.cluster.write(&statements.unpoint_key, (key.hash,)).await?;

@@ -35,6 +35,7 @@ mod pending;
 mod pieces;
 mod recovery;
 mod registry;
+mod rewards;
 mod rows;
 mod schema;
 mod statements;
@@ -57,8 +58,8 @@ use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
     Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
     HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-    Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
-    StatusListStore, Store,
+    Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord,
+    SessionStore, StatusLease, StatusListStore, Store,
 };
 pub use options::{Consistency, Credentials, ScyllaOptions};
 pub use store::ScyllaStore;
@@ -220,6 +221,30 @@ impl HistoryStore for ScyllaStore {
 
     async fn prune_history(&self, _: UnixMs, _: usize) -> Result<usize> {
         Ok(0)
+    }
+}
+
+#[async_trait]
+impl RewardStore for ScyllaStore {
+    async fn reward_record(&self, key: &RewardKey) -> Result<RewardRecord> {
+        self.read_reward_record(key).await
+    }
+
+    async fn put_reward_record(&self, key: &RewardKey, record: &RewardRecord) -> Result<Replaced> {
+        self.replace_reward_record(key, record).await
+    }
+
+    async fn reward_records(
+        &self,
+        part: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(RewardKey, RewardRecord)>> {
+        self.read_reward_records(part, after, limit).await
+    }
+
+    async fn remove_reward_record(&self, key: &RewardKey) -> Result<Removed> {
+        self.drop_reward_record(key).await
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     entropy::Entropy,
     store::{
         AccountKey, AuditRecord, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, Result,
-        SealedKey, StatusLease, StoreError, facts_json,
+        RewardKey, RewardRecord, SealedKey, StatusLease, StoreError, facts_json,
         moving::{Mark, Moving, OpenSession, RememberedSession, Row, Target},
     },
     time::{Millis, UnixMs},
@@ -42,7 +42,7 @@ const BATCH_ROWS: usize = 16;
 const AUDIT_STAYS: i32 = 7 * 86_400;
 
 /// The tables that have nothing in them before anything moves in.
-const TABLES: [&str; 24] = [
+const TABLES: [&str; 25] = [
     "accounts",
     "identities",
     "directory",
@@ -67,6 +67,7 @@ const TABLES: [&str; 24] = [
     "list_copies",
     "hub_pointers",
     "hub_provider_sessions",
+    "reward_records",
 ];
 
 /// A row of `source, name, reached, ended`.
@@ -154,6 +155,7 @@ impl ScyllaTarget {
             [Row::Audit(row)] => self.put_audit(row).await,
             [Row::Person(account, person)] => self.put_person(account, person).await,
             [Row::HubSession(session)] => self.put_hub_session(session).await,
+            [Row::Reward(key, record)] => self.put_reward_record(key, record).await,
             [Row::Clock(clock)] => self.store.raise_clock(clock.last_alive, clock.wall).await,
             entries => self.put_entries(entries).await,
         }
@@ -214,7 +216,7 @@ impl ScyllaTarget {
 
     async fn put_key(&self, key: &AccountKey) -> Result<()> {
         let (id, name) = (key.account.as_bytes().as_slice(), name_of(&[&key.key_id]));
-        let values = (id, name, key.key_id.as_str(), key.hash, wall(key.created_at)?);
+        let values = (id, name, key.key_id.as_str(), key.hash, wall(key.created_at)?, key.scope.name());
         self.plainly(&self.statements.key, values).await?;
         self.plainly(&self.store.cluster.statements.point_to_key, (key.hash, id, name)).await
     }
@@ -294,6 +296,11 @@ impl ScyllaTarget {
         self.plainly(&self.statements.hub_session, (id, digest, session.to_json(), ttl)).await?;
         self.store.write_sighting(hub::sighting(session), ttl).await?;
         self.store.point_to_hub_session(session, ttl).await
+    }
+
+    async fn put_reward_record(&self, key: &RewardKey, record: &RewardRecord) -> Result<()> {
+        let values = (key.part.as_str(), key.name.as_str(), int(record.revision)?, record.content.as_str());
+        self.plainly(&self.statements.reward_record, values).await
     }
 
     async fn put_audit(&self, row: &AuditRecord) -> Result<()> {

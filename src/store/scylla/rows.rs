@@ -5,10 +5,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     engine::{
-        Account, AccountId, ActivationNames, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
-        RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
+        Account, AccountId, ActivationNames, Credit, Earnings, End, Entry, EntryKind, ListId, ListSeed, ListSize,
+        NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
     },
-    store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
+    store::{AccountKey, Edge, HeldCredit, Identity, KeyScope, Owned, Result, SealedKey, StatusLease, StoreError},
     time::{ClockFact, MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
 };
@@ -18,7 +18,8 @@ macro_rules! account_columns {
     () => {
         "version, balance, debt, entry_count, created_at, deleted, issuer, subject, session, started, started_at, \
          audience, token_now, token_before, token_expires_at, status_list, status_idx, end_reason, end_at, \
-         end_at_wall, end_last_seen, token_expires_meter, renewed_clock, renewed_seq, activations, uncharged"
+         end_at_wall, end_last_seen, token_expires_meter, renewed_clock, renewed_seq, activations, uncharged, \
+         earnings"
     };
 }
 pub(super) use account_columns;
@@ -91,6 +92,7 @@ pub(super) struct AccountRow {
     renewed_seq: Option<i64>,
     activations: Option<Vec<u8>>,
     uncharged: Option<i64>,
+    earnings: Option<Vec<u8>>,
 }
 
 impl AccountRow {
@@ -108,6 +110,11 @@ impl AccountRow {
             entries: unsigned(self.entry_count)?,
             session,
             deleted: there(self.deleted)?,
+            earnings: match &self.earnings {
+                Some(bytes) => Earnings::from_bytes(bytes)
+                    .ok_or_else(|| StoreError::Damaged("what an account has earned, which is none".to_owned()))?,
+                None => Earnings::NONE,
+            },
         };
         let identity = self.issuer.zip(self.subject).map(|(issuer, subject)| Identity { issuer, subject });
         Ok(Some(Owned { account, identity, created_at: wall_from(self.created_at)? }))
@@ -196,6 +203,7 @@ pub(super) struct AccountCells<'a> {
     renewed_seq: Cell<i64>,
     activations: Cell<Vec<u8>>,
     uncharged: Cell<i64>,
+    earnings: Cell<Vec<u8>>,
 }
 
 impl<'a> AccountCells<'a> {
@@ -210,6 +218,8 @@ impl<'a> AccountCells<'a> {
         let end = session.and_then(|session| session.end);
         let named = was.is_some_and(|session| session.tokens.renewed.is_some());
         let by = tokens.and_then(|tokens| tokens.renewed);
+        let earned = before.is_some_and(|account| account.earnings != Earnings::NONE);
+        let earnings = Some(after.earnings.to_bytes()).filter(|bytes| !bytes.is_empty());
         Ok(Self {
             id: after.id.as_bytes(),
             version: int(after.version)?,
@@ -235,6 +245,7 @@ impl<'a> AccountCells<'a> {
             renewed_seq: cell(named, by.map(|by| by.seq.into())),
             activations: cell(opened, session.map(|session| session.names.to_bytes())),
             uncharged: cell(opened, tokens.map(|tokens| int(tokens.uncharged.get())).transpose()?),
+            earnings: cell(earned, earnings),
         })
     }
 }
@@ -370,6 +381,7 @@ pub(super) struct KeyRow {
     key_id: Option<String>,
     hash: Option<Vec<u8>>,
     key_created_at: Option<i64>,
+    key_scope: Option<String>,
 }
 
 impl KeyRow {
@@ -383,8 +395,14 @@ impl KeyRow {
             account: *account,
             hash: bytes(&there(self.hash)?)?,
             created_at: wall_from(self.key_created_at)?,
+            scope: key_scope(self.key_scope)?,
         }))
     }
+}
+
+/// What a key is good for. Those from before there were others do not say.
+pub(super) fn key_scope(name: Option<String>) -> Result<KeyScope> {
+    name.map_or(Ok(KeyScope::Account), |name| KeyScope::parse(&name).ok_or_else(|| odd("scope of a key", &name)))
 }
 
 /// A registered edge.

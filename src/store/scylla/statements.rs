@@ -58,7 +58,7 @@ statements! {
         end_reason = :end_reason, end_at = :end_at, end_at_wall = :end_at_wall, end_last_seen = :end_last_seen, \
         token_expires_meter = :token_expires_meter, \
         renewed_clock = :renewed_clock, renewed_seq = :renewed_seq, activations = :activations, \
-        uncharged = :uncharged WHERE id = :id IF version = :expects AND deleted = false";
+        uncharged = :uncharged, earnings = :earnings WHERE id = :id IF version = :expects AND deleted = false";
     forget_owner: Decide = "UPDATE accounts SET issuer = null, subject = null, hub_profile = null WHERE id = ?";
     fence: Decide = "UPDATE accounts SET version = :version, act = :act WHERE id = :id IF version = :expects";
 
@@ -142,11 +142,12 @@ statements! {
     erase_row: Decide = "DELETE FROM accounts WHERE id = ? AND kind = ? AND number = ? AND name = ?";
 
     is_alive: Decide = "UPDATE accounts SET deleted = false WHERE id = ? IF deleted = false";
-    put_key: Decide = "INSERT INTO accounts (id, kind, number, name, key_id, hash, key_created_at) \
-        VALUES (?, 4, 0, ?, ?, ?, ?)";
+    put_key: Decide = "INSERT INTO accounts (id, kind, number, name, key_id, hash, key_created_at, key_scope) \
+        VALUES (?, 4, 0, ?, ?, ?, ?, ?)";
     drop_key: Decide = "DELETE FROM accounts WHERE id = ? AND kind = 4 AND number = 0 AND name = ? IF EXISTS";
-    key: Read = "SELECT deleted, key_id, hash, key_created_at FROM accounts WHERE id = ? AND kind = 4 AND number = 0 AND name = ?";
-    keys: Read = "SELECT deleted, key_id, hash, key_created_at FROM accounts WHERE id = ? AND kind = 4";
+    key: Read = "SELECT deleted, key_id, hash, key_created_at, key_scope FROM accounts \
+        WHERE id = ? AND kind = 4 AND number = 0 AND name = ?";
+    keys: Read = "SELECT deleted, key_id, hash, key_created_at, key_scope FROM accounts WHERE id = ? AND kind = 4";
     point_to_key: Write = "INSERT INTO account_keys (hash, account, name) VALUES (?, ?, ?)";
     unpoint_key: Write = "DELETE FROM account_keys WHERE hash = ?";
     key_pointer: Read = "SELECT account, name FROM account_keys WHERE hash = ?";
@@ -228,6 +229,16 @@ statements! {
     point_from_provider: Write = "INSERT INTO hub_provider_sessions (name, digest, account) VALUES (?, ?, ?) USING TTL ?";
     unpoint_from_provider: Write = "DELETE FROM hub_provider_sessions WHERE name = ? AND digest = ?";
     provider_pointers: Read = "SELECT digest, account FROM hub_provider_sessions WHERE name = ?";
+    reward_record: Read = "SELECT name, revision, content FROM reward_records WHERE part = ? AND name = ?";
+    reward_record_serially: SerialRead =
+        "SELECT name, revision, content FROM reward_records WHERE part = ? AND name = ?";
+    reward_records: Read = "SELECT name, revision, content FROM reward_records WHERE part = ? AND name > ? LIMIT ?";
+    first_reward_records: Read = "SELECT name, revision, content FROM reward_records WHERE part = ? LIMIT ?";
+    add_reward_record: Decide = "INSERT INTO reward_records (part, name, revision, content) \
+        VALUES (:part, :name, :revision, :content) IF NOT EXISTS";
+    change_reward_record: Decide = "UPDATE reward_records SET revision = :revision, content = :content \
+        WHERE part = :part AND name = :name IF revision = :was";
+    drop_reward_record: Decide = "DELETE FROM reward_records WHERE part = ? AND name = ? IF EXISTS";
 
     scope: Read = "SELECT scope FROM deciding WHERE one = 1";
     keep_scope: Write = "INSERT INTO deciding (one, scope) VALUES (1, ?)";
@@ -257,7 +268,7 @@ statements! {
         status_list = :status_list, status_idx = :status_idx, end_reason = :end_reason, end_at = :end_at, \
         end_at_wall = :end_at_wall, end_last_seen = :end_last_seen, token_expires_meter = :token_expires_meter, \
         renewed_clock = :renewed_clock, renewed_seq = :renewed_seq, activations = :activations, \
-        uncharged = :uncharged WHERE id = :id";
+        uncharged = :uncharged, earnings = :earnings WHERE id = :id";
     identity: Write = "INSERT INTO identities (name, issuer, subject, account, created_at) VALUES (?, ?, ?, ?, ?) \
         USING TIMESTAMP 1";
     entry: Write = "INSERT INTO accounts (id, kind, number, name, entry_kind, amount, owed, source, external_id, \
@@ -266,8 +277,8 @@ statements! {
         USING TIMESTAMP 1";
     session: Write = "INSERT INTO accounts (id, kind, number, name, opened_at, ended_reason, ended_at, ended_at_wall, \
         ended_last_seen) VALUES (?, 3, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
-    key: Write = "INSERT INTO accounts (id, kind, number, name, key_id, hash, key_created_at) \
-        VALUES (?, 4, 0, ?, ?, ?, ?) USING TIMESTAMP 1";
+    key: Write = "INSERT INTO accounts (id, kind, number, name, key_id, hash, key_created_at, key_scope) \
+        VALUES (?, 4, 0, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
     edge: Write = "INSERT INTO edges (one, name_hash, client_id, name, audience, secret_hashes, created_at) \
         VALUES (1, :name_hash, :client_id, :name, :audience, :secret_hashes, :created_at) USING TIMESTAMP 1";
     signing_key: Write = "INSERT INTO signing_keys (one, kid, algorithm, sealed, created_at, signs_from, retires_at) \
@@ -282,6 +293,9 @@ statements! {
     hub_session: Write = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 5, 0, ?, ?) \
         USING TIMESTAMP 1 AND TTL ?";
 
+    reward_record: Write = "INSERT INTO reward_records (part, name, revision, content) VALUES (?, ?, ?, ?) \
+        USING TIMESTAMP 1";
+
     begin: Decide = "INSERT INTO moving (one, source, name, reached) VALUES (1, ?, ?, ?) IF NOT EXISTS";
     reach: Decide = "UPDATE moving SET reached = ? WHERE one = 1 IF source = ?";
     end: Decide = "UPDATE moving SET ended = ? WHERE one = 1 IF source = ?";
@@ -290,7 +304,7 @@ statements! {
     accounts: Read = concat!("SELECT DISTINCT id, ", account_columns!(), " FROM accounts");
     parts: Read = "SELECT id, kind, number, name, entry_kind, amount, owed, source, external_id, reason, at, entry, \
         opened_at, ended_reason, ended_at, ended_at_wall, ended_last_seen, key_id, hash, key_created_at, hub_record, \
-        hub_seen FROM accounts";
+        hub_seen, key_scope FROM accounts";
     people: Read = "SELECT DISTINCT id, deleted, hub_epoch, hub_version, hub_profile FROM accounts";
     hub_pointers: Read = "SELECT digest, account FROM hub_pointers";
     provider_pointers: Read = "SELECT name, digest, account FROM hub_provider_sessions";
@@ -301,6 +315,7 @@ statements! {
     checkpoints: Read = "SELECT shard, bucket, session, account, last_seen FROM checkpoints";
     all_held: Read = "SELECT identity, name, held, kind, amount, source, external_id, reason, at FROM held_credit";
     all_facts: Read = "SELECT identity, revision, gone_at, password_changed_at, capabilities, events FROM provider_facts";
+    all_reward_records: Read = "SELECT part, name, revision, content FROM reward_records";
     audit: Read = "SELECT at, id, act, actor, actor_name, surface, account, target, detail FROM audit";
     audit_of_accounts: Read = "SELECT at, id, act, actor, actor_name, surface, account, target, detail \
         FROM audit_of_accounts";

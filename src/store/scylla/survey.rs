@@ -8,7 +8,7 @@ use scylla::DeserializeRow;
 use crate::{
     engine::{AccountId, Credit, Entry, bucket},
     store::{
-        AccountKey, Identity, Result, StoreError,
+        AccountKey, Identity, Result, RewardKey, RewardRecord, StoreError,
         moving::{Mark, Marked, OpenSession, RememberedSession, Row, Table, audited},
     },
     wire::SessionId,
@@ -53,6 +53,7 @@ struct PartRow {
     key_created_at: Option<i64>,
     hub_record: Option<String>,
     hub_seen: Option<i64>,
+    key_scope: Option<String>,
 }
 
 /// A row of `identity, name, held, kind, amount, source, external_id, reason, at`.
@@ -123,6 +124,7 @@ pub(super) fn expect(row: &Row, note: Note<'_>) -> Result<()> {
                 note(provider_pointer(&name, digest, account));
             }
         }
+        Row::Reward(key, record) => note((key, record).into()),
         Row::Clock(clock) => note(clock.into()),
     }
     Ok(())
@@ -152,6 +154,14 @@ impl ScyllaTarget {
         cluster
             .each(&self.statements.audit_of_accounts, |row: AuditRow| {
                 note(audited(Table::AuditOfAccount, &row.record()?));
+                Ok(())
+            })
+            .await?;
+        type RewardPart = (String, String, Option<i64>, Option<String>);
+        cluster
+            .each(&self.statements.all_reward_records, |(part, name, revision, content): RewardPart| {
+                let record = RewardRecord { revision: unsigned(revision)?, content: there(content)? };
+                note((&RewardKey { part, name }, &record).into());
                 Ok(())
             })
             .await?;
@@ -321,7 +331,8 @@ impl PartRow {
                 let key_id = there(self.key_id)?;
                 let right = name == name_of(&[&key_id]);
                 let hash = bytes(&there(self.hash)?)?;
-                let key = AccountKey { key_id, account, hash, created_at: wall_from(self.key_created_at)? };
+                let (created_at, scope) = (wall_from(self.key_created_at)?, rows::key_scope(self.key_scope)?);
+                let key = AccountKey { key_id, account, hash, created_at, scope };
                 note(if right { (&key).into() } else { foreign(&self.id) });
             }
             5 => note((&hub::session(account, &name, &there(self.hub_record)?, self.hub_seen)?).into()),

@@ -24,6 +24,7 @@ mod moving;
 mod options;
 mod read;
 mod readers;
+mod rewards;
 mod rows;
 mod write;
 mod writer;
@@ -49,8 +50,8 @@ use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
     Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
     HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-    Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
-    StatusListStore, Store, StoreError,
+    Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord,
+    SessionStore, StatusLease, StatusListStore, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -313,6 +314,34 @@ impl HistoryStore for SqliteStore {
 
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         self.writer.run(Kind::Behind(most), move |conn| history::prune(conn, before, most)).await
+    }
+}
+
+#[async_trait]
+impl RewardStore for SqliteStore {
+    async fn reward_record(&self, key: &RewardKey) -> Result<RewardRecord> {
+        let key = key.clone();
+        self.read(move |conn| rewards::read(conn, &key)).await
+    }
+
+    async fn put_reward_record(&self, key: &RewardKey, record: &RewardRecord) -> Result<Replaced> {
+        let (key, record) = (key.clone(), record.clone());
+        self.act(move |conn| rewards::put(conn, &key, &record)).await
+    }
+
+    async fn reward_records(
+        &self,
+        part: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(RewardKey, RewardRecord)>> {
+        let (part, after) = (part.to_owned(), after.map(ToOwned::to_owned));
+        self.read(move |conn| rewards::list(conn, &part, after.as_deref(), limit)).await
+    }
+
+    async fn remove_reward_record(&self, key: &RewardKey) -> Result<Removed> {
+        let key = key.clone();
+        self.act(move |conn| rewards::remove(conn, &key)).await
     }
 }
 

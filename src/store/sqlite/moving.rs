@@ -16,6 +16,7 @@ use crate::{
 use super::{
     SqliteStore, audit, facts, hub,
     read::OWNED,
+    rewards,
     rows::{self, meter_at, wall_at},
 };
 
@@ -83,7 +84,7 @@ fn everything(conn: &Connection, out: &mut Out) -> Result<()> {
             }))
         },
     )?;
-    each(conn, "SELECT key_id, account, hash, created_at FROM account_keys ORDER BY account, key_id", |row| {
+    each(conn, "SELECT key_id, account, hash, created_at, scope FROM account_keys ORDER BY account, key_id", |row| {
         out.put(Row::AccountKey(rows::account_key(row)?))
     })?;
     each(conn, "SELECT session, account, last_seen FROM checkpoints ORDER BY bucket, session", |row| {
@@ -110,6 +111,10 @@ fn everything(conn: &Connection, out: &mut Out) -> Result<()> {
     })?;
     each(conn, "SELECT digest, account, last_seen, record FROM hub_sessions ORDER BY digest", |row| {
         out.put(Row::HubSession(Box::new(hub::session(row)?)))
+    })?;
+    each(conn, "SELECT part, name, revision, content FROM reward_records ORDER BY part, name", |row| {
+        let (key, record) = rewards::record(row)?;
+        out.put(Row::Reward(key, record))
     })?;
     match super::read::clock(conn)? {
         Some(clock) => out.put(Row::Clock(clock)),

@@ -83,12 +83,13 @@ pub(super) fn clock(conn: &Connection) -> Result<Option<ClockFact>> {
 }
 
 pub(super) fn account_by_key(conn: &Connection, hash: &[u8; 32]) -> Result<Option<AccountKey>> {
-    const SQL: &str = "SELECT key_id, account, hash, created_at FROM account_keys WHERE hash = ?1";
+    const SQL: &str = "SELECT key_id, account, hash, created_at, scope FROM account_keys WHERE hash = ?1";
     first(conn, SQL, [hash], rows::account_key)
 }
 
 pub(super) fn account_keys(conn: &Connection, account: &AccountId) -> Result<Vec<AccountKey>> {
-    const SQL: &str = "SELECT key_id, account, hash, created_at FROM account_keys WHERE account = ?1 ORDER BY key_id";
+    const SQL: &str =
+        "SELECT key_id, account, hash, created_at, scope FROM account_keys WHERE account = ?1 ORDER BY key_id";
     all(conn, SQL, [account.as_bytes()], rows::account_key)
 }
 

@@ -4,10 +4,10 @@ use rusqlite::Row;
 
 use crate::{
     engine::{
-        Account, AccountId, ActivationNames, Credit, End, Entry, EntryKind, ListId, ListSeed, ListSize, NewEntry,
-        RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
+        Account, AccountId, ActivationNames, Credit, Earnings, End, Entry, EntryKind, ListId, ListSeed, ListSize,
+        NewEntry, RenewalName, Session, Source, StatusIndex, TokenHash, Tokens,
     },
-    store::{AccountKey, Edge, HeldCredit, Identity, Owned, Result, SealedKey, StatusLease, StoreError},
+    store::{AccountKey, Edge, HeldCredit, Identity, KeyScope, Owned, Result, SealedKey, StatusLease, StoreError},
     time::{MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
 };
@@ -18,13 +18,13 @@ macro_rules! account_columns {
         "a.id, a.version, a.balance, a.entries, a.deleted, a.session, a.started, a.started_at, a.audience, a.token, \
          a.token_before, a.token_expires_at, a.status_list, a.status_idx, a.end_reason, a.end_at, a.end_at_wall, \
          a.end_last_seen, a.debt, a.token_expires_meter, a.renewed_clock, a.renewed_seq, a.activations, \
-         a.uncharged"
+         a.uncharged, a.earnings"
     };
 }
 pub(super) use account_columns;
 
 /// How many columns [`account_columns`] names.
-pub(super) const ACCOUNT_WIDTH: usize = 24;
+pub(super) const ACCOUNT_WIDTH: usize = 25;
 
 /// SQLite's integers are signed; all of ours are far from where that matters.
 pub(super) fn int(value: u64) -> Result<i64> {
@@ -49,6 +49,11 @@ pub(super) fn account(row: &Row<'_>) -> Result<Account> {
         entries: unsigned(row, 3)?,
         deleted: row.get(4)?,
         session: session(row)?,
+        earnings: match row.get::<_, Option<Vec<u8>>>(24)? {
+            Some(bytes) => Earnings::from_bytes(&bytes)
+                .ok_or_else(|| StoreError::Damaged("what an account has earned, which is none".to_owned()))?,
+            None => Earnings::NONE,
+        },
     })
 }
 
@@ -142,14 +147,20 @@ fn source(row: &Row<'_>, column: usize) -> Result<Source> {
     Source::parse(&name).ok_or_else(|| odd("source of entries", &name))
 }
 
-/// A row of `key_id, account, hash, created_at`.
+/// A row of `key_id, account, hash, created_at, scope`.
 pub(super) fn account_key(row: &Row<'_>) -> Result<AccountKey> {
     Ok(AccountKey {
         key_id: row.get(0)?,
         account: AccountId::from_bytes(row.get(1)?),
         hash: row.get(2)?,
         created_at: wall_at(row, 3)?,
+        scope: scope(row, 4)?,
     })
+}
+
+fn scope(row: &Row<'_>, column: usize) -> Result<KeyScope> {
+    let name: String = row.get(column)?;
+    KeyScope::parse(&name).ok_or_else(|| odd("scope of a key", &name))
 }
 
 /// A row of `client_id, name, audience, secret_hashes, created_at`.

@@ -109,10 +109,11 @@ pub(super) fn add_account_key(conn: &Connection, key: &AccountKey) -> Result<Add
         return Ok(Added::AccountGone);
     }
     conn.prepare_cached(
-        "INSERT INTO account_keys (account, key_id, hash, created_at) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT (account, key_id) DO UPDATE SET hash = excluded.hash, created_at = excluded.created_at",
+        "INSERT INTO account_keys (account, key_id, hash, created_at, scope) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT (account, key_id) DO UPDATE SET hash = excluded.hash, created_at = excluded.created_at, \
+         scope = excluded.scope",
     )?
-    .execute(params![key.account.as_bytes(), key.key_id, key.hash, wall(key.created_at)?])?;
+    .execute(params![key.account.as_bytes(), key.key_id, key.hash, wall(key.created_at)?, key.scope.name()])?;
     Ok(Added::Done)
 }
 
@@ -241,7 +242,7 @@ fn put_account(conn: &Connection, account: &Account) -> Result<()> {
          started_at = ?8, audience = ?9, token = ?10, token_before = ?11, token_expires_at = ?12, \
          status_list = ?13, status_idx = ?14, end_reason = ?15, end_at = ?16, end_at_wall = ?17, end_last_seen = ?18, \
          debt = ?19, token_expires_meter = ?20, renewed_clock = ?21, renewed_seq = ?22, activations = ?23, \
-         uncharged = ?24 WHERE id = ?1",
+         uncharged = ?24, earnings = ?25 WHERE id = ?1",
     )?
     .execute(params![
         account.id.as_bytes(),
@@ -268,6 +269,7 @@ fn put_account(conn: &Connection, account: &Account) -> Result<()> {
         session.and_then(|session| session.tokens.renewed).map(|renewed| renewed.seq),
         session.map(|session| session.names.to_bytes()),
         session.map(|session| int(session.tokens.uncharged.get())).transpose()?,
+        Some(account.earnings.to_bytes()).filter(|bytes| !bytes.is_empty()),
     ])?;
     Ok(())
 }

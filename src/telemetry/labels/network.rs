@@ -181,6 +181,14 @@ labels! {
         Account = "/v1/account",
         /// The caller's ledger.
         AccountEntries = "/v1/account/entries",
+        /// Make or list the earner tokens of the caller's account.
+        Earners = "/v1/account/earners",
+        /// One earner token.
+        Earner = "/v1/account/earners/{earner_id}",
+        /// Ask for a reward.
+        Transaction = "/v1/transaction",
+        /// Validate earner tokens.
+        ValidateTokens = "/v1/validate-tokens",
         /// What apps and browser extensions are told.
         Client = "/v1/client",
         /// A verdict for an edge.
@@ -223,6 +231,12 @@ labels! {
         AdminKeys = "/admin/accounts/{id}/keys",
         /// One account key.
         AdminKey = "/admin/accounts/{id}/keys/{key_id}",
+        /// An account's earner tokens.
+        AdminEarners = "/admin/accounts/{id}/earners",
+        /// One earner token of an account.
+        AdminEarner = "/admin/accounts/{id}/earners/{earner_id}",
+        /// What is paid for.
+        AdminRewards = "/admin/rewards",
         /// One session.
         AdminSession = "/admin/sessions/{id}",
         /// Revoke a session.

@@ -23,8 +23,8 @@ use gastank::{
         Commit, Created, CredentialStore, Edge, Era, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held,
         HeldCredit, HistoryStore, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, ListCopy,
         ListOwner, NodeId, NodeLease, OpenAccount, Owned, Person, Profile, ProviderFacts, RECOVERY_PARTS, Removed,
-        Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore,
-        Store, StoreError,
+        Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord,
+        SessionStore, StatusLease, StatusListStore, Store, StoreError,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -408,6 +408,34 @@ impl HistoryStore for LinkedStore {
 
     async fn prune_history(&self, before: UnixMs, most: usize) -> Result<usize> {
         serial!(self, |serial| serial.prune_history(before, most))
+    }
+}
+
+#[async_trait]
+impl RewardStore for LinkedStore {
+    async fn reward_record(&self, key: &RewardKey) -> Result<RewardRecord> {
+        serial!(self, key = key.clone(), |serial| serial.reward_record(&key))
+    }
+
+    async fn put_reward_record(&self, key: &RewardKey, record: &RewardRecord) -> Result<Replaced> {
+        serial!(self, key = key.clone(), record = record.clone(), |serial| serial.put_reward_record(&key, &record))
+    }
+
+    async fn reward_records(
+        &self,
+        part: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(RewardKey, RewardRecord)>> {
+        serial!(self, part = part.to_owned(), after = after.map(ToOwned::to_owned), |serial| serial.reward_records(
+            &part,
+            after.as_deref(),
+            limit
+        ))
+    }
+
+    async fn remove_reward_record(&self, key: &RewardKey) -> Result<Removed> {
+        serial!(self, key = key.clone(), |serial| serial.remove_reward_record(&key))
     }
 }
 

@@ -355,7 +355,7 @@ impl Rig {
             admission: Admission::new(Capacity { total: 16, per_network: Some(4) }),
             settings,
         };
-        let surface = Arc::new(Surface::open(parts).await.unwrap());
+        let surface = Arc::new(Surface::open(parts, Vec::new()).await.unwrap());
         Self { surface, clock, engine, store, stub, home }
     }
 
@@ -409,8 +409,9 @@ impl Call {
     #[track_caller]
     fn described(self, got: Got) -> Got {
         static DOCUMENT: std::sync::OnceLock<Value> = std::sync::OnceLock::new();
-        let document = DOCUMENT
-            .get_or_init(|| serde_json::from_slice(&openapi::render(&openapi::routers().2)).expect("it is JSON"));
+        let document = DOCUMENT.get_or_init(|| {
+            serde_json::from_slice(&openapi::render(&openapi::routers(Vec::new()).2)).expect("it is JSON")
+        });
         let segments = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
         let asked = segments(&self.path);
         let fits = |template: &str| {
