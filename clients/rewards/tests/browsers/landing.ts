@@ -20,6 +20,8 @@ export interface Landing {
   mark?: string;
   /** Elements of its head. */
   head?: string;
+  /** The host of the service. With the built one the clock is real. */
+  service?: string;
 }
 
 export interface Report {
@@ -32,13 +34,13 @@ export interface Report {
 
 /** Opens a landing page on `host`. */
 export async function land<R = Report>(world: World, host: string, landing: Landing): Promise<R> {
-  const { before = "", does = 'return kit.call("page-view")', attributes = "", query = "", stored = {}, inAddress, mark = "?", head = "" } = landing;
-  const tank = world.origin.at(TANK);
+  const { before = "", does = 'return kit.call("page-view")', attributes = "", query = "", stored = {}, inAddress, mark = "?", head = "", service = TANK } = landing;
+  const tank = world.origin.at(service);
   const id = host.split(".")[0]!;
   world.origin.page(
     id,
     `<!doctype html><html lang="en"><meta charset="utf-8"><title>Landing page</title>${head}<body><script src="/kit.js"></script>
-<script>Date.now = () => ${NOW}; ${before}</script>
+<script>${service === TANK ? `Date.now = () => ${NOW};` : ""} ${before}</script>
 <script src="${tank}/v2/psicash.js${query}" ${attributes}></script>
 <script>(async () => {
   let done;

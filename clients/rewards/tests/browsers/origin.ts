@@ -6,13 +6,15 @@
  */
 
 import { readFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, request as send, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 
 import { buildSync } from "esbuild";
 
 export const TANK = "tank.test";
+/** The host by which the built service is reached, once there is one. */
+export const SERVICE = "service.test";
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const COOLDOWN_MS = 3_600_000;
 const HEADERS = "X-PsiCash-Auth, X-PsiCash-Metadata, X-Requested-With";
@@ -40,6 +42,8 @@ export class Origin {
   readonly preludes = new Map<string, string>();
   /** Hosts whose widget never loads. */
   readonly blocked = new Set<string>();
+  /** Where the built service listens. */
+  service: string | undefined;
   private readonly reports = new Map<string, (report: unknown) => void>();
   private readonly tries = new Map<string, number>();
   private readonly files: Record<string, string>;
@@ -98,6 +102,7 @@ export class Origin {
     const url = new URL(request.url ?? "/", this.at(request.headers.host?.split(":")[0] ?? TANK));
     const { referer = "" } = request.headers;
     if (url.hostname === TANK) this.seen.push(`${request.method} ${url.href} from ${referer}`);
+    if (url.hostname === SERVICE && url.pathname.startsWith("/v1/")) return this.forward(request, response);
     const [, first = "", second = ""] = url.pathname.split("/");
 
     if (first === "v1") return this.serve(request, response, url);
@@ -121,6 +126,16 @@ export class Origin {
     const prelude = isWidget && this.preludes.get(from);
     const headers = { "content-type": TYPES[url.pathname.split(".").at(-1) ?? ""], ...(isWidget && !prelude && { "content-security-policy": FRAME_POLICY }) };
     response.writeHead(200, headers).end(prelude ? file.replace("<script", `<script>${prelude}</script><script`) : file);
+  }
+
+  private forward(request: IncomingMessage, response: ServerResponse): void {
+    const { method, headers } = request;
+    const onward = send(`${this.service}${request.url}`, { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on("error", () => response.destroy());
+    request.pipe(onward);
   }
 
   private serve(request: IncomingMessage, response: ServerResponse, url: URL): void {

@@ -19,6 +19,8 @@ export interface Shop {
   attributes?: string;
   query?: string;
   body?: string;
+  /** The host of the service. With the built one the clock is real. */
+  service?: string;
 }
 
 export interface Report {
@@ -37,13 +39,13 @@ export const BODY = `<a id="link" href="/products/one?variant=7#reviews">One</a>
 <form id="add" method="post" action="/de/cart/add"><input name="id" value="7"><button>Add</button></form>`;
 
 export async function enter<R = Report>(world: World, host: string, shop: Shop): Promise<R> {
-  const { referrer, stored, inAddress, path = "", before = "", does = "", attributes = "", query = "", body = BODY } = shop;
+  const { referrer, stored, inAddress, path = "", before = "", does = "", attributes = "", query = "", body = BODY, service = TANK } = shop;
   const id = host.split(".")[0]!;
   world.origin.page(
     id,
     `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Shop</title><script src="/kit.js"></script>
-<script>Date.now = () => ${NOW}; ${before}</script>
-<script src="${world.origin.at(TANK)}/shopify-psicash.js${query}" defer ${attributes}></script></head><body><main>${body}</main>
+<script>${service === TANK ? `Date.now = () => ${NOW};` : ""} ${before}</script>
+<script src="${world.origin.at(service)}/shopify-psicash.js${query}" defer ${attributes}></script></head><body><main>${body}</main>
 <script>addEventListener("DOMContentLoaded", async () => {
   const cover = () => document.getElementById("psicash-page-blocker");
   const isOver = () => !cover() || cover().classList.contains("psicash-page-blocker-error");

@@ -6,6 +6,7 @@ import { demoPages } from "./demo_pages.ts";
 import { landingCases } from "./landing_cases.ts";
 import { shopCases } from "./shop_cases.ts";
 import { shopTable } from "./shop_table.ts";
+import { withService } from "./with_service.ts";
 import { widgetTable } from "./widget_table.ts";
 import { type BrowserName, World } from "./world.ts";
 
@@ -17,6 +18,7 @@ export function triedIn(browser: BrowserName): void {
   // First, since one of them takes as long as a shop waits for the service.
   describe("a shop", () => shopCases(world));
   describe("the shop's table", () => shopTable(world));
+  describe("with the built service", () => withService(world));
   describe("the demonstration", () => demoPages(world));
   describe("a landing page", () => landingCases(world));
   describe("the widget's table", () => widgetTable(world));

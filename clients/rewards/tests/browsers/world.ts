@@ -7,7 +7,7 @@ import { join } from "node:path";
 import puppeteer, { type Browser, type LaunchOptions, type Page } from "puppeteer-core";
 
 import { encode, type Params } from "../../src/core/payload.ts";
-import { Origin, type Sent, TANK } from "./origin.ts";
+import { Origin, type Sent, SERVICE, TANK } from "./origin.ts";
 
 export type BrowserName = "chromium" | "firefox";
 
@@ -37,7 +37,7 @@ const LAUNCH: Record<BrowserName, LaunchOptions> = {
     extraPrefsFirefox: {
       "app.normandy.enabled": false,
       "network.captive-portal-service.enabled": false,
-      "network.dns.localDomains": [TANK, "other.test", ...hosts].join(","),
+      "network.dns.localDomains": [TANK, SERVICE, "other.test", ...hosts].join(","),
       "dom.security.https_first": false,
       "fission.autostart": false,
       "dom.ipc.processCount": 2,

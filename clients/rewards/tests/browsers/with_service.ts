@@ -1,0 +1,104 @@
+/** The good paths, and refused tokens, with the built service in place of the tests' own. */
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { TestService } from "../../../heartbeat/tests/service.ts";
+import { decode, type Params } from "../../src/core/payload.ts";
+import { land, type Report } from "./landing.ts";
+import { SERVICE } from "./origin.ts";
+import { enter } from "./shop.ts";
+import { paramsIn, type World } from "./world.ts";
+
+const PAID = [null, true, "200"];
+
+interface Person {
+  account: string;
+  key: string;
+  earner: string;
+  package: Params;
+}
+
+export function withService(world: World): void {
+  const home = mkdtempSync(join(tmpdir(), "gastank-rewards-service-"));
+  const tokens: string[] = [];
+  let service: TestService;
+  let site: string;
+  let shop: string;
+
+  beforeAll(async () => {
+    [site, shop] = [world.host(), world.host()];
+    const distinguisher = new URL(world.origin.at(site)).host;
+    const reward = (name: string, seconds: number): string => `[[reward]]\nclass = "${name}"\ndistinguisher = "${distinguisher}"\nreward_s = ${seconds}\n`;
+    writeFileSync(join(home, "config.toml"), reward("page-view", 60) + reward("click-through", 30));
+    service = await TestService.start({ GASTANK_CONFIG: join(home, "config.toml"), GASTANK_REWARDS_ORIGINS: world.origin.at(shop) });
+    world.origin.service = service.http;
+  });
+
+  afterAll(async () => {
+    await service?.stop();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  async function person(): Promise<Person> {
+    const { account, key } = await service.account(0);
+    const response = await fetch(`${service.http}/v1/account/earners`, { method: "POST", headers: { authorization: `Bearer ${key}` } });
+    expect(response.status).toBe(201);
+    const made = (await response.json()) as { earner_id: string; token: string; package: string };
+    tokens.push(made.token);
+    return { account, key, earner: made.earner_id, package: decode(made.package)! };
+  }
+
+  const remaining = async ({ account }: Person): Promise<number> => (await service.admin<{ remaining_s: number }>("GET", `/admin/accounts/${account}`)).remaining_s;
+
+  async function revoke({ key, earner }: Person): Promise<void> {
+    const response = await fetch(`${service.http}/v1/account/earners/${earner}`, { method: "DELETE", headers: { authorization: `Bearer ${key}` } });
+    expect(response.status).toBe(204);
+  }
+
+  test("a person earns for a visit and for a click, once; another token of theirs earns no more", async () => {
+    const ada = await person();
+    const { done, widget } = await land<Report & { done: Report["done"][] }>(world, site, {
+      service: SERVICE,
+      inAddress: ada.package,
+      does: 'return [await kit.call("page-view"), await kit.call("click-through", { timeout: 9000 }), await kit.call("page-view")]',
+    });
+    expect((done as unknown as Report["done"][]).map(({ outcome }) => outcome)).toEqual([PAID, PAID, [null, false, "not yet allowed"]]);
+    expect(await remaining(ada)).toBe(90);
+    const next = Object.entries(widget).filter(([key]) => key.startsWith("PsiCash::v2::nextAllowed::"));
+    expect(next).toHaveLength(2);
+    expect(Date.parse(JSON.parse(next[0]![1]) as string) - Date.now()).toBeGreaterThan(86_000_000);
+
+    const response = await fetch(`${service.http}/v1/account/earners`, { method: "POST", headers: { authorization: `Bearer ${ada.key}` } });
+    const other = decode(((await response.json()) as { package: string }).package)!;
+    const again = await land(world, site, { service: SERVICE, inAddress: other });
+    expect(again.done.outcome).toEqual([null, false, "429"]);
+    expect(await remaining(ada)).toBe(90);
+  });
+
+  test("nothing is paid for elsewhere, and revoked tokens are refused and forgotten", async () => {
+    const ada = await person();
+    const elsewhere = await land(world, world.host(), { service: SERVICE, inAddress: ada.package });
+    expect(elsewhere.done.outcome).toEqual([null, false, "404"]);
+    await revoke(ada);
+    const { done, page, widget } = await land(world, site, { service: SERVICE, inAddress: { ...ada.package, timestamp: new Date().toISOString() } });
+    expect(done.outcome).toEqual([null, false, "401 access denied"]);
+    expect([paramsIn(page)?.tokens, paramsIn(widget)?.tokens]).toEqual([null, null]);
+    expect(await remaining(ada)).toBe(0);
+  });
+
+  test("a shop opens for valid tokens, and for no others", async () => {
+    const ada = await person();
+    expect(await enter(world, shop, { service: SERVICE, referrer: "none", inAddress: ada.package })).toMatchObject({ refusal: null, canReach: true });
+    const stranger = { timestamp: new Date().toISOString(), tokens: "gte_of_nobody" };
+    expect((await enter(world, shop, { service: SERVICE, referrer: "none", inAddress: stranger })).refusal).toMatch(/no longer valid/);
+  });
+
+  test("neither tokens nor packages are in the log", () => {
+    expect(tokens.length).toBeGreaterThan(2);
+    for (const secret of [...tokens, "psicash=", "eyJ"]) expect(service.log).not.toContain(secret);
+  });
+}
