@@ -44,7 +44,7 @@ export function startPage(source: URL, script: HTMLScriptElement): void {
   window.psicash = psicash;
   window._psicash = { params: () => page.params && { ...page.params } };
 
-  const isInit = (call: ArrayLike<unknown>): boolean => call[0] === ACTIONS[0];
+  const isInit = (call: ArrayLike<unknown> | null): boolean => call?.[0] === ACTIONS[0];
   for (const call of [...queue.filter(isInit), ...queue.filter((call) => !isInit(call))]) {
     try {
       page.call(call[0], Array.prototype.slice.call(call, 1));
@@ -169,9 +169,7 @@ class Page {
 
   /** In a moment, as every other callback. */
   private refuse(): void {
-    setTimeout(() => {
-      for (const id of Array.from(this.waiting.keys())) this.settle(id, failed(this.refusal ?? ""));
-    });
+    for (const id of Array.from(this.waiting.keys())) setTimeout(() => this.settle(id, failed(this.refusal ?? "")));
   }
 
   private settle(id: string, outcome: Outcome): void {

@@ -153,8 +153,9 @@ export function landingCases(world: World): void {
       psicash("page-view", { timeout: 9000 }, hear("page-view"));
       psicash("dance", hear("dance"));
       ${init}
+      psicash.queue.push(null);
       psicash("click-through", { timeout: 9000 }, hear("click-through"));`;
-    const all = ["error", "page-view ,true,200", "click-through ,true,200", ...outcomes];
+    const all = ["error", "error", "page-view ,true,200", "click-through ,true,200", ...outcomes];
     const does = `await kit.until(() => heard.length >= ${all.length}); return { heard, log }`;
     const { done } = await land<{ done: { heard: string[]; log: string[] } }>(world, world.host(), { inAddress: GOOD, before, does, query: "?debug=1" });
     expect([...done.heard].sort()).toEqual([...all].sort());
@@ -264,6 +265,7 @@ export function landingCases(world: World): void {
     const host = world.host();
     const does = `
       if (window === top) { const frame = document.createElement("iframe"); frame.src = location.pathname; document.body.append(frame); await new Promise(() => {}); }
+      psicash("init", () => { throw new Error("the page's own fault") });
       return [await kit.call("page-view"), document.querySelectorAll("iframe").length]`;
     const { done } = await land<{ done: [Report["done"], number] }>(world, host, { inAddress: GOOD, does });
     expect([done[0].outcome, done[1]]).toEqual([["landing page is in a frame", false, ""], 0]);

@@ -1,24 +1,29 @@
 /** The good paths, and refused tokens, with the built service in place of the tests' own. */
 
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { TestService } from "../../../heartbeat/tests/service.ts";
 import { decode, type Params } from "../../src/core/payload.ts";
+import { earnAndBuy } from "./demo_pages.ts";
 import { land, type Report } from "./landing.ts";
 import { SERVICE } from "./origin.ts";
 import { enter } from "./shop.ts";
 import { paramsIn, type World } from "./world.ts";
 
+const SERVE = fileURLToPath(new URL("../../../../deploy/demo/serve.py", import.meta.url));
 const PAID = [null, true, "200"];
 
 interface Person {
   account: string;
   key: string;
   earner: string;
+  token: string;
   package: Params;
 }
 
@@ -28,17 +33,22 @@ export function withService(world: World): void {
   let service: TestService;
   let site: string;
   let shop: string;
+  let demo: { child: ChildProcess; address: string };
 
   beforeAll(async () => {
     [site, shop] = [world.host(), world.host()];
-    const distinguisher = new URL(world.origin.at(site)).host;
-    const reward = (name: string, seconds: number): string => `[[reward]]\nclass = "${name}"\ndistinguisher = "${distinguisher}"\nreward_s = ${seconds}\n`;
-    writeFileSync(join(home, "config.toml"), reward("page-view", 60) + reward("click-through", 30));
-    service = await TestService.start({ GASTANK_CONFIG: join(home, "config.toml"), GASTANK_REWARDS_ORIGINS: world.origin.at(shop) });
+    demo = await served(world.origin.at(SERVICE));
+    const reward = (name: string, seconds: number, page: string): string =>
+      `[[reward]]\nclass = "${name}"\ndistinguisher = "${new URL(page).host}"\nreward_s = ${seconds}\n`;
+    const rewards = [world.origin.at(site), demo.address].flatMap((page) => [reward("page-view", 60, page), reward("click-through", 30, page)]);
+    writeFileSync(join(home, "config.toml"), rewards.join(""));
+    const origins = [world.origin.at(shop), new URL(demo.address).origin].join(" ");
+    service = await TestService.start({ GASTANK_CONFIG: join(home, "config.toml"), GASTANK_REWARDS_ORIGINS: origins });
     world.origin.service = service.http;
   });
 
   afterAll(async () => {
+    demo?.child.kill();
     await service?.stop();
     rmSync(home, { recursive: true, force: true });
   });
@@ -49,7 +59,7 @@ export function withService(world: World): void {
     expect(response.status).toBe(201);
     const made = (await response.json()) as { earner_id: string; token: string; package: string };
     tokens.push(made.token);
-    return { account, key, earner: made.earner_id, package: decode(made.package)! };
+    return { account, key, earner: made.earner_id, token: made.token, package: decode(made.package)! };
   }
 
   const remaining = async ({ account }: Person): Promise<number> => (await service.admin<{ remaining_s: number }>("GET", `/admin/accounts/${account}`)).remaining_s;
@@ -97,8 +107,24 @@ export function withService(world: World): void {
     expect((await enter(world, shop, { service: SERVICE, referrer: "none", inAddress: stranger })).refusal).toMatch(/no longer valid/);
   });
 
+  test("the demonstration on an origin of its own: earn, see the tank grow, buy", async () => {
+    const ada = await person();
+    await world.inTab((tab) => earnAndBuy(tab, demo.address, ada.token));
+    expect(await remaining(ada)).toBe(90);
+  });
+
   test("neither tokens nor packages are in the log", () => {
     expect(tokens.length).toBeGreaterThan(2);
     for (const secret of [...tokens, "psicash=", "eyJ"]) expect(service.log).not.toContain(secret);
   });
+}
+
+/** The demonstration's own server, and the address that it says it has. */
+async function served(service: string): Promise<{ child: ChildProcess; address: string }> {
+  const child = spawn("python3", [SERVE, "--port", "0", service], { stdio: ["ignore", "pipe", "inherit"] });
+  const address = await new Promise<string>((resolve, reject) => {
+    child.stdout.once("data", (line) => resolve(String(line).trim()));
+    child.once("exit", () => reject(new Error(`${SERVE} has ended`)));
+  });
+  return { child, address };
 }
