@@ -1,4 +1,4 @@
-//! What goes to the server by which connection.
+//! What goes to the server by which way, where ways are bad ([`proxy`](super::proxy)).
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,16 +14,24 @@ use super::{
     store::*,
 };
 
-const TIMEOUT: Duration = Duration::from_millis(1_500);
+const TIMEOUT: Duration = Duration::from_millis(500);
+/// How late what is late comes: when whoever sent it has given up.
+pub(crate) const LATE: Duration = Duration::from_millis(1_300);
+
+/// A store on its own way to the server, which is good at first.
+pub(crate) async fn on_a_bad_way(keyspace: &Lent, seed: u64) -> (Arc<Proxy>, Arc<ScyllaStore>) {
+    let proxy = Proxy::to(keyspaces::server().addr(), seed, LATE).await;
+    let mut options = keyspace.options();
+    (options.nodes, options.request_timeout) = (vec![proxy.addr().to_string()], TIMEOUT);
+    let store = ScyllaStore::open(&options, Arc::new(OsEntropy)).await.expect("the way is good at first");
+    (Arc::new(proxy), Arc::new(store))
+}
 
 /// A node whose acts stand still in the network is not taken for dead: its lease goes another way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_is_renewed_while_acts_stand_still() {
     let keyspace = Lent::empty().await;
-    let proxy = Proxy::to(keyspaces::server().addr()).await;
-    let mut options = keyspace.options();
-    (options.nodes, options.request_timeout) = (vec![proxy.addr().to_string()], TIMEOUT);
-    let store = Arc::new(ScyllaStore::open(&options, Arc::new(OsEntropy)).await.expect("nothing is held up yet"));
+    let (proxy, store) = on_a_bad_way(&keyspace, 1).await;
     let subject: Subject = Arc::<ScyllaStore>::clone(&store);
     let account = made(&subject, 1).await;
     let act = granting(&account, 5, "held");

@@ -25,14 +25,14 @@ use super::{
 
 /// More than a read may pass.
 const MANY: u32 = 1_100;
-const HOUR: u64 = 3_600_000;
+pub(crate) const HOUR: u64 = 3_600_000;
 
 /// Two processes on a keyspace, and a session to look and change what no store would.
 async fn two(keyspace: &Lent) -> ([Subject; 2], Cql) {
     ([Arc::new(keyspace.open().await), Arc::new(keyspace.open().await)], keyspace.session().await)
 }
 
-async fn clear(store: &Subject, now: u64) {
+pub(crate) async fn clear(store: &Subject, now: u64) {
     store.clear_leftovers(MeterTime::from_ms(now), 0..LEFTOVER_PARTS).await.expect("works");
 }
 
@@ -41,7 +41,7 @@ fn deleting(account: &Account) -> Act {
 }
 
 /// Rows of an account that are of a person: entries, their names, keys.
-async fn personal(session: &Cql, account: &AccountId) -> usize {
+pub(crate) async fn personal(session: &Cql, account: &AccountId) -> usize {
     let mut rows = 0;
     for kind in [1_i8, 2, 4] {
         let some = "SELECT kind FROM accounts WHERE id = ? AND kind = ? LIMIT 1000";

@@ -23,6 +23,7 @@ mod leftovers;
 mod moving;
 mod proxy;
 mod recovering;
+mod unkind;
 mod upgrades;
 
 use std::sync::Arc;

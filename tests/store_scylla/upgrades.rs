@@ -50,7 +50,7 @@ async fn whoever_loses_the_right_to_migrate_writes_no_version() {
         read.into_rows_result().expect("rows").first_row::<(i32,)>().expect("a row").0
     };
 
-    let proxy = Proxy::to(keyspaces::server().addr()).await;
+    let proxy = Proxy::to(keyspaces::server().addr(), 1, Duration::ZERO).await;
     let mut options = keyspace.options();
     options.nodes = vec![proxy.addr().to_string()];
     proxy.holds(b"IF NOT EXISTS deletions");

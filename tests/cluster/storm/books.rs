@@ -17,6 +17,8 @@ const BOUND: u64 = 4_000;
 /// By how much what a session is charged may be more than the time that passed: the meter of a node that has stood still
 /// without knowing goes on for as long as its lease, and then makes up for it.
 const UNEQUAL: u64 = 8_000;
+/// A frame bears the clock of the moment it is made, a little after it is noted.
+const NOTED: u64 = 200;
 /// How long tokens that are dead are asked about.
 const REMEMBERED: u64 = 90_000;
 
@@ -280,7 +282,7 @@ impl Inner {
         let (end, latest) = (life.started + charged, life.started + charged + life.gaps);
         // Nobody was heard after the last frame that was sent.
         let sent = life.beats.iter().map(|beat| beat.clock).max().unwrap_or(life.started).max(life.started);
-        if end > sent + TIMEOUT {
+        if end > sent + NOTED + TIMEOUT {
             say(format!("charged until {end}, but nothing was sent after {sent}"));
         }
         // The meter never runs faster than time.

@@ -171,8 +171,9 @@ impl Person {
                 let answer = answer.json();
                 session.token = text(&answer["token"]);
                 let token = listed(&session.token, world.at());
-                let now = session.estimate();
-                world.books.renewed(*life, token, now, expires(&answer, now), world.at());
+                // It was issued after it was asked for, and this may be long ago.
+                let expires = expires(&answer, clock);
+                world.books.renewed(*life, token, session.estimate(), expires, world.at());
             }
             Ok(answer) if answer.status == 503 => world.count("renewals put off"),
             // It has ended: a beat will tell why. Or a renewal that was not answered was done after all.
