@@ -13,7 +13,7 @@ use std::{
 use clap::Parser;
 
 use gastank::{
-    cli::{self, BackupArgs, BackupProgress, Cli, CliError, Command, CopyArgs, CopyProgress, StoreCommand},
+    cli::{self, BackupArgs, BackupProgress, Cli, CliError, Command, CopyArgs, CopyProgress, DemoArgs, StoreCommand},
     config::{Config, ConfigArgs},
     service,
     telemetry::{self, LogFormat},
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Restore(args) => restore(&args),
         Command::Completions(args) => told(cli::completions(&args)),
         Command::Man(args) => told(cli::man(&args)),
+        Command::Demo(args) => demo(&args),
         Command::Client(command) => match cli::run(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, error.exit_code()),
@@ -67,6 +68,18 @@ fn serve(args: &ConfigArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&*error, FAILURE),
     }
+}
+
+fn demo(args: &DemoArgs) -> ExitCode {
+    let _log = match telemetry::init(LogFormat::Text, "warn") {
+        Ok(log) => log,
+        Err(error) => return failed(&error, USAGE),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error, FAILURE),
+    };
+    told(runtime.block_on(cli::demo(args)))
 }
 
 fn backup(args: &BackupArgs) -> ExitCode {

@@ -1,6 +1,12 @@
-//! `gastank try`, through the built program, against a running service.
+//! `gastank try`, through the built program, against a running service; and `gastank demo`.
 
 mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
 
 use support::{Home, Service, gastank, stdout_of};
 
@@ -97,4 +103,25 @@ fn a_beat_interval_that_the_service_would_not_wait_for_is_wrong_usage() {
     let error = String::from_utf8(output.stderr).expect("it is UTF-8");
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("3000 ms"), "{error}");
+}
+
+#[test]
+fn the_demo_shows_a_tank_that_drains_and_leaves_nothing_behind() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut command = gastank();
+    command.args(["demo", "--no-open"]).env("TMPDIR", scratch.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::null()).spawn().expect("the built program can be started");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let open = lines.find(|line| line.contains("/sign-in")).expect("it says where its pages are");
+    let begun = lines.find(|line| line.contains("opened the tap"));
+    let left = fs::read_dir(scratch.path()).expect("a directory").count();
+    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill can be run");
+    let over = lines.find(|line| line.contains("over"));
+    let status = child.wait().expect("it is our child");
+    assert!(open.contains("http://127.0.0.1:") && open.ends_with("?login_hint=ada"), "{open}");
+    assert!(
+        begun.is_some() && left == 1 && told.success() && over.is_some() && status.success(),
+        "{begun:?} {over:?} {status}"
+    );
+    assert_eq!(fs::read_dir(scratch.path()).expect("a directory").count(), 0, "nothing is left");
 }

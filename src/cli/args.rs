@@ -198,6 +198,17 @@ pub struct CopyArgs {
     pub config: Option<PathBuf>,
 }
 
+/// `gastank demo`
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Loopback address and port of the pages; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub http: SocketAddr,
+    /// Do not open a browser
+    #[arg(long)]
+    pub no_open: bool,
+}
+
 /// `gastank try`
 #[derive(Clone, Debug, Args)]
 pub struct TryArgs {

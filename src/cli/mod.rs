@@ -23,7 +23,7 @@ use std::io;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    AccountCommand, AuditArgs, ClientCommand, CopyArgs, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote,
+    AccountCommand, AuditArgs, ClientCommand, CopyArgs, DemoArgs, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote,
     RewardCommand, SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs,
 };
 pub use backup::{BackupArgs, BackupProgress, backed_up, restored};
@@ -50,6 +50,7 @@ Examples:
   gastank                                    run the service on this machine
   gastank serve --data-dir ./data --http 127.0.0.1:8080
   gastank serve --config gastank.toml --check
+  gastank demo                               see everything in your browser; Ctrl-C leaves nothing behind
   gastank try                                take the tour, in another terminal
   gastank account create --credit 2h --key   an account with two hours in its tank
 
@@ -76,6 +77,15 @@ Examples:
 Every key of the file is also a variable: `[heartbeat] timeout_ms` is GASTANK_HEARTBEAT_TIMEOUT_MS.
 When all listeners are up, the service prints one line with their addresses: ready http=... udp=... admin=...")]
     Serve(ConfigArgs),
+    /// Show everything: a service in a temporary directory, its pages in your browser, a tank that drains
+    ///
+    /// The service listens on the loopback interface only, and its development provider signs anybody in by the name they
+    /// type. A client drains a tank while you watch. Ctrl-C ends it, and nothing is left of it.
+    #[command(after_help = "\
+Examples:
+  gastank demo
+  gastank demo --http 127.0.0.1:7080 --no-open")]
+    Demo(DemoArgs),
     /// Migrate or copy the store
     #[command(after_help = "\
 Examples:
@@ -132,6 +142,15 @@ impl Cli {
     pub fn into_command(self) -> Command {
         self.command.unwrap_or(Command::Serve(self.serve))
     }
+}
+
+/// Carries out `gastank demo`, in a runtime with threads: it has a service.
+///
+/// # Errors
+///
+/// Any [`CliError`].
+pub async fn demo(args: &DemoArgs) -> Result<(), CliError> {
+    tour::demo(args, &mut Output::stdout()).await
 }
 
 /// Carries out a command that talks to a running service.

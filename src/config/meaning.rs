@@ -15,7 +15,7 @@ use super::values::{HostPort, ProviderUrl, PublicUrl, only_here};
 use crate::control::keyring::KeyPolicy;
 use crate::engine::{Credit, ListSize, Offer, OfferId};
 use crate::hub::Lifetimes;
-use crate::identity::{EventSettings, ProviderSettings};
+use crate::identity::{EventSettings, ProviderSettings, RelyingSettings};
 use crate::ingest::quic::SessionLimits;
 use crate::rewards::{Catalogue, Reward as Priced};
 use crate::time::Millis;
@@ -211,6 +211,12 @@ impl Identity {
             }),
             gives: self.capability_credit.as_slice().to_vec(),
             starting_credit: Credit::from_secs(i64::try_from(self.starting_credit_s).unwrap_or(i64::MAX)),
+            relying: self.hub_client_id.as_ref().map(|client_id| RelyingSettings {
+                name: self.display_name.clone().or_else(|| host(self.issuer.as_ref()?.as_str())).unwrap_or_default(),
+                client_id: client_id.clone(),
+                client_secret_file: self.hub_client_secret_file.clone(),
+                scope: self.hub_scope.clone(),
+            }),
         })
     }
 }
@@ -232,6 +238,11 @@ impl Config {
             budget: Some(reward.budget_s).filter(|budget| *budget > 0).map(Millis::from_secs),
         }))
     }
+}
+
+/// The host and port of a URL.
+fn host(url: &str) -> Option<String> {
+    url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default().to_owned())
 }
 
 impl Hooks {

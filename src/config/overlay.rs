@@ -61,16 +61,17 @@ impl Overlay {
     /// whose names end in a unit are numbers, and those that count by address.
     fn set(&mut self, origin: &str, section: &str, key: &str, text: &str) -> Result<(), ConfigError> {
         let wrong = |why: String| ConfigError::Value { origin: origin.to_owned(), why };
-        let is_number = match default_of(&self.defaults, section, key) {
+        let default = default_of(&self.defaults, section, key);
+        let is_number = match default {
             Some(default) => default.is_integer(),
             None => ["_s", "_ms", "_bytes", "_per_address"].iter().any(|unit| key.ends_with(unit)),
         };
-        let value = match is_number {
-            true => {
-                let number = text.parse().map_err(|_| wrong(format!("`{text}` is not a whole number")))?;
-                Value::Integer(number)
-            }
-            false => Value::String(text.to_owned()),
+        let value = if default.is_some_and(Value::is_bool) {
+            Value::Boolean(text.parse().map_err(|_| wrong(format!("`{text}` is neither `true` nor `false`")))?)
+        } else if is_number {
+            Value::Integer(text.parse().map_err(|_| wrong(format!("`{text}` is not a whole number")))?)
+        } else {
+            Value::String(text.to_owned())
         };
         // Alone, so that a fault is known to be this one's.
         let mut alone = Table::new();

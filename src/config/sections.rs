@@ -396,6 +396,18 @@ section! {
         /// Client id that apps and browser extensions sign in with at this provider: that of a public client.
         /// Default: none, and they are not told of it.
         sign_in_client_id: Option<String> = None;
+        /// Client id that this service is registered with there, so that people sign in to their account page. Register
+        /// `/sign-in/callback` under `http.public_url` as redirect URI.
+        /// Default: none, and nobody signs in to the pages with this provider.
+        hub_client_id: Option<String> = None;
+        /// File with the client secret that belongs to `hub_client_id`; other users must not be able to read it.
+        /// Default: none, and the service is a public client.
+        hub_client_secret_file: Option<PathBuf> = None;
+        /// Scopes that are asked for when people sign in to the pages, separated by spaces; `openid` must be among them.
+        hub_scope: String = "openid profile email".to_owned();
+        /// Name of the provider on the page where people choose one.
+        /// Default: the host in `issuer`.
+        display_name: Option<String> = None;
         /// Credit for subscriptions, as `capability=seconds/days` separated by spaces: this many seconds for each period of
         /// this many days in which the capability is active according to account events. Empty: none.
         capability_credit: CapabilityCredits = CapabilityCredits::default();
@@ -403,12 +415,16 @@ section! {
 }
 
 section! {
-    /// Hub sessions: a person signs in once in a browser.
+    /// Hub sessions: a person signs in once in a browser. The pages are there where a provider has a `hub_client_id`, or the
+    /// development provider is on.
     Hub {
         /// Seconds from sign-in to the end of a hub session, however much it is used.
         session_lifetime_s: u64 = 2_592_000;
         /// Seconds without use after which a hub session ends.
         idle_timeout_s: u64 = 604_800;
+        /// Whether the service itself signs anybody in by the name they type. For development on one machine: refused unless all
+        /// listeners and `http.public_url` are on the loopback interface and no identity provider is configured.
+        development_provider: bool = false;
     }
 }
 

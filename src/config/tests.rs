@@ -104,15 +104,25 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
         let value = match (overlay::default_of(&defaults, section.name, key.name), key.name) {
             (Some(toml::Value::Integer(default)), _) => default.to_string(),
             (Some(toml::Value::String(default)), _) => default.clone(),
-            (None, "data_dir" | "secrets_file" | "cert_file" | "key_file" | "password_file" | "tls_ca_file") => {
-                "/x".to_owned()
-            }
+            (Some(toml::Value::Boolean(default)), _) => default.to_string(),
+            (
+                None,
+                "data_dir"
+                | "secrets_file"
+                | "cert_file"
+                | "key_file"
+                | "password_file"
+                | "tls_ca_file"
+                | "hub_client_secret_file",
+            ) => "/x".to_owned(),
             (None, "store") => "sqlite:/x".to_owned(),
             (None, "public_url" | "issuer" | "event_issuer" | "jwks_uri" | "verify_url" | "proxy") => {
                 "https://a".to_owned()
             }
             (None, "shop_url" | "earn_url" | "account_url") => "https://a".to_owned(),
-            (None, "event_client_id" | "sign_in_client_id") => "5882386c6d801776".to_owned(),
+            (None, "event_client_id" | "sign_in_client_id" | "hub_client_id" | "display_name") => {
+                "5882386c6d801776".to_owned()
+            }
             (None, "username" | "datacenter" | "name") => "tank".to_owned(),
             (None, "public_addr") => "a:1".to_owned(),
             (None, "renew_before_s") => "60".to_owned(),
@@ -134,6 +144,10 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             "client_id",
             "event_client_id",
             "sign_in_client_id",
+            "hub_client_id",
+            "hub_scope",
+            "hub_client_secret_file",
+            "display_name",
             "scope",
             "secrets_file",
             "cert_file",
@@ -469,5 +483,25 @@ proptest! {
             let worst = config.heartbeat.interval().plus(config.checkpoint.interval());
             prop_assert!(worst < config.heartbeat.timeout());
         }
+    }
+}
+
+#[test]
+fn the_development_provider_exists_only_where_nobody_else_can_reach_it() {
+    let with = |more: &str| load(&format!("{more}[hub]\ndevelopment_provider = true\n"), &[], &[]);
+    assert!(with("").is_ok() && with("[http]\npublic_url = \"http://localhost:7080\"\n").is_ok());
+    for (more, named) in [
+        ("[http]\naddr = \"0.0.0.0:7080\"\n", "http.addr"),
+        ("[http]\naddr = \"192.0.2.1:7080\"\n", "http.addr"),
+        ("[http]\npublic_url = \"https://tank.example.org\"\n", "http.public_url"),
+        ("[http]\ntrusted_proxies = \"127.0.0.1\"\n", "http.trusted_proxies"),
+        ("[https]\naddr = \"[::]:7443\"\n", "https.addr"),
+        ("[udp]\naddr = \"0.0.0.0:7081\"\n", "udp.addr"),
+        ("[quic]\naddr = \"0.0.0.0:7082\"\n", "quic.addr"),
+        ("[admin]\naddr = \"192.0.2.1:7090\"\n", "admin.addr"),
+        ("[identity]\nissuer = \"https://id.example.org\"\n", "https://id.example.org"),
+    ] {
+        let error = refusal(with(more));
+        assert!(error.contains("hub.development_provider") && error.contains(named), "{more}: {error}");
     }
 }

@@ -190,6 +190,18 @@ impl Config {
                 ensure(opaque == 1, "identity.verify_url", url, why)?;
             }
         }
+        for identity in iter::once(&self.identity).chain(&self.identity_provider) {
+            let Some(client_id) = &identity.hub_client_id else { continue };
+            let fits = (1..=255).contains(&client_id.len()) && !client_id.chars().any(char::is_control);
+            ensure(fits, "identity.hub_client_id", client_id, "use 1 to 255 characters")?;
+            let why = "must have `openid` among its scopes, or the provider gives no ID token";
+            let asks = identity.hub_scope.split(' ').any(|scope| scope == "openid");
+            ensure(asks, "identity.hub_scope", &identity.hub_scope, why)?;
+            let name = identity.display_name.as_deref().unwrap_or("-");
+            let fits = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+            ensure(fits, "identity.display_name", name, "use 1 to 64 characters")?;
+        }
+        self.validate_development()?;
         let why = "issuer is missing in an entry of identity_provider";
         let named = self.identity_provider.iter().all(|identity| identity.issuer.is_some());
         ensure(named, "identity_provider.issuer", "(none)", why)?;
@@ -225,6 +237,46 @@ impl Config {
         }
         let count = self.reward.len();
         ensure(count <= MAX_REWARDS, "reward", count, "must have at most 256 entries")
+    }
+
+    /// The development provider signs in anybody as anybody: it exists only where nobody else can reach it.
+    fn validate_development(&self) -> Result<(), ConfigError> {
+        if !self.hub.development_provider {
+            return Ok(());
+        }
+        let refused = |why: String| invalid("hub.development_provider", true, why);
+        let addresses = [
+            ("http.addr", Some(self.http.addr.get())),
+            ("https.addr", self.https.addr.get()),
+            ("udp.addr", self.udp.addr.get()),
+            ("quic.addr", self.quic.addr.get()),
+            ("admin.addr", Some(self.admin.addr.get())),
+        ];
+        for (key, addr) in addresses {
+            if let Some(addr) = addr.filter(|addr| !addr.ip().is_loopback()) {
+                return refused(format!(
+                    "it signs in anybody as anybody, and {key} = {addr} is not on the loopback interface"
+                ));
+            }
+        }
+        if let Some(url) = self.http.public_url.as_ref().filter(|url| url.is_public()) {
+            return refused(format!(
+                "it signs in anybody as anybody, and http.public_url = {} is not on the loopback interface",
+                url.as_str()
+            ));
+        }
+        if !self.http.trusted_proxies.as_slice().is_empty() {
+            return refused(
+                "it signs in anybody as anybody, and http.trusted_proxies names a proxy that others come through"
+                    .to_owned(),
+            );
+        }
+        match self.identity_providers().next() {
+            Some(provider) => {
+                refused(format!("it signs in anybody as anybody, and {} is configured too", provider.issuer))
+            }
+            None => Ok(()),
+        }
     }
 
     fn validate_tokens(&self) -> Result<(), ConfigError> {

@@ -2,15 +2,27 @@
 //!
 //! A *hub session* is one sign-in of one browser; it is not a session of the tank. What is durable is in the store; what
 //! is in memory ([`cache`]) is a copy of it, so a restart costs a read and never a session.
+//!
+//! People sign in at their identity provider ([`sign_in`]) and see their tank on [`pages`]; [`mount`] has the routes of both.
 
 mod bus;
 mod cache;
+mod development;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod pages;
 mod secret;
 mod sessions;
+mod sign_in;
+mod site;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use crate::store::{Authentication, DeviceText, HubSessionId, Profile};
 pub use bus::{Alone, Bus, Unheard};
+pub use development::Development;
 pub use secret::SessionSecret;
 pub use sessions::{HubError, HubSession, HubSessions, Lifetimes, SignIn};
+pub use site::mount;
+pub use state::{Links, Parts};

@@ -85,6 +85,39 @@ impl Fetcher {
         Ok(Fetched { body, max_age })
     }
 
+    /// Gets a document that is shown to the holder of a token alone.
+    pub(super) async fn get_as(&self, url: &Url, token: &str) -> Result<Fetched, FetchError> {
+        let request = self.http.get(url.clone()).header(header::ACCEPT, "application/json").bearer_auth(token);
+        let (status, max_age, body) = exchange(request).await?;
+        if status != StatusCode::OK {
+            return Err(FetchError::Status(status));
+        }
+        Ok(Fetched { body, max_age })
+    }
+
+    /// Posts a form, with a client id and secret in `Authorization` where they are given (RFC 6749, 2.3.1); answers the status
+    /// and what came back.
+    pub(super) async fn post_form(
+        &self,
+        url: &Url,
+        form: &[(&str, &str)],
+        basic: Option<(&str, &str)>,
+    ) -> Result<(StatusCode, Vec<u8>), FetchError> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let mut request = self
+            .http
+            .post(url.clone())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body);
+        if let Some((id, secret)) = basic {
+            let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            request = request.basic_auth(encode(id), Some(encode(secret)));
+        }
+        let (status, _, body) = exchange(request).await?;
+        Ok((status, body))
+    }
+
     /// Posts a document; answers the status and what came back.
     pub(super) async fn post(&self, url: &Url, document: &impl Serialize) -> Result<(StatusCode, Vec<u8>), FetchError> {
         let (status, _, body) = exchange(self.http.post(url.clone()).json(document)).await?;

@@ -4,10 +4,12 @@
 //! known by `(issuer, subject)` and by nothing else: never by an email address, which changes hands. When the provider
 //! cannot say, the answer is that nobody can tell now; it is never that the token is bad.
 
+mod error;
 mod fetch;
 mod jwks;
 mod opaque;
 mod provider;
+mod relying;
 mod scope;
 mod set;
 pub mod verify;
@@ -27,7 +29,9 @@ use provider::{Provider, TokenError};
 use set::UnverifiedSet;
 use verify::{Fault, Unverified, looks_like_jwt};
 
-pub use provider::{CapabilityCredit, EventSettings, ProviderError, ProviderSettings};
+pub use error::ProviderError;
+pub use provider::{CapabilityCredit, EventSettings, ProviderSettings};
+pub use relying::{Authentication, AuthorizationRequest, Redemption, RelyingSettings};
 pub use scope::Required as RequiredScopes;
 pub use set::{Event, EventKind, MAX_CAPABILITY};
 
@@ -55,6 +59,15 @@ pub struct SignedIn {
     pub generation: Option<u64>,
     /// What their subscriptions give.
     pub gives: Arc<[CapabilityCredit]>,
+}
+
+/// A provider that people can sign in with on our pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignInOption<'a> {
+    /// The provider.
+    pub issuer: &'a str,
+    /// What it is called.
+    pub name: &'a str,
 }
 
 /// What a provider told of somebody.
@@ -153,6 +166,62 @@ impl Providers {
         KeyAges { oldest: ages().flatten().max().unwrap_or_default(), missing: ages().filter(Option::is_none).count() }
     }
 
+    /// The providers that people can sign in with on our pages.
+    pub fn sign_in_options(&self) -> impl Iterator<Item = SignInOption<'_>> {
+        self.list.iter().filter_map(|provider| {
+            let name = provider.relying()?.settings().name.as_str();
+            Some(SignInOption { issuer: provider.issuer(), name })
+        })
+    }
+
+    /// Where a browser is sent to sign in with one of [`Self::sign_in_options`].
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`]; [`AuthError::Rejected`] if nobody signs in there.
+    pub async fn authorization_url(&self, issuer: &str, asked: &AuthorizationRequest<'_>) -> Result<String, AuthError> {
+        let provider = self.list.iter().find(|provider| provider.issuer() == issuer).ok_or(AuthError::Rejected)?;
+        provider.authorization_url(asked).await.map_err(TokenError::into_auth)
+    }
+
+    /// Who has signed in at a provider, by the code that their browser brings. `named` is the issuer that the provider's answer
+    /// names (RFC 9207).
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`].
+    pub async fn redeem(
+        &self,
+        issuer: &str,
+        named: Option<&str>,
+        with: &Redemption<'_>,
+        now: UnixMs,
+    ) -> Result<(SignedIn, Authentication), AuthError> {
+        let provider = self.list.iter().find(|provider| provider.issuer() == issuer).ok_or(AuthError::Rejected)?;
+        let redeemed = provider.redeem(named, with, now).await;
+        self.count(redeemed.as_ref().err().copied());
+        let authentication = redeemed.map_err(TokenError::into_auth)?;
+        let signed_in = SignedIn {
+            identity: Identity { issuer: issuer.to_owned(), subject: authentication.subject.clone() },
+            starting_credit: provider.starting_credit(),
+            issued_before: authentication.issued_before,
+            generation: None,
+            gives: Arc::clone(provider.gives()),
+        };
+        Ok((signed_in, authentication))
+    }
+
+    /// Counts a sign-in, and why it failed.
+    fn count(&self, failed: Option<TokenError>) {
+        let outcome = match failed {
+            None => SignIn::Accepted,
+            Some(TokenError::Undecided) => SignIn::Undecided,
+            Some(TokenError::Unavailable) => SignIn::Unavailable,
+            Some(TokenError::Refused(fault)) => outcome_of(fault),
+        };
+        self.telemetry.sign_ins(outcome).increment(1);
+    }
+
     async fn identify(&self, bearer: &str, now: UnixMs) -> Result<SignedIn, TokenError> {
         let refused = |fault| TokenError::Refused(fault);
         if bearer.len() > verify::MAX_TOKEN {
@@ -180,20 +249,8 @@ impl Providers {
 impl Authenticator for Providers {
     async fn authenticate(&self, bearer: &str, now: UnixMs) -> Result<SignedIn, AuthError> {
         let identified = self.identify(bearer, now).await;
-        let outcome = match &identified {
-            Ok(_) => SignIn::Accepted,
-            Err(TokenError::Undecided) => SignIn::Undecided,
-            Err(TokenError::Unavailable) => SignIn::Unavailable,
-            Err(TokenError::Refused(fault)) => outcome_of(*fault),
-        };
-        self.telemetry.sign_ins(outcome).increment(1);
-        identified.map_err(|error| match error {
-            TokenError::Undecided | TokenError::Unavailable => AuthError::Unavailable,
-            TokenError::Refused(fault) => {
-                tracing::debug!(%fault, "an identity token was refused");
-                AuthError::Rejected
-            }
-        })
+        self.count(identified.as_ref().err().copied());
+        identified.map_err(TokenError::into_auth)
     }
 }
 
@@ -214,6 +271,19 @@ impl EventReader for Providers {
         })?;
         let identity = Identity { issuer: provider.issuer().to_owned(), subject };
         Ok(ProviderEvents { identity, events, gives: Arc::clone(provider.gives()) })
+    }
+}
+
+impl TokenError {
+    /// What callers are told of it.
+    fn into_auth(self) -> AuthError {
+        match self {
+            Self::Undecided | Self::Unavailable => AuthError::Unavailable,
+            Self::Refused(fault) => {
+                tracing::debug!(%fault, "an identity token was refused");
+                AuthError::Rejected
+            }
+        }
     }
 }
 

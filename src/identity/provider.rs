@@ -6,9 +6,11 @@ use reqwest::Url;
 
 use super::{
     Telemetry,
+    error::ProviderError,
     fetch::{Fetcher, is_safe},
     jwks::{KeySource, Keys, NoKey},
     opaque::{Opaque, OpaqueError},
+    relying::{Authentication, AuthorizationRequest, Redemption, Relying, RelyingError, RelyingSettings},
     scope::Required,
     set::{Event, SetRules, UnverifiedSet},
     verify::{Algorithm, AudienceClaim, Claims, Fault, Key, Rules, SignedWith, TokenType, Unverified},
@@ -45,6 +47,8 @@ pub struct ProviderSettings {
     pub events: Option<EventSettings>,
     /// What its people's subscriptions give.
     pub gives: Vec<CapabilityCredit>,
+    /// What we are there as a relying party, if people sign in to our pages with it.
+    pub relying: Option<RelyingSettings>,
 }
 
 /// What is configured of a provider's account events.
@@ -67,17 +71,6 @@ pub struct CapabilityCredit {
     pub period: Millis,
 }
 
-/// Why a provider cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
-    /// A URL is none, or not HTTPS.
-    #[error("{0} of an identity provider must be an HTTPS URL, or an HTTP one on this machine")]
-    Url(&'static str),
-    /// There is no HTTP client.
-    #[error("no HTTP client for an identity provider: {0}")]
-    Client(#[from] reqwest::Error),
-}
-
 /// Why somebody is not signed in by a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenError {
@@ -85,6 +78,15 @@ pub(super) enum TokenError {
     /// It names a key that the provider did not have when it was last asked, and cannot be asked about again yet.
     Undecided,
     Unavailable,
+}
+
+impl From<RelyingError> for TokenError {
+    fn from(error: RelyingError) -> Self {
+        match error {
+            RelyingError::Refused(fault) => Self::Refused(fault),
+            RelyingError::Unavailable => Self::Unavailable,
+        }
+    }
 }
 
 /// An identity provider.
@@ -96,6 +98,8 @@ pub(super) struct Provider {
     starting_credit: Credit,
     keys: Arc<Keys>,
     opaque: Option<Opaque>,
+    /// What we are there as a relying party, and the rules of its ID tokens.
+    relying: Option<(Relying, Rules)>,
 }
 
 impl Provider {
@@ -125,6 +129,21 @@ impl Provider {
                 Some(Opaque::new(url, fetcher, scope.clone(), Arc::clone(clock)))
             }
         };
+        let relying = match settings.relying {
+            None => None,
+            Some(relying) => {
+                let rules = Rules {
+                    issuer: settings.issuer.clone(),
+                    audience: relying.client_id.clone(),
+                    audience_claim: AudienceClaim::Audience,
+                    scope: Required::new(""),
+                    algorithms: settings.algorithms.clone(),
+                    types: vec![TokenType::Jwt, TokenType::Absent],
+                    leeway: settings.leeway,
+                };
+                Some((Relying::new(relying, &settings.issuer, &home, Arc::clone(clock))?, rules))
+            }
+        };
         let events = settings.events.map(|events| SetRules {
             issuer: events.issuer,
             audience: events.audience,
@@ -146,6 +165,7 @@ impl Provider {
             starting_credit: settings.starting_credit,
             keys: Arc::new(keys),
             opaque,
+            relying,
         })
     }
 
@@ -198,6 +218,41 @@ impl Provider {
         let algorithm = with.algorithm;
         let keys = self.keys_for(with).await?;
         token.verify(algorithm, &keys).map_err(TokenError::Refused)
+    }
+
+    /// What we are there as a relying party, if anything.
+    pub(super) fn relying(&self) -> Option<&Relying> {
+        self.relying.as_ref().map(|(relying, _)| relying)
+    }
+
+    /// Where a browser is sent to sign in there.
+    pub(super) async fn authorization_url(&self, asked: &AuthorizationRequest<'_>) -> Result<String, TokenError> {
+        let (relying, _) = self.relying.as_ref().ok_or(TokenError::Refused(Fault::Issuer))?;
+        Ok(relying.authorization_url(asked).await?)
+    }
+
+    /// Who has signed in there, by the code that their browser brings. `named` is the issuer that the answer names.
+    pub(super) async fn redeem(
+        &self,
+        named: Option<&str>,
+        with: &Redemption<'_>,
+        now: UnixMs,
+    ) -> Result<Authentication, TokenError> {
+        let (relying, rules) = self.relying.as_ref().ok_or(TokenError::Refused(Fault::Issuer))?;
+        if !relying.is_from_here(named).await? {
+            return Err(TokenError::Refused(Fault::Issuer));
+        }
+        let (id_token, access_token) = relying.redeem(with).await?;
+        let token = Unverified::parse(&id_token).map_err(TokenError::Refused)?;
+        let signed_with = token.check(rules, now).map_err(TokenError::Refused)?;
+        let algorithm = signed_with.algorithm;
+        let keys = self.keys_for(signed_with).await?;
+        token.verify(algorithm, &keys).map_err(TokenError::Refused)?;
+        let mut signed_in = relying.read(&id_token, with.nonce).map_err(TokenError::Refused)?;
+        if let Some(access_token) = access_token {
+            signed_in.claims.extend(relying.userinfo(&signed_in.subject, &access_token).await?);
+        }
+        Ok(signed_in)
     }
 
     async fn keys_for(&self, with: SignedWith<'_>) -> Result<Vec<Key>, TokenError> {

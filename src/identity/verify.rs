@@ -521,6 +521,11 @@ impl OneOrMany {
         }
     }
 
+    /// Whether this is the only one.
+    pub(super) fn is_only(&self, wanted: &str) -> bool {
+        matches!(self.as_slice(), [one] if one == wanted)
+    }
+
     /// Whether this is among them.
     pub(super) fn names(&self, wanted: &str) -> bool {
         self.as_slice().iter().take(MAX_LIST).any(|one| one == wanted)

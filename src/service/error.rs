@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
     cluster::ClusterError,
-    control::{hooks::secrets::HookSecretsError, keyring::KeyringError},
+    control::{hooks::secrets::HookSecretsError, keyring::KeyringError, keys::KeyError},
     identity::ProviderError,
     store::StoreError,
     tls::PairError,
@@ -50,6 +50,9 @@ pub enum ServiceError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] PairError),
+    /// The development provider has no key.
+    #[error(transparent)]
+    Development(#[from] KeyError),
     /// An identity provider cannot be used as it is configured.
     #[error(transparent)]
     Provider(#[from] ProviderError),

@@ -18,9 +18,9 @@ use crate::{
         status_token::StatusTokens,
         tokens::Issuer,
     },
-    engine::{Engine, SecretRing},
+    engine::{Credit, Engine, SecretRing},
     entropy::{Entropy, OsEntropy},
-    hub::{self, HubSessions},
+    hub::{self, Development, HubSessions},
     identity::Providers,
     ingest::{
         Handler,
@@ -196,6 +196,7 @@ pub(super) struct Core {
     pub(super) queue: ChoreQueue,
     pub(super) handler: Arc<Handler>,
     pub(super) providers: Arc<Providers>,
+    pub(super) development: Option<Arc<Development>>,
 }
 
 impl Core {
@@ -269,7 +270,12 @@ impl Core {
         let (chores, queue) = upkeep::chores(Arc::clone(&acts));
         let handler =
             Arc::new(Handler::new(Arc::clone(&engine), Arc::clone(clock), Arc::new(chores.clone()), telemetry.clone()));
-        let providers = Arc::new(Providers::new(config.identity_providers(), clock, telemetry)?);
+        let development = match config.hub.development_provider {
+            true => Some(Arc::new(Development::new(public_url.clone(), Arc::clone(clock), Arc::clone(entropy))?)),
+            false => None,
+        };
+        let inside = development.as_ref().map(|provider| provider.settings(Credit::ZERO));
+        let providers = Arc::new(Providers::new(config.identity_providers().chain(inside), clock, telemetry)?);
         Ok(Self {
             public_url,
             issuer,
@@ -284,6 +290,7 @@ impl Core {
             queue,
             handler,
             providers,
+            development,
         })
     }
 }
@@ -325,6 +332,8 @@ impl Front {
             pools: pools.clone(),
             admission: Arc::clone(&sockets.admission),
             statements: ground.statements.clone(),
+            development: core.development.clone(),
+            sessions: core.hub_sessions.clone(),
         });
         Ok(Self { pools, surfaces: surfaces.await? })
     }

@@ -27,6 +27,7 @@ use crate::{
     },
     engine::Engine,
     entropy::Entropy,
+    hub::{self, Development, HubSessions, Links},
     identity::{Authenticator, EventReader, Providers},
     ingest::{
         http::{Fallback, IntrospectionRequest, RequestBody, WorkerPools},
@@ -34,7 +35,7 @@ use crate::{
     },
     rewards::{self, Rewards, RewardsParts, RewardsSurface},
     store::{Store, StoreError},
-    telemetry::Telemetry,
+    telemetry::{Phase, Telemetry},
     time::Clock,
     tls::Certificates,
     web::admission::Admission,
@@ -63,6 +64,8 @@ pub(super) struct Parts<'a> {
     pub(super) pools: WorkerPools,
     pub(super) admission: Arc<Admission>,
     pub(super) statements: Option<Arc<AtomicU64>>,
+    pub(super) development: Option<Arc<Development>>,
+    pub(super) sessions: HubSessions,
 }
 
 /// What answers at the two listeners.
@@ -114,6 +117,26 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         per_address: config.limits.per_address().map(rate),
         hooks_per_address: config.limits.hooks_per_address().map(rate),
     };
+    let pages = hub::Parts {
+        acts: Arc::clone(&parts.acts),
+        engine: Arc::clone(&parts.engine),
+        store: Arc::clone(&parts.store),
+        clock: Arc::clone(&parts.clock),
+        entropy: Arc::clone(&parts.entropy),
+        providers: Arc::clone(&parts.providers),
+        sessions: parts.sessions,
+        is_development: parts.development.is_some(),
+        public_url: settings.http_url.clone(),
+        links: Links {
+            shop: config.client.shop_url.as_ref().map(|url| url.as_str().to_owned()),
+            earn: config.client.earn_url.as_ref().map(|url| url.as_str().to_owned()),
+        },
+        is_warm: Box::new({
+            let telemetry = parts.telemetry.clone();
+            move || matches!(telemetry.health().phase(), Phase::Ready | Phase::Draining)
+        }),
+    };
+    let hub = hub::mount(pages, parts.development);
     let audit = Arc::clone(parts.acts.audit());
     let (store, clock, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
     let tokens = AccountKeys::new(Arc::clone(&store), Arc::clone(&clock), entropy, audit).of_earners();
@@ -150,7 +173,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         admission: parts.admission,
         settings,
     };
-    let surface = Surface::open(parts, vec![rewards]).await?;
+    let surface = Surface::open(parts, vec![rewards, hub]).await?;
     let surface = Arc::new(surface);
     let public = Public { surface: Arc::clone(&surface), runtime: Handle::current() };
     Ok(Surfaces { public, admin: Admin(Arc::clone(&surface)), surface })

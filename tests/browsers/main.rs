@@ -5,6 +5,7 @@
 #[path = "../support/client.rs"]
 mod client;
 mod driver;
+mod pages;
 #[path = "../support/mod.rs"]
 mod support;
 

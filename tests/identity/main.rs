@@ -1,6 +1,6 @@
 //! Signing in with tokens of identity providers, through the built program.
 //!
-//! `real` asks a real OpenID provider, `oidc-provider` from npm; the other files a provider made by hand.
+//! `real` and `pages` ask a real OpenID provider, `oidc-provider` from npm; the other files ask a provider made by hand.
 
 #[path = "../support/dying.rs"]
 mod dying;
@@ -8,12 +8,14 @@ mod dying;
 mod support;
 
 mod bad_tokens;
+mod browser;
 mod crashes;
 mod events;
 mod first_sight;
 mod handmade;
 mod opaque;
 mod outages;
+mod pages;
 mod real;
 
 use reqwest::{Method, Response};

@@ -1,8 +1,8 @@
 // A real OpenID provider on the loopback interface, for the tests of sign-in.
 //
-//   node provider.mjs        prints {"issuer": "..."} when it listens, and ends with its standard input
+//   node provider.mjs [REDIRECT_URI]     prints {"issuer": "..."} when it listens, and ends with its standard input
 //
-// People sign in under any name, as in `oidc-provider`'s development screens. Access tokens are JWTs for the resource
+// With a redirect URI, the client `hub` signs people in to the pages there. People sign in under any name, as in `oidc-provider`'s development screens. Access tokens are JWTs for the resource
 // `urn:gastank`, signed with one of several keys.
 //
 // `oidc-provider` sends no account events. `POST /tell` beside it has one signed with the provider's own key and sent, in
@@ -15,6 +15,7 @@ import { SignJWT, importJWK } from 'jose';
 import Provider from 'oidc-provider';
 
 const RESOURCE = 'urn:gastank';
+const [callback] = process.argv.slice(2);
 
 const jwk = (type, options, alg) => {
   const { privateKey } = generateKeyPairSync(type, options);
@@ -47,17 +48,30 @@ const configuration = {
       redirect_uris: ['http://127.0.0.1:1/callback'],
       application_type: 'native',
     },
+    ...(callback
+      ? [
+          {
+            client_id: 'hub',
+            client_secret: 'a secret: of the tests+',
+            grant_types: ['authorization_code'],
+            response_types: ['code'],
+            redirect_uris: [callback],
+          },
+        ]
+      : []),
   ],
   jwks: { keys },
   cookies: { keys: ['a cookie key of the tests'] },
   enabledJWA: { idTokenSigningAlgValues: keys.map(({ alg }) => alg) },
-  findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  claims: { openid: ['sub', 'sid'], profile: ['name'] },
+  findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, name: `${id} of the tests` }) }),
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: true },
     resourceIndicators: {
       enabled: true,
-      defaultResource: () => RESOURCE,
+      // An access token that is for a resource does not open the userinfo endpoint.
+      defaultResource: (_, client) => (client.clientId === 'hub' ? undefined : RESOURCE),
       useGrantedResource: () => true,
       getResourceServerInfo: (_, indicator, client) => ({
         scope: 'tank other',

@@ -17,14 +17,14 @@ use super::{
 };
 
 /// The provider's process. It ends when its standard input does.
-struct Real {
+pub(super) struct Real {
     child: Child,
     issuer: String,
     /// Not to be closed: what it says later would kill it.
     _stdout: BufReader<ChildStdout>,
 }
 
-fn node(script: &str) -> Command {
+pub(super) fn node(script: &str) -> Command {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/identity");
     assert!(dir.join("node_modules/oidc-provider").exists(), "run tests/setup.sh: it installs the Node modules");
     let mut command = Command::new("node");
@@ -34,7 +34,13 @@ fn node(script: &str) -> Command {
 
 impl Real {
     fn start() -> Self {
+        Self::start_for(&[])
+    }
+
+    /// With the redirect URI of a service's pages.
+    pub(super) fn start_for(redirect_uri: &[&str]) -> Self {
         let mut command = node("provider.mjs");
+        command.args(redirect_uri);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("node can be started");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -42,6 +48,11 @@ impl Real {
         stdout.read_line(&mut line).expect("a line");
         let said: Value = serde_json::from_str(&line).expect("it says where it listens");
         Self { issuer: said["issuer"].as_str().expect("an issuer").to_owned(), child, _stdout: stdout }
+    }
+
+    /// Its name.
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// The token of a client of its own, signed with this algorithm.

@@ -3,30 +3,31 @@
 //! It is a demonstration and a test at once: every step is checked, and the first thing that is not as it should be ends
 //! the tour with a message that says what.
 
+mod answers;
 mod client;
+mod demo;
 mod ledger;
 mod quic;
 mod teller;
 
 use std::{net::SocketAddr, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use self::{
+    answers::{random, text},
     client::{Client, VerifiedAck, instant},
     ledger::Ledger,
     teller::Teller,
 };
 use super::{
-    CliError, Seconds, TryArgs,
+    CliError, DemoArgs, Seconds, TryArgs,
     api::{Api, Auth},
     output::Output,
 };
 use crate::{
-    entropy::{OsEntropy, draw},
     time::Millis,
     wire::{EndReason, WireVerdict},
 };
@@ -69,6 +70,11 @@ pub(super) async fn run(args: &TryArgs, output: &mut Output) -> Result<(), CliEr
     let cleaned = if args.keep { keep(&made, &mut teller) } else { clean_up(&admin, &made, &mut teller).await };
     told.and(cleaned)?;
     teller.part("End of the tour. `gastank --help` lists all commands.")
+}
+
+/// `gastank demo`
+pub(super) async fn demo(args: &DemoArgs, output: &mut Output) -> Result<(), CliError> {
+    demo::run(args, output).await
 }
 
 async fn tell(args: &TryArgs, admin: &Api, made: &mut Made, teller: &mut Teller<'_>) -> Result<(), CliError> {
@@ -317,15 +323,6 @@ fn public_url(admin: &Api, status: &Value) -> Result<Url, CliError> {
     let bound: SocketAddr =
         bound.ok_or_else(|| CliError::strange(admin.base(), "its status names no HTTP listener"))?;
     Ok(admin.reachable(bound))
-}
-
-fn text(api: &Api, answer: &Value, field: &str) -> Result<String, CliError> {
-    let value = answer.get(field).and_then(Value::as_str);
-    value.map(str::to_owned).ok_or_else(|| CliError::strange(api.base(), format!("an answer has no {field}")))
-}
-
-fn random() -> String {
-    URL_SAFE_NO_PAD.encode(draw::<9>(&OsEntropy))
 }
 
 fn expect(right: bool, what: impl FnOnce() -> String) -> Result<(), CliError> {

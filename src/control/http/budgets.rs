@@ -26,7 +26,8 @@ impl Budget {
 
     /// What a request to this path of the public listener is about.
     pub fn of(path: &str) -> Self {
-        const DOCUMENTS: [&str; 5] = ["/v1/client", "/oauth/status", "/.well-known/", "/errors/", "/openapi.json"];
+        const DOCUMENTS: [&str; 6] =
+            ["/v1/client", "/oauth/status", "/.well-known/", "/errors/", "/assets/", "/openapi.json"];
         match path {
             paths::INTROSPECT => Self::Verdicts,
             path if path.starts_with("/hooks/") => Self::Hooks,

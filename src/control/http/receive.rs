@@ -99,7 +99,14 @@ fn is_worth_waiting(state: &ApiState, budget: Budget, parts: &RequestParts) -> R
         },
         paths::CREDIT => hooks::check_headers(&state.hooks, state.clock.wall(), headers),
         paths::ACCOUNT_EVENTS => events::check_headers(&*state.reader, headers),
+        // Forms of pages: whether somebody is signed in takes a read of the store.
+        path if is_page(path) && has_type(headers, FORM) => Ok(()),
         path if path.starts_with("/v1/") => Authorization::bearer(headers).map(drop),
         _ => Err(no_body()),
     }
+}
+
+/// Whether a path is one of a page with forms.
+fn is_page(path: &str) -> bool {
+    path.starts_with("/account/") || path.starts_with("/development/")
 }

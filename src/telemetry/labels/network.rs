@@ -209,6 +209,34 @@ labels! {
         HookCredit = "/hooks/credit",
         /// Account events from the identity provider.
         HookAccountEvents = "/hooks/account-events",
+        /// A sign-in begins.
+        SignIn = "/sign-in",
+        /// A sign-in comes back from the identity provider.
+        SignInCallback = "/sign-in/callback",
+        /// The page of an account.
+        AccountPage = "/account",
+        /// The tank, for the script of that page.
+        AccountTank = "/account/tank",
+        /// A person closes their tap.
+        AccountSwitchOff = "/account/switch-off",
+        /// A person signs out.
+        AccountSignOut = "/account/sign-out",
+        /// A person's sign-ins.
+        AccountSessions = "/account/sessions",
+        /// One of them ends.
+        AccountSessionsEnd = "/account/sessions/end",
+        /// All others end.
+        AccountSessionsEndOthers = "/account/sessions/end-others",
+        /// All of them end.
+        AccountSessionsEndAll = "/account/sessions/end-all",
+        /// A person's ledger.
+        AccountLedger = "/account/ledger",
+        /// A person makes an account key.
+        AccountKeysNew = "/account/keys/new",
+        /// A person removes an account key.
+        AccountKeysRemove = "/account/keys/remove",
+        /// Style, script and icon of the pages.
+        Asset = "/assets/{name}",
         /// The interface's description.
         OpenApi = "/openapi.json",
         /// The page of an error.

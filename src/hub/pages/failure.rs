@@ -1,0 +1,131 @@
+//! What goes wrong, as a page for people: what happened, and what to do.
+
+use axum::{
+    http::{HeaderValue, StatusCode},
+    response::Response,
+};
+use hyper::header::RETRY_AFTER;
+
+use super::{
+    frame::{Frame, Message, answer},
+    text::Text,
+};
+use crate::{control::acts::ActError, hub::sessions::HubError, identity::AuthError, store::StoreError};
+
+/// Why there is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::hub) enum Failure {
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// A form came from somebody who is not signed in.
+    #[error("the sign-in has expired")]
+    Expired,
+    /// The answer of a provider belongs to no sign-in of this browser.
+    #[error("the sign-in is over")]
+    Over,
+    /// The provider did not sign the person in.
+    #[error("the provider did not sign the person in")]
+    Denied,
+    /// The provider's answer is not good.
+    #[error("the provider's answer is not good")]
+    Refused,
+    /// A form that was not sent by a page of ours.
+    #[error("the form was not sent by a page of this service")]
+    Forged,
+    /// The store or another part of ours fails.
+    #[error("the service cannot answer now")]
+    Unavailable,
+    /// The provider fails.
+    #[error("the identity provider is unavailable")]
+    ProviderDown,
+    /// One address asks too often.
+    #[error("asked too often")]
+    TooOften,
+    /// There is no provider.
+    #[error("sign-in is not set up")]
+    NoSignIn,
+}
+
+impl Failure {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound | Self::NoSignIn => StatusCode::NOT_FOUND,
+            Self::Expired => StatusCode::UNAUTHORIZED,
+            Self::Over | Self::Denied | Self::Refused => StatusCode::BAD_REQUEST,
+            Self::Forged => StatusCode::FORBIDDEN,
+            Self::Unavailable | Self::ProviderDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// The page.
+    pub(in crate::hub) fn page(self, text: &'static Text, development: bool) -> Response {
+        let (title, hint) = match self {
+            Self::NotFound => (text.not_found, text.not_found_hint),
+            Self::Expired => (text.expired, text.expired_hint),
+            Self::Over => (text.over, text.over_hint),
+            Self::Denied => (text.denied, text.denied_hint),
+            Self::Refused => (text.refused, text.refused_hint),
+            Self::Forged => (text.forged, text.forged_hint),
+            Self::Unavailable => (text.unavailable, text.unavailable_hint),
+            Self::ProviderDown => (text.provider_down, text.provider_down_hint),
+            Self::TooOften => (text.too_often, text.too_often_hint),
+            Self::NoSignIn => (text.no_sign_in, text.no_sign_in_hint),
+        };
+        let (href, action) = match self {
+            Self::NotFound | Self::Forged | Self::Unavailable | Self::NoSignIn => ("/account", text.to_account),
+            Self::Expired => ("/sign-in", text.sign_in),
+            // Whoever is signed in at the provider as somebody who may not come in has to be asked who they are.
+            Self::Denied | Self::Refused => ("/sign-in?prompt=login", text.try_again),
+            Self::Over | Self::ProviderDown | Self::TooOften => ("/sign-in", text.try_again),
+        };
+        let frame = Frame::anonymous(text, development);
+        let mut response = answer(self.status(), text, &Message { frame, title, hint, href: href.to_owned(), action });
+        if matches!(self, Self::Unavailable | Self::ProviderDown | Self::TooOften) {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+impl From<ActError> for Failure {
+    fn from(error: ActError) -> Self {
+        match error {
+            // The account has gone since the person signed in, or they may not come in.
+            ActError::NotFound(_) | ActError::Gone | ActError::BadCredentials => Self::Denied,
+            ActError::Refused(_) | ActError::BadFrame(_) | ActError::IdReused | ActError::HeldFull => Self::Refused,
+            ActError::Store(_)
+            | ActError::Unknown(_)
+            | ActError::Late(_)
+            | ActError::Untold
+            | ActError::Contended
+            | ActError::Signing(_) => Self::Unavailable,
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(_: StoreError) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        match error {
+            // It has been deleted since the person signed in.
+            HubError::NoSuchAccount => Self::Denied,
+            HubError::Store(_) => Self::Unavailable,
+        }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Rejected => Self::Refused,
+            AuthError::Unavailable => Self::ProviderDown,
+        }
+    }
+}

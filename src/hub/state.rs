@@ -1,0 +1,175 @@
+//! What the pages of the hub work with, and who is signed in.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use axum::extract::FromRef;
+use hyper::HeaderMap;
+
+use crate::{
+    control::{account_keys::AccountKeys, acts::Acts},
+    engine::Engine,
+    entropy::Entropy,
+    identity::Providers,
+    store::{Actor, ActorKind, Store, Surface},
+    time::Clock,
+    web::{
+        limits::{Keyed, Rate},
+        peer::{Network, Peer},
+    },
+};
+
+use super::{
+    pages::{
+        failure::Failure,
+        frame::{Frame, Here},
+        text::Text,
+    },
+    secret::SessionSecret,
+    sessions::{HubSession, HubSessions},
+    sign_in::{cookies::Cookies, flows::Flows},
+};
+
+/// The cookie with the secret of a hub session.
+pub(super) const SESSION_COOKIE: &str = "__Host-gastank";
+/// Sign-ins that may begin or end from one address.
+const SIGN_INS: Rate =
+    Rate { per_s: NonZeroU32::new(5).expect("it is not zero"), burst: NonZeroU32::new(60).expect("it is not zero") };
+
+/// Requests for pages from one address. A secret that was made up costs a read of the store.
+const PAGES: Rate =
+    Rate { per_s: NonZeroU32::new(20).expect("it is not zero"), burst: NonZeroU32::new(200).expect("it is not zero") };
+
+/// What the pages are made of.
+pub struct Parts {
+    /// Does acts.
+    pub acts: Arc<Acts>,
+    /// Knows what the tanks do.
+    pub engine: Arc<Engine>,
+    /// Holds truth.
+    pub store: Arc<dyn Store>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws secrets.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where people sign in.
+    pub providers: Arc<Providers>,
+    /// Who is signed in.
+    pub sessions: HubSessions,
+    /// Whether anybody may sign in as anybody: the development provider is on.
+    pub is_development: bool,
+    /// Where browsers reach this service, without a slash at the end.
+    pub public_url: String,
+    /// Pages elsewhere.
+    pub links: Links,
+    /// Whether every session of a tank is known.
+    pub is_warm: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Pages elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    /// Where time can be bought.
+    pub shop: Option<String>,
+    /// Where time can be earned.
+    pub earn: Option<String>,
+}
+
+/// What every page works with.
+pub(super) struct Hub {
+    pub(super) parts: Parts,
+    pub(super) flows: Flows,
+    pub(super) keys: AccountKeys,
+    sign_ins: Keyed<Network>,
+    pages: Keyed<Network>,
+}
+
+/// The same, shared by all requests.
+#[derive(Clone)]
+pub(super) struct HubState(pub(super) Arc<Hub>);
+
+impl FromRef<HubState> for Arc<Hub> {
+    fn from_ref(state: &HubState) -> Self {
+        Self::clone(&state.0)
+    }
+}
+
+/// Somebody who is signed in.
+pub(super) struct Visitor {
+    pub(super) session: HubSession,
+    pub(super) secret: SessionSecret,
+    /// Does acts for them.
+    pub(super) acts: Acts,
+}
+
+impl Hub {
+    /// What is behind these parts.
+    pub(super) fn new(parts: Parts) -> Self {
+        let keys = AccountKeys::new(
+            Arc::clone(&parts.store),
+            Arc::clone(&parts.clock),
+            Arc::clone(&parts.entropy),
+            Arc::clone(parts.acts.audit()),
+        );
+        Self {
+            flows: Flows(Arc::clone(&parts.engine)),
+            keys,
+            sign_ins: Keyed::new(SIGN_INS),
+            pages: Keyed::new(PAGES),
+            parts,
+        }
+    }
+
+    /// What is around a page for anybody.
+    pub(super) fn frame(&self, text: &'static Text) -> Frame {
+        Frame::anonymous(text, self.parts.is_development)
+    }
+
+    /// What is around a page for somebody who is signed in, whose forms have the token `csrf`.
+    pub(super) fn frame_of(&self, visitor: &Visitor, csrf: String, text: &'static Text, here: Here) -> Frame {
+        let profile = &visitor.session.profile;
+        let name = [&profile.name, &profile.preferred_username, &profile.email].into_iter().flatten().next();
+        let name = name.unwrap_or(&visitor.session.identity.subject).clone();
+        self.frame(text).signed_in(name, csrf, here)
+    }
+
+    /// Who asks, if they are signed in.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Unavailable`]: nobody can tell now.
+    pub(super) async fn visitor(&self, headers: &HeaderMap) -> Result<Option<Visitor>, Failure> {
+        if !(self.parts.is_warm)() {
+            return Err(Failure::Unavailable);
+        }
+        let secret = Cookies::of(headers).value(SESSION_COOKIE).and_then(SessionSecret::parse);
+        let Some(secret) = secret else { return Ok(None) };
+        let session = self.parts.acts.in_time(self.parts.sessions.find(&secret)).await?;
+        Ok(session.map(|session| {
+            let actor = Actor::named(ActorKind::IdentityToken, session.identity.issuer.clone(), Surface::Http);
+            Visitor { acts: self.parts.acts.by(actor), session, secret }
+        }))
+    }
+
+    /// Counts a step of a sign-in against the limit of the address that it comes from.
+    pub(super) fn limit_sign_ins(&self, from: Option<&Peer>) -> Result<(), Failure> {
+        limited(&self.sign_ins, from)
+    }
+
+    /// Counts a request against the limit of the address that it comes from.
+    pub(super) fn limit_pages(&self, from: Option<&Peer>) -> Result<(), Failure> {
+        limited(&self.pages, from)
+    }
+
+    /// What a provider is called, by its issuer.
+    pub(super) fn name_of(&self, issuer: &str) -> String {
+        let known = self.parts.providers.sign_in_options().find(|option| option.issuer == issuer);
+        known.map_or_else(|| issuer.to_owned(), |option| option.name.to_owned())
+    }
+}
+
+fn limited(limit: &Keyed<Network>, from: Option<&Peer>) -> Result<(), Failure> {
+    match from.map_or(0, |peer| limit.wait_s(&peer.network())) {
+        0 => Ok(()),
+        _ => Err(Failure::TooOften),
+    }
+}

@@ -1,0 +1,145 @@
+// A person's way through the pages of the hub in a real browser, and what axe-core finds on each page.
+//
+//   node pages.mjs chromium|firefox SERVICE [DIRECTORY]
+//
+// The service has the development provider and an account of `ada` whose tank drains. Prints what was seen as one JSON document.
+// With a directory, Chromium puts pictures of all pages there.
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import puppeteer from "puppeteer-core";
+
+const BROWSERS = {
+  chromium: { executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] },
+  firefox: { executablePath: "/usr/bin/firefox-esr", browser: "firefox", extraPrefsFirefox: { "app.normandy.enabled": false, "network.captive-portal-service.enabled": false } },
+};
+const PAGES = ["/account", "/account/sessions", "/account/ledger"];
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+const [name, service, pictures] = process.argv.slice(2);
+const profile = mkdtempSync(join(tmpdir(), `gastank-${name}-`));
+const browser = await puppeteer.launch({ headless: true, userDataDir: profile, env: { ...process.env, HOME: profile }, ...BROWSERS[name] });
+const seen = { violations: [], wide: [], errors: [] };
+
+/** What a page shows. */
+const text = (page, selector) => page.$eval(selector, (element) => element.textContent.trim());
+const until = (page, what, ...with_) => page.waitForFunction(what, { polling: 100, timeout: 20_000 }, ...with_);
+/** Presses Enter and waits for the page that comes. */
+const enter = (page) => Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+
+/** Tabs to an element: a person without a mouse reaches it. */
+const tabTo = async (page, selector) => {
+  for (let presses = 0; presses < 40; presses += 1) {
+    if (await page.evaluate((selector) => document.activeElement.matches(selector), selector)) return;
+    await page.keyboard.press("Tab");
+  }
+  throw new Error(`the keyboard does not reach ${selector}`);
+};
+
+const open = async (options = {}) => {
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  page.on("pageerror", (error) => seen.errors.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && !/favicon|status of 40[01]/.test(message.text()) && seen.errors.push(message.text()));
+  if (options.scriptless) await page.setJavaScriptEnabled(false);
+  return { context, page };
+};
+
+const signIn = async (page, who) => {
+  await page.goto(`${service}/account`);
+  await page.waitForSelector("#name");
+  await page.type("#name", who);
+  await enter(page);
+};
+
+/** Signs in, watches the tank, switches it off, and signs out: by keyboard alone. */
+const journey = async () => {
+  const { context, page } = await open();
+  await page.goto(`${service}/account/ledger`);
+  seen.provider = new URL(page.url()).pathname;
+  seen.banner = await text(page, ".banner");
+  await tabTo(page, "#name");
+  await page.keyboard.type("Ada");
+  await enter(page);
+  seen.next = new URL(page.url()).pathname;
+  seen.entries = await page.$$eval("tbody tr", (rows) => rows.length);
+  await page.goto(`${service}/account`);
+  seen.who = await text(page, ".who span");
+  seen.draining = await text(page, ".state");
+  const first = await text(page, ".time");
+  await until(page, (first) => document.querySelector(".time").textContent !== first, first);
+  seen.moved = true;
+  await tabTo(page, ".tank form button");
+  await enter(page);
+  seen.resting = await text(page, ".state");
+  await page.goto(`${service}/account/sessions`);
+  seen.this_one = await text(page, ".badge");
+  seen.device = await text(page, ".rows strong");
+  await tabTo(page, ".rows button");
+  await enter(page);
+  seen.signed_out = await text(page, "h1");
+  await page.goto(`${service}/account`);
+  seen.asked_again = new URL(page.url()).pathname;
+  await context.close();
+};
+
+/** The same way without a script. */
+const scriptless = async () => {
+  const { context, page } = await open({ scriptless: true });
+  await signIn(page, "Ada");
+  seen.scriptless = [await text(page, ".time"), await text(page, ".state")];
+  await Promise.all([page.waitForNavigation(), page.click(".who button")]);
+  seen.scriptless.push(await text(page, "h1"));
+  await context.close();
+};
+
+/** Looks at every page in both themes and languages, at 320 px and, for pictures, at 1280 px. */
+const look = async () => {
+  const { context, page } = await open();
+  const picture = async (place, lang, scheme, width) => {
+    if (!pictures) return;
+    const file = `${place.replace("/account", "account").replaceAll("/", "-").replace(/^-/, "")}-${lang}-${scheme}-${width}.png`;
+    await page.screenshot({ path: join(pictures, file), fullPage: true });
+  };
+  const visit = async (place, lang, scheme) => {
+    for (const width of pictures ? [1280, 320] : [320]) {
+      await page.setViewport({ width, height: 800, deviceScaleFactor: pictures ? 2 : 1 });
+      await page.goto(`${service}${place}`);
+      await until(page, () => document.readyState === "complete");
+      await picture(place.split("?")[0], lang, scheme, width);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      if (wide > 0) seen.wide.push(`${place} ${lang} ${width}: ${wide} px`);
+    }
+    const { violations } = await page.evaluate(`(() => { ${AXE}; return axe.run(document, { resultTypes: ["violations"] }); })()`);
+    for (const { id, nodes } of violations) seen.violations.push(`${place} ${lang} ${scheme}: ${id} ${nodes[0].html}`);
+  };
+  const everywhere = async (places) => {
+    for (const lang of ["en", "de"]) {
+      await page.setExtraHTTPHeaders({ "accept-language": lang });
+      for (const scheme of ["light", "dark"]) {
+        await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
+        for (const place of places) await visit(place, lang, scheme);
+      }
+    }
+  };
+  await everywhere(["/sign-in", "/sign-in/callback"]);
+  await signIn(page, "Ada");
+  await everywhere(PAGES);
+  await context.close();
+};
+
+try {
+  if (!pictures) {
+    await journey();
+    // Firefox cannot be told over WebDriver BiDi to run no scripts.
+    if (name === "chromium") await scriptless();
+  }
+  if (name === "chromium") await look();
+  console.log(JSON.stringify(seen));
+} finally {
+  await browser.close();
+  rmSync(profile, { recursive: true, force: true });
+}
