@@ -91,6 +91,20 @@ Examples:
         #[command(subcommand)]
         command: EdgeCommand,
     },
+    /// Register, list and remove clients of the hub, the services and apps that people sign in to
+    #[command(after_help = "\
+Examples:
+  gastank client add mail --redirect-uri https://mail.example.org/callback
+  gastank client list
+  gastank client remove CLIENT_ID")]
+    Client {
+        /// Address and credentials of the service
+        #[command(flatten)]
+        remote: Remote,
+        /// The command to run
+        #[command(subcommand)]
+        command: HubClientCommand,
+    },
     /// Show a session, revoke it, or show its heartbeat history
     #[command(after_help = "\
 Examples:
@@ -453,24 +467,68 @@ pub enum RewardCommand {
     },
 }
 
-/// `gastank edge secret`
+/// `gastank client`
+#[derive(Clone, Debug, Subcommand)]
+pub enum HubClientCommand {
+    /// Register a client; its secret is shown once
+    #[command(after_help = "\
+Examples:
+  gastank client add mail --redirect-uri https://mail.example.org/callback
+  gastank client add extension --public --tank --redirect-uri http://127.0.0.1/callback")]
+    Add {
+        /// Display name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Where browsers are sent back to, exactly as the client asks for it; may be repeated. Any port of a loopback
+        /// address will do
+        #[arg(long = "redirect-uri", value_name = "URI", required = true)]
+        redirect_uris: Vec<String>,
+        /// The client cannot keep a secret: an app or a page
+        #[arg(long)]
+        public: bool,
+        /// Its handles may activate tanks and read accounts
+        #[arg(long)]
+        tank: bool,
+    },
+    /// List the clients
+    List,
+    /// Remove a client; nobody signs in to it from then on
+    Remove {
+        /// The client's id
+        #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
+        client_id: String,
+    },
+    /// Replace a client's secret without downtime: add one, switch the client over, remove the old one
+    #[command(after_help = "\
+Examples:
+  gastank client secret add CLIENT_ID
+  gastank client secret list CLIENT_ID
+  gastank client secret remove CLIENT_ID SECRET_ID")]
+    Secret {
+        /// The command to run
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
+}
+
+/// `gastank edge secret` and `gastank client secret`
 #[derive(Clone, Debug, Subcommand)]
 pub enum SecretCommand {
     /// Create a second secret; it is shown once
     Add {
-        /// The edge's client id
+        /// The client id
         #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
         client_id: String,
     },
-    /// List the secrets of an edge by id, oldest first
+    /// List the secrets by id, oldest first
     List {
-        /// The edge's client id
+        /// The client id
         #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
         client_id: String,
     },
     /// Remove a secret; requests with it are refused from then on
     Remove {
-        /// The edge's client id
+        /// The client id
         #[arg(value_name = "CLIENT_ID", allow_hyphen_values = true)]
         client_id: String,
         /// The secret's id

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    AccountCommand, CliError, EdgeCommand, KeyCommand, KeysCommand, Remote, RewardCommand, SecretCommand,
-    SessionCommand, history, ledger,
+    AccountCommand, CliError, EdgeCommand, HubClientCommand, KeyCommand, KeysCommand, Remote, RewardCommand,
+    SecretCommand, SessionCommand, history, ledger,
     output::{Output, note, printable, rows},
     span::{Seconds, exact},
 };
@@ -148,21 +148,55 @@ pub(super) async fn edge(remote: &Remote, command: EdgeCommand, output: &mut Out
             api.delete(&["admin", "edges", &client_id]).await?;
             show(remote, output, &json!({ "removed": client_id }), &[("removed edge", "removed")])
         }
-        EdgeCommand::Secret { command } => match command {
-            SecretCommand::Add { client_id } => {
-                let answer = api.post(&["admin", "edges", &client_id, "secrets"], &json!({})).await?;
-                show(remote, output, &answer, &[("secret id", "secret_id"), ("client secret", "client_secret")])?;
-                note_secret(answer.get("client_secret"), "secret")
-            }
-            SecretCommand::List { client_id } => {
-                let mut answer = api.get(&["admin", "edges", &client_id, "secrets"]).await?;
-                list(remote, output, &mut answer, "secrets", &["secret_id"])
-            }
-            SecretCommand::Remove { client_id, secret_id } => {
-                api.delete(&["admin", "edges", &client_id, "secrets", &secret_id]).await?;
-                show(remote, output, &json!({ "removed": secret_id }), &[("removed secret", "removed")])
-            }
-        },
+        EdgeCommand::Secret { command } => secret(remote, "edges", command, output).await,
+    }
+}
+
+/// `gastank client …`
+pub(super) async fn client(remote: &Remote, command: HubClientCommand, output: &mut Output) -> Result<(), CliError> {
+    let api = remote.reach.admin()?;
+    match command {
+        HubClientCommand::Add { name, redirect_uris, public, tank } => {
+            let new = json!({ "name": name, "redirect_uris": redirect_uris, "public": public, "tank": tank });
+            let answer = api.post(&["admin", "clients"], &new).await?;
+            let fields = [("client id", "client_id"), ("client secret", "client_secret")];
+            show(remote, output, &answer, if public { &fields[..1] } else { &fields })?;
+            if public { Ok(()) } else { note_secret(answer.get("client_secret"), "secret") }
+        }
+        HubClientCommand::List => {
+            let mut answer = api.get(&["admin", "clients"]).await?;
+            list(remote, output, &mut answer, "clients", &["client_id", "name", "public", "tank", "created_at"])
+        }
+        HubClientCommand::Remove { client_id } => {
+            api.delete(&["admin", "clients", &client_id]).await?;
+            show(remote, output, &json!({ "removed": client_id }), &[("removed client", "removed")])
+        }
+        HubClientCommand::Secret { command } => secret(remote, "clients", command, output).await,
+    }
+}
+
+/// The secrets of an edge or of a client.
+async fn secret(
+    remote: &Remote,
+    of: &'static str,
+    command: SecretCommand,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    let api = remote.reach.admin()?;
+    match command {
+        SecretCommand::Add { client_id } => {
+            let answer = api.post(&["admin", of, &client_id, "secrets"], &json!({})).await?;
+            show(remote, output, &answer, &[("secret id", "secret_id"), ("client secret", "client_secret")])?;
+            note_secret(answer.get("client_secret"), "secret")
+        }
+        SecretCommand::List { client_id } => {
+            let mut answer = api.get(&["admin", of, &client_id, "secrets"]).await?;
+            list(remote, output, &mut answer, "secrets", &["secret_id"])
+        }
+        SecretCommand::Remove { client_id, secret_id } => {
+            api.delete(&["admin", of, &client_id, "secrets", &secret_id]).await?;
+            show(remote, output, &json!({ "removed": secret_id }), &[("removed secret", "removed")])
+        }
     }
 }
 

@@ -23,8 +23,7 @@ use std::io;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    AccountCommand, AuditArgs, ClientCommand, CopyArgs, DemoArgs, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote,
-    RewardCommand, SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs,
+    AccountCommand, AuditArgs, ClientCommand, CopyArgs, DemoArgs, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, RewardCommand, SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs, HubClientCommand,
 };
 pub use backup::{BackupArgs, BackupProgress, backed_up, restored};
 pub use error::{CliError, Problem};
@@ -167,6 +166,7 @@ pub fn run(command: ClientCommand) -> Result<(), CliError> {
             ClientCommand::Try(args) => tour::run(&args, &mut output).await,
             ClientCommand::Account { remote, command } => commands::account(&remote, command, &mut output).await,
             ClientCommand::Edge { remote, command } => commands::edge(&remote, command, &mut output).await,
+            ClientCommand::Client { remote, command } => commands::client(&remote, command, &mut output).await,
             ClientCommand::Session { remote, command } => commands::session(&remote, command, &mut output).await,
             ClientCommand::Keys { remote, command } => commands::keys(&remote, command, &mut output).await,
             ClientCommand::Reward { remote, command } => commands::reward(&remote, command, &mut output).await,

@@ -52,7 +52,7 @@ pub enum EdgeError {
 
 /// A client secret that has just been made: the only time that it is known.
 pub struct NewClientSecret {
-    /// The edge's client id.
+    /// The client id that it belongs to.
     pub client_id: String,
     /// Names the secret.
     pub secret_id: String,
@@ -241,6 +241,6 @@ async fn read(store: &dyn Store) -> Result<HashMap<String, Edge>, StoreError> {
 }
 
 /// A secret goes by the beginning of its hash: 64 bits tell secrets apart, and nothing about them.
-fn secret_id(hash: &[u8; 32]) -> String {
+pub(super) fn secret_id(hash: &[u8; 32]) -> String {
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -215,7 +215,8 @@ impl StoreObserver for Counting {
             | Operation::RewardRecord
             | Operation::Facts
             | Operation::Person
-            | Operation::HubSession => StoreOperation::ReadAccount,
+            | Operation::HubSession
+            | Operation::Handle => StoreOperation::ReadAccount,
             Operation::Commit
             | Operation::CreateAccount
             | Operation::HoldCredit
@@ -227,7 +228,10 @@ impl StoreObserver for Counting {
             | Operation::PutProfile
             | Operation::RaiseEpoch
             | Operation::AddHubSession
-            | Operation::RemoveHubSession => StoreOperation::CommitAct,
+            | Operation::RemoveHubSession
+            | Operation::RedeemCode
+            | Operation::AddHandle
+            | Operation::RemoveHandle => StoreOperation::CommitAct,
             Operation::Accounts
             | Operation::Entry
             | Operation::Entries
@@ -237,7 +241,8 @@ impl StoreObserver for Counting {
             | Operation::AuditOfAccount
             | Operation::History
             | Operation::HubSessions
-            | Operation::HubSessionsOfProvider => StoreOperation::ReadList,
+            | Operation::HubSessionsOfProvider
+            | Operation::Handles => StoreOperation::ReadList,
             Operation::AppendHistory => StoreOperation::WriteHistory,
             Operation::Checkpoint => StoreOperation::WriteCheckpoints,
             Operation::Recover => StoreOperation::Recover,
@@ -265,6 +270,9 @@ impl StoreObserver for Counting {
             | Operation::PruneAudit
             | Operation::PruneHistory
             | Operation::SeeHubSessions
+            | Operation::PutHubClient
+            | Operation::HubClients
+            | Operation::RemoveHubClient
             | Operation::PruneHubSessions
             | Operation::Close => StoreOperation::Settings,
             Operation::PutNode | Operation::Nodes | Operation::RemoveNode | Operation::Era | Operation::BeginEra => {

@@ -21,6 +21,7 @@ use crate::{
             AdminToken, Body, Budget, Caller, ClientDocument, ClientProxy, Parts as SurfaceParts, Rate, Settings,
             SignIn, Surface,
         },
+        hub_clients::ClientRegistry,
         secrets::Secrets,
         status_token::StatusTokens,
         tokens::Issuer,
@@ -137,6 +138,12 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         }),
     };
     let hub = hub::mount(pages, parts.development);
+    let clients = ClientRegistry::open(
+        Arc::clone(&parts.store),
+        Arc::clone(&parts.clock),
+        Arc::clone(&parts.entropy),
+        Arc::clone(parts.acts.audit()),
+    );
     let audit = Arc::clone(parts.acts.audit());
     let (store, clock, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
     let tokens = AccountKeys::new(Arc::clone(&store), Arc::clone(&clock), entropy, audit).of_earners();
@@ -151,6 +158,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         })),
     });
     let parts = SurfaceParts {
+        clients: Arc::new(clients.await?),
         acts: parts.acts,
         engine: Arc::clone(&parts.engine),
         store: parts.store,

@@ -157,6 +157,14 @@ named! {
         EarnerTokenRemoved = "earner_token_removed",
         /// A line of an order that was paid cannot be credited, and is kept for a refund. The target is the line.
         PurchaseKept = "purchase_kept",
+        /// A client of the hub was registered. The target is the client.
+        ClientAdded = "client_added",
+        /// A client of the hub was removed. The target is the client.
+        ClientRemoved = "client_removed",
+        /// A secret was added to a client of the hub. The target is the client.
+        ClientSecretAdded = "client_secret_added",
+        /// A secret of a client of the hub was removed. The target is the client.
+        ClientSecretRemoved = "client_secret_removed",
         /// An edge was registered. The target is the edge.
         EdgeAdded = "edge_added",
         /// An edge was removed. The target is the edge.

@@ -118,6 +118,73 @@ pub struct FoundHubSession {
     pub identity: Identity,
 }
 
+/// Whether a client of the hub can keep a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKind {
+    /// It runs on a server and proves who it is by a secret.
+    Confidential,
+    /// It runs on the person's device, or in a page.
+    Public,
+}
+
+/// A client of the hub, as the store keeps it: never its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubClient {
+    /// Its id.
+    pub client_id: String,
+    /// A name for people.
+    pub name: String,
+    /// Whether it can keep a secret.
+    pub kind: ClientKind,
+    /// SHA-256 of each secret that is good now.
+    pub secret_hashes: Vec<[u8; 32]>,
+    /// Where browsers are sent back to.
+    pub redirect_uris: Vec<String>,
+    /// Whether its handles may open tanks.
+    pub tank: bool,
+    /// When it was registered, on the wall clock.
+    pub created_at: UnixMs,
+}
+
+/// What a client has for one hub session, as the store keeps it: never the handle itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandleRecord {
+    /// What it goes by.
+    pub digest: SecretDigest,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The hub session that it lives and ends with.
+    pub session: SecretDigest,
+    /// The client that it was given to.
+    pub client_id: String,
+    /// What it is good for: names with spaces between them.
+    pub scope: String,
+    /// When it was made, on the wall clock.
+    pub created_at: UnixMs,
+    /// When it ends at the latest.
+    pub ends_at: UnixMs,
+}
+
+/// A handle with the hub session that it is of, read together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundHandle {
+    /// The handle.
+    pub handle: HandleRecord,
+    /// Its session.
+    pub session: FoundHubSession,
+}
+
+/// What became of an authorization code that was to be redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the code may have been redeemed before"]
+pub enum Redeemed {
+    /// By this call, for this handle.
+    Now,
+    /// Before, for this handle of this account.
+    Before(AccountId, SecretDigest),
+}
+
 /// When a hub session was last used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HubSighting {
@@ -279,8 +346,7 @@ impl HubSessionRecord {
         text: &str,
         last_seen: Option<UnixMs>,
     ) -> Result<Self> {
-        let document: Document = serde_json::from_str(text)
-            .map_err(|error| StoreError::Damaged(format!("a hub session cannot be read: {error}")))?;
+        let document: Document = serde_json::from_str(text).map_err(|error| unreadable("session", &error))?;
         let created_at = UnixMs::from_ms(document.created_at);
         Ok(Self {
             digest,
@@ -295,6 +361,99 @@ impl HubSessionRecord {
             epoch: document.epoch,
         })
     }
+}
+
+/// A client as it is written, but for its id.
+#[derive(Serialize, Deserialize)]
+struct ClientDocument {
+    name: String,
+    kind: ClientKind,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    secret_hashes: Vec<String>,
+    redirect_uris: Vec<String>,
+    tank: bool,
+    created_at: u64,
+}
+
+impl HubClient {
+    /// `{"name":"…","kind":"confidential","secret_hashes":["base64url"],"redirect_uris":["…"],"tank":false,"created_at":ms}`
+    pub(super) fn to_json(&self) -> String {
+        let document = ClientDocument {
+            name: self.name.clone(),
+            kind: self.kind,
+            secret_hashes: self.secret_hashes.iter().map(|hash| URL_SAFE_NO_PAD.encode(hash)).collect(),
+            redirect_uris: self.redirect_uris.clone(),
+            tank: self.tank,
+            created_at: self.created_at.as_ms(),
+        };
+        serde_json::to_string(&document).expect("text and numbers are always JSON")
+    }
+
+    /// Reads it back.
+    pub(super) fn from_json(client_id: String, text: &str) -> Result<Self> {
+        let document: ClientDocument = serde_json::from_str(text).map_err(|error| unreadable("client", &error))?;
+        let hash = |text: &String| {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+            bytes.ok_or_else(|| unreadable("client", &"a hash"))
+        };
+        Ok(Self {
+            client_id,
+            name: document.name,
+            kind: document.kind,
+            secret_hashes: document.secret_hashes.iter().map(hash).collect::<Result<_>>()?,
+            redirect_uris: document.redirect_uris,
+            tank: document.tank,
+            created_at: UnixMs::from_ms(document.created_at),
+        })
+    }
+}
+
+/// A handle as it is written, but for its key.
+#[derive(Serialize, Deserialize)]
+struct HandleDocument {
+    session: String,
+    client_id: String,
+    scope: String,
+    created_at: u64,
+    ends_at: u64,
+}
+
+impl HandleRecord {
+    /// How long the row is kept from its making on.
+    pub(super) const fn lifetime(&self) -> Millis {
+        self.ends_at.since(self.created_at)
+    }
+
+    /// `{"session":"base64url","client_id":"…","scope":"…","created_at":ms,"ends_at":ms}`
+    pub(super) fn to_json(&self) -> String {
+        let document = HandleDocument {
+            session: URL_SAFE_NO_PAD.encode(self.session.0),
+            client_id: self.client_id.clone(),
+            scope: self.scope.clone(),
+            created_at: self.created_at.as_ms(),
+            ends_at: self.ends_at.as_ms(),
+        };
+        serde_json::to_string(&document).expect("text and numbers are always JSON")
+    }
+
+    /// Reads it back.
+    pub(super) fn from_json(account: AccountId, digest: SecretDigest, text: &str) -> Result<Self> {
+        let document: HandleDocument = serde_json::from_str(text).map_err(|error| unreadable("handle", &error))?;
+        let session = URL_SAFE_NO_PAD.decode(&document.session).ok().and_then(|bytes| bytes.try_into().ok());
+        Ok(Self {
+            digest,
+            account,
+            session: SecretDigest(session.ok_or_else(|| unreadable("handle", &"a digest"))?),
+            client_id: document.client_id,
+            scope: document.scope,
+            created_at: UnixMs::from_ms(document.created_at),
+            ends_at: UnixMs::from_ms(document.ends_at),
+        })
+    }
+}
+
+fn unreadable(what: &str, why: &dyn fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("a {what} of the hub cannot be read: {why}"))
 }
 
 /// What stands for a session of an identity provider.

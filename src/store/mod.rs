@@ -39,8 +39,8 @@ pub use error::{Result, StoreError};
 pub use facts::{Capability, ProviderFacts, SeenEvent};
 pub use history::{Heard, HeardKey, HeardRow};
 pub use hub::{
-    Authentication, DeviceText, FoundHubSession, HubSessionId, HubSessionRecord, HubSighting, Person, Profile,
-    SecretDigest,
+    Authentication, ClientKind, DeviceText, FoundHandle, FoundHubSession, HandleRecord, HubClient, HubSessionId,
+    HubSessionRecord, HubSighting, Person, Profile, Redeemed, SecretDigest,
 };
 pub use nodes::{
     CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, ListCopy, ListOwner, METERS_DIFFER, NodeId, NodeLease,

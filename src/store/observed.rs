@@ -19,10 +19,10 @@ use crate::{
 
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-    Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
-    HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-    Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord,
-    SessionStore, StatusLease, StatusListStore, Store,
+    Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
+    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
+    Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
+    RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
 };
 
 /// Who is told how each call of a store went. Called on the path of the call: it must be quick.
@@ -97,6 +97,14 @@ pub enum Operation {
     SeeHubSessions,
     RemoveHubSession,
     PruneHubSessions,
+    PutHubClient,
+    HubClients,
+    RemoveHubClient,
+    RedeemCode,
+    AddHandle,
+    Handle,
+    Handles,
+    RemoveHandle,
     ClearLeftovers,
     Close,
     PutNode,
@@ -116,7 +124,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 76] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -170,6 +178,14 @@ impl Operation {
         Self::SeeHubSessions,
         Self::RemoveHubSession,
         Self::PruneHubSessions,
+        Self::PutHubClient,
+        Self::HubClients,
+        Self::RemoveHubClient,
+        Self::RedeemCode,
+        Self::AddHandle,
+        Self::Handle,
+        Self::Handles,
+        Self::RemoveHandle,
         Self::ClearLeftovers,
         Self::Close,
         Self::PutNode,
@@ -243,6 +259,14 @@ impl Operation {
             Self::SeeHubSessions => "see_hub_sessions",
             Self::RemoveHubSession => "remove_hub_session",
             Self::PruneHubSessions => "prune_hub_sessions",
+            Self::PutHubClient => "put_hub_client",
+            Self::HubClients => "hub_clients",
+            Self::RemoveHubClient => "remove_hub_client",
+            Self::RedeemCode => "redeem_code",
+            Self::AddHandle => "add_handle",
+            Self::Handle => "handle",
+            Self::Handles => "handles",
+            Self::RemoveHandle => "remove_handle",
             Self::ClearLeftovers => "clear_leftovers",
             Self::Close => "close",
             Self::PutNode => "put_node",
@@ -537,6 +561,45 @@ impl<S: Store, O: StoreObserver> HubStore for Observed<S, O> {
 
     async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         self.timed(Operation::RemoveHubSession, self.store.remove_hub_session(account, digest)).await
+    }
+
+    async fn put_hub_client(&self, client: &HubClient) -> Result<()> {
+        self.timed(Operation::PutHubClient, self.store.put_hub_client(client)).await
+    }
+
+    async fn hub_clients(&self) -> Result<Vec<HubClient>> {
+        self.timed(Operation::HubClients, self.store.hub_clients()).await
+    }
+
+    async fn remove_hub_client(&self, client_id: &str) -> Result<Removed> {
+        self.timed(Operation::RemoveHubClient, self.store.remove_hub_client(client_id)).await
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretDigest,
+        account: &AccountId,
+        handle: &SecretDigest,
+        now: UnixMs,
+        until: UnixMs,
+    ) -> Result<Redeemed> {
+        self.timed(Operation::RedeemCode, self.store.redeem_code(code, account, handle, now, until)).await
+    }
+
+    async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
+        self.timed(Operation::AddHandle, self.store.add_handle(handle)).await
+    }
+
+    async fn handle(&self, digest: &SecretDigest) -> Result<Option<FoundHandle>> {
+        self.timed(Operation::Handle, self.store.handle(digest)).await
+    }
+
+    async fn handles(&self, account: &AccountId) -> Result<Vec<HandleRecord>> {
+        self.timed(Operation::Handles, self.store.handles(account)).await
+    }
+
+    async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        self.timed(Operation::RemoveHandle, self.store.remove_handle(account, digest)).await
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

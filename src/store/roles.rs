@@ -14,9 +14,10 @@ use crate::{
 };
 
 use super::{
-    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, FoundHubSession, Granted, Heard,
-    HeardKey, HeardRow, Held, HeldCredit, HubSessionRecord, HubSighting, Identity, Leased, OpenAccount, Owned, Person,
-    Profile, ProviderFacts, Removed, Replaced, Result, Retired, SealedKey, SecretDigest, SessionRecord, StatusLease,
+    AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, FoundHandle, FoundHubSession, Granted,
+    HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit, HubClient, HubSessionRecord, HubSighting, Identity,
+    Leased, OpenAccount, Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired,
+    SealedKey, SecretDigest, SessionRecord, StatusLease,
 };
 
 pub use super::RewardStore;
@@ -222,7 +223,40 @@ pub trait HubStore: Send + Sync + 'static {
     /// Removes a hub session.
     async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed>;
 
-    /// Drops hub sessions that ended before an instant, `most` at a time; answers how many. Fewer than `most`: there are no
+    /// Registers a client of the hub, or changes one.
+    async fn put_hub_client(&self, client: &HubClient) -> Result<()>;
+
+    /// All registered clients, in no particular order.
+    async fn hub_clients(&self) -> Result<Vec<HubClient>>;
+
+    /// Removes a client.
+    async fn remove_hub_client(&self, client_id: &str) -> Result<Removed>;
+
+    /// Redeems an authorization code, which has this digest, for a handle that is about to be made; once, whoever asks and at
+    /// whichever node. It is remembered until `until` at least. Asked again for the same handle: [`Redeemed::Now`].
+    async fn redeem_code(
+        &self,
+        code: &SecretDigest,
+        account: &AccountId,
+        handle: &SecretDigest,
+        now: UnixMs,
+        until: UnixMs,
+    ) -> Result<Redeemed>;
+
+    /// Adds a handle. Adding the same one again changes nothing.
+    async fn add_handle(&self, handle: &HandleRecord) -> Result<Added>;
+
+    /// The handle with this digest, with its session: `None` if either has been removed.
+    async fn handle(&self, digest: &SecretDigest) -> Result<Option<FoundHandle>>;
+
+    /// The handles of an account, the oldest first; also those of sessions that have been removed.
+    async fn handles(&self, account: &AccountId) -> Result<Vec<HandleRecord>>;
+
+    /// Removes a handle.
+    async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed>;
+
+    /// Drops hub sessions and handles that ended, and redeemed codes that were to be remembered, until before an instant, `most`
+    /// at a time; answers how many. Fewer than `most`: there are no
     /// more. A store whose rows go by themselves has nothing to do. Write-behind.
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize>;
 }

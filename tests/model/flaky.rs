@@ -11,10 +11,11 @@ use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
     store::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-        Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
-        HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-        Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest,
-        SessionRecord, SessionStore, StatusLease, StatusListStore, Store, StoreError,
+        Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
+        HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
+        Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
+        RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
+        StoreError,
     },
     time::{ClockFact, UnixMs},
     wire::SessionId,
@@ -385,6 +386,45 @@ impl HubStore for Flaky {
 
     async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         self.write()?.remove_hub_session(account, digest).await
+    }
+
+    async fn put_hub_client(&self, client: &HubClient) -> Result<()> {
+        self.write()?.put_hub_client(client).await
+    }
+
+    async fn hub_clients(&self) -> Result<Vec<HubClient>> {
+        self.read()?.hub_clients().await
+    }
+
+    async fn remove_hub_client(&self, client_id: &str) -> Result<Removed> {
+        self.write()?.remove_hub_client(client_id).await
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretDigest,
+        account: &AccountId,
+        handle: &SecretDigest,
+        now: UnixMs,
+        until: UnixMs,
+    ) -> Result<Redeemed> {
+        self.write()?.redeem_code(code, account, handle, now, until).await
+    }
+
+    async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
+        self.write()?.add_handle(handle).await
+    }
+
+    async fn handle(&self, digest: &SecretDigest) -> Result<Option<FoundHandle>> {
+        self.read()?.handle(digest).await
+    }
+
+    async fn handles(&self, account: &AccountId) -> Result<Vec<HandleRecord>> {
+        self.read()?.handles(account).await
+    }
+
+    async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        self.write()?.remove_handle(account, digest).await
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

@@ -13,10 +13,10 @@ use gastank::{
     engine::{Account, AccountId, Act, Checkpoint, Entry, ListId, NewEntry, Source, bucket},
     store::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-        Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
-        HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-        Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest,
-        SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
+        Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
+        HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
+        Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
+        RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -47,6 +47,9 @@ struct Tables {
     people: HashMap<AccountId, Person>,
     hub_sessions: BTreeMap<SecretDigest, HubSessionRecord>,
     rewards: BTreeMap<RewardKey, RewardRecord>,
+    hub_clients: BTreeMap<String, HubClient>,
+    handles: BTreeMap<SecretDigest, HandleRecord>,
+    codes: BTreeMap<SecretDigest, (AccountId, SecretDigest, UnixMs)>,
 }
 
 fn same_name(entry: &NewEntry, source: Source, external_id: &str) -> bool {
@@ -87,6 +90,7 @@ impl Tables {
             self.history.retain(|_, row| row.account != act.account);
             self.people.remove(&act.account);
             self.hub_sessions.retain(|_, session| session.account != act.account);
+            self.handles.retain(|_, handle| handle.account != act.account);
         }
         Commit::Done(after)
     }
@@ -94,6 +98,13 @@ impl Tables {
     fn person(&self, account: &AccountId) -> Option<Person> {
         self.accounts.get(account).filter(|owned| !owned.account.deleted)?;
         Some(self.people.get(account).cloned().unwrap_or_default())
+    }
+
+    fn hub_session(&self, digest: &SecretDigest) -> Option<FoundHubSession> {
+        let session = self.hub_sessions.get(digest)?.clone();
+        let identity = self.accounts.get(&session.account)?.identity.clone()?;
+        let person = self.person(&session.account)?;
+        Some(FoundHubSession { session, person, identity })
     }
 
     fn recover(&self) -> Vec<OpenAccount> {
@@ -458,11 +469,7 @@ impl HubStore for MemoryStore {
     }
 
     async fn hub_session(&self, digest: &SecretDigest) -> Result<Option<FoundHubSession>> {
-        let tables = self.0.lock();
-        let Some(session) = tables.hub_sessions.get(digest).cloned() else { return Ok(None) };
-        let identity = tables.accounts.get(&session.account).and_then(|owned| owned.identity.clone());
-        let found = tables.person(&session.account).zip(identity);
-        Ok(found.map(|(person, identity)| FoundHubSession { session, person, identity }))
+        Ok(self.0.lock().hub_session(digest))
     }
 
     async fn hub_sessions(&self, account: &AccountId) -> Result<Vec<HubSessionRecord>> {
@@ -495,6 +502,61 @@ impl HubStore for MemoryStore {
         let sessions = &mut self.0.lock().hub_sessions;
         let theirs = sessions.get(digest).is_some_and(|session| session.account == *account);
         Ok(Removed::when(theirs && sessions.remove(digest).is_some()))
+    }
+
+    async fn put_hub_client(&self, client: &HubClient) -> Result<()> {
+        self.0.lock().hub_clients.insert(client.client_id.clone(), client.clone());
+        Ok(())
+    }
+
+    async fn hub_clients(&self) -> Result<Vec<HubClient>> {
+        Ok(self.0.lock().hub_clients.values().cloned().collect())
+    }
+
+    async fn remove_hub_client(&self, client_id: &str) -> Result<Removed> {
+        Ok(Removed::when(self.0.lock().hub_clients.remove(client_id).is_some()))
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretDigest,
+        account: &AccountId,
+        handle: &SecretDigest,
+        _now: UnixMs,
+        until: UnixMs,
+    ) -> Result<Redeemed> {
+        let mut tables = self.0.lock();
+        let (known, of, _) = *tables.codes.entry(*code).or_insert((*account, *handle, until));
+        Ok(if of == *handle { Redeemed::Now } else { Redeemed::Before(known, of) })
+    }
+
+    async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
+        let mut tables = self.0.lock();
+        let alive = tables.person(&handle.account).is_some();
+        if alive {
+            tables.handles.entry(handle.digest).or_insert_with(|| handle.clone());
+        }
+        Ok(Added::when(alive))
+    }
+
+    async fn handle(&self, digest: &SecretDigest) -> Result<Option<FoundHandle>> {
+        let tables = self.0.lock();
+        let Some(handle) = tables.handles.get(digest).cloned() else { return Ok(None) };
+        Ok(tables.hub_session(&handle.session).map(|session| FoundHandle { handle, session }))
+    }
+
+    async fn handles(&self, account: &AccountId) -> Result<Vec<HandleRecord>> {
+        let tables = self.0.lock();
+        let mut handles: Vec<_> =
+            tables.handles.values().filter(|handle| handle.account == *account).cloned().collect();
+        handles.sort_by_key(|handle| (handle.created_at, handle.digest));
+        Ok(handles)
+    }
+
+    async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        let handles = &mut self.0.lock().handles;
+        let theirs = handles.get(digest).is_some_and(|handle| handle.account == *account);
+        Ok(Removed::when(theirs && handles.remove(digest).is_some()))
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

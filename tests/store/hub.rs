@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use gastank::store::{
-    Added, Authentication, DeviceText, FoundHubSession, HubSessionRecord, HubSighting, Person, Profile, Removed,
-    Replaced, SecretDigest,
+    Added, Authentication, ClientKind, DeviceText, FoundHandle, FoundHubSession, HandleRecord, HubClient,
+    HubSessionRecord, HubSighting, Person, Profile, Redeemed, Removed, Replaced, SecretDigest,
 };
 
 use super::*;
@@ -177,10 +177,14 @@ pub(crate) async fn deletion_erases_the_hubs_rows(store: Subject) {
         added(&store, &session).await;
     }
     assert_eq!(store.put_profile(&account.id, 0, &profile("Ada")).await.expect("works"), Replaced::Done);
+    assert_eq!(store.add_handle(&handle(account.id, 1, 1)).await.expect("works"), Added::Done);
     done(&store, &account, &Act { deletes: true, ..account.nothing() }).await;
     assert_eq!(store.person(&account.id).await.expect("works"), None);
     assert_eq!(store.hub_session(&digest(1)).await.expect("works"), None);
     assert_eq!(store.hub_sessions(&account.id).await.expect("works"), []);
+    assert_eq!(store.handle(&handle(account.id, 1, 1).digest).await.expect("works"), None);
+    assert_eq!(store.handles(&account.id).await.expect("works"), []);
+    assert_eq!(store.add_handle(&handle(account.id, 2, 1)).await.expect("works"), Added::AccountGone);
     assert_eq!(store.hub_sessions_of_provider("https://id.example", "sid-0").await.expect("works").len(), 1);
     assert_eq!(store.put_profile(&account.id, 1, &profile("B")).await.expect("works"), Replaced::Outdated);
     assert_eq!(store.raise_epoch(&account.id).await.expect("works"), None);
@@ -190,4 +194,95 @@ pub(crate) async fn deletion_erases_the_hubs_rows(store: Subject) {
     // Whoever returns is somebody new.
     let (owned, _) = store.create_account(account_id(7), &identity(1), wall(9)).await.expect("works");
     assert_eq!(store.person(&owned.account.id).await.expect("works"), Some(Person::default()));
+}
+
+/// Handle number `n` of a hub session.
+fn handle(account: AccountId, n: u8, session: u8) -> HandleRecord {
+    HandleRecord {
+        digest: SecretDigest::of(&format!("gth_1_{n}")),
+        account,
+        session: digest(session),
+        client_id: "5882386c6d801776".to_owned(),
+        scope: "openid profile".to_owned(),
+        created_at: wall(BEGAN + u64::from(n)),
+        ends_at: wall(BEGAN + LIVES),
+    }
+}
+
+pub(crate) async fn hub_clients_come_and_go(store: Subject) {
+    let client = |client_id: &str, hashes: &[u8]| HubClient {
+        client_id: client_id.to_owned(),
+        name: format!("größer {client_id}"),
+        kind: if hashes.is_empty() { ClientKind::Public } else { ClientKind::Confidential },
+        secret_hashes: hashes.iter().map(|byte| [*byte; 32]).collect(),
+        redirect_uris: vec!["https://app.example/cb".to_owned(), "http://127.0.0.1/cb".to_owned()],
+        tank: hashes.len() > 1,
+        created_at: wall(1),
+    };
+    assert_eq!(store.hub_clients().await.expect("works"), []);
+    for client in [client("b", &[1]), client("a", &[2, 3]), client("b", &[1]), client("c", &[])] {
+        store.put_hub_client(&client).await.expect("works");
+    }
+    let changed = HubClient { name: "another".to_owned(), ..client("b", &[1, 4]) };
+    store.put_hub_client(&changed).await.expect("works");
+    let mut found = store.hub_clients().await.expect("works");
+    found.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+    assert_eq!(found, [client("a", &[2, 3]), changed, client("c", &[])]);
+    assert_eq!(store.remove_hub_client("b").await.expect("works"), Removed::Done);
+    assert_eq!(store.remove_hub_client("b").await.expect("works"), Removed::NotThere);
+    assert_eq!(store.hub_clients().await.expect("works").len(), 2);
+}
+
+pub(crate) async fn handles_live_and_end_with_their_hub_session(store: Subject) {
+    let (ada, bob) = (made(&store, 1).await.id, made(&store, 2).await.id);
+    for session in [hub_session(ada, 1, 0), hub_session(ada, 2, 0), hub_session(bob, 3, 0)] {
+        added(&store, &session).await;
+    }
+    let handles = [handle(ada, 2, 1), handle(ada, 1, 1), handle(ada, 3, 2), handle(bob, 4, 3)];
+    for handle in &handles {
+        assert_eq!(store.add_handle(handle).await.expect("works"), Added::Done);
+        assert_eq!(store.add_handle(handle).await.expect("works"), Added::Done);
+    }
+    let gone = handle(account_id(9), 9, 1);
+    assert_eq!(store.add_handle(&gone).await.expect("works"), Added::AccountGone);
+    assert_eq!(store.handle(&gone.digest).await.expect("works"), None);
+    let session = store.hub_session(&digest(1)).await.expect("works").expect("it is there");
+    let found = FoundHandle { handle: handles[0].clone(), session };
+    assert_eq!(store.handle(&handles[0].digest).await.expect("works"), Some(found));
+    let of_ada = [handles[1].clone(), handles[0].clone(), handles[2].clone()];
+    assert_eq!(store.handles(&ada).await.expect("works"), of_ada, "the oldest first");
+
+    assert_eq!(store.remove_handle(&bob, &handles[0].digest).await.expect("works"), Removed::NotThere, "not theirs");
+    assert_eq!(store.remove_handle(&ada, &handles[0].digest).await.expect("works"), Removed::Done);
+    assert_eq!(store.remove_handle(&ada, &handles[0].digest).await.expect("works"), Removed::NotThere);
+    assert_eq!(store.handle(&handles[0].digest).await.expect("works"), None);
+    assert_eq!(store.remove_hub_session(&ada, &digest(1)).await.expect("works"), Removed::Done);
+    assert_eq!(store.handle(&handles[1].digest).await.expect("works"), None, "its session is gone");
+    assert!(store.handle(&handles[2].digest).await.expect("works").is_some());
+    assert!(store.handle(&handles[3].digest).await.expect("works").is_some());
+}
+
+pub(crate) async fn of_fifty_racing_redemptions_of_a_code_one_wins(store: Subject) {
+    let (account, code) = (made(&store, 1).await.id, SecretDigest::of("code"));
+    let (now, until) = (wall(0), wall(600_000));
+    let racers: Vec<_> = (0..50)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            let handle = handle(account, n, 1).digest;
+            tokio::spawn(async move {
+                (handle, store.redeem_code(&code, &account, &handle, now, until).await.expect("works"))
+            })
+        })
+        .collect();
+    let (mut won, mut lost) = (Vec::new(), Vec::new());
+    for racer in racers {
+        match racer.await.expect("no panic") {
+            (handle, Redeemed::Now) => won.push(handle),
+            (_, Redeemed::Before(of, handle)) => lost.push((of, handle)),
+        }
+    }
+    assert_eq!((won.len(), lost.len()), (1, 49));
+    assert!(lost.iter().all(|lost| *lost == (account, won[0])), "each is told for which handle");
+    let again = store.redeem_code(&code, &account, &won[0], now, until).await.expect("works");
+    assert_eq!(again, Redeemed::Now, "who asks again for the same is told the same");
 }

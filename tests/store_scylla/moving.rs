@@ -169,6 +169,8 @@ async fn a_crowd_that_moves_in_pieces_is_the_same_crowd_afterwards() {
         Table::Held,
         Table::Person,
         Table::HubSession,
+        Table::Handle,
+        Table::HubClient,
     ] {
         assert!(rows(table) > 300, "{table:?}: {}", rows(table));
     }

@@ -14,9 +14,9 @@ use gastank::{
     },
     store::{
         AccountKey, Actor, ActorKind, Added, AuditAct, AuditDay, AuditKey, AuditRecord, Authentication, Capability,
-        Commit, DeviceText, Edge, Held, HeldCredit, HubSessionRecord, Identity, KeyScope, Leased, Profile,
-        ProviderFacts, Replaced, RewardKey, RewardRecord, SealedKey, SecretDigest, SeenEvent, StatusLease, Store,
-        Surface,
+        ClientKind, Commit, DeviceText, Edge, HandleRecord, Held, HeldCredit, HubClient, HubSessionRecord, Identity,
+        KeyScope, Leased, Profile, ProviderFacts, Replaced, RewardKey, RewardRecord, SealedKey, SecretDigest,
+        SeenEvent, StatusLease, Store, Surface,
     },
     time::{ClockFact, MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
@@ -81,6 +81,16 @@ impl Crowd {
                 created_at: at(n),
             };
             store.put_edge(&edge).await.unwrap();
+            let client = HubClient {
+                client_id: format!("client-{n}"),
+                name: text(&mut dice).to_owned(),
+                kind: if n % 2 == 0 { ClientKind::Public } else { ClientKind::Confidential },
+                secret_hashes: (0..n % 2).map(|_| hash(&mut dice)).collect(),
+                redirect_uris: vec![text(&mut dice).to_owned()],
+                tank: n > 2,
+                created_at: at(n),
+            };
+            store.put_hub_client(&client).await.unwrap();
             let key = SealedKey {
                 kid: format!("kid-{n}"),
                 algorithm: "ES256".to_owned(),
@@ -234,6 +244,16 @@ async fn sign_in(store: &dyn Store, account: &AccountId, dice: &mut Dice) {
             epoch: n,
         };
         assert_eq!(store.add_hub_session(&session).await.unwrap(), Added::Done);
+        let handle = HandleRecord {
+            digest: SecretDigest::from_bytes(hash(dice)),
+            account: *account,
+            session: session.digest,
+            client_id: "5882386c6d801776".to_owned(),
+            scope: text(dice).to_owned(),
+            created_at: at(n),
+            ends_at: session.ends_at,
+        };
+        assert_eq!(store.add_handle(&handle).await.unwrap(), Added::Done);
     }
 }
 
@@ -352,7 +372,7 @@ async fn told(store: &dyn Store, person: &Person) -> Vec<String> {
         let found = store.hub_session(&session.digest).await.unwrap();
         assert_eq!(found.map(|found| found.session).as_ref(), Some(session), "a hub session is found by its digest");
     }
-    all.push(format!("{sessions:?}"));
+    all.push(format!("{sessions:?} {:?}", store.handles(&person.id).await.unwrap()));
     all.push(format!("{:?}", store.held_credit(&person.identity, 100).await.unwrap()));
     all.push(format!("{:?}", store.facts(&person.identity).await.unwrap()));
     all.push(format!("{:?}", store.audit_of_account(&person.id, None, 1000).await.unwrap()));
@@ -371,6 +391,9 @@ async fn besides(store: &dyn Store) -> Vec<String> {
     let mut edges = store.edges().await.unwrap();
     edges.sort_by(|a, b| a.client_id.cmp(&b.client_id));
     all.extend(edges.iter().map(|edge| format!("{edge:?}")));
+    let mut clients = store.hub_clients().await.unwrap();
+    clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+    all.extend(clients.iter().map(|client| format!("{client:?}")));
     let mut keys = store.signing_keys().await.unwrap();
     keys.sort_by(|a, b| a.kid.cmp(&b.kid));
     all.extend(keys.iter().map(|key| format!("{key:?}")));

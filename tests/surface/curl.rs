@@ -87,6 +87,16 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     assert_eq!(curl.json(secrets, &at, "GET", &[], "200")["secrets"].as_array().unwrap().len(), 2);
     curl.call("/admin/edges/{client_id}/secrets/{secret_id}", &format!("{at}/{second}"), "DELETE", &[], "204");
 
+    let clients = "/admin/clients";
+    let new = with(r#"{"name":"c","redirect_uris":["https://app.example/cb"]}"#);
+    let client = text(&curl.json(clients, clients, "POST", &new, "201")["client_id"]);
+    assert_eq!(curl.json(clients, clients, "GET", &[], "200")["clients"].as_array().unwrap().len(), 1);
+    let (secrets, at) = ("/admin/clients/{client_id}/secrets", format!("/admin/clients/{client}/secrets"));
+    let second = text(&curl.json(secrets, &at, "POST", &[], "201")["secret_id"]);
+    assert_eq!(curl.json(secrets, &at, "GET", &[], "200")["secrets"].as_array().unwrap().len(), 2);
+    curl.call("/admin/clients/{client_id}/secrets/{secret_id}", &format!("{at}/{second}"), "DELETE", &[], "204");
+    curl.call("/admin/clients/{client_id}", &format!("/admin/clients/{client}"), "DELETE", &[], "204");
+
     let bearer = format!("authorization: Bearer {key}");
     let owner = ["-H", &*bearer];
     let activate = [&owner[..], &with("{}")].concat();

@@ -2,8 +2,8 @@
 
 use crate::{
     control::{
-        account_keys::AccountKeyError, acts::ActError, edges::EdgeError, keyring::KeyringError, keys::KeyError,
-        secrets::SecretsError, status_token::PublicationError,
+        account_keys::AccountKeyError, acts::ActError, edges::EdgeError, hub_clients::ClientError,
+        keyring::KeyringError, keys::KeyError, secrets::SecretsError, status_token::PublicationError,
     },
     engine::Refusal,
     store::StoreError,
@@ -143,6 +143,20 @@ impl From<EdgeError> for Problem {
             EdgeError::NoSuchEdge => Self::not_found("edge"),
             EdgeError::NoSuchSecret => Self::not_found("secret"),
             EdgeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClientError> for Problem {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Full | ClientError::SecretsFull | ClientError::LastSecret => {
+                Self::because(ErrorCode::LimitReached, error.to_string())
+            }
+            ClientError::Public => Self::bad_request(error.to_string()),
+            ClientError::NoSuchClient => Self::not_found("client"),
+            ClientError::NoSuchSecret => Self::not_found("secret"),
+            ClientError::Store(error) => error.into(),
         }
     }
 }

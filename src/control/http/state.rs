@@ -12,6 +12,7 @@ use crate::{
         credentials::AdminToken,
         edges::EdgeRegistry,
         hooks::{events::Events, secrets::HookSecrets},
+        hub_clients::ClientRegistry,
         secrets::Secrets,
         status_token::StatusTokens,
         tokens::Issuer,
@@ -56,6 +57,8 @@ pub struct Parts {
     pub events: Arc<dyn EventReader>,
     /// Who may send webhooks.
     pub hooks: Arc<HookSecrets>,
+    /// The clients of the hub.
+    pub clients: Arc<ClientRegistry>,
     /// Publishes status lists.
     pub statuses: Arc<StatusTokens>,
     /// Keeps the cluster secrets.
@@ -133,6 +136,7 @@ pub struct Components {
     pub(super) instruments: Arc<dyn Instruments>,
     pub(super) settings: Arc<Settings>,
     pub(super) edges: Arc<EdgeRegistry>,
+    pub(super) clients: Arc<ClientRegistry>,
     pub(super) account_keys: Arc<AccountKeys>,
     pub(super) introspector: Introspector,
     pub(super) checks: Arc<Checks>,
@@ -152,7 +156,7 @@ impl ApiState {
     /// [`StoreError`] when they cannot be read.
     pub(super) async fn open(parts: Parts, description: Description) -> Result<Self, StoreError> {
         let Parts { acts, engine, store, clock, entropy, issuer, identity, events, .. } = parts;
-        let Parts { hooks, statuses, secrets, admission, instruments, settings, .. } = parts;
+        let Parts { hooks, clients, statuses, secrets, admission, instruments, settings, .. } = parts;
         let registry = |store: &Arc<dyn Store>| {
             (Arc::clone(store), Arc::clone(&clock), Arc::clone(&entropy), Arc::clone(acts.audit()))
         };
@@ -190,6 +194,7 @@ impl ApiState {
             secrets,
             instruments,
             edges,
+            clients,
             account_keys,
             checks,
             admission,
@@ -233,6 +238,7 @@ parts! {
     instruments: Arc<dyn Instruments>,
     settings: Arc<Settings>,
     edges: Arc<EdgeRegistry>,
+    clients: Arc<ClientRegistry>,
     account_keys: Arc<AccountKeys>,
     checks: Arc<Checks>,
     under_way: Arc<UnderWay>,

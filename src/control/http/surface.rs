@@ -62,13 +62,14 @@ impl Surface {
         Ok(Self { public: finish(public), admin: finish(admin), state })
     }
 
-    /// Takes over which edges other nodes have registered, changed and removed.
+    /// Takes over which edges and clients of the hub other nodes have registered, changed and removed.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; the edges are as they were.
+    /// [`StoreError`]; what could not be read is as it was.
     pub async fn learn(&self) -> Result<(), StoreError> {
-        self.state.edges.learn().await
+        self.state.edges.learn().await?;
+        self.state.clients.learn().await
     }
 
     /// Answers a question about a token at once: appends the JSON of a 200 to `body`. `false` if it takes more than that, or

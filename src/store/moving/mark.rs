@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     engine::{AccountId, Credit, End, Entry, Session},
     store::{
-        AccountKey, AuditRecord, Edge, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, RewardKey,
-        RewardRecord, SealedKey, StatusLease, facts_json,
+        AccountKey, AuditRecord, Edge, HandleRecord, HeldCredit, HubClient, HubSessionRecord, Identity, Owned, Person,
+        ProviderFacts, RewardKey, RewardRecord, SealedKey, StatusLease, facts_json,
     },
     time::{ClockFact, MeterTime, UnixMs},
 };
@@ -59,6 +59,10 @@ tables! {
     HubSession = "hub sessions",
     /// Records of rewards and shops.
     Reward = "reward records",
+    /// Clients of the hub.
+    HubClient = "hub clients",
+    /// What clients have for hub sessions.
+    Handle = "handles",
     /// The meter.
     Clock = "meter clocks",
     /// What leads from identities to accounts.
@@ -73,8 +77,8 @@ tables! {
     KeyPointer = "ways from account keys to accounts",
     /// The audit log by account.
     AuditOfAccount = "audit rows by account",
-    /// What leads from digests of secrets to hub sessions.
-    HubPointer = "ways from secrets to hub sessions",
+    /// What leads from digests of secrets to hub sessions and handles.
+    HubPointer = "ways from secrets to hub sessions and handles",
     /// What leads from sessions of identity providers to hub sessions.
     ProviderPointer = "ways from providers' sessions to hub sessions",
     /// What a service leaves that has used the store.
@@ -386,6 +390,21 @@ impl From<(&RewardKey, &RewardRecord)> for Mark {
         Marked::new(Table::Reward, &[key.part.as_bytes(), key.name.as_bytes()])
             .with(record.revision)
             .with(record.content.as_str())
+            .done()
+    }
+}
+
+impl From<&HubClient> for Mark {
+    fn from(client: &HubClient) -> Self {
+        Marked::new(Table::HubClient, &[client.client_id.as_bytes()]).with(client.to_json().as_str()).done()
+    }
+}
+
+impl From<&HandleRecord> for Mark {
+    fn from(handle: &HandleRecord) -> Self {
+        Marked::new(Table::Handle, &[handle.digest.as_bytes()])
+            .with(handle.account.as_bytes().as_slice())
+            .with(handle.to_json().as_str())
             .done()
     }
 }

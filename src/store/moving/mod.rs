@@ -22,8 +22,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditRecord, Edge, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, Result,
-    RewardKey, RewardRecord, SealedKey, StatusLease, StoreError,
+    AccountKey, AuditRecord, Edge, HandleRecord, HeldCredit, HubClient, HubSessionRecord, Identity, Owned, Person,
+    ProviderFacts, Result, RewardKey, RewardRecord, SealedKey, StatusLease, StoreError,
 };
 
 pub(super) use copy::Patience;
@@ -66,6 +66,10 @@ pub enum Row {
     HubSession(Box<HubSessionRecord>),
     /// A record of rewards or shops.
     Reward(RewardKey, RewardRecord),
+    /// A client of the hub.
+    HubClient(HubClient),
+    /// What a client has for a hub session.
+    Handle(HandleRecord),
     /// Where the meter stands.
     Clock(ClockFact),
 }

@@ -15,6 +15,7 @@ use crate::{
 use super::{
     ScyllaStore,
     cluster::Values,
+    hub::{HANDLES, HUB_SESSIONS},
     pieces::in_pieces,
     rows::{HeldRow, bytes, entry_name, int, source, there, wall, wall_from},
 };
@@ -28,7 +29,6 @@ const AT_THE_DOOR: u64 = 500;
 /// Kinds of rows in an account's partition.
 const NAMES: i8 = 2;
 const KEYS: i8 = 4;
-const HUB_SESSIONS: i8 = 5;
 
 /// What a deletion leaves to be erased elsewhere.
 pub(super) struct Erasure {
@@ -161,11 +161,13 @@ impl ScyllaStore {
                 self.decide_on_deleted(id, erased).await?;
             }
         }
-        for some in self.unpoint_hub_sessions(account).await?.chunks(ROWS_AT_ONCE) {
-            let erase = |digest: &Vec<u8>| -> (_, Values<'_>) {
-                (&statements.erase_row, Box::new((id, HUB_SESSIONS, 0_i64, digest.clone())))
-            };
-            self.decide_on_deleted(id, some.iter().map(erase).collect()).await?;
+        for kind in [HUB_SESSIONS, HANDLES] {
+            for some in self.unpoint_hub_rows(account, kind).await?.chunks(ROWS_AT_ONCE) {
+                let erase = |digest: &Vec<u8>| -> (_, Values<'_>) {
+                    (&statements.erase_row, Box::new((id, kind, 0_i64, digest.clone())))
+                };
+                self.decide_on_deleted(id, some.iter().map(erase).collect()).await?;
+            }
         }
         Ok(())
     }

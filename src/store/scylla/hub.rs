@@ -27,6 +27,9 @@ use super::{
 
 /// How often a person's epoch is raised anew because others raised it meanwhile.
 const TRIES: usize = 8;
+/// Kinds of rows in an account's partition.
+pub(super) const HUB_SESSIONS: i8 = 5;
+pub(super) const HANDLES: i8 = 6;
 /// Sessions that are written or read at a time.
 const AT_ONCE: usize = 32;
 
@@ -202,9 +205,16 @@ impl ScyllaStore {
         let statement = &self.cluster.statements.hub_pointer;
         let pointer: Option<(Option<Vec<u8>>,)> = self.cluster.row(statement, (digest.as_bytes().as_slice(),)).await?;
         let Some((Some(account),)) = pointer else { return Ok(None) };
-        let account = AccountId::from_bytes(bytes(&account)?);
-        let row = self.hub_session_row(&account, digest).await?;
-        row.map_or(Ok(None), |row| row.found(&account))
+        self.find_hub_session_of(&AccountId::from_bytes(bytes(&account)?), digest).await
+    }
+
+    pub(super) async fn find_hub_session_of(
+        &self,
+        account: &AccountId,
+        digest: &SecretDigest,
+    ) -> Result<Option<FoundHubSession>> {
+        let row = self.hub_session_row(account, digest).await?;
+        row.map_or(Ok(None), |row| row.found(account))
     }
 
     async fn hub_session_row(&self, account: &AccountId, digest: &SecretDigest) -> Result<Option<SessionRow>> {
@@ -261,14 +271,18 @@ impl ScyllaStore {
         Ok(Removed::when(dropped))
     }
 
-    /// Removes what leads to the hub sessions of a deleted account, and answers the digests of their rows.
-    pub(super) async fn unpoint_hub_sessions(&self, account: &AccountId) -> Result<Vec<Vec<u8>>> {
-        let statement = &self.cluster.statements.erasable_hub_sessions;
+    /// Removes what leads to the hub sessions or handles of a deleted account, and answers the digests of their rows.
+    pub(super) async fn unpoint_hub_rows(&self, account: &AccountId, kind: i8) -> Result<Vec<Vec<u8>>> {
+        let statements = &self.cluster.statements;
+        let values = (account.as_bytes().as_slice(), kind);
         let rows: Vec<(Vec<u8>, Option<String>)> =
-            self.cluster.pages(statement, (account.as_bytes().as_slice(),), usize::MAX).await?;
+            self.cluster.pages(&statements.erasable_hub_rows, values, usize::MAX).await?;
         for (digest, record) in &rows {
-            if let Some(record) = record {
-                self.unpoint_hub_session(&session(*account, digest, record, None)?).await?;
+            match record {
+                Some(record) if kind == HUB_SESSIONS => {
+                    self.unpoint_hub_session(&session(*account, digest, record, None)?).await?;
+                }
+                _ => self.cluster.write(&statements.unpoint_hub_session, (digest,)).await?,
             }
         }
         Ok(rows.into_iter().map(|(digest, _)| digest).collect())
@@ -285,6 +299,6 @@ pub(super) fn sighting(session: &HubSessionRecord) -> HubSighting {
 }
 
 /// How long a row that is moved stays: until it ends, and for `at_least`.
-pub(super) fn ttl_of_moved(session: &HubSessionRecord, now: UnixMs, at_least: Millis) -> i32 {
-    ttl(session.ends_at.since(now).max(at_least))
+pub(super) fn ttl_of_moved(ends_at: UnixMs, now: UnixMs, at_least: Millis) -> i32 {
+    ttl(ends_at.since(now).max(at_least))
 }

@@ -20,6 +20,7 @@ mod datacenters;
 mod erasure;
 mod error;
 mod facts;
+mod handles;
 mod held;
 mod history;
 mod hub;
@@ -56,10 +57,10 @@ use crate::{
 
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-    Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
-    HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-    Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord,
-    SessionStore, StatusLease, StatusListStore, Store,
+    Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
+    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
+    Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
+    RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
 };
 pub use options::{Consistency, Credentials, ScyllaOptions};
 pub use store::ScyllaStore;
@@ -307,6 +308,45 @@ impl HubStore for ScyllaStore {
 
     async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         self.drop_hub_session(account, digest).await
+    }
+
+    async fn put_hub_client(&self, client: &HubClient) -> Result<()> {
+        self.write_hub_client(client).await
+    }
+
+    async fn hub_clients(&self) -> Result<Vec<HubClient>> {
+        self.read_hub_clients().await
+    }
+
+    async fn remove_hub_client(&self, client_id: &str) -> Result<Removed> {
+        self.drop_hub_client(client_id).await
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretDigest,
+        account: &AccountId,
+        handle: &SecretDigest,
+        now: UnixMs,
+        until: UnixMs,
+    ) -> Result<Redeemed> {
+        self.decide_code(code, account, handle, until.since(now)).await
+    }
+
+    async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
+        self.put_handle(handle).await
+    }
+
+    async fn handle(&self, digest: &SecretDigest) -> Result<Option<FoundHandle>> {
+        self.find_handle(digest).await
+    }
+
+    async fn handles(&self, account: &AccountId) -> Result<Vec<HandleRecord>> {
+        self.read_handles(account).await
+    }
+
+    async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        self.drop_handle(account, digest).await
     }
 
     async fn prune_hub_sessions(&self, _: UnixMs, _: usize) -> Result<usize> {

@@ -14,8 +14,8 @@ use crate::{
     engine::{AccountId, Entry, bucket},
     entropy::Entropy,
     store::{
-        AccountKey, AuditRecord, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts, Result,
-        RewardKey, RewardRecord, SealedKey, StatusLease, StoreError, facts_json,
+        AccountKey, AuditRecord, HandleRecord, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts,
+        Result, RewardKey, RewardRecord, SealedKey, StatusLease, StoreError, facts_json,
         moving::{Mark, Moving, OpenSession, RememberedSession, Row, Target},
     },
     time::{Millis, UnixMs},
@@ -40,9 +40,11 @@ const BATCH_BYTES: usize = 4096;
 const BATCH_ROWS: usize = 16;
 /// How long a row of the audit log stays at the least, in seconds, however old it is: none goes before it was compared.
 const AUDIT_STAYS: i32 = 7 * 86_400;
+/// How long a row of the hub stays at the least: none goes before it was compared.
+const HUB_ROWS_STAY: Millis = Millis::from_secs(7 * 86_400);
 
 /// The tables that have nothing in them before anything moves in.
-const TABLES: [&str; 25] = [
+const TABLES: [&str; 27] = [
     "accounts",
     "identities",
     "directory",
@@ -68,6 +70,8 @@ const TABLES: [&str; 25] = [
     "hub_pointers",
     "hub_provider_sessions",
     "reward_records",
+    "hub_clients",
+    "hub_codes",
 ];
 
 /// A row of `source, name, reached, ended`.
@@ -156,6 +160,10 @@ impl ScyllaTarget {
             [Row::Person(account, person)] => self.put_person(account, person).await,
             [Row::HubSession(session)] => self.put_hub_session(session).await,
             [Row::Reward(key, record)] => self.put_reward_record(key, record).await,
+            [Row::HubClient(client)] => {
+                self.plainly(&self.statements.hub_client, (client.client_id.as_str(), client.to_json())).await
+            }
+            [Row::Handle(handle)] => self.put_handle(handle).await,
             [Row::Clock(clock)] => self.store.raise_clock(clock.last_alive, clock.wall).await,
             entries => self.put_entries(entries).await,
         }
@@ -290,8 +298,7 @@ impl ScyllaTarget {
     }
 
     async fn put_hub_session(&self, session: &HubSessionRecord) -> Result<()> {
-        // None goes before it was compared.
-        let ttl = hub::ttl_of_moved(session, self.now, Millis::from_secs(AUDIT_STAYS.unsigned_abs().into()));
+        let ttl = hub::ttl_of_moved(session.ends_at, self.now, HUB_ROWS_STAY);
         let (id, digest) = (session.account.as_bytes().as_slice(), session.digest.as_bytes().as_slice());
         self.plainly(&self.statements.hub_session, (id, digest, session.to_json(), ttl)).await?;
         self.store.write_sighting(hub::sighting(session), ttl).await?;
@@ -301,6 +308,13 @@ impl ScyllaTarget {
     async fn put_reward_record(&self, key: &RewardKey, record: &RewardRecord) -> Result<()> {
         let values = (key.part.as_str(), key.name.as_str(), int(record.revision)?, record.content.as_str());
         self.plainly(&self.statements.reward_record, values).await
+    }
+
+    async fn put_handle(&self, handle: &HandleRecord) -> Result<()> {
+        let ttl = hub::ttl_of_moved(handle.ends_at, self.now, HUB_ROWS_STAY);
+        let (id, digest) = (handle.account.as_bytes().as_slice(), handle.digest.as_bytes().as_slice());
+        self.plainly(&self.statements.handle, (id, digest, handle.to_json(), ttl)).await?;
+        self.plainly(&self.store.cluster.statements.point_to_hub_session, (digest, id, ttl)).await
     }
 
     async fn put_audit(&self, row: &AuditRecord) -> Result<()> {

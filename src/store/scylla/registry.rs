@@ -137,7 +137,7 @@ impl ScyllaStore {
     }
 
     /// Adds a row, or changes the one that is there.
-    async fn put<A: Row, C: Row>(
+    pub(super) async fn put<A: Row, C: Row>(
         &self,
         table: &str,
         add: (&PreparedStatement, &A),

@@ -220,7 +220,17 @@ statements! {
         FROM accounts WHERE id = ? AND kind = 5 AND number = 0 AND name = ?";
     hub_sessions: Read = "SELECT name, deleted, issuer, subject, hub_epoch, hub_version, hub_profile, hub_record, hub_seen \
         FROM accounts WHERE id = ? AND kind = 5";
-    erasable_hub_sessions: Read = "SELECT name, hub_record FROM accounts WHERE id = ? AND kind = 5";
+    erasable_hub_rows: Read = "SELECT name, hub_record FROM accounts WHERE id = ? AND kind = ?";
+    put_handle: Decide = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 6, 0, ?, ?) USING TTL ?";
+    drop_handle: Decide = "DELETE FROM accounts WHERE id = ? AND kind = 6 AND number = 0 AND name = ? IF EXISTS";
+    handle: Read = "SELECT name, deleted, hub_record FROM accounts WHERE id = ? AND kind = 6 AND number = 0 AND name = ?";
+    handles: Read = "SELECT name, deleted, hub_record FROM accounts WHERE id = ? AND kind = 6";
+    redeem_code: Decide = "INSERT INTO hub_codes (code, account, handle) VALUES (?, ?, ?) IF NOT EXISTS USING TTL ?";
+    redeemed: SerialRead = "SELECT account, handle FROM hub_codes WHERE code = ?";
+    add_hub_client: Decide = "INSERT INTO hub_clients (one, client_id, record) VALUES (1, :client_id, :record) IF NOT EXISTS";
+    change_hub_client: Decide = "UPDATE hub_clients SET record = :record WHERE one = 1 AND client_id = :client_id IF EXISTS";
+    hub_clients: Read = "SELECT client_id, record FROM hub_clients WHERE one = 1";
+    drop_hub_client: Decide = "DELETE FROM hub_clients WHERE one = 1 AND client_id = ? IF EXISTS";
     see_hub_session: Write = "UPDATE accounts USING TTL ? AND TIMESTAMP ? SET hub_seen = ? \
         WHERE id = ? AND kind = 5 AND number = 0 AND name = ?";
     point_to_hub_session: Write = "INSERT INTO hub_pointers (digest, account) VALUES (?, ?) USING TTL ?";
@@ -292,6 +302,9 @@ statements! {
     person: Write = "UPDATE accounts USING TIMESTAMP 1 SET hub_epoch = ?, hub_version = ?, hub_profile = ? WHERE id = ?";
     hub_session: Write = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 5, 0, ?, ?) \
         USING TIMESTAMP 1 AND TTL ?";
+    handle: Write = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 6, 0, ?, ?) \
+        USING TIMESTAMP 1 AND TTL ?";
+    hub_client: Write = "INSERT INTO hub_clients (one, client_id, record) VALUES (1, ?, ?) USING TIMESTAMP 1";
 
     reward_record: Write = "INSERT INTO reward_records (part, name, revision, content) VALUES (?, ?, ?, ?) \
         USING TIMESTAMP 1";

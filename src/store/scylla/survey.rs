@@ -17,6 +17,7 @@ use crate::{
 use super::{
     audit::AuditRow,
     facts::FactsRow,
+    handles,
     hub::{self, PersonRow},
     rows::{
         self, AccountRow, EndRow, HeldRow, bytes, entry_name, int, kind, meter, meter_from, name_of, shard, source,
@@ -125,6 +126,11 @@ pub(super) fn expect(row: &Row, note: Note<'_>) -> Result<()> {
             }
         }
         Row::Reward(key, record) => note((key, record).into()),
+        Row::HubClient(client) => note(client.into()),
+        Row::Handle(handle) => {
+            note(handle.into());
+            note(hub_pointer(handle.digest.as_bytes(), handle.account.as_bytes()));
+        }
         Row::Clock(clock) => note(clock.into()),
     }
     Ok(())
@@ -135,6 +141,7 @@ impl ScyllaTarget {
     pub(super) async fn survey_all(&self, note: Note<'_>) -> Result<()> {
         self.store.read_signing_keys().await?.iter().for_each(|key| note(key.into()));
         self.store.read_edges().await?.iter().for_each(|edge| note(edge.into()));
+        self.store.read_hub_clients().await?.iter().for_each(|client| note(client.into()));
         self.store.read_lists().await?.iter().for_each(|lease| note(lease.into()));
         let clock: Option<(Option<i64>, Option<i64>)> =
             self.store.cluster.row(&self.store.cluster.statements.clock, ()).await?;
@@ -336,6 +343,7 @@ impl PartRow {
                 note(if right { (&key).into() } else { foreign(&self.id) });
             }
             5 => note((&hub::session(account, &name, &there(self.hub_record)?, self.hub_seen)?).into()),
+            6 => note((&handles::handle(account, &name, &there(self.hub_record)?)?).into()),
             other => return Err(StoreError::Damaged(format!("a row of kind {other} in an account's partition"))),
         }
         Ok(())

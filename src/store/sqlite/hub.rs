@@ -5,8 +5,8 @@ use rusqlite::{Connection, Row, params};
 use crate::{
     engine::AccountId,
     store::{
-        Added, FoundHubSession, HubSessionRecord, HubSighting, Person, Profile, Removed, Replaced, Result,
-        SecretDigest, StoreError, hub::provider_session,
+        Added, FoundHandle, FoundHubSession, HandleRecord, HubClient, HubSessionRecord, HubSighting, Person, Profile,
+        Redeemed, Removed, Replaced, Result, SecretDigest, StoreError, hub::provider_session,
     },
     time::UnixMs,
 };
@@ -108,18 +108,105 @@ pub(super) fn see(conn: &Connection, sightings: &[HubSighting]) -> Result<()> {
 
 pub(super) fn remove(conn: &Connection, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
     let mut statement = conn.prepare_cached("DELETE FROM hub_sessions WHERE digest = ?1 AND account = ?2")?;
+    let removed = statement.execute(params![digest.as_bytes(), account.as_bytes()])? > 0;
+    if removed {
+        conn.prepare_cached("DELETE FROM hub_handles WHERE session = ?1")?.execute([digest.as_bytes()])?;
+    }
+    Ok(Removed::when(removed))
+}
+
+pub(super) fn put_client(conn: &Connection, client: &HubClient) -> Result<()> {
+    conn.prepare_cached("INSERT OR REPLACE INTO hub_clients (client_id, record) VALUES (?1, ?2)")?
+        .execute(params![client.client_id, client.to_json()])?;
+    Ok(())
+}
+
+pub(super) fn clients(conn: &Connection) -> Result<Vec<HubClient>> {
+    all(conn, "SELECT client_id, record FROM hub_clients ORDER BY client_id", [], client)
+}
+
+pub(super) fn remove_client(conn: &Connection, client_id: &str) -> Result<Removed> {
+    let removed = conn.prepare_cached("DELETE FROM hub_clients WHERE client_id = ?1")?.execute([client_id])?;
+    Ok(Removed::when(removed > 0))
+}
+
+pub(super) fn redeem(
+    conn: &Connection,
+    code: &SecretDigest,
+    account: &AccountId,
+    handle: &SecretDigest,
+    until: UnixMs,
+) -> Result<Redeemed> {
+    const SQL: &str = "SELECT account, handle FROM hub_codes WHERE code = ?1";
+    let known = first(conn, SQL, [code.as_bytes()], |row| {
+        Ok((AccountId::from_bytes(row.get(0)?), SecretDigest::from_bytes(row.get(1)?)))
+    })?;
+    match known {
+        Some((_, of)) if of == *handle => return Ok(Redeemed::Now),
+        Some((account, of)) => return Ok(Redeemed::Before(account, of)),
+        None => {}
+    }
+    conn.prepare_cached("INSERT INTO hub_codes (code, account, handle, until) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![code.as_bytes(), account.as_bytes(), handle.as_bytes(), wall(until)?])?;
+    Ok(Redeemed::Now)
+}
+
+pub(super) fn add_handle(conn: &Connection, handle: &HandleRecord) -> Result<Added> {
+    if !exists(conn, &handle.account)? {
+        return Ok(Added::AccountGone);
+    }
+    conn.prepare_cached(
+        "INSERT OR IGNORE INTO hub_handles (digest, account, session, ends_at, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        handle.digest.as_bytes(),
+        handle.account.as_bytes(),
+        handle.session.as_bytes(),
+        wall(handle.ends_at)?,
+        handle.to_json()
+    ])?;
+    Ok(Added::Done)
+}
+
+pub(super) fn find_handle(conn: &Connection, digest: &SecretDigest) -> Result<Option<FoundHandle>> {
+    const SQL: &str = "SELECT digest, account, record FROM hub_handles WHERE digest = ?1";
+    let Some(handle) = first(conn, SQL, [digest.as_bytes()], handle)? else { return Ok(None) };
+    Ok(find(conn, &handle.session)?.map(|session| FoundHandle { handle, session }))
+}
+
+pub(super) fn handles_of(conn: &Connection, account: &AccountId) -> Result<Vec<HandleRecord>> {
+    const SQL: &str = "SELECT digest, account, record FROM hub_handles WHERE account = ?1";
+    let mut handles = all(conn, SQL, [account.as_bytes()], handle)?;
+    handles.sort_by_key(|handle| (handle.created_at, handle.digest));
+    Ok(handles)
+}
+
+pub(super) fn remove_handle(conn: &Connection, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+    let mut statement = conn.prepare_cached("DELETE FROM hub_handles WHERE digest = ?1 AND account = ?2")?;
     Ok(Removed::when(statement.execute(params![digest.as_bytes(), account.as_bytes()])? > 0))
 }
 
 pub(super) fn prune(conn: &Connection, before: UnixMs, most: usize) -> Result<usize> {
-    const SQL: &str = "DELETE FROM hub_sessions WHERE digest IN \
-                       (SELECT digest FROM hub_sessions WHERE ends_at < ?1 ORDER BY ends_at LIMIT ?2)";
-    Ok(conn.prepare_cached(SQL)?.execute(params![wall(before)?, at_most(most)])?)
+    let mut dropped = 0;
+    for sql in [
+        "DELETE FROM hub_sessions WHERE digest IN \
+         (SELECT digest FROM hub_sessions WHERE ends_at < ?1 ORDER BY ends_at LIMIT ?2)",
+        "DELETE FROM hub_handles WHERE digest IN \
+         (SELECT digest FROM hub_handles WHERE ends_at < ?1 ORDER BY ends_at LIMIT ?2)",
+        "DELETE FROM hub_codes WHERE code IN (SELECT code FROM hub_codes WHERE until < ?1 ORDER BY until LIMIT ?2)",
+    ] {
+        dropped += conn.prepare_cached(sql)?.execute(params![wall(before)?, at_most(most - dropped)])?;
+    }
+    Ok(dropped)
 }
 
 /// Of a deleted account, nothing is left.
 pub(super) fn erase(conn: &Connection, account: &AccountId) -> Result<()> {
-    for sql in ["DELETE FROM hub_sessions WHERE account = ?1", "DELETE FROM hub_people WHERE account = ?1"] {
+    for sql in [
+        "DELETE FROM hub_sessions WHERE account = ?1",
+        "DELETE FROM hub_handles WHERE account = ?1",
+        "DELETE FROM hub_people WHERE account = ?1",
+    ] {
         conn.prepare_cached(sql)?.execute([account.as_bytes()])?;
     }
     Ok(())
@@ -134,4 +221,17 @@ pub(super) fn session(row: &Row<'_>) -> Result<HubSessionRecord> {
     let (digest, account) = (SecretDigest::from_bytes(row.get(0)?), AccountId::from_bytes(row.get(1)?));
     let record: String = row.get(3)?;
     HubSessionRecord::from_json(account, digest, &record, Some(wall_at(row, 2)?))
+}
+
+/// A row of `client_id, record`.
+pub(super) fn client(row: &Row<'_>) -> Result<HubClient> {
+    let record: String = row.get(1)?;
+    HubClient::from_json(row.get(0)?, &record)
+}
+
+/// A row of `digest, account, record`.
+pub(super) fn handle(row: &Row<'_>) -> Result<HandleRecord> {
+    let (digest, account) = (SecretDigest::from_bytes(row.get(0)?), AccountId::from_bytes(row.get(1)?));
+    let record: String = row.get(2)?;
+    HandleRecord::from_json(account, digest, &record)
 }

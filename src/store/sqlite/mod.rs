@@ -48,10 +48,10 @@ use crate::{
 
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
-    Edge, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubSessionRecord,
-    HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount, Owned, Person, Profile, ProviderFacts,
-    Removed, Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord,
-    SessionStore, StatusLease, StatusListStore, Store, StoreError,
+    Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
+    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
+    Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
+    RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -420,6 +420,52 @@ impl HubStore for SqliteStore {
     async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         let (account, digest) = (*account, *digest);
         self.act(move |conn| hub::remove(conn, &account, &digest)).await
+    }
+
+    async fn put_hub_client(&self, client: &HubClient) -> Result<()> {
+        let client = client.clone();
+        self.act(move |conn| hub::put_client(conn, &client)).await
+    }
+
+    async fn hub_clients(&self) -> Result<Vec<HubClient>> {
+        self.read(hub::clients).await
+    }
+
+    async fn remove_hub_client(&self, client_id: &str) -> Result<Removed> {
+        let client_id = client_id.to_owned();
+        self.act(move |conn| hub::remove_client(conn, &client_id)).await
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretDigest,
+        account: &AccountId,
+        handle: &SecretDigest,
+        _now: UnixMs,
+        until: UnixMs,
+    ) -> Result<Redeemed> {
+        let (code, account, handle) = (*code, *account, *handle);
+        self.act(move |conn| hub::redeem(conn, &code, &account, &handle, until)).await
+    }
+
+    async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
+        let handle = handle.clone();
+        self.act(move |conn| hub::add_handle(conn, &handle)).await
+    }
+
+    async fn handle(&self, digest: &SecretDigest) -> Result<Option<FoundHandle>> {
+        let digest = *digest;
+        self.read(move |conn| hub::find_handle(conn, &digest)).await
+    }
+
+    async fn handles(&self, account: &AccountId) -> Result<Vec<HandleRecord>> {
+        let account = *account;
+        self.read(move |conn| hub::handles_of(conn, &account)).await
+    }
+
+    async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        let (account, digest) = (*account, *digest);
+        self.act(move |conn| hub::remove_handle(conn, &account, &digest)).await
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

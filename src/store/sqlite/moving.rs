@@ -116,6 +116,12 @@ fn everything(conn: &Connection, out: &mut Out) -> Result<()> {
         let (key, record) = rewards::record(row)?;
         out.put(Row::Reward(key, record))
     })?;
+    each(conn, "SELECT client_id, record FROM hub_clients ORDER BY client_id", |row| {
+        out.put(Row::HubClient(hub::client(row)?))
+    })?;
+    each(conn, "SELECT digest, account, record FROM hub_handles ORDER BY digest", |row| {
+        out.put(Row::Handle(hub::handle(row)?))
+    })?;
     match super::read::clock(conn)? {
         Some(clock) => out.put(Row::Clock(clock)),
         None => Ok(()),

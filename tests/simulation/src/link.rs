@@ -20,11 +20,12 @@ use gastank::{
     engine::{AccountId, Act, Checkpoint, Entry, ListId, Source},
     store::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Begun, Change, ClusterStore,
-        Commit, Created, CredentialStore, Edge, Era, FoundHubSession, Granted, Heard, HeardKey, HeardRow, Held,
-        HeldCredit, HistoryStore, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, ListCopy,
-        ListOwner, NodeId, NodeLease, OpenAccount, Owned, Person, Profile, ProviderFacts, RECOVERY_PARTS, Removed,
-        Replaced, Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord,
-        SessionStore, StatusLease, StatusListStore, Store, StoreError,
+        Commit, Created, CredentialStore, Edge, Era, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard,
+        HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore,
+        Identity, IdentityStore, Leased, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Owned, Person, Profile,
+        ProviderFacts, RECOVERY_PARTS, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
+        RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
+        StoreError,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -500,6 +501,46 @@ impl HubStore for LinkedStore {
 
     async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         serial!(self, account = *account, digest = *digest, |serial| serial.remove_hub_session(&account, &digest))
+    }
+
+    async fn put_hub_client(&self, client: &HubClient) -> Result<()> {
+        serial!(self, client = client.clone(), |serial| serial.put_hub_client(&client))
+    }
+
+    async fn hub_clients(&self) -> Result<Vec<HubClient>> {
+        serial!(self, |serial| serial.hub_clients())
+    }
+
+    async fn remove_hub_client(&self, client_id: &str) -> Result<Removed> {
+        serial!(self, client_id = client_id.to_owned(), |serial| serial.remove_hub_client(&client_id))
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretDigest,
+        account: &AccountId,
+        handle: &SecretDigest,
+        now: UnixMs,
+        until: UnixMs,
+    ) -> Result<Redeemed> {
+        serial!(self, code = *code, account = *account, handle = *handle, |serial| serial
+            .redeem_code(&code, &account, &handle, now, until))
+    }
+
+    async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
+        serial!(self, handle = handle.clone(), |serial| serial.add_handle(&handle))
+    }
+
+    async fn handle(&self, digest: &SecretDigest) -> Result<Option<FoundHandle>> {
+        serial!(self, digest = *digest, |serial| serial.handle(&digest))
+    }
+
+    async fn handles(&self, account: &AccountId) -> Result<Vec<HandleRecord>> {
+        serial!(self, account = *account, |serial| serial.handles(&account))
+    }
+
+    async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        serial!(self, account = *account, digest = *digest, |serial| serial.remove_handle(&account, &digest))
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

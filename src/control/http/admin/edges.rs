@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    control::edges::EdgeRegistry,
+    control::edges::{EdgeRegistry, NewClientSecret},
     store::Edge,
     web::{
         extract::{Json, text},
@@ -60,12 +60,25 @@ pub(super) struct NewSecret {
     client_secret: String,
 }
 
-/// The client secrets of an edge.
+impl From<NewClientSecret> for NewSecret {
+    fn from(made: NewClientSecret) -> Self {
+        Self { secret_id: made.secret_id, client_secret: made.secret }
+    }
+}
+
+/// The secrets of an edge, or of a client of the hub.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientSecrets)]
 pub(super) struct SecretsShape {
     /// The secrets, the oldest first.
     secrets: Vec<SecretShape>,
+}
+
+impl From<Vec<String>> for SecretsShape {
+    /// The secrets with these ids.
+    fn from(ids: Vec<String>) -> Self {
+        Self { secrets: ids.into_iter().map(|secret_id| SecretShape { secret_id }).collect() }
+    }
 }
 
 /// A client secret, as it is listed.
@@ -161,7 +174,7 @@ pub(super) async fn add_secret(
     Path(client_id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let made = edges.add_secret(client_id, &operator.actor).await?;
-    Ok((StatusCode::CREATED, Answer(NewSecret { secret_id: made.secret_id, client_secret: made.secret })))
+    Ok((StatusCode::CREATED, Answer(NewSecret::from(made))))
 }
 
 /// The client secrets of an edge, by their ids.
@@ -176,7 +189,7 @@ pub(super) async fn list_secrets(
     Path(client_id): Path<String>,
 ) -> Result<Answer<SecretsShape>, Problem> {
     let ids = edges.secret_ids(&client_id).ok_or_else(|| Problem::not_found("edge"))?;
-    Ok(Answer(SecretsShape { secrets: ids.into_iter().map(|secret_id| SecretShape { secret_id }).collect() }))
+    Ok(Answer(ids.into()))
 }
 
 /// Removes a client secret: it is good no more, from now on. An edge keeps at least one.

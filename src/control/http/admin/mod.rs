@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod clients;
 mod edges;
 mod history;
 mod keys;
@@ -39,6 +40,10 @@ pub(super) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(edges::remove))
         .routes(routes!(edges::add_secret, edges::list_secrets))
         .routes(routes!(edges::remove_secret))
+        .routes(routes!(clients::add, clients::list))
+        .routes(routes!(clients::remove))
+        .routes(routes!(clients::add_secret, clients::list_secrets))
+        .routes(routes!(clients::remove_secret))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::rotate_secret))
         .routes(routes!(keys::signing_keys))

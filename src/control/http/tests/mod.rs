@@ -11,6 +11,7 @@ mod events;
 mod hardening;
 mod history;
 mod hooks;
+mod hub_clients;
 mod panics;
 mod sign_in;
 mod status;
@@ -34,6 +35,7 @@ use crate::{
     control::{
         acts::{Acts, Witness},
         hooks::secrets::HookSecrets,
+        hub_clients::ClientRegistry,
         keyring::{KeyPolicy, Keyring},
         keys::Algorithm,
         secrets::{SecretFile, Secrets},
@@ -339,7 +341,10 @@ impl Rig {
         change(&mut settings);
         let home = tempfile::tempdir().unwrap();
         let hooks = HookSecrets::open(home.path().join("hooks.secrets"), Millis::from_secs(300), START).unwrap();
+        let audit = acts.audit().clone();
+        let clients = ClientRegistry::open(store.clone(), clock.clone(), entropy.clone(), audit).await.unwrap();
         let parts = Parts {
+            clients: Arc::new(clients),
             acts,
             engine: engine.clone(),
             store: store.clone(),

@@ -1,0 +1,58 @@
+//! Clients of the hub, as operators register them.
+
+use super::*;
+
+const REDIRECT: &str = "https://app.example/callback";
+
+#[tokio::test]
+async fn clients_of_the_hub_are_registered_listed_and_removed() {
+    let rig = Rig::new().await;
+    let add = |body: Value| ask("POST", "/admin/clients").json(&body);
+    let made = rig.admin(add(json!({"name": "app", "redirect_uris": [REDIRECT], "tank": true}))).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let (id, secret) = (made.text("client_id"), made.text("client_secret"));
+    assert!(secret.starts_with("gts_"));
+    let public =
+        rig.admin(add(json!({"name": "page", "redirect_uris": ["http://127.0.0.1/cb"], "public": true}))).await;
+    assert!(public.json().get("client_secret").is_none(), "a public client keeps no secret");
+    let listed = rig.admin(ask("GET", "/admin/clients")).await.ok();
+    assert!(!String::from_utf8_lossy(&listed.body).contains(&secret));
+    let all = listed.json();
+    let app = all["clients"].as_array().unwrap().iter().find(|client| client["client_id"] == *id).unwrap().clone();
+    assert_eq!((&app["name"], &app["redirect_uris"][0], &app["tank"]), (&json!("app"), &json!(REDIRECT), &json!(true)));
+
+    let at = format!("/admin/clients/{id}/secrets");
+    let second = rig.admin(ask("POST", &at)).await.text("secret_id");
+    rig.admin(ask("POST", &at)).await.is(ErrorCode::LimitReached);
+    assert_eq!(rig.admin(ask("GET", &at)).await.ok().json()["secrets"].as_array().unwrap().len(), 2);
+    assert_eq!(rig.admin(ask("DELETE", &format!("{at}/{second}"))).await.status, StatusCode::NO_CONTENT);
+    rig.admin(ask("DELETE", &format!("{at}/{second}"))).await.is(ErrorCode::NotFound);
+    let of_public = format!("/admin/clients/{}/secrets", public.text("client_id"));
+    rig.admin(ask("POST", &of_public)).await.is(ErrorCode::BadRequest);
+
+    let one = format!("/admin/clients/{id}");
+    assert_eq!(rig.admin(ask("DELETE", &one)).await.status, StatusCode::NO_CONTENT);
+    rig.admin(ask("DELETE", &one)).await.is(ErrorCode::NotFound);
+    let log = rig.admin(ask("GET", "/admin/audit?limit=100")).await.ok().json();
+    let acts: Vec<_> =
+        log["rows"].as_array().unwrap().iter().map(|row| row["act"].as_str().unwrap().to_owned()).collect();
+    for act in ["client_added", "client_secret_added", "client_secret_removed", "client_removed"] {
+        assert!(acts.iter().any(|known| known == act), "{act}: {acts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_safe_redirect_uri_is_refused() {
+    let rig = Rig::new().await;
+    for redirects in [
+        json!([]),
+        json!(["http://app.example/cb"]),
+        json!([REDIRECT, "https://app.example/#x"]),
+        json!(["https://*.example/cb"]),
+        json!(vec![REDIRECT; 17]),
+    ] {
+        let body = json!({"name": "app", "redirect_uris": redirects});
+        rig.admin(ask("POST", "/admin/clients").json(&body)).await.is(ErrorCode::BadRequest);
+    }
+    assert_eq!(rig.admin(ask("GET", "/admin/clients")).await.ok().json(), json!({"clients": []}));
+}
