@@ -23,7 +23,8 @@ use std::io;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    AccountCommand, AuditArgs, ClientCommand, CopyArgs, DemoArgs, EdgeCommand, KeyCommand, KeysCommand, Reach, Remote, RewardCommand, SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs, HubClientCommand,
+    AccountCommand, AuditArgs, ClientCommand, CopyArgs, DemoArgs, EdgeCommand, HubClientCommand, KeyCommand,
+    KeysCommand, Reach, Remote, RewardCommand, SecretCommand, SessionCommand, StoreCommand, Transport, TryArgs,
 };
 pub use backup::{BackupArgs, BackupProgress, backed_up, restored};
 pub use error::{CliError, Problem};

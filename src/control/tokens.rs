@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     keyring::Keyring,
-    keys::{KeyError, SigningKey},
+    keys::{Algorithm, KeyError, SigningKey},
 };
 
 /// The path of the status lists on the public listener.
@@ -26,6 +26,8 @@ pub const STATUS_LISTS: &str = "/oauth/status";
 
 /// The type of every token (RFC 9068, 2.1).
 const TOKEN_TYPE: &str = "at+jwt";
+/// The type of an ID token.
+const ID_TOKEN_TYPE: &str = "JWT";
 /// How every payload begins; the session's id follows.
 const FIRST_CLAIM: &[u8] = br#"{"jti":""#;
 /// Characters of base64url that hold [`FIRST_CLAIM`] and a session id.
@@ -170,6 +172,20 @@ impl Issuer {
     /// The keys it signs with.
     pub const fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
+    }
+
+    /// Signs the claims of an ID token (OpenID Connect Core, 2).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Refused`].
+    pub fn sign_id_token(&self, claims: &impl Serialize, now: UnixMs) -> Result<String, KeyError> {
+        sign(&self.keyring.signing(now), ID_TOKEN_TYPE, claims, 1024)
+    }
+
+    /// The algorithm that tokens are signed with at `now`.
+    pub fn algorithm(&self, now: UnixMs) -> Algorithm {
+        self.keyring.signing(now).algorithm()
     }
 
     /// Issues a token.

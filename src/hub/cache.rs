@@ -20,7 +20,10 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     engine::AccountId,
-    store::{Authentication, DeviceText, FoundHubSession, HubSessionId, Identity, Profile, SecretDigest},
+    store::{
+        Authentication, DeviceText, FoundHandle, FoundHubSession, HandleRecord, HubSessionId, Identity, Profile,
+        SecretDigest,
+    },
     time::{Millis, UnixMs},
 };
 
@@ -59,6 +62,13 @@ pub(super) struct CachedSession {
     noted: AtomicU64,
 }
 
+/// A handle that the store has.
+#[derive(Debug)]
+pub(super) struct CachedHandle {
+    pub(super) record: HandleRecord,
+    pub(super) session: Arc<CachedSession>,
+}
+
 #[derive(Default)]
 struct People {
     /// How often anything of these people has changed.
@@ -66,12 +76,15 @@ struct People {
     owners: HashMap<AccountId, Arc<Owner>>,
 }
 
+type Shard<T> = RwLock<HashMap<SecretDigest, Arc<T>>>;
+
 /// How far each shard was when a read began.
 pub(super) struct Generations([u64; SHARDS]);
 
 /// The sessions and people in memory.
 pub(super) struct TokenCache {
-    sessions: Vec<RwLock<HashMap<SecretDigest, Arc<CachedSession>>>>,
+    sessions: Vec<Shard<CachedSession>>,
+    handles: Vec<Shard<CachedHandle>>,
     people: Vec<Mutex<People>>,
     shard: RandomState,
     most_in_shard: usize,
@@ -126,6 +139,39 @@ impl CachedSession {
     }
 }
 
+impl CachedHandle {
+    /// A handle as the store has it.
+    pub(super) fn new(FoundHandle { handle, session }: FoundHandle) -> Self {
+        Self { record: handle, session: Arc::new(CachedSession::new(session)) }
+    }
+}
+
+/// What is kept as long as nothing of its person changes.
+trait Kept {
+    fn owner(&self) -> &Owner;
+    fn ends_at(&self) -> UnixMs;
+}
+
+impl Kept for CachedSession {
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn ends_at(&self) -> UnixMs {
+        self.ends_at
+    }
+}
+
+impl Kept for CachedHandle {
+    fn owner(&self) -> &Owner {
+        &self.session.owner
+    }
+
+    fn ends_at(&self) -> UnixMs {
+        self.record.ends_at
+    }
+}
+
 impl TokenCache {
     pub(super) fn new() -> Self {
         Self::with_room(MAX_SESSIONS)
@@ -134,6 +180,7 @@ impl TokenCache {
     fn with_room(most: usize) -> Self {
         Self {
             sessions: std::iter::repeat_with(RwLock::default).take(SHARDS).collect(),
+            handles: std::iter::repeat_with(RwLock::default).take(SHARDS).collect(),
             people: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
             shard: RandomState::new(),
             most_in_shard: (most / SHARDS).max(1),
@@ -142,8 +189,12 @@ impl TokenCache {
 
     /// The session with this digest, unless something of its person has changed since it was read.
     pub(super) fn find(&self, digest: &SecretDigest) -> Option<Arc<CachedSession>> {
-        let found = self.sessions[usize::from(digest.as_bytes()[0]) % SHARDS].read().get(digest).cloned();
-        found.filter(|session| !session.owner.is_stale())
+        look(&self.sessions, digest)
+    }
+
+    /// The handle with this digest, unless something of its person has changed since it was read.
+    pub(super) fn find_handle(&self, digest: &SecretDigest) -> Option<Arc<CachedHandle>> {
+        look(&self.handles, digest)
     }
 
     /// To be taken before the store is read.
@@ -171,14 +222,27 @@ impl TokenCache {
         }
         let session = Arc::new(session);
         // Under the lock of its person: whoever marks them stale comes before or after.
-        let mut sessions = self.sessions[usize::from(session.digest.as_bytes()[0]) % SHARDS].write();
-        if sessions.len() >= self.most_in_shard {
-            make_room(&mut sessions, self.most_in_shard);
-        }
+        let mut sessions = shard_of(&self.sessions, &session.digest).write();
+        make_room(&mut sessions, self.most_in_shard);
         if let Some(known) = sessions.insert(session.digest, Arc::clone(&session)) {
             session.last_seen.fetch_max(known.last_seen().as_ms(), Ordering::Relaxed);
         }
         session
+    }
+
+    /// What a read of the store found that began at `since`. It is kept if its session is.
+    pub(super) fn learn_handle(&self, since: &Generations, found: FoundHandle) -> Arc<CachedHandle> {
+        let FoundHandle { handle, session } = found;
+        let handle = Arc::new(CachedHandle { record: handle, session: self.learn(since, session) });
+        let owner = &handle.session.owner;
+        let people = self.people[self.shard_of(&owner.account)].lock();
+        // Whoever changes something of the person would not find an owner that is not there.
+        if people.owners.get(&owner.account).is_some_and(|known| Arc::ptr_eq(known, owner)) {
+            let mut handles = shard_of(&self.handles, &handle.record.digest).write();
+            make_room(&mut handles, self.most_in_shard);
+            handles.insert(handle.record.digest, Arc::clone(&handle));
+        }
+        handle
     }
 
     /// Something of a person has changed in the store.
@@ -190,11 +254,10 @@ impl TokenCache {
         }
     }
 
-    /// Lets go of sessions that are stale or over, and of people without any.
+    /// Lets go of sessions and handles that are stale or over, and of people without any.
     pub(super) fn tidy(&self, now: UnixMs) {
-        for shard in &self.sessions {
-            shard.write().retain(|_, session| !session.owner.is_stale() && now < session.ends_at);
-        }
+        tidy(&self.sessions, now);
+        tidy(&self.handles, now);
         for people in &self.people {
             people.lock().owners.retain(|_, owner| Arc::strong_count(owner) > 1);
         }
@@ -205,12 +268,31 @@ impl TokenCache {
     }
 }
 
-/// Lets go of what is stale; and if that is not much, of half of the rest, whichever it is: the store still has them.
-fn make_room(sessions: &mut HashMap<SecretDigest, Arc<CachedSession>>, most: usize) {
-    sessions.retain(|_, session| !session.owner.is_stale());
-    if sessions.len() > most / 2 {
+fn shard_of<'a, T>(shards: &'a [Shard<T>], digest: &SecretDigest) -> &'a Shard<T> {
+    &shards[usize::from(digest.as_bytes()[0]) % SHARDS]
+}
+
+fn look<T: Kept>(shards: &[Shard<T>], digest: &SecretDigest) -> Option<Arc<T>> {
+    let found = shard_of(shards, digest).read().get(digest).cloned();
+    found.filter(|kept| !kept.owner().is_stale())
+}
+
+fn tidy<T: Kept>(shards: &[Shard<T>], now: UnixMs) {
+    for shard in shards {
+        shard.write().retain(|_, kept| !kept.owner().is_stale() && now < kept.ends_at());
+    }
+}
+
+/// Where a shard is full, lets go of what is stale; and if that is not much, of half of the rest, whichever it is: the store
+/// still has them.
+fn make_room<T: Kept>(shard: &mut HashMap<SecretDigest, Arc<T>>, most: usize) {
+    if shard.len() < most {
+        return;
+    }
+    shard.retain(|_, kept| !kept.owner().is_stale());
+    if shard.len() > most / 2 {
         let mut odd = false;
-        sessions.retain(|_, _| {
+        shard.retain(|_, _| {
             odd = !odd;
             odd
         });

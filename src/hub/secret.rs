@@ -1,4 +1,4 @@
-//! The secret of a hub session.
+//! What is shown once and known by its SHA-256 afterwards: the secret of a hub session, and a handle.
 
 use std::fmt;
 
@@ -10,42 +10,53 @@ use crate::{
     store::SecretDigest,
 };
 
-/// What proves a hub session: `gts_1_` and 256 random bits in base64url. It is in the person's cookie and nowhere else; the
-/// store and the cache know its SHA-256.
-#[derive(Clone)]
-pub struct SessionSecret(Zeroizing<String>);
+macro_rules! secrets {
+    ($( $(#[doc = $about:literal])+ $name:ident = $prefix:literal; )+) => { $(
+        $(#[doc = $about])+
+        #[derive(Clone)]
+        pub struct $name(Zeroizing<String>);
 
-impl SessionSecret {
-    /// How each begins.
-    const PREFIX: &str = "gts_1_";
+        impl $name {
+            /// Draws one.
+            pub(super) fn new(entropy: &dyn Entropy) -> Self {
+                Self(Zeroizing::new(format!("{}{}", $prefix, URL_SAFE_NO_PAD.encode(draw::<32>(entropy)))))
+            }
 
-    /// Draws one.
-    pub(super) fn new(entropy: &dyn Entropy) -> Self {
-        Self(Zeroizing::new(format!("{}{}", Self::PREFIX, URL_SAFE_NO_PAD.encode(draw::<32>(entropy)))))
-    }
+            /// Reads one as it was given out. `None` of what cannot be one, and nothing needs to be asked about it.
+            pub fn parse(text: &str) -> Option<Self> {
+                is_whole(text.strip_prefix($prefix)?).then(|| Self(Zeroizing::new(text.to_owned())))
+            }
 
-    /// Reads one as a cookie has it. `None` of what cannot be one, and nothing needs to be asked about it.
-    pub fn parse(text: &str) -> Option<Self> {
-        let bits = text.strip_prefix(Self::PREFIX)?;
-        let whole = bits.len() == 43 && URL_SAFE_NO_PAD.decode(bits).is_ok_and(|bytes| bytes.len() == 32);
-        whole.then(|| Self(Zeroizing::new(text.to_owned())))
-    }
+            /// The secret itself, for whoever it is made for.
+            pub fn expose(&self) -> &str {
+                &self.0
+            }
 
-    /// The secret itself, for the cookie.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
+            /// What it is known by.
+            pub(super) fn digest(&self) -> SecretDigest {
+                SecretDigest::of(&self.0)
+            }
+        }
 
-    /// What it is known by.
-    pub(super) fn digest(&self) -> SecretDigest {
-        SecretDigest::of(&self.0)
-    }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(…)"))
+            }
+        }
+    )+ };
 }
 
-impl fmt::Debug for SessionSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionSecret(…)")
-    }
+secrets! {
+    /// What proves a hub session: `gts_1_` and 256 random bits in base64url. It is in the person's cookie and nowhere else; the
+    /// store and the cache know its SHA-256.
+    SessionSecret = "gts_1_";
+    /// What a client has for a hub session: `gth_1_` and 256 random bits in base64url. The store and the cache know its SHA-256.
+    Handle = "gth_1_";
+}
+
+/// Whether this is 256 bits in base64url.
+fn is_whole(bits: &str) -> bool {
+    bits.len() == 43 && URL_SAFE_NO_PAD.decode(bits).is_ok_and(|bytes| bytes.len() == 32)
 }
 
 #[cfg(test)]

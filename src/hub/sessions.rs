@@ -113,14 +113,14 @@ pub struct HubSession {
 #[derive(Clone)]
 pub struct HubSessions(Arc<Shared>);
 
-struct Shared {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    audit: AuditLog,
-    bus: Arc<dyn Bus>,
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) audit: AuditLog,
+    pub(super) bus: Arc<dyn Bus>,
     lifetimes: Lifetimes,
-    cache: TokenCache,
+    pub(super) cache: TokenCache,
     /// The latest use of sessions, to be written.
     sightings: Mutex<HashMap<SecretDigest, HubSighting>>,
 }
@@ -206,9 +206,7 @@ impl HubSessions {
         if shared.is_over(&session, now) {
             return Ok(None);
         }
-        if session.see(now, shared.seen_every()) {
-            shared.note(&session, now);
-        }
+        shared.see(&session, now);
         Ok(Some(shared.view(&session)))
     }
 
@@ -354,9 +352,13 @@ impl HubSessions {
         .await
     }
 
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
     /// Changes something of a person in the store, and then in memory, even if the caller goes away. The other nodes are told
     /// first.
-    async fn change<T, F>(
+    pub(super) async fn change<T, F>(
         &self,
         account: AccountId,
         work: impl FnOnce(Arc<Shared>) -> F + Send + 'static,
@@ -408,7 +410,7 @@ impl Shared {
         Err(StoreError::Unavailable("others kept changing the profile".to_owned()).into())
     }
 
-    async fn read(&self, digest: &SecretDigest) -> Result<Option<Arc<CachedSession>>, StoreError> {
+    pub(super) async fn read(&self, digest: &SecretDigest) -> Result<Option<Arc<CachedSession>>, StoreError> {
         let since = self.cache.generations();
         let found = self.store.hub_session(digest).await?;
         // Of what others have changed meanwhile, nobody would tell.
@@ -432,16 +434,23 @@ impl Shared {
         Ok(seen.filter(|session| !self.is_over(session, now)).collect())
     }
 
-    fn is_idle(&self, session: &CachedSession, now: UnixMs) -> bool {
+    pub(super) fn is_idle(&self, session: &CachedSession, now: UnixMs) -> bool {
         now.since(session.last_seen()) >= self.lifetimes.idle
     }
 
-    fn is_over(&self, session: &CachedSession, now: UnixMs) -> bool {
+    pub(super) fn is_over(&self, session: &CachedSession, now: UnixMs) -> bool {
         now >= session.ends_at || self.is_idle(session, now) || session.epoch < session.owner.epoch
     }
 
     fn seen_every(&self) -> Millis {
         SEEN_EVERY.min(Millis::new(self.lifetimes.idle.get() / 10))
+    }
+
+    /// A session is used now. That is written now and then.
+    pub(super) fn see(&self, session: &CachedSession, now: UnixMs) {
+        if session.see(now, self.seen_every()) {
+            self.note(session, now);
+        }
     }
 
     fn note(&self, session: &CachedSession, at: UnixMs) {
@@ -458,7 +467,7 @@ impl Shared {
         Ok(self.audit.write(&owner(id.as_ref()), deed).await?)
     }
 
-    fn view(&self, session: &CachedSession) -> HubSession {
+    pub(super) fn view(&self, session: &CachedSession) -> HubSession {
         let last_seen = session.last_seen();
         HubSession {
             id: session.id,

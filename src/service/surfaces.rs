@@ -28,7 +28,7 @@ use crate::{
     },
     engine::Engine,
     entropy::Entropy,
-    hub::{self, Development, HubSessions, Links},
+    hub::{self, Development, HubSessions, Links, OpenIdProvider},
     identity::{Authenticator, EventReader, Providers},
     ingest::{
         http::{Fallback, IntrospectionRequest, RequestBody, WorkerPools},
@@ -125,7 +125,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
         providers: Arc::clone(&parts.providers),
-        sessions: parts.sessions,
+        sessions: parts.sessions.clone(),
         is_development: parts.development.is_some(),
         public_url: settings.http_url.clone(),
         links: Links {
@@ -157,8 +157,18 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
             telemetry: parts.telemetry.clone(),
         })),
     });
+    let clients = Arc::new(clients.await?);
+    let provider = Arc::new(OpenIdProvider::new(
+        Arc::clone(&clients),
+        parts.sessions,
+        Arc::clone(&parts.issuer),
+        Arc::clone(&parts.engine),
+        Arc::clone(&parts.clock),
+        settings.http_url.clone(),
+    ));
     let parts = SurfaceParts {
-        clients: Arc::new(clients.await?),
+        clients,
+        handles: Some(Arc::<OpenIdProvider>::clone(&provider)),
         acts: parts.acts,
         engine: Arc::clone(&parts.engine),
         store: parts.store,
@@ -181,7 +191,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         admission: parts.admission,
         settings,
     };
-    let surface = Surface::open(parts, vec![rewards, hub]).await?;
+    let surface = Surface::open(parts, vec![rewards, hub, provider.mount()]).await?;
     let surface = Arc::new(surface);
     let public = Public { surface: Arc::clone(&surface), runtime: Handle::current() };
     Ok(Surfaces { public, admin: Admin(Arc::clone(&surface)), surface })

@@ -95,6 +95,8 @@ named! {
         EarnerToken = "earner_token",
         /// A shop, by a webhook; named by the shop's domain.
         Shop = "shop",
+        /// A client of the hub, by a handle or a code; named by its id.
+        HubClient = "hub_client",
         /// The client of a session, by its token or a signed frame.
         Session = "session",
         /// An edge; named by its client id.
@@ -157,6 +159,8 @@ named! {
         EarnerTokenRemoved = "earner_token_removed",
         /// A line of an order that was paid cannot be credited, and is kept for a refund. The target is the line.
         PurchaseKept = "purchase_kept",
+        /// A client was given a handle for a hub session. The target is the hub session.
+        HandleIssued = "handle_issued",
         /// A client of the hub was registered. The target is the client.
         ClientAdded = "client_added",
         /// A client of the hub was removed. The target is the client.

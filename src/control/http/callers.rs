@@ -3,12 +3,15 @@
 //!
 //! Account keys are looked up by their hash: what the time of a lookup tells is about a hash that nobody can aim at.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     http::request::Parts as RequestParts,
 };
 use hyper::HeaderMap;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::{
     control::{
@@ -29,7 +32,12 @@ use crate::{
     wire::SessionId,
 };
 
-use super::{edge_request::EdgeRequest, problem::for_owner, state::ApiState};
+use super::{
+    edge_request::{EdgeRequest, Registries},
+    handles::{self, Handles},
+    problem::for_owner,
+    state::ApiState,
+};
 
 /// How the owner of an account proves who they are.
 enum Credential<'a> {
@@ -37,11 +45,17 @@ enum Credential<'a> {
     AccountKey(&'a str),
     /// A token of an identity provider.
     IdentityToken(&'a str),
+    /// A handle of a client of the hub.
+    Handle(&'a str),
 }
 
 impl<'a> Credential<'a> {
     fn of(bearer: &'a str) -> Self {
-        if bearer.starts_with(ACCOUNT_KEY_PREFIX) { Self::AccountKey(bearer) } else { Self::IdentityToken(bearer) }
+        match bearer {
+            key if key.starts_with(ACCOUNT_KEY_PREFIX) => Self::AccountKey(key),
+            handle if handle.starts_with(handles::PREFIX) => Self::Handle(handle),
+            token => Self::IdentityToken(token),
+        }
     }
 }
 
@@ -51,6 +65,8 @@ enum Proof {
     Key(SecretHash),
     /// A token of an identity provider.
     Token(Box<SignedIn>),
+    /// A handle of a client of the hub.
+    Handle(Zeroizing<String>, Arc<dyn Handles>),
 }
 
 /// Who asks about an account of theirs. Asking counts against the limits.
@@ -81,6 +97,14 @@ impl FromRequestParts<ApiState> for Owner {
                 Self { account: key.account, acts: acts.by(actor), proof: Proof::Key(hash) }
             }
             Credential::IdentityToken(token) => Self::signed_in(token, state).await?,
+            Credential::Handle(handle) => {
+                let handles = state.handles.as_ref().ok_or_else(Problem::bad_credentials)?;
+                let acts = state.acts.by(Actor::system());
+                let owner = acts.in_time(handles.owner(handle)).await?.ok_or_else(Problem::bad_credentials)?;
+                let actor = Actor::named(ActorKind::HubClient, owner.client_id, Surface::Http);
+                let proof = Proof::Handle(handle.to_owned().into(), Arc::clone(handles));
+                Self { account: owner.account, acts: acts.by(actor), proof }
+            }
         };
         state.checks.prove(request, Trust::Client);
         state.checks.limit_account(owner.account.as_bytes())?;
@@ -115,6 +139,10 @@ impl Owner {
             Proof::Token(somebody) => {
                 let admission = self.acts.in_time(self.acts.admit(somebody)).await;
                 admission.map(|admission| matches!(admission, Admission::Admitted(_)))
+            }
+            Proof::Handle(handle, handles) => {
+                let owner = self.acts.in_time(handles.owner(handle)).await;
+                owner.map(|owner| owner.is_some_and(|owner| owner.account == self.account))
             }
         };
         let refused = match looked {
@@ -202,6 +230,7 @@ impl FromRequest<ApiState> for EdgeRequest {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        Self::read(request, &state.edges, &state.checks).await.map_err(Problem::for_oauth)
+        let registries = Registries { edges: &state.edges, clients: &state.clients };
+        Self::read(request, registries, &state.checks).await.map_err(Problem::for_oauth)
     }
 }

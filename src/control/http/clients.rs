@@ -118,7 +118,7 @@ pub(super) struct RenewAnswer {
 
 /// Opens the tap: a token, and a key for heartbeats. The account's open session ends for it, if there is one.
 #[utoipa::path(
-    post, path = "/v1/activate", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
+    post, path = "/v1/activate", tag = "clients", security(("identity_token" = []), ("account_key" = []), ("handle" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "The activation's name, 1 to 128 visible ASCII \
         characters: repeated while its session is open, it answers that session with another token.")),
     request_body = Option<ActivateRequest>,
@@ -236,7 +236,7 @@ async fn try_renew(
 
 /// Closes the tap. Where nothing is open, or another session than the one that is named, nothing happens.
 #[utoipa::path(
-    post, path = "/v1/deactivate", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
+    post, path = "/v1/deactivate", tag = "clients", security(("identity_token" = []), ("account_key" = []), ("handle" = [])),
     request_body = Option<DeactivateRequest>,
     responses((status = 200, description = "It is not open.", body = Remaining), DeactivateErrors),
 )]
@@ -254,7 +254,7 @@ pub(super) async fn deactivate(asked: OwnerRequest) -> Result<Answer<Remaining>,
 
 /// The caller's account.
 #[utoipa::path(
-    get, path = "/v1/account", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
+    get, path = "/v1/account", tag = "clients", security(("identity_token" = []), ("account_key" = []), ("handle" = [])),
     responses((status = 200, description = "The account.", body = AccountShape), OwnerErrors),
 )]
 pub(super) async fn account(State(engine): State<Arc<Engine>>, owner: Owner) -> Result<impl IntoResponse, Problem> {
@@ -264,7 +264,7 @@ pub(super) async fn account(State(engine): State<Arc<Engine>>, owner: Owner) -> 
 
 /// The caller's ledger, newest last.
 #[utoipa::path(
-    get, path = "/v1/account/entries", tag = "clients", security(("identity_token" = []), ("account_key" = [])),
+    get, path = "/v1/account/entries", tag = "clients", security(("identity_token" = []), ("account_key" = []), ("handle" = [])),
     params(
         ("after" = Option<u64>, Query, description = "From after this entry's number on."),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "So many entries, 1 to 1000; 100 by default."),

@@ -22,6 +22,7 @@ use crate::{
 use super::{
     checks::Checks,
     edge_request::EdgeRequest,
+    handles::{self, Handles},
     instruments::IntrospectionOutcome,
     introspection::{INACTIVE, Introspection, Introspector},
     refusals::{IntrospectErrors, RevokeErrors},
@@ -82,7 +83,8 @@ fn answer(body: Bytes) -> Response<Body> {
 
 /// The answer about a token that is good; `None` about any other.
 async fn judged(introspector: &Introspector, request: Request<Body>) -> Result<Option<Vec<u8>>, Problem> {
-    let EdgeRequest { token, edge } = EdgeRequest::read(request, &introspector.edges, &introspector.checks).await?;
+    let EdgeRequest { token, edge } =
+        EdgeRequest::read(request, introspector.registries(), &introspector.checks).await?;
     introspector.judge(&token, &edge).await
 }
 
@@ -110,8 +112,16 @@ pub(super) async fn revoke(
     State(checks): State<Arc<Checks>>,
     State(issuer): State<Arc<Issuer>>,
     State(acts): State<Arc<Acts>>,
+    State(handles): State<Option<Arc<dyn Handles>>>,
     EdgeRequest { token, edge }: EdgeRequest,
 ) -> Result<impl IntoResponse, Problem> {
+    if token.starts_with(handles::PREFIX) {
+        if let Some(handles) = handles {
+            let revoked = acts.in_time(handles.revoke(&edge.client_id, &token)).await;
+            revoked.map_err(|error| Problem::from(error).for_oauth())?;
+        }
+        return Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], ""));
+    }
     // A token that nobody here has signed is not good already.
     if checks.is_worth_a_read(&issuer, &token, &edge.client_id).map_err(Problem::for_oauth)? {
         let acts = acts.by(Actor::named(ActorKind::Edge, edge.client_id, Surface::Http));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 
 use crate::{
-    control::edges::EdgeRegistry,
+    control::{edges::EdgeRegistry, hub_clients::ClientRegistry},
     web::{
         admission::Trust,
         authorization::{Authorization, basic_pair},
@@ -20,10 +20,26 @@ use super::{
     form::Form,
 };
 
-/// An edge that has proved who it is.
+/// An edge that has proved who it is, or a client of the hub.
 pub(super) struct CallingEdge {
     pub(super) client_id: String,
+    /// Of a client of the hub it is empty, and no token is for it: it asks about handles.
     pub(super) audience: Arc<str>,
+}
+
+/// Who may ask about tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Registries<'a> {
+    pub(super) edges: &'a EdgeRegistry,
+    pub(super) clients: &'a ClientRegistry,
+}
+
+impl Registries<'_> {
+    /// The audience of whose credentials these are.
+    pub(super) fn audience(self, client_id: &str, secret: &str) -> Option<Arc<str>> {
+        let of_client = || self.clients.proven(client_id, secret).map(|_| "".into());
+        self.edges.audience(client_id, secret).or_else(of_client)
+    }
 }
 
 impl CallingEdge {
@@ -32,10 +48,10 @@ impl CallingEdge {
         client_id: &str,
         secret: &str,
         peer: Option<Peer>,
-        edges: &EdgeRegistry,
+        registries: Registries<'_>,
         checks: &Checks,
     ) -> Result<Self, Problem> {
-        match edges.audience(client_id, secret) {
+        match registries.audience(client_id, secret) {
             Some(audience) => Ok(Self { client_id: client_id.to_owned(), audience }),
             None => Err(checks.wrong_secret(peer)),
         }
@@ -57,13 +73,13 @@ impl EdgeRequest {
     /// # Errors
     ///
     /// Not in OAuth's form yet.
-    pub(super) async fn read(request: Request, edges: &EdgeRegistry, checks: &Checks) -> Result<Self, Problem> {
+    pub(super) async fn read(request: Request, registries: Registries<'_>, checks: &Checks) -> Result<Self, Problem> {
         checks.warm()?;
         if request.uri().query().is_some_and(|query| !query.is_empty()) {
             return Err(Problem::bad_request("parameters go into the body, where no log keeps them"));
         }
         let (parts, body) = request.into_parts();
-        let prove = |id: &str, secret: &str| CallingEdge::prove(id, secret, peer_of(&parts), edges, checks);
+        let prove = |id: &str, secret: &str| CallingEdge::prove(id, secret, peer_of(&parts), registries, checks);
         let basic = match Authorization::of(&parts.headers)? {
             Authorization::Basic(encoded) => Some(basic_pair(encoded).ok_or_else(Problem::bad_credentials)?),
             Authorization::Bearer(_) => return Err(Problem::bad_credentials()),

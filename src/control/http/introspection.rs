@@ -12,6 +12,7 @@ use crate::{
     control::{
         acts::{ActError, Acts},
         edges::EdgeRegistry,
+        hub_clients::ClientRegistry,
         tokens::{Claims, Issuer, claims_of, session_of},
     },
     engine::{Engine, TokenHash, Verdict},
@@ -20,7 +21,14 @@ use crate::{
     wire::SessionId,
 };
 
-use super::{budgets::Budget, checks::Checks, edge_request::CallingEdge, instruments::Instruments, lookups::Lookups};
+use super::{
+    budgets::Budget,
+    checks::Checks,
+    edge_request::{CallingEdge, Registries},
+    handles::{self, Handles},
+    instruments::Instruments,
+    lookups::Lookups,
+};
 
 /// The one answer about a token that is not good, whatever the reason.
 pub(super) const INACTIVE: &[u8] = br#"{"active":false}"#;
@@ -63,18 +71,29 @@ pub(super) struct Introspector {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) issuer: Arc<Issuer>,
     pub(super) edges: Arc<EdgeRegistry>,
+    pub(super) clients: Arc<ClientRegistry>,
+    pub(super) handles: Option<Arc<dyn Handles>>,
     pub(super) lookups: Lookups,
     pub(super) checks: Arc<Checks>,
     pub(super) instruments: Arc<dyn Instruments>,
 }
 
 impl Introspector {
-    /// The answer about a token that is good; `None` about any other.
+    /// Who may ask.
+    pub(super) fn registries(&self) -> Registries<'_> {
+        Registries { edges: &self.edges, clients: &self.clients }
+    }
+
+    /// The answer about a token or handle that is good; `None` about any other.
     ///
     /// # Errors
     ///
     /// Nobody can tell now.
     pub(super) async fn judge(&self, token: &str, edge: &CallingEdge) -> Result<Option<Vec<u8>>, Problem> {
+        if token.starts_with(handles::PREFIX) {
+            let Some(handles) = &self.handles else { return Ok(None) };
+            return Ok(self.acts.in_time(handles.introspect(&edge.client_id, token)).await?);
+        }
         let Some(session) = session_of(token.as_bytes()) else { return Ok(None) };
         let hash = TokenHash::of(token.as_bytes());
         let mut verdict = self.engine.verdict(&session, &hash, self.clock.now());

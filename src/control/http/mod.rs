@@ -18,6 +18,7 @@ mod events;
 mod form;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod handles;
 mod hooks;
 mod instruments;
 mod introspection;
@@ -46,6 +47,7 @@ pub use budgets::Budget;
 pub use callers::{Operator, Owner};
 pub use checks::Checks;
 pub use client_document::{ClientDocument, ClientProxy, SignIn};
+pub use handles::{HandleOwner, Handles};
 pub use instruments::{Activated, Answered, EventResult, Instruments, IntrospectionOutcome, Phase, WebhookResult};
 pub use limits::LimitedBy;
 pub use named::AccountPath;

@@ -49,6 +49,7 @@ impl Modify for Schemes {
             components.add_security_scheme(name, SecurityScheme::Http(http));
         };
         add("account_key", HttpAuthScheme::Bearer, "An account key, `gtk_…`.");
+        add("handle", HttpAuthScheme::Bearer, "A handle of a client of the hub with the scope `tank`, `gth_…`.");
         add("identity_token", HttpAuthScheme::Bearer, "A token of a configured identity provider, a JWT or opaque.");
         add(
             "event_token",
@@ -56,7 +57,11 @@ impl Modify for Schemes {
             "A security event token (RFC 8417) of a configured identity provider.",
         );
         add("session_token", HttpAuthScheme::Bearer, "The session's token, or the one before it.");
-        add("client", HttpAuthScheme::Basic, "A registered edge's client id and secret (or both in the form).");
+        add(
+            "client",
+            HttpAuthScheme::Basic,
+            "The client id and secret of a registered edge or client of the hub (or both in the form).",
+        );
         add("admin_token", HttpAuthScheme::Bearer, "The token in `admin.token` of the data directory.");
     }
 }

@@ -90,13 +90,16 @@ fn is_worth_waiting(state: &ApiState, budget: Budget, parts: &RequestParts) -> R
         paths::INTROSPECT | paths::REVOKE => match Authorization::of(headers)? {
             Authorization::Basic(encoded) => {
                 let pair = basic_pair(encoded).ok_or_else(Problem::bad_credentials)?;
-                state.edges.audience(&pair.0, &pair.1).map(drop).ok_or_else(Problem::bad_credentials)
+                let known = state.introspector.registries().audience(&pair.0, &pair.1);
+                known.map(drop).ok_or_else(Problem::bad_credentials)
             }
             Authorization::Bearer(_) => Err(Problem::bad_credentials()),
             // The secret may be in the body.
             Authorization::Missing if has_type(headers, FORM) => Ok(()),
             Authorization::Missing => Err(Problem::bad_credentials()),
         },
+        // Whoever redeems a code says so in the form.
+        paths::TOKEN if has_type(headers, FORM) => Ok(()),
         paths::CREDIT => hooks::check_headers(&state.hooks, state.clock.wall(), headers),
         paths::ACCOUNT_EVENTS => events::check_headers(&*state.reader, headers),
         // Forms of pages: whether somebody is signed in takes a read of the store.

@@ -30,8 +30,8 @@ use crate::{
 };
 
 use super::{
-    checks::Checks, client_document::ClientDocument, instruments::Instruments, introspection::Introspector,
-    limits::Limits, lookups::Lookups, under_way::UnderWay,
+    checks::Checks, client_document::ClientDocument, handles::Handles, instruments::Instruments,
+    introspection::Introspector, limits::Limits, lookups::Lookups, under_way::UnderWay,
 };
 
 /// Bodies of operators' requests that may be waited for.
@@ -59,6 +59,8 @@ pub struct Parts {
     pub hooks: Arc<HookSecrets>,
     /// The clients of the hub.
     pub clients: Arc<ClientRegistry>,
+    /// What the handles of these are worth.
+    pub handles: Option<Arc<dyn Handles>>,
     /// Publishes status lists.
     pub statuses: Arc<StatusTokens>,
     /// Keeps the cluster secrets.
@@ -137,6 +139,7 @@ pub struct Components {
     pub(super) settings: Arc<Settings>,
     pub(super) edges: Arc<EdgeRegistry>,
     pub(super) clients: Arc<ClientRegistry>,
+    pub(super) handles: Option<Arc<dyn Handles>>,
     pub(super) account_keys: Arc<AccountKeys>,
     pub(super) introspector: Introspector,
     pub(super) checks: Arc<Checks>,
@@ -156,7 +159,7 @@ impl ApiState {
     /// [`StoreError`] when they cannot be read.
     pub(super) async fn open(parts: Parts, description: Description) -> Result<Self, StoreError> {
         let Parts { acts, engine, store, clock, entropy, issuer, identity, events, .. } = parts;
-        let Parts { hooks, clients, statuses, secrets, admission, instruments, settings, .. } = parts;
+        let Parts { hooks, clients, handles, statuses, secrets, admission, instruments, settings, .. } = parts;
         let registry = |store: &Arc<dyn Store>| {
             (Arc::clone(store), Arc::clone(&clock), Arc::clone(&entropy), Arc::clone(acts.audit()))
         };
@@ -172,6 +175,8 @@ impl ApiState {
                 clock: Arc::clone(&clock),
                 issuer: Arc::clone(&issuer),
                 edges: Arc::clone(&edges),
+                clients: Arc::clone(&clients),
+                handles: handles.clone(),
                 lookups: Lookups::new(),
                 checks: Arc::clone(&checks),
                 instruments: Arc::clone(&instruments),
@@ -195,6 +200,7 @@ impl ApiState {
             instruments,
             edges,
             clients,
+            handles,
             account_keys,
             checks,
             admission,
@@ -239,6 +245,7 @@ parts! {
     settings: Arc<Settings>,
     edges: Arc<EdgeRegistry>,
     clients: Arc<ClientRegistry>,
+    handles: Option<Arc<dyn Handles>>,
     account_keys: Arc<AccountKeys>,
     checks: Arc<Checks>,
     under_way: Arc<UnderWay>,

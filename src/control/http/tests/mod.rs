@@ -345,6 +345,7 @@ impl Rig {
         let clients = ClientRegistry::open(store.clone(), clock.clone(), entropy.clone(), audit).await.unwrap();
         let parts = Parts {
             clients: Arc::new(clients),
+            handles: None,
             acts,
             engine: engine.clone(),
             store: store.clone(),

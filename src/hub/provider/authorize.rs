@@ -1,0 +1,211 @@
+//! `GET /oauth/authorize`: a browser comes from a client, and goes back with a code. Nothing is written.
+//!
+//! Until the client and its redirect URI are known to be right, nobody is sent anywhere: what is wrong is told here, to the
+//! person. From then on errors go to the redirect URI (RFC 6749, 4.1.2.1), each with `iss` (RFC 9207).
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::HeaderValue,
+    response::{IntoResponse, Response},
+};
+use hyper::{
+    HeaderMap, StatusCode, Uri,
+    header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY},
+};
+
+use crate::{
+    control::redirects,
+    hub::HubSession,
+    time::{Millis, UnixMs},
+    web::problem::Problem,
+};
+
+use super::{
+    code::{Grant, is_verifier},
+    params::Params,
+    refusal::Refusal,
+    state::{AUTHORIZE, OpenIdProvider, SCOPES},
+};
+
+/// Characters of a nonce.
+const MAX_NONCE: usize = 512;
+/// Marks a request whose person has just been asked to sign in anew.
+const ASKED: &str = "gastank_asked";
+
+/// A request of a client that is known, for an address of theirs.
+struct AuthorizationRequest<'a> {
+    params: Params<'a>,
+    redirect_uri: String,
+    state: Option<String>,
+}
+
+/// Sends a browser back with a code, or to sign in first.
+pub(super) async fn authorize(State(provider): State<Arc<OpenIdProvider>>, headers: HeaderMap, uri: Uri) -> Response {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let (asked, client_id, may_tank) = match proven(&provider, query) {
+        Ok(proven) => proven,
+        Err(problem) => return problem.into_response(),
+    };
+    match decide(&provider, &headers, &asked, &client_id, may_tank).await {
+        Ok(location) => to(&location),
+        Err(refusal) => {
+            to(&asked.back(&provider, &[("error", refusal.error), ("error_description", refusal.description)]))
+        }
+    }
+}
+
+/// Makes sure of the client and of where it wants the browser back.
+fn proven<'a>(provider: &OpenIdProvider, query: &'a [u8]) -> Result<(AuthorizationRequest<'a>, String, bool), Problem> {
+    let params = Params::parse(query).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let unknown = || {
+        Problem::bad_request(
+            "no client is registered with this `client_id`: go back to the service that you came from; its operator registers \
+             it with `gastank client add`",
+        )
+    };
+    let client = params.find("client_id").and_then(|id| provider.clients.find(id)).ok_or_else(unknown)?;
+    let wrong = || {
+        Problem::bad_request(
+            "`redirect_uri` is not exactly one that the client is registered with: go back to the service that you came from; \
+             its operator registers it with `gastank client add`",
+        )
+    };
+    let uri = params.find("redirect_uri").ok_or_else(wrong)?.to_owned();
+    if !client.redirect_uris.iter().any(|registered| redirects::is_same(registered, &uri)) {
+        return Err(wrong());
+    }
+    let state = params.find("state").map(ToOwned::to_owned);
+    Ok((AuthorizationRequest { params, redirect_uri: uri, state }, client.client_id.clone(), client.tank))
+}
+
+/// Where the browser goes.
+async fn decide(
+    provider: &OpenIdProvider,
+    headers: &HeaderMap,
+    asked: &AuthorizationRequest<'_>,
+    client_id: &str,
+    may_tank: bool,
+) -> Result<String, Refusal> {
+    let params = &asked.params;
+    let scope = scope_of(params, may_tank)?;
+    let challenge = challenge_of(params)?;
+    let nonce = params.find("nonce").map(ToOwned::to_owned);
+    if nonce.as_ref().is_some_and(|nonce| nonce.len() > MAX_NONCE) {
+        return Err(Refusal::request("nonce has at most 512 characters"));
+    }
+    let prompts: Vec<_> = params.find("prompt").unwrap_or_default().split(' ').filter(|one| !one.is_empty()).collect();
+    let silent = prompts.contains(&"none");
+    if silent && prompts.len() > 1 {
+        return Err(Refusal::request("prompt=none stands alone"));
+    }
+    let now = provider.clock.wall();
+    let max_age = match params.find("max_age").map(str::parse::<u64>) {
+        None => None,
+        Some(Ok(seconds)) => Some(Millis::from_secs(seconds)),
+        Some(Err(_)) => return Err(Refusal::request("max_age is a number of seconds")),
+    };
+    let session = provider.current(headers).await?;
+    let fresh = |session: &HubSession| max_age.is_none_or(|age| is_younger(session.authentication.at(), age, now));
+    let asked_before = params.find(ASKED).is_some();
+    let wants_anew = prompts.iter().any(|one| matches!(*one, "login" | "select_account"));
+    match session {
+        Some((session, digest)) if fresh(&session) && (!wants_anew || asked_before) => {
+            let grant = Grant {
+                client_id: client_id.to_owned(),
+                redirect_uri: asked.redirect_uri.clone(),
+                challenge,
+                scope,
+                nonce,
+                ..Grant::new(digest, now)
+            };
+            Ok(asked.back(provider, &[("code", &grant.seal(&provider.engine.secrets()))]))
+        }
+        _ if silent => Err(Refusal::named("login_required", "nobody is signed in, or not lately enough")),
+        // They have just been asked, and their identity provider did not ask them.
+        Some(_) if asked_before => {
+            Err(Refusal::named("login_required", "the identity provider did not ask the person to sign in anew"))
+        }
+        session => {
+            let anew = session.is_some() || wants_anew;
+            let mut again = params.without(&["prompt", ASKED]);
+            if anew {
+                again.push_str("&gastank_asked=1");
+            }
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair("next", &format!("{}?{again}", AUTHORIZE));
+            if anew {
+                query.append_pair("prompt", "login");
+            }
+            Ok(format!("{}/sign-in?{}", provider.public_url, query.finish()))
+        }
+    }
+}
+
+fn is_younger(authenticated: UnixMs, age: Millis, now: UnixMs) -> bool {
+    // The provider tells whole seconds.
+    now.since(authenticated) <= age.plus(Millis::from_secs(1))
+}
+
+fn scope_of(params: &Params<'_>, may_tank: bool) -> Result<String, Refusal> {
+    if params.find("response_type") != Some("code") {
+        return Err(Refusal::named("unsupported_response_type", "response_type is code"));
+    }
+    if params.find("response_mode").is_some_and(|mode| mode != "query") {
+        return Err(Refusal::request("response_mode is query"));
+    }
+    if params.find("request").is_some() {
+        return Err(Refusal::named("request_not_supported", "parameters come in the query"));
+    }
+    if params.find("request_uri").is_some() {
+        return Err(Refusal::named("request_uri_not_supported", "parameters come in the query"));
+    }
+    let wanted: Vec<_> = params.find("scope").unwrap_or_default().split(' ').collect();
+    if !wanted.contains(&"openid") {
+        return Err(Refusal::named("invalid_scope", "scope has openid"));
+    }
+    if wanted.contains(&"tank") && !may_tank {
+        return Err(Refusal::named("invalid_scope", "the client is not registered for the scope tank"));
+    }
+    // A scope that nobody knows is ignored (OpenID Connect Core, 3.1.2.1).
+    let given = SCOPES.iter().copied().filter(|scope| wanted.contains(scope));
+    Ok(given.collect::<Vec<_>>().join(" "))
+}
+
+fn challenge_of(params: &Params<'_>) -> Result<String, Refusal> {
+    // Left out, the method is `plain` (RFC 7636, 4.3).
+    if params.find("code_challenge_method") != Some("S256") {
+        return Err(Refusal::request("code_challenge_method is S256"));
+    }
+    let challenge = params.find("code_challenge").filter(|challenge| challenge.len() == 43 && is_verifier(challenge));
+    challenge
+        .map(ToOwned::to_owned)
+        .ok_or(Refusal::request("code_challenge is the SHA-256 of the verifier, in base64url"))
+}
+
+impl AuthorizationRequest<'_> {
+    /// The redirect URI with these parameters, the client's `state` and `iss`.
+    fn back(&self, provider: &OpenIdProvider, with: &[(&str, &str)]) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(with);
+        if let Some(state) = &self.state {
+            query.append_pair("state", state);
+        }
+        query.append_pair("iss", provider.issuer.name());
+        let joint = if self.redirect_uri.contains('?') { '&' } else { '?' };
+        format!("{}{joint}{}", self.redirect_uri, query.finish())
+    }
+}
+
+fn to(location: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(location) else {
+        return Problem::bad_request("the redirect URI cannot be sent to").into_response();
+    };
+    let headers = [
+        (LOCATION, location),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    (StatusCode::SEE_OTHER, headers).into_response()
+}
