@@ -15,6 +15,7 @@ import { buildSync } from "esbuild";
 export const TANK = "tank.test";
 /** The host by which the built service is reached, once there is one. */
 export const SERVICE = "service.test";
+export const LOOPBACK = "127.0.0.1";
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const COOLDOWN_MS = 3_600_000;
 const HEADERS = "X-PsiCash-Auth, X-PsiCash-Metadata, X-Requested-With";
@@ -102,7 +103,7 @@ export class Origin {
     const url = new URL(request.url ?? "/", this.at(request.headers.host?.split(":")[0] ?? TANK));
     const { referer = "" } = request.headers;
     if (url.hostname === TANK) this.seen.push(`${request.method} ${url.href} from ${referer}`);
-    if (url.hostname === SERVICE && url.pathname.startsWith("/v1/")) return this.forward(request, response);
+    if ([SERVICE, LOOPBACK].includes(url.hostname) && /^\/(v1|v2|hooks|shopify-psicash)/.test(url.pathname)) return this.forward(request, response);
     const [, first = "", second = ""] = url.pathname.split("/");
 
     if (first === "v1") return this.serve(request, response, url);

@@ -12,7 +12,7 @@ import { TestService } from "../../../heartbeat/tests/service.ts";
 import { decode, type Params } from "../../src/core/payload.ts";
 import { earnAndBuy } from "./demo_pages.ts";
 import { land, type Report } from "./landing.ts";
-import { SERVICE } from "./origin.ts";
+import { LOOPBACK, SERVICE } from "./origin.ts";
 import { enter } from "./shop.ts";
 import { paramsIn, type World } from "./world.ts";
 
@@ -32,18 +32,29 @@ export function withService(world: World): void {
   const tokens: string[] = [];
   let service: TestService;
   let site: string;
+  let elsewhere: string;
   let shop: string;
   let demo: { child: ChildProcess; address: string };
 
   beforeAll(async () => {
-    [site, shop] = [world.host(), world.host()];
-    demo = await served(world.origin.at(SERVICE));
+    [site, elsewhere, shop] = [world.host(), world.host(), world.host()];
+    const shops = join(home, "shops.secrets");
+    writeFileSync(shops, "shop.test a-secret-of-the-shop\n", { mode: 0o600 });
+    // By its address, since the demonstration's server knows no host of the tests.
+    demo = await served(world.origin.at(LOOPBACK), shops);
     const reward = (name: string, seconds: number, page: string): string =>
       `[[reward]]\nclass = "${name}"\ndistinguisher = "${new URL(page).host}"\nreward_s = ${seconds}\n`;
     const rewards = [world.origin.at(site), demo.address].flatMap((page) => [reward("page-view", 60, page), reward("click-through", 30, page)]);
-    writeFileSync(join(home, "config.toml"), rewards.join(""));
-    const origins = [world.origin.at(shop), new URL(demo.address).origin].join(" ");
-    service = await TestService.start({ GASTANK_CONFIG: join(home, "config.toml"), GASTANK_REWARDS_ORIGINS: origins });
+    const { origin } = new URL(demo.address);
+    const settings = `[rewards]
+origins = "${world.origin.at(shop)} ${origin}"
+landing_pages = "${world.origin.at(site)} ${world.origin.at(elsewhere)} ${origin}"
+products = "time-4h=14400"
+shops_file = "${shops}"
+test_orders = true
+`;
+    writeFileSync(join(home, "config.toml"), settings + rewards.join(""));
+    service = await TestService.start({ GASTANK_CONFIG: join(home, "config.toml") });
     world.origin.service = service.http;
   });
 
@@ -91,8 +102,8 @@ export function withService(world: World): void {
 
   test("nothing is paid for elsewhere, and revoked tokens are refused and forgotten", async () => {
     const ada = await person();
-    const elsewhere = await land(world, world.host(), { service: SERVICE, inAddress: ada.package });
-    expect(elsewhere.done.outcome).toEqual([null, false, "404"]);
+    const unpaid = await land(world, elsewhere, { service: SERVICE, inAddress: ada.package });
+    expect(unpaid.done.outcome).toEqual([null, false, "404"]);
     await revoke(ada);
     const { done, page, widget } = await land(world, site, { service: SERVICE, inAddress: { ...ada.package, timestamp: new Date().toISOString() } });
     expect(done.outcome).toEqual([null, false, "401 access denied"]);
@@ -107,10 +118,24 @@ export function withService(world: World): void {
     expect((await enter(world, shop, { service: SERVICE, referrer: "none", inAddress: stranger })).refusal).toMatch(/no longer valid/);
   });
 
-  test("the demonstration on an origin of its own: earn, see the tank grow, buy", async () => {
+  test("the demonstration on an origin of its own: earn, buy, refund, and the tank has it each time", async () => {
     const ada = await person();
-    await world.inTab((tab) => earnAndBuy(tab, demo.address, ada.token));
-    expect(await remaining(ada)).toBe(90);
+    await world.inTab(async (tab) => {
+      const until = (words: string): Promise<unknown> =>
+        tab.waitForFunction((words) => document.querySelector("#order-title")!.textContent!.startsWith(words), { polling: 20 }, words);
+      await earnAndBuy(tab, demo.address, ada.token);
+      await until("Paid");
+      expect(await remaining(ada)).toBe(90 + 14_400);
+      await tab.$eval("#refund", (button) => (button as HTMLElement).click());
+      await until("Refunded");
+      expect(await remaining(ada)).toBe(90);
+    });
+  });
+
+  test("a page that is not in the list shows no widget", async () => {
+    const does = 'kit.widgetStorage = () => ({}); return kit.call("click-through", { timeout: 500 })';
+    const { done } = await land(world, world.host(), { service: SERVICE, inAddress: { tokens: "gte_of_nobody" }, does });
+    expect(done.outcome).toEqual(["timed out", false, "safety timeout hit"]);
   });
 
   test("neither tokens nor packages are in the log", () => {
@@ -120,8 +145,8 @@ export function withService(world: World): void {
 }
 
 /** The demonstration's own server, and the address that it says it has. */
-async function served(service: string): Promise<{ child: ChildProcess; address: string }> {
-  const child = spawn("python3", [SERVE, "--port", "0", service], { stdio: ["ignore", "pipe", "inherit"] });
+async function served(service: string, shops: string): Promise<{ child: ChildProcess; address: string }> {
+  const child = spawn("python3", [SERVE, "--port", "0", "--shops", shops, service], { stdio: ["ignore", "pipe", "inherit"] });
   const address = await new Promise<string>((resolve, reject) => {
     child.stdout.once("data", (line) => resolve(String(line).trim()));
     child.once("exit", () => reject(new Error(`${SERVE} has ended`)));
