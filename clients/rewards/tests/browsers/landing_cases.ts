@@ -224,12 +224,14 @@ export function landingCases(world: World): void {
     const forged = (outcome: object): string => JSON.stringify(JSON.stringify({ id: "1", ...outcome }));
     const spoiler = `
       const page = parent;
-      setInterval(() => {
+      let rounds = 0;
+      const spoiling = setInterval(() => {
+        if (++rounds > 100) clearInterval(spoiling);
         page.postMessage(${forged({ type: "page-view", error: null, success: true, detail: "forged" })}, "*");
         page.postMessage(${forged({ type: "page-view", error: null, success: false, detail: "401 access denied" })}, "*");
         page.postMessage(${forged({ type: "ready", error: "forged" })}, "*");
         for (let index = 0; index < page.frames.length; index++) if (page.frames[index] !== self) page.frames[index].postMessage(${forged({ type: "click-through", timeout: 1_000 })}, "*");
-      }, 5);`;
+      }, 20);`;
     const id = `${host.split(".")[0]}-spoiler`;
     world.origin.page(id, `<!doctype html><script>${spoiler}</script>`);
     const does = `
