@@ -271,6 +271,22 @@ labels! {
         AdminRevoke = "/admin/sessions/{id}/revoke",
         /// What was heard of a session.
         AdminHistory = "/admin/sessions/{id}/history",
+        /// The hub's clients.
+        AdminClients = "/admin/clients",
+        /// One of them.
+        AdminClient = "/admin/clients/{client_id}",
+        /// Its secrets.
+        AdminClientSecrets = "/admin/clients/{client_id}/secrets",
+        /// One of these.
+        AdminClientSecret = "/admin/clients/{client_id}/secrets/{secret_id}",
+        /// The OpenID provider's metadata.
+        OpenIdConfiguration = "/.well-known/openid-configuration",
+        /// Authorization requests of the hub's clients.
+        OauthAuthorize = "/oauth/authorize",
+        /// Codes that become handles.
+        OauthToken = "/oauth/token",
+        /// What handles tell of people.
+        OauthUserinfo = "/oauth/userinfo",
         /// Make or list edges.
         AdminEdges = "/admin/edges",
         /// One edge.

@@ -27,6 +27,8 @@ async fn every_call_is_described() {
     let wanted = [
         "DELETE /admin/accounts/{id}",
         "DELETE /admin/accounts/{id}/keys/{key_id}",
+        "DELETE /admin/clients/{client_id}",
+        "DELETE /admin/clients/{client_id}/secrets/{secret_id}",
         "DELETE /admin/edges/{client_id}",
         "DELETE /admin/edges/{client_id}/secrets/{secret_id}",
         "GET /.well-known/jwks.json",
@@ -36,6 +38,8 @@ async fn every_call_is_described() {
         "GET /admin/accounts/{id}/entries",
         "GET /admin/accounts/{id}/keys",
         "GET /admin/audit",
+        "GET /admin/clients",
+        "GET /admin/clients/{client_id}/secrets",
         "GET /admin/edges",
         "GET /admin/edges/{client_id}/secrets",
         "GET /admin/keys",
@@ -55,6 +59,8 @@ async fn every_call_is_described() {
         "POST /admin/accounts",
         "POST /admin/accounts/{id}/credit",
         "POST /admin/accounts/{id}/keys",
+        "POST /admin/clients",
+        "POST /admin/clients/{client_id}/secrets",
         "POST /admin/edges",
         "POST /admin/edges/{client_id}/secrets",
         "POST /admin/keys/rotate",
@@ -112,7 +118,10 @@ async fn every_reference_leads_somewhere_and_every_lock_has_a_key() {
         assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
     }
     let schemes: Vec<_> = document["components"]["securitySchemes"].as_object().unwrap().keys().collect();
-    assert_eq!(schemes, ["account_key", "admin_token", "client", "event_token", "identity_token", "session_token"]);
+    assert_eq!(
+        schemes,
+        ["account_key", "admin_token", "client", "event_token", "handle", "identity_token", "session_token"]
+    );
 }
 
 #[tokio::test]
