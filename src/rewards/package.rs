@@ -50,7 +50,12 @@ impl Package {
             return None;
         }
         let text = |member: &str| members.get(member).and_then(Value::as_str).map(ToOwned::to_owned);
-        Some(Self { timestamp: text("timestamp"), tokens: text("tokens") })
+        let timestamp = match members.get("timestamp") {
+            None | Some(Value::Null) => None,
+            // One of another kind is one that nobody can read.
+            Some(other) => Some(other.as_str().unwrap_or_default().to_owned()),
+        };
+        Some(Self { timestamp, tokens: text("tokens") })
     }
 
     /// As it is handed on: base64 without padding.

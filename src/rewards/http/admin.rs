@@ -47,6 +47,7 @@ pub(super) struct RewardShape {
 
 /// What is paid for, with how much of its budget has been given out today.
 #[utoipa::path(
+    operation_id = "list_rewards",
     get, path = "/admin/rewards", tag = "admin", security(("admin_token" = [])),
     responses((status = 200, description = "Each class and distinguisher.", body = RewardList), AdminErrors),
 )]
@@ -67,6 +68,7 @@ pub(super) async fn list(
 
 /// The earner tokens of an account.
 #[utoipa::path(
+    operation_id = "list_earners_of_account",
     get, path = "/admin/accounts/{id}/earners", tag = "admin", security(("admin_token" = [])),
     params(("id" = String, Path, description = "The account's id.")),
     responses((status = 200, description = "The tokens.", body = EarnerList), AdminErrors),
@@ -81,6 +83,7 @@ pub(super) async fn earners(
 
 /// Revokes an earner token.
 #[utoipa::path(
+    operation_id = "remove_earner_of_account",
     delete, path = "/admin/accounts/{id}/earners/{earner_id}", tag = "admin", security(("admin_token" = [])),
     params(
         ("id" = String, Path, description = "The account's id."),

@@ -125,8 +125,8 @@ async fn transact(
     request: &RequestParts,
 ) -> Result<Transaction, (Problem, Option<Unpaid>)> {
     let plain = |problem: Problem| (problem, None);
-    begin(checks, rewards, request).map_err(plain)?;
     let shown = Shown::of(&request.headers).ok_or_else(|| plain(Problem::bad_credentials()))?;
+    begin(checks, rewards, request).map_err(plain)?;
     let acts = acts.by(Actor::system());
     let earner = acts.in_time(rewards.earners.owner(&shown)).await.map_err(|error| plain(error.into()))?;
     let earner = earner.ok_or_else(|| plain(Problem::bad_credentials()))?;
@@ -183,8 +183,8 @@ async fn validated(
     rewards: &Rewards,
     request: &RequestParts,
 ) -> Result<Validated, Problem> {
-    begin(checks, rewards, request)?;
     let shown = Shown::of(&request.headers).ok_or_else(Problem::bad_credentials)?;
+    begin(checks, rewards, request)?;
     let validated = acts.in_time(rewards.earners.validate(&shown)).await?.ok_or_else(Problem::bad_credentials)?;
     if validated.iter().any(|(_, valid)| *valid) {
         checks.prove(request, Trust::Client);

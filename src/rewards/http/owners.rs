@@ -60,6 +60,7 @@ pub(super) struct EarnerPath {
 
 /// Makes an earner token: it can earn rewards for the account and be validated, and nothing else.
 #[utoipa::path(
+    operation_id = "add_earner",
     post, path = "/v1/account/earners", tag = "rewards", security(("account_key" = []), ("identity_token" = [])),
     responses((status = 201, description = "The token was made.", body = NewEarner), EarnerErrors),
 )]
@@ -76,6 +77,7 @@ pub(super) async fn add(
 
 /// The earner tokens of the account.
 #[utoipa::path(
+    operation_id = "list_earners",
     get, path = "/v1/account/earners", tag = "rewards", security(("account_key" = []), ("identity_token" = [])),
     responses((status = 200, description = "The tokens.", body = EarnerList), EarnerErrors),
 )]
@@ -88,6 +90,7 @@ pub(super) async fn list(
 
 /// Revokes an earner token. It earns nothing from now on; another node may tell a shop for a minute that it is valid.
 #[utoipa::path(
+    operation_id = "remove_earner",
     delete, path = "/v1/account/earners/{earner_id}", tag = "rewards",
     security(("account_key" = []), ("identity_token" = [])),
     params(("earner_id" = String, Path, description = "The token's id.")),
