@@ -16,6 +16,8 @@ mod logs;
 mod platform;
 #[path = "surface/rewards.rs"]
 mod rewards;
+#[path = "surface/shop.rs"]
+mod shop;
 mod support;
 
 use std::{

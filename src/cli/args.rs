@@ -139,7 +139,9 @@ Examples:
 Examples:
   gastank reward list
   gastank reward earners ACCOUNT
-  gastank reward revoke ACCOUNT EARNER")]
+  gastank reward revoke ACCOUNT EARNER
+  gastank reward kept
+  gastank reward done time.myshopify.com 866550311766439020")]
     Reward {
         /// Address and credentials of the service
         #[command(flatten)]
@@ -455,6 +457,17 @@ pub enum RewardCommand {
         /// The account's id
         #[arg(value_name = "ACCOUNT", allow_hyphen_values = true)]
         id: String,
+    },
+    /// List the lines of orders that cannot be credited and are kept for a refund
+    Kept,
+    /// Remove a line that has been seen to; it does not come back
+    Done {
+        /// The shop's domain
+        #[arg(value_name = "SHOP")]
+        shop: String,
+        /// The line's id
+        #[arg(value_name = "LINE")]
+        line: u64,
     },
     /// Revoke an earner token; it earns nothing from then on
     Revoke {

@@ -213,6 +213,15 @@ pub(super) async fn reward(remote: &Remote, command: RewardCommand, output: &mut
             let mut answer = api.get(&["admin", "accounts", &id, "earners"]).await?;
             list(remote, output, &mut answer, "earners", &["earner_id", "created_at"])
         }
+        RewardCommand::Kept => {
+            let mut answer = api.get_with(&["admin", "rewards", "kept"], &[("limit", "1000")]).await?;
+            list(remote, output, &mut answer, "kept", &["shop", "order", "line", "sku", "units", "why", "at"])
+        }
+        RewardCommand::Done { shop, line } => {
+            let line = line.to_string();
+            api.delete(&["admin", "rewards", "kept", &shop, &line]).await?;
+            show(remote, output, &json!({ "removed": line }), &[("removed line", "removed")])
+        }
         RewardCommand::Revoke { id, earner_id } => {
             api.delete(&["admin", "accounts", &id, "earners", &earner_id]).await?;
             show(remote, output, &json!({ "removed": earner_id }), &[("revoked earner token", "removed")])

@@ -12,6 +12,7 @@ mod foreign;
 mod lists;
 mod meaning;
 mod overlay;
+mod products;
 mod sections;
 mod validate;
 mod values;
@@ -27,6 +28,7 @@ pub use client::{HostPatterns, ProxyServer};
 pub use error::ConfigError;
 pub use lists::{CapabilityCredits, Named, Names, TrustedProxies};
 pub use meaning::ActRate;
+pub use products::{Products, TestOrders};
 pub use sections::{
     Admin, Audit, Checkpoint, Client, Heartbeat, History, Hooks, Http, Https, Hub, Identity, KeyDoc, Limits, Log, Node,
     Quic, Reward, Rewards, SECTIONS, Scylla, SectionDoc, Shutdown, StatusList, Tls, Token, Udp, Webtransport,
@@ -233,6 +235,11 @@ impl Config {
     /// The file with the secrets of webhooks.
     pub fn hooks_secrets(&self) -> PathBuf {
         self.hooks.secrets_file.clone().unwrap_or_else(|| self.data_dir.join("hooks.secrets"))
+    }
+
+    /// The file with the secrets of shops.
+    pub fn shops_secrets(&self) -> PathBuf {
+        self.rewards.shops_file.clone().unwrap_or_else(|| self.data_dir.join("shops.secrets"))
     }
 
     /// The figures that the engine works with.

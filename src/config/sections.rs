@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{HostPatterns, ProxyServer};
 use super::lists::{CapabilityCredits, Names, TrustedProxies};
+use super::products::{Products, TestOrders};
 use super::values::{HostPort, ListenAddr, OptionalListenAddr, ProviderUrl, PublicUrl, StoreUrl};
 use crate::control::keys::Algorithm;
 use crate::engine::ListSize;
@@ -502,6 +503,17 @@ section! {
         /// Origins whose pages may ask for rewards and validate earner tokens, separated by spaces: those of widgets and shops that
         /// this service does not serve itself. Empty: none.
         origins: Origins = Origins::none();
+        /// Origins of the landing pages that may show the widget's frame, separated by spaces: exact origins, or `https://*` for all.
+        /// Empty: none, and no page earns.
+        landing_pages: Origins = Origins::none();
+        /// Products of shops, as `SKU=SECONDS` separated by spaces or in a list: the seconds that one unit is worth. Empty: nothing.
+        products: Products = Products::default();
+        /// File with the secrets that shops sign their webhooks with, one per line: the shop's domain, a space and the secret. A shop
+        /// can have two, while they rotate. Only the file's owner may have read permission. It is read at the start.
+        /// Default: `shops.secrets` in the data directory.
+        shops_file: Option<PathBuf> = None;
+        /// Test orders of shops: `ignore`, or `credit`.
+        test_orders: TestOrders = TestOrders::Ignore;
         /// Maximum number of seconds that one account earns on one day (UTC); 0 turns the limit off.
         account_daily_s: u64 = 0;
         /// Maximum number of rewards for one address on one day (UTC); 0 turns the limit off. Each node counts for itself and

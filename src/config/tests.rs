@@ -109,6 +109,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
                 None,
                 "data_dir"
                 | "secrets_file"
+                | "shops_file"
                 | "cert_file"
                 | "key_file"
                 | "password_file"
@@ -150,6 +151,7 @@ fn every_key_has_a_variable_of_its_own_that_sets_it() {
             "display_name",
             "scope",
             "secrets_file",
+            "shops_file",
             "cert_file",
             "key_file",
             "tls_ca_file",

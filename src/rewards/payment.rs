@@ -1,6 +1,6 @@
 //! A reward from what was asked for to the ledger.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     control::{
@@ -19,6 +19,7 @@ use super::{
     addresses::Addresses,
     budgets::{BudgetError, Budgets},
     earners::Earners,
+    shop::Shop,
 };
 
 /// What rewards work with.
@@ -31,6 +32,10 @@ pub struct RewardsParts {
     pub store: Arc<dyn Store>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// What a shop sells, by SKU: the time of one unit.
+    pub products: HashMap<String, Millis>,
+    /// Whether test orders of shops count.
+    pub test_orders: bool,
     /// The earner tokens.
     pub tokens: Arc<AccountKeys>,
     /// Counts.
@@ -44,6 +49,8 @@ pub struct Rewards {
     pub(super) earners: Earners,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) telemetry: Telemetry,
+    pub(super) shop: Shop,
+    pub(super) test_orders: bool,
     budgets: Budgets,
     addresses: Addresses,
 }
@@ -118,11 +125,13 @@ impl From<Unearned> for Unpaid {
 impl Rewards {
     /// Pays what is in the catalogue.
     pub fn new(parts: RewardsParts) -> Self {
-        let RewardsParts { catalogue, address_daily, store, clock, tokens, telemetry } = parts;
+        let RewardsParts { catalogue, address_daily, products, test_orders, store, clock, tokens, telemetry } = parts;
         Self {
             catalogue,
             tokens,
             earners: Earners::new(Arc::clone(&store), Arc::clone(&clock)),
+            shop: Shop::new(Arc::clone(&store), Arc::clone(&clock), products),
+            test_orders,
             clock,
             telemetry,
             budgets: Budgets::new(store),
@@ -130,9 +139,9 @@ impl Rewards {
         }
     }
 
-    /// Whether anything is paid for.
+    /// Whether anything is paid for, or sold.
     pub fn is_on(&self) -> bool {
-        !self.catalogue.is_empty()
+        !self.catalogue.is_empty() || self.shop.is_open()
     }
 
     /// Revokes an earner token, for `actor`.

@@ -29,8 +29,8 @@ const BACKUP_FORMAT: u32 = 1;
 /// The name of the data file in a backup, whatever it is called where it is used.
 const DATA_FILE: &str = "gastank.db";
 /// Files of the data directory besides the data file. The first must be there.
-const OWN_FILES: [&str; 5] =
-    ["cluster.secret", "admin.token", "hooks.secrets", "development.pem", "development-next.pem"];
+const OWN_FILES: [&str; 6] =
+    ["cluster.secret", "admin.token", "hooks.secrets", "shops.secrets", "development.pem", "development-next.pem"];
 /// Bytes of a file that is not the data file.
 const MAX_FILE: u64 = 1 << 20;
 /// How often secrets may change while the data file is copied.
@@ -281,14 +281,15 @@ pub fn check(from: &Path) -> Result<Manifest, BackupError> {
 }
 
 /// Files outside the data directory: their names in a backup, and the settings that name them.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("hooks.secrets_file", "hooks.secrets_file"),
+    ("rewards.shops_file", "rewards.shops_file"),
     ("tls.cert_file", "tls.cert_file"),
     ("tls.key_file", "tls.key_file"),
 ];
 
 fn elsewhere(config: &Config) -> Vec<Elsewhere> {
-    let paths = [&config.hooks.secrets_file, &config.tls.cert_file, &config.tls.key_file];
+    let paths = [&config.hooks.secrets_file, &config.rewards.shops_file, &config.tls.cert_file, &config.tls.key_file];
     let named = SETTINGS
         .iter()
         .zip(paths)
@@ -321,7 +322,7 @@ fn secrets(config: &Config) -> Result<Vec<Secret>, BackupError> {
         match read_small(&path)? {
             Some(content) => found.push(Secret { name, setting: Some(setting), content }),
             // Of webhooks there need be none.
-            None if setting == "hooks.secrets_file" => {}
+            None if ["hooks.secrets_file", "rewards.shops_file"].contains(&setting) => {}
             None => {
                 return Err(BackupError::Refused(format!("{setting} names {}, which is not there", path.display())));
             }

@@ -14,6 +14,8 @@ use crate::{
     tls::{CertificateSource, Certificates},
 };
 
+use crate::rewards::ShopSecrets;
+
 use super::{error::ServiceError, home::Home, parts::missing_hook_secrets};
 
 /// Tries what a start would do first, and undoes it. Answers what is worth knowing though a start may work.
@@ -37,6 +39,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, ServiceError> {
         ));
     }
     HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), wall)?;
+    ShopSecrets::open(&config.shops_secrets())?;
     warnings.extend(missing_hook_secrets(config));
     let source = config.tls.source(&config.data_dir);
     if matches!(source, CertificateSource::Files { .. }) {

@@ -6,6 +6,7 @@ use crate::{
     cluster::ClusterError,
     control::{hooks::secrets::HookSecretsError, keyring::KeyringError, keys::KeyError},
     identity::ProviderError,
+    rewards::ShopSecretsError,
     store::StoreError,
     tls::PairError,
 };
@@ -24,6 +25,9 @@ pub enum ServiceError {
     /// The secrets of webhooks cannot be used.
     #[error(transparent)]
     Hooks(#[from] HookSecretsError),
+    /// The secrets of shops cannot be used.
+    #[error(transparent)]
+    Shops(#[from] ShopSecretsError),
     /// There are no usable signing keys.
     #[error(transparent)]
     Keys(#[from] KeyringError),

@@ -27,6 +27,7 @@ use crate::{
         http::{self, HttpLimits, Site, Threads, Tls, WorkerPool, WorkerPools},
         quic, udp,
     },
+    rewards::ShopSecrets,
     store::Store,
     telemetry::{Health, HttpListener, Telemetry},
     time::{Clock, ClockFact, MeterClock},
@@ -192,6 +193,7 @@ pub(super) struct Core {
     pub(super) acts: Arc<Acts>,
     pub(super) hub_sessions: HubSessions,
     pub(super) hooks: Arc<HookSecrets>,
+    pub(super) shops: Arc<ShopSecrets>,
     pub(super) chores: Chores,
     pub(super) queue: ChoreQueue,
     pub(super) handler: Arc<Handler>,
@@ -264,6 +266,7 @@ impl Core {
         };
         let (acts, statuses) = (Arc::new(acts), Arc::new(statuses));
         let hooks = Arc::new(HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), clock.wall())?);
+        let shops = Arc::new(ShopSecrets::open(&config.shops_secrets())?);
         if let Some(warning) = missing_hook_secrets(config) {
             tracing::warn!("{warning}");
         }
@@ -286,6 +289,7 @@ impl Core {
             acts,
             hub_sessions,
             hooks,
+            shops,
             chores,
             queue,
             handler,
@@ -325,6 +329,7 @@ impl Front {
             issuer: Arc::clone(&core.issuer),
             providers: Arc::clone(&core.providers),
             hooks: Arc::clone(&core.hooks),
+            shops: Arc::clone(&core.shops),
             statuses: Arc::clone(&core.statuses),
             secrets: Arc::clone(&core.secrets),
             certificates: Arc::clone(&keys.certificates),

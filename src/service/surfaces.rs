@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{ActRate, Config, PublicUrl},
+    config::{ActRate, Config, PublicUrl, TestOrders},
     control::{
         account_keys::AccountKeys,
         acts::Acts,
@@ -34,7 +34,7 @@ use crate::{
         http::{Fallback, IntrospectionRequest, RequestBody, WorkerPools},
         quic::WEBTRANSPORT_PATH,
     },
-    rewards::{self, Rewards, RewardsParts, RewardsSurface},
+    rewards::{self, Assets, Rewards, RewardsParts, RewardsSurface, ShopSecrets},
     store::{Store, StoreError},
     telemetry::{Phase, Telemetry},
     time::Clock,
@@ -58,6 +58,7 @@ pub(super) struct Parts<'a> {
     pub(super) issuer: Arc<Issuer>,
     pub(super) providers: Arc<Providers>,
     pub(super) hooks: Arc<HookSecrets>,
+    pub(super) shops: Arc<ShopSecrets>,
     pub(super) statuses: Arc<StatusTokens>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) certificates: Arc<Certificates>,
@@ -148,9 +149,13 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
     let (store, clock, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
     let tokens = AccountKeys::new(Arc::clone(&store), Arc::clone(&clock), entropy, audit).of_earners();
     let rewards = rewards::mount(RewardsSurface {
+        secrets: parts.shops,
+        assets: Arc::new(Assets::new(&config.rewards.landing_pages)),
         rewards: Arc::new(Rewards::new(RewardsParts {
             catalogue: config.catalogue(),
             address_daily: config.rewards.address_daily,
+            products: config.rewards.products.iter().collect(),
+            test_orders: config.rewards.test_orders == TestOrders::Credit,
             store,
             clock,
             tokens: Arc::new(tokens),

@@ -201,6 +201,26 @@ labels! {
         Unavailable = "unavailable",
     }
 
+    /// What a line of a shop's order or refund came to, or a webhook that was not read.
+    ShopOutcome("outcome") {
+        /// Time was bought.
+        Credited = "credited",
+        /// Time was taken back, or will be when the order comes.
+        Refunded = "refunded",
+        /// It had come before.
+        Repeated = "repeated",
+        /// It cannot be credited, and is kept for a refund.
+        Kept = "kept",
+        /// It is no time, of a test, or of another topic.
+        Ignored = "ignored",
+        /// No secret of the shop signed the webhook.
+        BadSignature = "bad_signature",
+        /// The webhook cannot be read, or too much is asked.
+        Refused = "refused",
+        /// The service could not decide: store down, overloaded or warming up.
+        Unavailable = "unavailable",
+    }
+
     /// What a validation of earner tokens came to.
     ValidationOutcome("outcome") {
         /// One of them is valid at least.

@@ -3,8 +3,8 @@
 use super::labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, EventOutcome, Handshake,
     HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, PoolName, QuicProtocol, Refusal, RenewalOutcome,
-    RewardOutcome, Route, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer,
-    UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    RewardOutcome, Route, ShopOutcome, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface,
+    Transport, UdpBuffer, UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -148,6 +148,8 @@ metrics! {
         "Requests for rewards, by outcome.";
     Validations: Kind::Counter, Count, "gastank_earner_validations_total", [ValidationOutcome],
         "Validations of earner tokens, by outcome.";
+    Shop: Kind::Counter, Count, "gastank_shop_lines_total", [ShopOutcome],
+        "Lines of orders and refunds of shops, by outcome; webhooks that were not read count as one.";
     AccountEvents: Kind::Counter, Count, "gastank_account_events_total", [EventOutcome],
         "Account events received from identity providers, by outcome.";
     CheckpointLag: Kind::Gauge, Seconds, "gastank_checkpoint_lag_seconds", [],

@@ -25,8 +25,8 @@ pub use health::{Health, HealthReport, Phase};
 pub use labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, EventOutcome, Handshake,
     HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, PoolName, QuicProtocol, Refusal, RenewalOutcome,
-    RewardOutcome, Route, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface, Transport, UdpBuffer,
-    UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    RewardOutcome, Route, ShopOutcome, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface,
+    Transport, UdpBuffer, UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, LogGuard, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
@@ -72,6 +72,7 @@ struct Inner {
     webhooks: ByOne<Counter, WebhookOutcome>,
     rewards: ByOne<Counter, RewardOutcome>,
     validations: ByOne<Counter, ValidationOutcome>,
+    shop: ByOne<Counter, ShopOutcome>,
     account_events: ByOne<Counter, EventOutcome>,
     checkpoint_lag: Gauge,
     checkpoint_rows: Counter,
@@ -148,6 +149,7 @@ impl Telemetry {
             webhooks: registry.counters_by(Metric::Webhooks),
             rewards: registry.counters_by(Metric::Rewards),
             validations: registry.counters_by(Metric::Validations),
+            shop: registry.counters_by(Metric::Shop),
             account_events: registry.counters_by(Metric::AccountEvents),
             checkpoint_lag: registry.gauge(Metric::CheckpointLag),
             checkpoint_rows: registry.counter(Metric::CheckpointRows),
@@ -307,6 +309,11 @@ impl Telemetry {
     /// Validations of earner tokens that came to this.
     pub fn validations(&self, outcome: ValidationOutcome) -> &Counter {
         self.0.validations.of(outcome)
+    }
+
+    /// Lines of orders and refunds of shops that came to this.
+    pub fn shop(&self, outcome: ShopOutcome) -> &Counter {
+        self.0.shop.of(outcome)
     }
 
     /// Credit webhooks that came to this.

@@ -212,7 +212,7 @@ fn upkeep_between_scrapes_loses_no_sample() {
 #[test]
 fn a_scrape_stays_small_enough_to_be_taken_often() {
     let text = telemetry().render();
-    assert!(text.len() < 200_000, "{} bytes", text.len());
+    assert!(text.len() < 220_000, "{} bytes", text.len());
 }
 
 #[test]

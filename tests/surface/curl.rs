@@ -144,6 +144,11 @@ async fn curl_gets_an_answer_from_every_endpoint_in_the_description() {
     assert_eq!(validated["TokensValid"][&text(&made["token"])], true);
     let gone = format!("{earners}/{}", text(&made["earner_id"]));
     curl.call("/v1/account/earners/{earner_id}", &gone, "DELETE", &owner, "204");
+    curl.json("/admin/rewards/kept", "/admin/rewards/kept", "GET", &[], "200");
+    curl.json("/admin/rewards/kept/{shop}/{line}", "/admin/rewards/kept/time.example/1", "DELETE", &[], "404");
+    curl.json("/hooks/shopify", "/hooks/shopify", "POST", &with("{}"), "401");
+    curl.call("/v2/{file}", "/v2/psicash.js", "GET", &["--compressed"], "200");
+    curl.call("/shopify-psicash.js", "/shopify-psicash.js", "GET", &[], "200");
     let second = text(&curl.json(earners, earners, "POST", &owner, "201")["earner_id"]);
     curl.json(admins, &format!("{path}/earners"), "GET", &[], "200");
     let gone = format!("{path}/earners/{second}");

@@ -41,7 +41,7 @@ reward_s = 60
 session_s = 600
 "#;
 
-fn start(home: &Home, config: &str, more: &[(&str, &str)]) -> (Service, NamedTempFile) {
+pub(crate) fn start(home: &Home, config: &str, more: &[(&str, &str)]) -> (Service, NamedTempFile) {
     let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), config).unwrap();
     let settings = [&[("GASTANK_CONFIG", file.path().to_str().unwrap())], more].concat();
@@ -49,7 +49,7 @@ fn start(home: &Home, config: &str, more: &[(&str, &str)]) -> (Service, NamedTem
 }
 
 /// An earner token of somebody: its id, and itself.
-async fn earner(api: &Api, owner: &Owner) -> (String, String) {
+pub(crate) async fn earner(api: &Api, owner: &Owner) -> (String, String) {
     let made = api.public(Method::POST, "/v1/account/earners", &owner.key, &Value::Null).await.unwrap();
     let made = made.must_be(201).json();
     (text(&made["earner_id"]), text(&made["token"]))

@@ -26,8 +26,16 @@ impl Budget {
 
     /// What a request to this path of the public listener is about.
     pub fn of(path: &str) -> Self {
-        const DOCUMENTS: [&str; 6] =
-            ["/v1/client", "/oauth/status", "/.well-known/", "/errors/", "/assets/", "/openapi.json"];
+        const DOCUMENTS: [&str; 8] = [
+            "/v1/client",
+            "/oauth/status",
+            "/.well-known/",
+            "/errors/",
+            "/assets/",
+            "/openapi.json",
+            "/v2/",
+            "/shopify-psicash.js",
+        ];
         match path {
             paths::INTROSPECT => Self::Verdicts,
             path if path.starts_with("/hooks/") => Self::Hooks,
@@ -65,6 +73,8 @@ mod tests {
             ("/v1/activate", Budget::Acts),
             ("/oauth/revoke", Budget::Acts),
             ("/hooks/credit", Budget::Hooks),
+            ("/hooks/shopify", Budget::Hooks),
+            ("/v2/psicash.js", Budget::Documents),
             ("/hooks/account-events", Budget::Hooks),
             ("", Budget::Acts),
         ] {

@@ -54,7 +54,7 @@ pub use named::AccountPath;
 pub use openapi::Mounted;
 pub use problem::for_owner;
 pub use shapes::time as rfc3339;
-pub use state::{ApiState, Parts, Settings};
+pub use state::{ApiState, BodyCheck, ExpectedBody, Parts, Settings};
 pub use surface::Surface;
 
 /// The body of every answer.

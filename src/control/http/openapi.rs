@@ -13,7 +13,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::web::problem::Document as ProblemDocument;
 
-use super::{admin, clients, documents, edge, events, hooks, refusals::HeartbeatErrors, state::ApiState, status};
+use super::{
+    admin, clients, documents, edge, events, hooks,
+    refusals::HeartbeatErrors,
+    state::{ApiState, ExpectedBody},
+    status,
+};
 
 const ERROR_PAGE: &str = "/errors/{code}";
 const METADATA_OF_PATH: &str = "/.well-known/oauth-authorization-server/{*path}";
@@ -74,6 +79,8 @@ pub struct Mounted {
     pub public: OpenApiRouter<ApiState>,
     /// Routes of the administrative listener.
     pub admin: OpenApiRouter<ApiState>,
+    /// Its paths of the public listener whose requests have bodies.
+    pub bodies: Vec<ExpectedBody>,
 }
 
 /// The public router, the administrative one, and the description of both.

@@ -4,6 +4,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
 use bytes::Bytes;
+use hyper::HeaderMap;
 
 use crate::{
     control::{
@@ -26,6 +27,7 @@ use crate::{
     web::{
         admission::{Admission, Bodies, Capacity, Pool},
         limits::Rate,
+        problem::Problem,
     },
 };
 
@@ -122,6 +124,17 @@ pub(super) struct Started(pub(super) MeterTime);
 #[derive(Clone)]
 pub(super) struct Description(pub(super) Bytes);
 
+/// Whether the headers of a request are those of one whose body may be waited for.
+pub type BodyCheck = Arc<dyn Fn(&HeaderMap) -> Result<(), Problem> + Send + Sync>;
+
+/// A path of another room whose requests have bodies.
+pub struct ExpectedBody {
+    /// The path.
+    pub path: &'static str,
+    /// Whether the body may be waited for.
+    pub check: BodyCheck,
+}
+
 pub struct Components {
     pub(super) acts: Arc<Acts>,
     pub(super) engine: Arc<Engine>,
@@ -147,6 +160,8 @@ pub struct Components {
     /// Bodies for operators that are waited for: nobody who cannot reach their listener takes from these.
     pub(super) admin_bodies: Arc<Pool<Bodies>>,
     pub(super) under_way: Arc<UnderWay>,
+    /// Paths of other rooms whose requests have bodies.
+    pub(super) expected_bodies: Vec<ExpectedBody>,
     started: Started,
     description: Description,
 }
@@ -157,7 +172,11 @@ impl ApiState {
     /// # Errors
     ///
     /// [`StoreError`] when they cannot be read.
-    pub(super) async fn open(parts: Parts, description: Description) -> Result<Self, StoreError> {
+    pub(super) async fn open(
+        parts: Parts,
+        description: Description,
+        expected_bodies: Vec<ExpectedBody>,
+    ) -> Result<Self, StoreError> {
         let Parts { acts, engine, store, clock, entropy, issuer, identity, events, .. } = parts;
         let Parts { hooks, clients, handles, statuses, secrets, admission, instruments, settings, .. } = parts;
         let registry = |store: &Arc<dyn Store>| {
@@ -204,6 +223,7 @@ impl ApiState {
             account_keys,
             checks,
             admission,
+            expected_bodies,
             description,
         })))
     }

@@ -54,8 +54,10 @@ impl Surface {
     ///
     /// [`StoreError`] when the edges cannot be read.
     pub async fn open(parts: Parts, mounted: Vec<Mounted>) -> Result<Self, StoreError> {
+        let mut mounted = mounted;
+        let bodies = mounted.iter_mut().flat_map(|of| std::mem::take(&mut of.bodies)).collect();
         let (public, admin, document) = openapi::routers(mounted);
-        let state = ApiState::open(parts, Description(openapi::render(&document))).await?;
+        let state = ApiState::open(parts, Description(openapi::render(&document)), bodies).await?;
         let finish =
             |router: Router<ApiState>| router.route_layer(middleware::from_fn(note_route)).with_state(state.clone());
         let admin = admin::guarded(admin, &state);

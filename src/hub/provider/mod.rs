@@ -23,7 +23,6 @@ use axum::{
     routing::{get, post},
 };
 use serde::Serialize;
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     control::http::{HandleOwner, Handles, Mounted},
@@ -37,7 +36,7 @@ use state::{AUTHORIZE, TOKEN, USERINFO};
 impl OpenIdProvider {
     /// Its routes, to be served beside those of `control`.
     pub fn mount(self: &Arc<Self>) -> Mounted {
-        Mounted { public: self.router().into(), admin: OpenApiRouter::new() }
+        Mounted { public: self.router().into(), ..Mounted::default() }
     }
 
     fn router<S: Clone + Send + Sync + 'static>(self: &Arc<Self>) -> Router<S> {

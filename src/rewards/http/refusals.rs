@@ -36,6 +36,10 @@ refusals! {
     /// Of what the owner of an account does with earner tokens.
     EarnerErrors: BadRequest, BadCredentials, NotFound, LimitReached, RateLimited, Internal, StoreUnavailable, ProviderUnavailable,
         Overloaded, WarmingUp;
+    /// Of a webhook of a shop.
+    ShopErrors: BadRequest, BadSignature, NotFound, RequestTimeout, BodyTooLarge, Internal, StoreUnavailable, Overloaded, WarmingUp;
+    /// Of a file.
+    AssetErrors: NotFound;
     /// Of what operators ask.
     AdminErrors: BadRequest, BadCredentials, NotFound, RateLimited, Internal, StoreUnavailable, Overloaded, WarmingUp;
 }

@@ -207,6 +207,12 @@ labels! {
         Metadata = "/.well-known/oauth-authorization-server",
         /// Credit from a shop.
         HookCredit = "/hooks/credit",
+        /// Orders and refunds of a shop.
+        HookShopify = "/hooks/shopify",
+        /// A script of pages and shops, or a frame.
+        RewardsFile = "/v2/{file}",
+        /// The script of shops.
+        ShopScript = "/shopify-psicash.js",
         /// Account events from the identity provider.
         HookAccountEvents = "/hooks/account-events",
         /// A sign-in begins.
@@ -265,6 +271,10 @@ labels! {
         AdminEarner = "/admin/accounts/{id}/earners/{earner_id}",
         /// What is paid for.
         AdminRewards = "/admin/rewards",
+        /// Lines of orders that are kept for a refund.
+        AdminKept = "/admin/rewards/kept",
+        /// One line that is kept.
+        AdminKeptLine = "/admin/rewards/kept/{shop}/{line}",
         /// One session.
         AdminSession = "/admin/sessions/{id}",
         /// Revoke a session.
