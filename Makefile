@@ -37,7 +37,7 @@ endef
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: ## everything: setup, check, no-std, vectors, fuzz, the tests (browsers among them), alerts and dashboards, a short soak and a siege, and whether the benchmark works
+test: ## everything: setup, check, no-std, vectors, fuzz, the tests (browsers among them), a cluster in a storm, alerts and dashboards, a short soak and a siege, and whether the benchmark works
 	@rm -f $(STEPS) $(SKIPPED_TESTS)
 	@$(MAKE) setup
 	@$(MAKE) check
@@ -45,6 +45,7 @@ test: ## everything: setup, check, no-std, vectors, fuzz, the tests (browsers am
 	@$(MAKE) vectors
 	@$(MAKE) fuzz
 	@$(MAKE) unit
+	@$(MAKE) storm
 	@$(MAKE) clients
 	@$(MAKE) monitoring
 	@$(MAKE) soak-short
@@ -116,7 +117,7 @@ bench-smoke: ## whether `make bench` works
 	$(call step,bench: smoke,python3 benches/side_by_side --quick --built target/debug)
 
 storm: ## two nodes on a real CQL server, of which everything fails at random, for STORM_SECONDS (120)
-	$(call step,storm,STORM_SECONDS=$(STORM_SECONDS) cargo test --locked --test cluster -- --ignored --nocapture storm::)
+	$(call step,storm,STORM_SECONDS=$(STORM_SECONDS) cargo test --locked --workspace --test cluster -- --ignored --nocapture storm::)
 
 soak: ## everything at once for SOAK (30m): nothing is lost, and memory stays flat
 	$(call step,soak: build,cargo build --locked --profile dist --package gastank --package loadtest --bins)
