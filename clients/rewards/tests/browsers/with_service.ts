@@ -51,7 +51,7 @@ origins = "${world.origin.at(shop)} ${origin}"
 landing_pages = "${world.origin.at(site)} ${world.origin.at(elsewhere)} ${origin}"
 products = "time-4h=14400"
 shops_file = "${shops}"
-test_orders = true
+test_orders = "credit"
 `;
     writeFileSync(join(home, "config.toml"), settings + rewards.join(""));
     service = await TestService.start({ GASTANK_CONFIG: join(home, "config.toml") });
