@@ -23,9 +23,15 @@ const SETTINGS: [(&str, &str); 2] =
 async fn a_megabyte_is_refused_by_every_call_that_takes_a_body() {
     let home = Home::new();
     fs::DirBuilder::new().mode(0o700).create(home.data_dir()).unwrap();
-    let secrets = home.data_dir().join("hooks.secrets");
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(secrets).unwrap();
-    file.write_all(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    for (name, secrets) in [
+        ("hooks.secrets", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("shops.secrets", "shop.example hush-of-a-shop-that-is-long-enough"),
+    ] {
+        let at = home.data_dir().join(name);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(at).unwrap();
+        file.write_all(secrets.as_bytes()).unwrap();
+    }
+    let unsigned = STANDARD.encode([0; 32]);
     let service = Service::start_with(&home, &SETTINGS);
     let api = Api::new(&service, &home);
     let (owner, edge) = (api.owner(100).await, api.edge().await);
@@ -52,6 +58,9 @@ async fn a_megabyte_is_refused_by_every_call_that_takes_a_body() {
                     ("webhook-id", "m"),
                     ("webhook-timestamp", "1"),
                     ("webhook-signature", "v1,AA=="),
+                    ("x-shopify-shop-domain", "shop.example"),
+                    ("x-shopify-hmac-sha256", &unsigned),
+                    ("x-shopify-topic", "orders/paid"),
                 ];
                 let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
                 let sent = api.send(method, format!("{base}{at}"), &headers, vec![b' '; MEGABYTE]).await;
