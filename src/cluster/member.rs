@@ -73,7 +73,8 @@ struct Seen {
     lease: NodeLease,
     /// When it was last seen to change, or first seen, in ticks.
     since: Millis,
-    /// When it was last seen to change, in ticks; `None` if it never was.
+    /// Since when, in ticks, it is certain to have changed: the reading before the one that found it changed. `None` if it never
+    /// was seen to change.
     changed: Option<Millis>,
 }
 
@@ -87,7 +88,7 @@ impl Others {
             let (since, changed) = match self.seen.get(&lease.node) {
                 Some(known) if known.lease.renewals == lease.renewals && was_blind => (ticks, known.changed),
                 Some(known) if known.lease.renewals == lease.renewals => (known.since, known.changed),
-                Some(_) => (ticks, Some(ticks)),
+                Some(_) => (ticks, Some(self.read)),
                 None => (ticks, None),
             };
             seen.insert(lease.node, Seen { lease, since, changed });
@@ -512,17 +513,20 @@ mod tests {
         };
         see(&mut others, 1, [7, 7]);
         see(&mut others, 2, [8, 8]);
-        assert!(all_back(&others, 2, 2));
-        // Frozen from 2 to 10; the second has not reached the store meanwhile.
-        see(&mut others, 10, [15, 8]);
+        assert!(all_back(&others, 1, 2));
+        // Frozen from 2 to 10. Both have written meanwhile, and nobody knows how long ago.
+        see(&mut others, 10, [15, 9]);
         assert!(!all_back(&others, 10, 10));
-        see(&mut others, 13, [18, 9]);
+        // The second has not reached the store since.
+        see(&mut others, 11, [16, 9]);
+        assert!(!all_back(&others, 10, 11));
+        see(&mut others, 13, [18, 10]);
         assert!(all_back(&others, 10, 13));
         // Or it is dead.
-        see(&mut others, 20, [25, 9]);
+        see(&mut others, 20, [25, 10]);
         assert!(!all_back(&others, 20, 20));
         for ticks_s in 21..33 {
-            see(&mut others, ticks_s, [ticks_s, 9]);
+            see(&mut others, ticks_s, [ticks_s + 5, 10]);
         }
         assert!(all_back(&others, 20, 32));
     }
