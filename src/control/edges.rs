@@ -19,13 +19,12 @@ use crate::{
 
 use super::{
     audit::{AuditLog, Deed},
-    credentials::{SecretHash, new_client_secret, new_short_id},
+    client_secrets::{self, NewClientSecret, SecretError},
+    credentials::{SecretHash, new_short_id},
 };
 
 /// Edges that may be registered.
 pub const MAX_EDGES: usize = 1000;
-/// Secrets of one edge that are good at the same time: the old one and the new one.
-pub const MAX_SECRETS: usize = 2;
 
 /// Why a change of the edges was not made.
 #[derive(Debug, thiserror::Error)]
@@ -36,28 +35,12 @@ pub enum EdgeError {
     /// There is no such edge.
     #[error("there is no such edge")]
     NoSuchEdge,
-    /// The edge has no such secret.
-    #[error("there is no such secret")]
-    NoSuchSecret,
-    /// The edge has as many secrets as it may have.
-    #[error("an edge has {MAX_SECRETS} secrets at most; remove the one that is no longer used")]
-    SecretsFull,
-    /// It is the edge's only one.
-    #[error("an edge keeps at least one secret; add another one first, or remove the edge")]
-    LastSecret,
+    /// Its secrets may not be changed so.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// A client secret that has just been made: the only time that it is known.
-pub struct NewClientSecret {
-    /// The client id that it belongs to.
-    pub client_id: String,
-    /// Names the secret.
-    pub secret_id: String,
-    /// The secret.
-    pub secret: String,
 }
 
 /// The registered edges, by client id.
@@ -115,18 +98,12 @@ impl EdgeRegistry {
         if self.len() >= MAX_EDGES {
             return Err(EdgeError::Full);
         }
-        let (secret, hash) = new_client_secret(&*self.entropy);
-        let client_id = new_short_id(&*self.entropy);
-        let edge = Edge {
-            client_id: client_id.clone(),
-            name,
-            audience,
-            secret_hashes: vec![*hash.as_bytes()],
-            created_at: self.clock.wall(),
-        };
-        self.keep(edge).await?;
-        self.audit.write(actor, Deed::to(AuditAct::EdgeAdded, &client_id)).await?;
-        Ok(NewClientSecret { client_id, secret_id: secret_id(hash.as_bytes()), secret })
+        let (client_id, mut secret_hashes) = (new_short_id(&*self.entropy), Vec::new());
+        let secret = client_secrets::add(&mut secret_hashes, &client_id, &*self.entropy)?;
+        let created_at = self.clock.wall();
+        self.keep(Edge { client_id: client_id.clone(), name, audience, secret_hashes, created_at }).await?;
+        self.audit.write(actor, Deed::to(AuditAct::EdgeAdded, client_id)).await?;
+        Ok(secret)
     }
 
     /// Removes an edge, for `actor`.
@@ -149,43 +126,32 @@ impl EdgeRegistry {
     ///
     /// # Errors
     ///
-    /// [`EdgeError::NoSuchEdge`], [`EdgeError::SecretsFull`] and [`EdgeError::Store`].
+    /// [`EdgeError::NoSuchEdge`], [`EdgeError::Secret`] and [`EdgeError::Store`].
     pub async fn add_secret(&self, client_id: String, actor: &Actor) -> Result<NewClientSecret, EdgeError> {
         let _change = self.changes.lock().await;
         let mut edge = self.find(&client_id).ok_or(EdgeError::NoSuchEdge)?;
-        if edge.secret_hashes.len() >= MAX_SECRETS {
-            return Err(EdgeError::SecretsFull);
-        }
-        let (secret, hash) = new_client_secret(&*self.entropy);
-        edge.secret_hashes.push(*hash.as_bytes());
+        let secret = client_secrets::add(&mut edge.secret_hashes, &client_id, &*self.entropy)?;
         self.keep(edge).await?;
-        self.audit.write(actor, Deed::to(AuditAct::EdgeSecretAdded, client_id.as_str())).await?;
-        Ok(NewClientSecret { client_id, secret_id: secret_id(hash.as_bytes()), secret })
+        self.audit.write(actor, Deed::to(AuditAct::EdgeSecretAdded, client_id)).await?;
+        Ok(secret)
     }
 
     /// Removes a client secret, for `actor`: it is good no more, from now on. An edge keeps at least one.
     ///
     /// # Errors
     ///
-    /// [`EdgeError::NoSuchEdge`], [`EdgeError::NoSuchSecret`], [`EdgeError::LastSecret`] and [`EdgeError::Store`].
+    /// [`EdgeError::NoSuchEdge`], [`EdgeError::Secret`] and [`EdgeError::Store`].
     pub async fn remove_secret(&self, client_id: String, wanted: &str, actor: &Actor) -> Result<(), EdgeError> {
         let _change = self.changes.lock().await;
         let mut edge = self.find(&client_id).ok_or(EdgeError::NoSuchEdge)?;
-        let before = edge.secret_hashes.len();
-        edge.secret_hashes.retain(|hash| secret_id(hash) != wanted);
-        if edge.secret_hashes.len() == before {
-            return Err(EdgeError::NoSuchSecret);
-        }
-        if edge.secret_hashes.is_empty() {
-            return Err(EdgeError::LastSecret);
-        }
+        client_secrets::remove(&mut edge.secret_hashes, wanted)?;
         self.keep(edge).await?;
         Ok(self.audit.write(actor, Deed::to(AuditAct::EdgeSecretRemoved, client_id)).await?)
     }
 
     /// The ids of an edge's secrets, the oldest first; `None` if there is no such edge.
     pub fn secret_ids(&self, client_id: &str) -> Option<Vec<String>> {
-        Some(self.known.read().get(client_id)?.secret_hashes.iter().map(secret_id).collect())
+        Some(client_secrets::ids(&self.known.read().get(client_id)?.secret_hashes))
     }
 
     /// The edges, in order of their registration.
@@ -238,9 +204,4 @@ impl EdgeRegistry {
 
 async fn read(store: &dyn Store) -> Result<HashMap<String, Edge>, StoreError> {
     Ok(store.edges().await?.into_iter().map(|edge| (edge.client_id.clone(), edge)).collect())
-}
-
-/// A secret goes by the beginning of its hash: 64 bits tell secrets apart, and nothing about them.
-pub(super) fn secret_id(hash: &[u8; 32]) -> String {
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -14,8 +14,8 @@ use crate::{
 
 use super::{
     audit::{AuditLog, Deed},
-    credentials::{SecretHash, new_client_secret, new_short_id},
-    edges::{MAX_SECRETS, NewClientSecret, secret_id},
+    client_secrets::{self, NewClientSecret, SecretError},
+    credentials::{SecretHash, new_short_id},
     redirects::RedirectUri,
 };
 
@@ -33,18 +33,12 @@ pub enum ClientError {
     /// There is no such client.
     #[error("there is no such client")]
     NoSuchClient,
-    /// The client has no such secret.
-    #[error("there is no such secret")]
-    NoSuchSecret,
     /// A public client keeps no secret.
     #[error("a public client has no secrets: whatever an app or a page has, its users have too")]
     Public,
-    /// The client has as many secrets as it may have.
-    #[error("a client has {MAX_SECRETS} secrets at most; remove the one that is no longer used")]
-    SecretsFull,
-    /// It is the client's only one.
-    #[error("a confidential client keeps at least one secret; add another one first, or remove the client")]
-    LastSecret,
+    /// Its secrets may not be changed so.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -120,23 +114,24 @@ impl ClientRegistry {
         if self.known.read().len() >= MAX_CLIENTS {
             return Err(ClientError::Full);
         }
-        let client_id = new_short_id(&*self.entropy);
-        let secret = (new.kind == ClientKind::Confidential).then(|| new_client_secret(&*self.entropy));
+        let (client_id, mut secret_hashes) = (new_short_id(&*self.entropy), Vec::new());
+        let secret = match new.kind {
+            ClientKind::Confidential => Some(client_secrets::add(&mut secret_hashes, &client_id, &*self.entropy)?),
+            ClientKind::Public => None,
+        };
         let client = self
             .keep(HubClient {
                 client_id: client_id.clone(),
                 name: new.name,
                 kind: new.kind,
-                secret_hashes: secret.iter().map(|(_, hash)| *hash.as_bytes()).collect(),
+                secret_hashes,
                 redirect_uris: new.redirect_uris.into_iter().map(RedirectUri::into_text).collect(),
                 tank: new.tank,
                 created_at: self.clock.wall(),
             })
             .await?;
-        self.audit.write(actor, Deed::to(AuditAct::ClientAdded, client_id.as_str())).await?;
-        let shown =
-            secret.map(|(secret, hash)| NewClientSecret { client_id, secret_id: secret_id(hash.as_bytes()), secret });
-        Ok(Registered { client, secret: shown })
+        self.audit.write(actor, Deed::to(AuditAct::ClientAdded, client_id)).await?;
+        Ok(Registered { client, secret })
     }
 
     /// Removes a client, for `actor`: nobody signs in to it any more.
@@ -158,44 +153,32 @@ impl ClientRegistry {
     ///
     /// # Errors
     ///
-    /// [`ClientError::NoSuchClient`], [`ClientError::Public`], [`ClientError::SecretsFull`] and [`ClientError::Store`].
+    /// [`ClientError::NoSuchClient`], [`ClientError::Public`], [`ClientError::Secret`] and [`ClientError::Store`].
     pub async fn add_secret(&self, client_id: String, actor: &Actor) -> Result<NewClientSecret, ClientError> {
         let _change = self.changes.lock().await;
         let mut client = self.confidential(&client_id)?;
-        if client.secret_hashes.len() >= MAX_SECRETS {
-            return Err(ClientError::SecretsFull);
-        }
-        let (secret, hash) = new_client_secret(&*self.entropy);
-        client.secret_hashes.push(*hash.as_bytes());
+        let secret = client_secrets::add(&mut client.secret_hashes, &client_id, &*self.entropy)?;
         self.keep(client).await?;
-        self.audit.write(actor, Deed::to(AuditAct::ClientSecretAdded, client_id.as_str())).await?;
-        Ok(NewClientSecret { client_id, secret_id: secret_id(hash.as_bytes()), secret })
+        self.audit.write(actor, Deed::to(AuditAct::ClientSecretAdded, client_id)).await?;
+        Ok(secret)
     }
 
     /// Removes a secret, for `actor`: it is good no more, from now on. A confidential client keeps at least one.
     ///
     /// # Errors
     ///
-    /// [`ClientError::NoSuchClient`], [`ClientError::Public`], [`ClientError::NoSuchSecret`], [`ClientError::LastSecret`] and
-    /// [`ClientError::Store`].
+    /// [`ClientError::NoSuchClient`], [`ClientError::Public`], [`ClientError::Secret`] and [`ClientError::Store`].
     pub async fn remove_secret(&self, client_id: String, wanted: &str, actor: &Actor) -> Result<(), ClientError> {
         let _change = self.changes.lock().await;
         let mut client = self.confidential(&client_id)?;
-        let before = client.secret_hashes.len();
-        client.secret_hashes.retain(|hash| secret_id(hash) != wanted);
-        if client.secret_hashes.len() == before {
-            return Err(ClientError::NoSuchSecret);
-        }
-        if client.secret_hashes.is_empty() {
-            return Err(ClientError::LastSecret);
-        }
+        client_secrets::remove(&mut client.secret_hashes, wanted)?;
         self.keep(client).await?;
         Ok(self.audit.write(actor, Deed::to(AuditAct::ClientSecretRemoved, client_id)).await?)
     }
 
     /// The ids of a client's secrets, the oldest first; `None` if there is no such client.
     pub fn secret_ids(&self, client_id: &str) -> Option<Vec<String>> {
-        Some(self.find(client_id)?.secret_hashes.iter().map(secret_id).collect())
+        Some(client_secrets::ids(&self.find(client_id)?.secret_hashes))
     }
 
     /// The clients, in order of their registration.

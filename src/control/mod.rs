@@ -4,6 +4,7 @@ pub mod account_keys;
 pub mod acts;
 pub mod audit;
 mod claims;
+pub mod client_secrets;
 mod commits;
 pub mod credentials;
 pub mod edges;

@@ -2,8 +2,9 @@
 
 use crate::{
     control::{
-        account_keys::AccountKeyError, acts::ActError, edges::EdgeError, hub_clients::ClientError,
-        keyring::KeyringError, keys::KeyError, secrets::SecretsError, status_token::PublicationError,
+        account_keys::AccountKeyError, acts::ActError, client_secrets::SecretError, edges::EdgeError,
+        hub_clients::ClientError, keyring::KeyringError, keys::KeyError, secrets::SecretsError,
+        status_token::PublicationError,
     },
     engine::Refusal,
     store::StoreError,
@@ -137,11 +138,9 @@ impl From<SecretsError> for Problem {
 impl From<EdgeError> for Problem {
     fn from(error: EdgeError) -> Self {
         match error {
-            EdgeError::Full | EdgeError::SecretsFull | EdgeError::LastSecret => {
-                Self::because(ErrorCode::LimitReached, error.to_string())
-            }
+            EdgeError::Full => Self::because(ErrorCode::LimitReached, error.to_string()),
             EdgeError::NoSuchEdge => Self::not_found("edge"),
-            EdgeError::NoSuchSecret => Self::not_found("secret"),
+            EdgeError::Secret(error) => error.into(),
             EdgeError::Store(error) => error.into(),
         }
     }
@@ -150,13 +149,20 @@ impl From<EdgeError> for Problem {
 impl From<ClientError> for Problem {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Full | ClientError::SecretsFull | ClientError::LastSecret => {
-                Self::because(ErrorCode::LimitReached, error.to_string())
-            }
+            ClientError::Full => Self::because(ErrorCode::LimitReached, error.to_string()),
             ClientError::Public => Self::bad_request(error.to_string()),
             ClientError::NoSuchClient => Self::not_found("client"),
-            ClientError::NoSuchSecret => Self::not_found("secret"),
+            ClientError::Secret(error) => error.into(),
             ClientError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SecretError> for Problem {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Full | SecretError::Last => Self::because(ErrorCode::LimitReached, error.to_string()),
+            SecretError::NoSuchSecret => Self::not_found("secret"),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    control::edges::{EdgeRegistry, NewClientSecret},
+    control::{client_secrets::NewClientSecret, edges::EdgeRegistry},
     store::Edge,
     web::{
         extract::{Json, text},
