@@ -1,48 +1,24 @@
-//! The hub's clients: sibling services and apps that people sign in to through it. The store's rows, kept in memory, and
-//! every change of them in the audit log.
+//! The hub's clients: sibling services and apps that people sign in to through it.
 
-use std::{collections::HashMap, sync::Arc};
-
-use parking_lot::RwLock;
-use tokio::sync::Mutex as Gate;
+use std::sync::Arc;
 
 use crate::{
-    entropy::Entropy,
     store::{Actor, AuditAct, ClientKind, HubClient, Removed, Store, StoreError},
-    time::Clock,
+    time::UnixMs,
 };
 
 use super::{
-    audit::{AuditLog, Deed},
-    client_secrets::{self, NewClientSecret, SecretError},
+    client_secrets::{self, NewClientSecret},
     credentials::{SecretHash, new_short_id},
     redirects::RedirectUri,
+    registry::{Registered, Registry, RegistryActs, RegistryError},
 };
 
-/// Clients that may be registered.
-pub const MAX_CLIENTS: usize = 1000;
 /// Redirect URIs that a client may have.
 pub const MAX_REDIRECTS: usize = 16;
 
-/// Why a change of the clients was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// There are as many as there may be.
-    #[error("there are {MAX_CLIENTS} clients at most")]
-    Full,
-    /// There is no such client.
-    #[error("there is no such client")]
-    NoSuchClient,
-    /// A public client keeps no secret.
-    #[error("a public client has no secrets: whatever an app or a page has, its users have too")]
-    Public,
-    /// Its secrets may not be changed so.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
+/// The registered clients, by client id.
+pub type ClientRegistry = Registry<HubClient>;
 
 /// What is to be registered.
 #[derive(Clone, Debug)]
@@ -58,139 +34,77 @@ pub struct NewClient {
 }
 
 /// A client that has just been registered.
-pub struct Registered {
+pub struct AddedClient {
     /// The client.
     pub client: Arc<HubClient>,
     /// Its secret, if it keeps one.
     pub secret: Option<NewClientSecret>,
 }
 
-/// The registered clients, by client id.
-pub struct ClientRegistry {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    audit: Arc<AuditLog>,
-    known: RwLock<HashMap<String, Arc<HubClient>>>,
-    /// Held while clients are changed: of what is registered here, no change may undo another.
-    changes: Gate<()>,
+impl Registered for HubClient {
+    const WHAT: &'static str = "client";
+    const ACTS: RegistryActs = RegistryActs {
+        added: AuditAct::ClientAdded,
+        removed: AuditAct::ClientRemoved,
+        secret_added: AuditAct::ClientSecretAdded,
+        secret_removed: AuditAct::ClientSecretRemoved,
+    };
+
+    fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    fn created_at(&self) -> UnixMs {
+        self.created_at
+    }
+
+    fn keeps_secrets(&self) -> bool {
+        self.kind == ClientKind::Confidential
+    }
+
+    fn secret_hashes(&self) -> &Vec<[u8; 32]> {
+        &self.secret_hashes
+    }
+
+    fn secret_hashes_mut(&mut self) -> &mut Vec<[u8; 32]> {
+        &mut self.secret_hashes
+    }
+
+    async fn read(store: &dyn Store) -> Result<Vec<Self>, StoreError> {
+        store.hub_clients().await
+    }
+
+    async fn put(&self, store: &dyn Store) -> Result<(), StoreError> {
+        store.put_hub_client(self).await
+    }
+
+    async fn remove(store: &dyn Store, client_id: &str) -> Result<Removed, StoreError> {
+        store.remove_hub_client(client_id).await
+    }
 }
 
-impl ClientRegistry {
-    /// Reads the registered clients.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub async fn open(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-        audit: Arc<AuditLog>,
-    ) -> Result<Self, StoreError> {
-        let known = RwLock::new(read(&*store).await?);
-        Ok(Self { store, clock, entropy, audit, known, changes: Gate::default() })
-    }
-
-    /// Takes over what other nodes have made of the clients.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]; the clients are as they were.
-    pub async fn learn(&self) -> Result<(), StoreError> {
-        let _change = self.changes.lock().await;
-        let now = read(&*self.store).await?;
-        *self.known.write() = now;
-        Ok(())
-    }
-
+impl Registry<HubClient> {
     /// Registers a client, for `actor`. A confidential one gets its first secret.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Full`] and [`ClientError::Store`].
-    pub async fn add(&self, new: NewClient, actor: &Actor) -> Result<Registered, ClientError> {
-        let _change = self.changes.lock().await;
-        if self.known.read().len() >= MAX_CLIENTS {
-            return Err(ClientError::Full);
-        }
+    /// [`RegistryError::Full`] and [`RegistryError::Store`].
+    pub async fn add(&self, new: NewClient, actor: &Actor) -> Result<AddedClient, RegistryError> {
         let (client_id, mut secret_hashes) = (new_short_id(&*self.entropy), Vec::new());
         let secret = match new.kind {
             ClientKind::Confidential => Some(client_secrets::add(&mut secret_hashes, &client_id, &*self.entropy)?),
             ClientKind::Public => None,
         };
-        let client = self
-            .keep(HubClient {
-                client_id: client_id.clone(),
-                name: new.name,
-                kind: new.kind,
-                secret_hashes,
-                redirect_uris: new.redirect_uris.into_iter().map(RedirectUri::into_text).collect(),
-                tank: new.tank,
-                created_at: self.clock.wall(),
-            })
-            .await?;
-        self.audit.write(actor, Deed::to(AuditAct::ClientAdded, client_id)).await?;
-        Ok(Registered { client, secret })
-    }
-
-    /// Removes a client, for `actor`: nobody signs in to it any more.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::NoSuchClient`] and [`ClientError::Store`].
-    pub async fn remove(&self, client_id: String, actor: &Actor) -> Result<(), ClientError> {
-        let _change = self.changes.lock().await;
-        let removed = self.store.remove_hub_client(&client_id).await?;
-        self.known.write().remove(&client_id);
-        if removed == Removed::NotThere {
-            return Err(ClientError::NoSuchClient);
-        }
-        Ok(self.audit.write(actor, Deed::to(AuditAct::ClientRemoved, client_id)).await?)
-    }
-
-    /// Adds a secret to a confidential client, for `actor`. Both are good until the old one is removed.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::NoSuchClient`], [`ClientError::Public`], [`ClientError::Secret`] and [`ClientError::Store`].
-    pub async fn add_secret(&self, client_id: String, actor: &Actor) -> Result<NewClientSecret, ClientError> {
-        let _change = self.changes.lock().await;
-        let mut client = self.confidential(&client_id)?;
-        let secret = client_secrets::add(&mut client.secret_hashes, &client_id, &*self.entropy)?;
-        self.keep(client).await?;
-        self.audit.write(actor, Deed::to(AuditAct::ClientSecretAdded, client_id)).await?;
-        Ok(secret)
-    }
-
-    /// Removes a secret, for `actor`: it is good no more, from now on. A confidential client keeps at least one.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::NoSuchClient`], [`ClientError::Public`], [`ClientError::Secret`] and [`ClientError::Store`].
-    pub async fn remove_secret(&self, client_id: String, wanted: &str, actor: &Actor) -> Result<(), ClientError> {
-        let _change = self.changes.lock().await;
-        let mut client = self.confidential(&client_id)?;
-        client_secrets::remove(&mut client.secret_hashes, wanted)?;
-        self.keep(client).await?;
-        Ok(self.audit.write(actor, Deed::to(AuditAct::ClientSecretRemoved, client_id)).await?)
-    }
-
-    /// The ids of a client's secrets, the oldest first; `None` if there is no such client.
-    pub fn secret_ids(&self, client_id: &str) -> Option<Vec<String>> {
-        Some(client_secrets::ids(&self.find(client_id)?.secret_hashes))
-    }
-
-    /// The clients, in order of their registration.
-    pub fn all(&self) -> Vec<Arc<HubClient>> {
-        let mut clients: Vec<_> = self.known.read().values().cloned().collect();
-        clients.sort_by(|a, b| (a.created_at, &a.client_id).cmp(&(b.created_at, &b.client_id)));
-        clients
-    }
-
-    /// The client with this id.
-    pub fn find(&self, client_id: &str) -> Option<Arc<HubClient>> {
-        self.known.read().get(client_id).cloned()
+        let client = HubClient {
+            client_id,
+            name: new.name,
+            kind: new.kind,
+            secret_hashes,
+            redirect_uris: new.redirect_uris.into_iter().map(RedirectUri::into_text).collect(),
+            tank: new.tank,
+            created_at: self.clock.wall(),
+        };
+        Ok(AddedClient { client: self.register(client, actor).await?, secret })
     }
 
     /// The confidential client whose id and secret these are.
@@ -198,25 +112,4 @@ impl ClientRegistry {
         let client = self.find(client_id)?;
         SecretHash::of(secret.as_bytes()).is_any_of(&client.secret_hashes).then_some(client)
     }
-
-    fn confidential(&self, client_id: &str) -> Result<HubClient, ClientError> {
-        let client = self.find(client_id).ok_or(ClientError::NoSuchClient)?;
-        match client.kind {
-            ClientKind::Confidential => Ok((*client).clone()),
-            ClientKind::Public => Err(ClientError::Public),
-        }
-    }
-
-    /// Writes a client, then knows it.
-    async fn keep(&self, client: HubClient) -> Result<Arc<HubClient>, StoreError> {
-        self.store.put_hub_client(&client).await?;
-        let client = Arc::new(client);
-        self.known.write().insert(client.client_id.clone(), Arc::clone(&client));
-        Ok(client)
-    }
-}
-
-async fn read(store: &dyn Store) -> Result<HashMap<String, Arc<HubClient>>, StoreError> {
-    let clients = store.hub_clients().await?.into_iter();
-    Ok(clients.map(|client| (client.client_id.clone(), Arc::new(client))).collect())
 }

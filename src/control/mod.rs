@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod keys;
 pub mod peers;
 pub mod redirects;
+pub mod registry;
 pub mod seal;
 pub mod secrets;
 pub mod status;

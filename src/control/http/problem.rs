@@ -2,9 +2,8 @@
 
 use crate::{
     control::{
-        account_keys::AccountKeyError, acts::ActError, client_secrets::SecretError, edges::EdgeError,
-        hub_clients::ClientError, keyring::KeyringError, keys::KeyError, secrets::SecretsError,
-        status_token::PublicationError,
+        account_keys::AccountKeyError, acts::ActError, client_secrets::SecretError, keyring::KeyringError,
+        keys::KeyError, registry::RegistryError, secrets::SecretsError, status_token::PublicationError,
     },
     engine::Refusal,
     store::StoreError,
@@ -135,25 +134,14 @@ impl From<SecretsError> for Problem {
     }
 }
 
-impl From<EdgeError> for Problem {
-    fn from(error: EdgeError) -> Self {
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
         match error {
-            EdgeError::Full => Self::because(ErrorCode::LimitReached, error.to_string()),
-            EdgeError::NoSuchEdge => Self::not_found("edge"),
-            EdgeError::Secret(error) => error.into(),
-            EdgeError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<ClientError> for Problem {
-    fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Full => Self::because(ErrorCode::LimitReached, error.to_string()),
-            ClientError::Public => Self::bad_request(error.to_string()),
-            ClientError::NoSuchClient => Self::not_found("client"),
-            ClientError::Secret(error) => error.into(),
-            ClientError::Store(error) => error.into(),
+            RegistryError::Full(_) => Self::because(ErrorCode::LimitReached, error.to_string()),
+            RegistryError::Unknown(what) => Self::not_found(what),
+            RegistryError::Public(_) => Self::bad_request(error.to_string()),
+            RegistryError::Secret(error) => error.into(),
+            RegistryError::Store(error) => error.into(),
         }
     }
 }

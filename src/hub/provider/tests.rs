@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     control::{
         audit::AuditLog,
-        hub_clients::{ClientRegistry, NewClient, Registered},
+        hub_clients::{AddedClient, ClientRegistry, NewClient},
         keyring::{KeyPolicy, Keyring},
         keys::Algorithm,
         redirects::RedirectUri,
@@ -62,7 +62,7 @@ impl Rig {
         let add = async |kind, uri: &str| {
             let redirect_uris = vec![RedirectUri::parse(uri).unwrap()];
             let new = NewClient { name: "app".to_owned(), kind, redirect_uris, tank: uri == REDIRECT };
-            let Registered { client, secret } = clients.add(new, &Actor::operator()).await.unwrap();
+            let AddedClient { client, secret } = clients.add(new, &Actor::operator()).await.unwrap();
             (client.client_id.clone(), secret.map_or_else(String::new, |made| made.secret))
         };
         let client = add(ClientKind::Confidential, REDIRECT).await;

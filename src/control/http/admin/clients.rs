@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::{
     control::{
-        hub_clients::{ClientRegistry, MAX_REDIRECTS, NewClient, Registered},
+        hub_clients::{AddedClient, ClientRegistry, MAX_REDIRECTS, NewClient},
         redirects::RedirectUri,
     },
     store::{ClientKind, HubClient},
@@ -113,7 +113,7 @@ pub(super) async fn add(
     let redirect_uris = asked.redirect_uris.iter().map(read).collect::<Result<_, _>>()?;
     let kind = if asked.public { ClientKind::Public } else { ClientKind::Confidential };
     let new = NewClient { name, kind, redirect_uris, tank: asked.tank };
-    let Registered { client, secret } = clients.add(new, &operator.actor).await?;
+    let AddedClient { client, secret } = clients.add(new, &operator.actor).await?;
     let answer = AddAnswer { client_id: client.client_id.clone(), client_secret: secret.map(|made| made.secret) };
     Ok((StatusCode::CREATED, Answer(answer)))
 }
@@ -176,7 +176,7 @@ pub(super) async fn list_secrets(
     State(clients): State<Arc<ClientRegistry>>,
     Path(client_id): Path<String>,
 ) -> Result<Answer<SecretsShape>, Problem> {
-    let ids = clients.secret_ids(&client_id).ok_or_else(|| Problem::not_found("client"))?;
+    let ids = clients.secret_ids(&client_id)?;
     Ok(Answer(ids.into()))
 }
 

@@ -138,13 +138,13 @@ pub(super) async fn add(
     responses((status = 200, description = "The edges.", body = EdgesShape), AdminErrors),
 )]
 pub(super) async fn list(_: Operator, State(edges): State<Arc<EdgeRegistry>>) -> Answer<EdgesShape> {
-    let shape = |edge: Edge| EdgeShape {
-        client_id: edge.client_id,
-        name: edge.name,
-        audience: edge.audience,
+    let shape = |edge: &Edge| EdgeShape {
+        client_id: edge.client_id.clone(),
+        name: edge.name.clone(),
+        audience: edge.audience.clone(),
         created_at: time(edge.created_at),
     };
-    Answer(EdgesShape { edges: edges.all().into_iter().map(shape).collect() })
+    Answer(EdgesShape { edges: edges.all().iter().map(|edge| shape(edge)).collect() })
 }
 
 /// Removes an edge. Tokens for its audience live on, but nobody is asked with its secret any more.
@@ -188,7 +188,7 @@ pub(super) async fn list_secrets(
     State(edges): State<Arc<EdgeRegistry>>,
     Path(client_id): Path<String>,
 ) -> Result<Answer<SecretsShape>, Problem> {
-    let ids = edges.secret_ids(&client_id).ok_or_else(|| Problem::not_found("edge"))?;
+    let ids = edges.secret_ids(&client_id)?;
     Ok(Answer(ids.into()))
 }
 
