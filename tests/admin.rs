@@ -299,6 +299,7 @@ fn a_check_reads_the_certificate_and_tries_the_addresses_and_tells_what_clients_
         ("GASTANK_STORE", "/data/x.db", 2, "did you mean `sqlite:/data/x.db`?"),
         ("GASTANK_HTTPS_ADDR", "0.0.0.0:0", 0, "https.addr is open to clients"),
         ("GASTANK_HOOKS_SECRETS_FILE", "/nowhere/secrets", 0, "hooks.secrets_file /nowhere/secrets is not there"),
+        ("GASTANK_REWARDS_SHOPS_FILE", "/nowhere/shops", 0, "rewards.shops_file /nowhere/shops is not there"),
         ("GASTANK_DATA_DIR", "/proc/gastank", 2, "data_dir /proc/gastank cannot be used"),
         ("GASTANK_DATA_DIR", "/dev/null", 2, "data_dir /dev/null cannot be used"),
     ] {

@@ -113,7 +113,7 @@ fn the_demo_shows_a_tank_that_drains_and_leaves_nothing_behind() {
     let mut child = command.stderr(Stdio::null()).spawn().expect("the built program can be started");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
     let open = lines.find(|line| line.contains("/sign-in")).expect("it says where its pages are");
-    let begun = lines.find(|line| line.contains("opened the tap"));
+    let begun = lines.find(|line| line.contains("has activated"));
     let left = fs::read_dir(scratch.path()).expect("a directory").count();
     let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill can be run");
     let over = lines.find(|line| line.contains("over"));

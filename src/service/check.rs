@@ -16,7 +16,7 @@ use crate::{
 
 use crate::rewards::ShopSecrets;
 
-use super::{error::ServiceError, home::Home, parts::missing_hook_secrets};
+use super::{error::ServiceError, home::Home, parts::likely_mistakes};
 
 /// Tries what a start would do first, and undoes it. Answers what is worth knowing though a start may work.
 ///
@@ -40,7 +40,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, ServiceError> {
     }
     HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), wall)?;
     ShopSecrets::open(&config.shops_secrets())?;
-    warnings.extend(missing_hook_secrets(config));
+    warnings.extend(likely_mistakes(config));
     let source = config.tls.source(&config.data_dir);
     if matches!(source, CertificateSource::Files { .. }) {
         Certificates::open(source, Telemetry::new(Health::new()), wall)?;

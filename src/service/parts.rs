@@ -1,6 +1,9 @@
 //! What a service is made of, stage by stage.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -267,7 +270,7 @@ impl Core {
         let (acts, statuses) = (Arc::new(acts), Arc::new(statuses));
         let hooks = Arc::new(HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), clock.wall())?);
         let shops = Arc::new(ShopSecrets::open(&config.shops_secrets())?);
-        if let Some(warning) = missing_hook_secrets(config) {
+        for warning in likely_mistakes(config) {
             tracing::warn!("{warning}");
         }
         let (chores, queue) = upkeep::chores(Arc::clone(&acts));
@@ -442,8 +445,22 @@ pub(super) fn upkeep(config: &Config, ground: &Ground, keys: &Keys, core: &Core)
     }
 }
 
-/// What to tell if a file with the secrets of webhooks is named and not there.
-pub(super) fn missing_hook_secrets(config: &Config) -> Option<String> {
-    let path = config.hooks.secrets_file.as_ref().filter(|path| !path.exists())?;
-    Some(format!("hooks.secrets_file {} is not there: all webhooks are refused until it is", path.display()))
+/// What to tell of a configuration that works and is hardly meant so: a file with secrets that is named and not there, rewards
+/// that no page may ask for.
+pub(super) fn likely_mistakes(config: &Config) -> Vec<String> {
+    let missing = |path: &Option<PathBuf>| path.clone().filter(|path| !path.exists());
+    let mut told = Vec::new();
+    if let Some(path) = missing(&config.hooks.secrets_file) {
+        told.push(format!("hooks.secrets_file {} is not there: all webhooks are refused until it is", path.display()));
+    }
+    if let Some(path) = missing(&config.rewards.shops_file) {
+        told.push(format!(
+            "rewards.shops_file {} is not there: all webhooks of shops are refused; it is read at the start",
+            path.display()
+        ));
+    }
+    if !config.reward.is_empty() && config.rewards.landing_pages.is_empty() {
+        told.push("there are rewards, and rewards.landing_pages is empty: no page may show the widget".to_owned());
+    }
+    told
 }

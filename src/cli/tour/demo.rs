@@ -110,12 +110,12 @@ async fn show(
     drain(&client, audience, output).await
 }
 
-/// Opens the tap and beats until the session ends; and again, each time the person says so.
+/// Activates and beats until the session ends; and again, each time the person says so.
 async fn drain(api: &Api, audience: &str, output: &mut Output) -> Result<(), CliError> {
     let mut typed = lines();
     loop {
         let mut client = Client::activate(api, audience, Transport::Udp).await?;
-        output.line("\n  the client has opened the tap")?;
+        output.line("\n  the client has activated, and beats")?;
         let reason = loop {
             match client.beat().await? {
                 Some(VerifiedAck { ack, .. }) => match ack.verdict {
@@ -128,7 +128,7 @@ async fn drain(api: &Api, audience: &str, output: &mut Output) -> Result<(), Cli
         };
         let used = client.clock().since(client.started);
         output.line(&format!("  the session ended after {} s: {}", Millis::as_secs(used), reason.name()))?;
-        output.line("  press Enter to open the tap again, Ctrl-C to stop")?;
+        output.line("  press Enter to activate again, Ctrl-C to stop")?;
         if typed.recv().await.is_none() {
             // Nobody can type here: the pages stay.
             std::future::pending::<()>().await;

@@ -128,7 +128,7 @@ async fn edge(admin: &Api, public: &Url, made: &mut Made, teller: &mut Teller<'_
     Ok((api, audience))
 }
 
-/// One session from tap open to tap closed; answers what it may have cost at least and at most, in milliseconds.
+/// One session from its activation to its end; answers what it may have cost at least and at most, in milliseconds.
 async fn first_act(
     args: &TryArgs,
     client_api: &Api,
@@ -136,7 +136,7 @@ async fn first_act(
     audience: &str,
     teller: &mut Teller<'_>,
 ) -> Result<(i64, i64), CliError> {
-    teller.part("First act: open the tap, watch the tank, close the tap")?;
+    teller.part("First act: activate, watch the tank drain, deactivate")?;
     let opened = instant();
     let mut client = Client::activate(client_api, audience, args.transport).await?;
     if Duration::from_millis(args.interval_ms) >= client.timeout {
@@ -229,7 +229,7 @@ async fn drain(args: &TryArgs, client: &mut Client, teller: &mut Teller<'_>) -> 
             Some(VerifiedAck { ack, rtt }) => {
                 silent = 0;
                 expect(ack.verdict == WireVerdict::Valid, || {
-                    format!("an ack says {:?} while the tap is open", ack.verdict)
+                    format!("an ack says {:?} while the session is open", ack.verdict)
                 })?;
                 let burned = ack.now.since(client.started);
                 let left = full.minus(burned).as_secs();

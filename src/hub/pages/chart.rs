@@ -18,6 +18,8 @@ const MARGIN: i32 = 2;
 pub(super) struct Point {
     pub(super) at: UnixMs,
     pub(super) ms: i64,
+    /// Whether it went down to this evenly, since time was used.
+    pub(super) is_use: bool,
 }
 
 /// A chart: paths and texts of an SVG of `width` by `height`.
@@ -49,17 +51,16 @@ impl Chart {
         let x = |point: &Point| scaled(point.at.since(first.at).get(), time, WIDTH);
         let height = |ms: i64| scaled(ms.max(0).unsigned_abs(), most.unsigned_abs(), bottom - MARGIN);
         let mut line = String::new();
-        let mut before: Option<i32> = None;
+        let mut is_first = true;
         for point in points {
             let (x, y) = (x(point), bottom - height(point.ms));
-            // What is used goes evenly; what is added comes at once.
-            let written = match before {
-                None => write!(line, "M{x} {y}"),
-                Some(earlier) if y < earlier => write!(line, "H{x}V{y}"),
-                Some(_) => write!(line, "L{x} {y}"),
+            // What is used goes evenly; all else comes and goes at once.
+            let written = match std::mem::take(&mut is_first) {
+                true => write!(line, "M{x} {y}"),
+                false if point.is_use => write!(line, "L{x} {y}"),
+                false => write!(line, "H{x}V{y}"),
             };
             written.expect("a String takes everything");
-            before = Some(y);
         }
         let area = format!("{line}V{bottom}H0Z");
         let rules = [most, most / 2, 0].map(|ms| bottom - height(ms));
@@ -89,14 +90,15 @@ mod tests {
     use super::{super::text::ENGLISH, *};
 
     fn point(s: u64, ms: i64) -> Point {
-        Point { at: UnixMs::from_ms(1_700_000_000_000 + s * 1000), ms }
+        Point { at: UnixMs::from_ms(1_700_000_000_000 + s * 1000), ms, is_use: false }
     }
 
     #[test]
-    fn use_slopes_and_credit_jumps() {
-        let chart =
-            Chart::of(&[point(0, 0), point(0, 100_000), point(50, 50_000), point(100, 100_000)], &ENGLISH).unwrap();
-        assert_eq!(chart.line, "M0 238H0V2L480 120H960V2");
+    fn use_slopes_and_all_else_jumps() {
+        let used = Point { is_use: true, ..point(50, 50_000) };
+        let points = [point(0, 0), point(0, 100_000), used, point(75, 0), point(100, 100_000)];
+        let chart = Chart::of(&points, &ENGLISH).unwrap();
+        assert_eq!(chart.line, "M0 238H0V2L480 120H720V238H960V2");
         assert_eq!((chart.rules, chart.most.as_str()), ([2, 120, 238], "1 min 40 s"));
         assert!(chart.description.contains("1 min 40 s"), "{}", chart.description);
     }

@@ -125,12 +125,16 @@ impl Page {
         let is_newest = found.rows.first().is_none_or(|row| row.entry.number == account.entries);
         let mut points = vec![];
         if let Some(row) = found.rows.last() {
-            points.push(Point { at: row.entry.at, ms: found.balance_ms });
+            points.push(Point { at: row.entry.at, ms: found.balance_ms, is_use: false });
         }
-        points.extend(found.rows.iter().rev().map(|row| Point { at: row.entry.at, ms: row.balance_ms }));
+        points.extend(found.rows.iter().rev().map(|row| Point {
+            at: row.entry.at,
+            ms: row.balance_ms,
+            is_use: row.entry.kind == EntryKind::Usage,
+        }));
         if is_newest && !points.is_empty() {
             let ms = i64::try_from(view.remaining.get()).unwrap_or(i64::MAX);
-            points.push(Point { at: view.moment.wall, ms });
+            points.push(Point { at: view.moment.wall, ms, is_use: true });
         }
         let rows = found.rows.into_iter().map(|Row { entry, balance_ms }| LedgerLine {
             what: text.kind(entry.kind),
