@@ -68,8 +68,8 @@ pub struct SignIn {
     pub identity: Identity,
     /// What the provider says of them.
     pub profile: Profile,
-    /// When they proved to the provider who they are.
-    pub auth_time: UnixMs,
+    /// When they proved to the provider who they are, if it tells.
+    pub auth_time: Option<UnixMs>,
     /// The class of that (`acr`).
     pub acr: Option<String>,
     /// The methods of that (`amr`).

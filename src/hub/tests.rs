@@ -35,7 +35,7 @@ fn sign_in(n: u8) -> SignIn {
         account: account(n),
         identity: identity(n),
         profile: Profile { name: Some(format!("Person {n}")), ..Profile::default() },
-        auth_time: START,
+        auth_time: Some(START),
         acr: None,
         amr: vec!["pwd".to_owned()],
         provider_sid: Some(format!("sid-{n}")),
@@ -77,7 +77,7 @@ async fn a_session_is_found_by_its_secret_with_the_person_it_is_of() {
     let found = rig.sessions.find(&secret).await.unwrap().unwrap();
     assert_eq!((found.id, found.account, &*found.identity), (begun.id, account(1), &identity(1)));
     assert_eq!(found.profile.name.as_deref(), Some("Person 1"));
-    assert_eq!((found.authentication.at(), found.authentication.amr()), (START, &["pwd".to_owned()][..]));
+    assert_eq!((found.authentication.at(), found.authentication.amr()), (Some(START), &["pwd".to_owned()][..]));
     assert_eq!((found.created, found.absolute_end), (START, START.plus(Millis::from_secs(36_000))));
     let stranger = SessionSecret::new(&SeededEntropy::new(9));
     assert!(!rig.lives(&stranger).await);

@@ -4,6 +4,7 @@
 //! known by `(issuer, subject)` and by nothing else: never by an email address, which changes hands. When the provider
 //! cannot say, the answer is that nobody can tell now; it is never that the token is bad.
 
+mod endpoints;
 mod error;
 mod fetch;
 mod jwks;

@@ -15,25 +15,21 @@ use std::{
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{
+    endpoints::{Directory, Endpoints},
     error::ProviderError,
-    fetch::{FetchError, Fetcher, is_loopback, is_safe},
+    fetch::{FetchError, Fetcher},
     verify::{self, Fault, NumericDate, OneOrMany},
 };
 use crate::{
     exposure::is_exposed,
-    time::{Clock, MeterTime, Millis, UnixMs},
+    time::{Clock, UnixMs},
 };
 
 /// Bytes of the file with a client secret.
 const MAX_SECRET: u64 = 4096;
-/// How long the provider's metadata is kept.
-const KEEP: Millis = Millis::from_secs(3600);
-/// How soon a provider that did not answer is asked again.
-const RETRY: Millis = Millis::from_secs(1);
 /// Bytes of each text of a profile.
 const MAX_TEXT: usize = 256;
 /// Authentication methods of one ID token that are kept.
@@ -63,8 +59,8 @@ pub struct AuthorizationRequest<'a> {
     pub nonce: &'a str,
     /// The SHA-256 of the verifier, in base64url.
     pub challenge: &'a str,
-    /// `login` where the provider is to ask again.
-    pub prompt: Option<&'a str>,
+    /// Whether the provider is to ask again who this is, though it may know.
+    pub anew: bool,
     /// Who is probably going to sign in.
     pub login_hint: Option<&'a str>,
     /// The language of the pages.
@@ -117,28 +113,8 @@ pub(super) struct Relying {
     settings: RelyingSettings,
     secret: Option<Zeroizing<String>>,
     issuer: String,
-    metadata: Url,
     fetcher: Fetcher,
-    clock: Arc<dyn Clock>,
-    known: Mutex<Known>,
-}
-
-/// What is known of the provider's endpoints.
-#[derive(Default)]
-struct Known {
-    endpoints: Option<(Arc<Endpoints>, MeterTime)>,
-    failed_at: Option<MeterTime>,
-}
-
-/// Where a provider is asked.
-struct Endpoints {
-    authorization: Url,
-    token: Url,
-    userinfo: Option<Url>,
-    /// Its answers name it (RFC 9207).
-    names_itself: bool,
-    /// It takes the client secret in `Authorization`.
-    takes_basic: bool,
+    directory: Arc<Directory>,
 }
 
 /// What a token endpoint answers.
@@ -188,7 +164,8 @@ impl Relying {
         let path = format!("{}/.well-known/openid-configuration", home.path().trim_end_matches('/'));
         metadata.set_path(&path);
         let fetcher = Fetcher::new(home)?;
-        Ok(Self { settings, secret, issuer: issuer.to_owned(), metadata, fetcher, clock, known: Mutex::default() })
+        let directory = Directory::new(issuer, metadata, fetcher.clone(), clock);
+        Ok(Self { settings, secret, issuer: issuer.to_owned(), fetcher, directory: Arc::new(directory) })
     }
 
     /// What is configured.
@@ -211,10 +188,12 @@ impl Relying {
             .append_pair("code_challenge", asked.challenge)
             .append_pair("code_challenge_method", "S256")
             .append_pair("ui_locales", asked.ui_locales);
-        for (name, value) in [("prompt", asked.prompt), ("login_hint", asked.login_hint)] {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
+        if asked.anew {
+            // Whoever asks for an age is told when the person proved who they are (Core 3.1.2.1).
+            query.append_pair("prompt", "login").append_pair("max_age", "0");
+        }
+        if let Some(hint) = asked.login_hint {
+            query.append_pair("login_hint", hint);
         }
         drop(query);
         Ok(url.into())
@@ -300,69 +279,12 @@ impl Relying {
     }
 
     async fn endpoints(&self) -> Result<Arc<Endpoints>, RelyingError> {
-        let mut known = self.known.lock().await;
-        let now = self.clock.now();
-        match &known.endpoints {
-            Some((endpoints, at)) if now.since(*at) < KEEP => return Ok(Arc::clone(endpoints)),
-            _ if known.failed_at.is_some_and(|at| now.since(at) < RETRY) => {}
-            _ => match self.discover().await {
-                Ok(endpoints) => {
-                    let endpoints = Arc::new(endpoints);
-                    *known = Known { endpoints: Some((Arc::clone(&endpoints), now)), failed_at: None };
-                    return Ok(endpoints);
-                }
-                Err(error) => {
-                    self.failed(error);
-                    known.failed_at = Some(now);
-                }
-            },
-        }
-        // What was good an hour ago is better than nothing.
-        known.endpoints.as_ref().map(|(endpoints, _)| Arc::clone(endpoints)).ok_or(RelyingError::Unavailable)
-    }
-
-    async fn discover(&self) -> Result<Endpoints, FetchError> {
-        let document = self.fetcher.get(&self.metadata).await?;
-        Endpoints::read(&document.body, &self.issuer, is_loopback(&self.metadata))
+        self.directory.find().await.ok_or(RelyingError::Unavailable)
     }
 
     fn failed(&self, error: FetchError) -> RelyingError {
         tracing::warn!(%error, issuer = self.issuer, "nobody can sign in at the identity provider now");
         RelyingError::Unavailable
-    }
-}
-
-impl Endpoints {
-    fn read(document: &[u8], issuer: &str, may_be_loopback: bool) -> Result<Self, FetchError> {
-        #[derive(Deserialize)]
-        struct Metadata {
-            issuer: String,
-            authorization_endpoint: String,
-            token_endpoint: String,
-            userinfo_endpoint: Option<String>,
-            #[serde(default)]
-            authorization_response_iss_parameter_supported: bool,
-            token_endpoint_auth_methods_supported: Option<Vec<String>>,
-        }
-        let metadata: Metadata = serde_json::from_slice(document)
-            .map_err(|_| FetchError::Malformed("its metadata has no authorization or token endpoint"))?;
-        if metadata.issuer != issuer {
-            return Err(FetchError::Malformed("the metadata is another issuer's"));
-        }
-        // A provider elsewhere has no business to send us to a service on this machine.
-        let url = |text: &str| {
-            let url = Url::parse(text).ok().filter(|url| is_safe(url) && (may_be_loopback || !is_loopback(url)));
-            url.ok_or(FetchError::Malformed("an endpoint is not an HTTPS URL"))
-        };
-        // `client_secret_basic` is what is meant where nothing is said (Discovery 1.0, 3).
-        let methods = metadata.token_endpoint_auth_methods_supported;
-        Ok(Self {
-            authorization: url(&metadata.authorization_endpoint)?,
-            token: url(&metadata.token_endpoint)?,
-            userinfo: metadata.userinfo_endpoint.as_deref().map(url).transpose()?,
-            names_itself: metadata.authorization_response_iss_parameter_supported,
-            takes_basic: methods.is_none_or(|methods| methods.iter().any(|one| one == "client_secret_basic")),
-        })
     }
 }
 
@@ -388,7 +310,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::time::FakeClock;
+    use crate::time::{FakeClock, MeterTime};
 
     fn relying() -> Relying {
         let settings = RelyingSettings {
@@ -426,24 +348,5 @@ mod tests {
         assert_eq!(read(&|claims| claims["aud"] = json!(["tank", "other"])), Err(Fault::Audience));
         assert_eq!(read(&|claims| claims["nonce"] = json!("N")), Err(Fault::Claims));
         assert_eq!(read(&|claims| drop(claims.as_object_mut().unwrap().remove("nonce"))), Err(Fault::Claims));
-    }
-
-    #[test]
-    fn metadata_of_another_issuer_or_with_an_unsafe_endpoint_is_refused() {
-        let read = |change: &dyn Fn(&mut Value)| {
-            let mut metadata = json!({
-                "issuer": "https://id.example",
-                "authorization_endpoint": "https://id.example/auth",
-                "token_endpoint": "https://id.example/token",
-            });
-            change(&mut metadata);
-            Endpoints::read(metadata.to_string().as_bytes(), "https://id.example", false).is_ok()
-        };
-        assert!(read(&|_| {}));
-        assert!(!read(&|metadata| metadata["issuer"] = json!("https://id.example/")));
-        assert!(!read(&|metadata| metadata["token_endpoint"] = json!("http://id.example/token")));
-        assert!(!read(&|metadata| metadata["token_endpoint"] = json!("https://127.0.0.1/token")));
-        assert!(!read(&|metadata| metadata["userinfo_endpoint"] = json!("javascript:1")));
-        assert!(!read(&|metadata| metadata["authorization_endpoint"] = json!(null)));
     }
 }

@@ -72,8 +72,9 @@ pub struct DeviceText(Arc<str>);
 /// How and when a person proved to their identity provider who they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authentication {
-    /// When, on the wall clock, in milliseconds.
-    auth_time: u64,
+    /// When, on the wall clock, in milliseconds; not there where the provider does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
     /// The class of it (`acr`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     acr: Option<String>,
@@ -269,20 +270,20 @@ impl DeviceText {
 }
 
 impl Authentication {
-    /// At `at`. References that are longer than 128 bytes or have control characters are left out, and so is each value of
-    /// `amr` after the eighth.
-    pub fn new(at: UnixMs, acr: Option<&str>, amr: &[String]) -> Self {
+    /// At `at`, if the provider tells. References that are longer than 128 bytes or have control characters are left out, and
+    /// so is each value of `amr` after the eighth.
+    pub fn new(at: Option<UnixMs>, acr: Option<&str>, amr: &[String]) -> Self {
         let fits = |text: &&str| text.len() <= MAX_REFERENCE && shown(text).is_some();
         Self {
-            auth_time: at.as_ms(),
+            auth_time: at.map(UnixMs::as_ms),
             acr: acr.filter(fits).map(ToOwned::to_owned),
             amr: amr.iter().map(String::as_str).filter(fits).take(MAX_AMR).map(ToOwned::to_owned).collect(),
         }
     }
 
-    /// When.
-    pub const fn at(&self) -> UnixMs {
-        UnixMs::from_ms(self.auth_time)
+    /// When; `None` where the provider does not tell.
+    pub fn at(&self) -> Option<UnixMs> {
+        self.auth_time.map(UnixMs::from_ms)
     }
 
     /// The class of it.
@@ -516,7 +517,7 @@ mod tests {
                 created_at: UnixMs::from_ms(7),
                 ends_at: UnixMs::from_ms(u64::MAX),
                 last_seen: UnixMs::from_ms(7).max(UnixMs::from_ms(seen.unwrap_or(0).into())),
-                authentication: Authentication::new(UnixMs::from_ms(3), Some(&text), std::slice::from_ref(&text)),
+                authentication: Authentication::new(Some(UnixMs::from_ms(3)), Some(&text), std::slice::from_ref(&text)),
                 issuer: text.clone(),
                 provider_sid: sid,
                 device,

@@ -1,11 +1,13 @@
 // A person's way through the pages of the hub in a real browser, and what axe-core finds on each page.
 //
-//   node pages.mjs chromium|firefox SERVICE [DIRECTORY]
+//   node pages.mjs chromium|firefox SERVICE CLIENT [DIRECTORY]
 //
-// The service has the development provider and an account of `ada` whose tank drains. Prints what was seen as one JSON document.
+// The service has the development provider, an account of `ada` whose tank drains, and a public client with this id that is sent
+// back to /cb of this machine. Prints what was seen as one JSON document.
 // With a directory, Chromium puts pictures of all pages there.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,7 +21,7 @@ const BROWSERS = {
 const PAGES = ["/account", "/account/sessions", "/account/ledger"];
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-const [name, service, pictures] = process.argv.slice(2);
+const [name, service, client, pictures] = process.argv.slice(2);
 const profile = mkdtempSync(join(tmpdir(), `gastank-${name}-`));
 const browser = await puppeteer.launch({ headless: true, userDataDir: profile, env: { ...process.env, HOME: profile }, ...BROWSERS[name] });
 const seen = { violations: [], wide: [], errors: [] };
@@ -48,11 +50,17 @@ const open = async (options = {}) => {
   return { context, page };
 };
 
+/** Types a name at the provider and waits until it has led on to where the person wanted. */
+const typeName = async (page, who, path) => {
+  await tabTo(page, "#name");
+  await page.keyboard.type(who);
+  await page.keyboard.press("Enter");
+  await until(page, (path) => location.pathname === path && document.readyState === "complete", path);
+};
+
 const signIn = async (page, who) => {
   await page.goto(`${service}/account`);
-  await page.waitForSelector("#name");
-  await page.type("#name", who);
-  await enter(page);
+  await typeName(page, who, "/account");
 };
 
 /** Signs in, watches the tank, switches it off, and signs out: by keyboard alone. */
@@ -61,9 +69,7 @@ const journey = async () => {
   await page.goto(`${service}/account/ledger`);
   seen.provider = new URL(page.url()).pathname;
   seen.banner = await text(page, ".banner");
-  await tabTo(page, "#name");
-  await page.keyboard.type("Ada");
-  await enter(page);
+  await typeName(page, "Ada", "/account/ledger");
   seen.next = new URL(page.url()).pathname;
   seen.entries = await page.$$eval("tbody tr", (rows) => rows.length);
   await page.goto(`${service}/account`);
@@ -84,6 +90,30 @@ const journey = async () => {
   await page.goto(`${service}/account`);
   seen.asked_again = new URL(page.url()).pathname;
   await context.close();
+};
+
+/** Signs in for a sibling service on another port, by way of the hub. */
+const sibling = async () => {
+  const server = createServer((request, response) => response.writeHead(200, { "content-type": "text/html" }).end("<title>Sibling</title>"));
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { context, page } = await open();
+  const challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+  const redirect = `http://127.0.0.1:${server.address().port}/cb`;
+  const query = new URLSearchParams({ response_type: "code", client_id: client, redirect_uri: redirect, scope: "openid", state: "s", code_challenge: challenge, code_challenge_method: "S256" });
+  const came = async () => {
+    const url = new URL(page.url());
+    return [url.origin + url.pathname === redirect, await page.title(), url.searchParams.get("code")?.length > 40, url.searchParams.get("iss")];
+  };
+  await page.goto(`${service}/oauth/authorize?${query}`);
+  await typeName(page, "Eve", "/cb");
+  seen.sibling = [await came()];
+  // Who is asked to sign in anew though they are signed in goes the same way.
+  await page.goto(`${service}/oauth/authorize?${query}&prompt=login`);
+  await typeName(page, "Eve", "/cb");
+  seen.sibling.push(await came());
+  await context.close();
+  server.close();
+  server.closeAllConnections();
 };
 
 /** The same way without a script. */
@@ -134,6 +164,7 @@ const look = async () => {
 try {
   if (!pictures) {
     await journey();
+    await sibling();
     // Firefox cannot be told over WebDriver BiDi to run no scripts.
     if (name === "chromium") await scriptless();
   }

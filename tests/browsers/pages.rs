@@ -35,7 +35,10 @@ async fn walked(browser: &str) -> Value {
     let made = api.admin(Method::POST, "/admin/accounts", &[], &made).await.unwrap().must_be(201).json();
     let key = made["key"].as_str().expect("a key");
     api.public(Method::POST, "/v1/activate", key, &json!({})).await.unwrap().must_be(200);
-    let seen = tokio::task::block_in_place(|| walk(browser, &service.http()));
+    let app = json!({"name": "app", "redirect_uris": ["http://127.0.0.1/cb"], "public": true});
+    let app = api.admin(Method::POST, "/admin/clients", &[], &app).await.unwrap().must_be(201).json();
+    let client = app["client_id"].as_str().expect("an id");
+    let seen = tokio::task::block_in_place(|| walk(browser, &service.http(), client));
     assert_eq!(seen["errors"], json!([]), "what the browser complains about");
     assert_eq!(seen["provider"], "/development/authorize");
     assert!(seen["banner"].as_str().is_some_and(|banner| banner.contains("anybody")), "{seen}");
@@ -45,14 +48,16 @@ async fn walked(browser: &str) -> Value {
     let named = if browser == "firefox" { "Firefox, Linux" } else { "Chrome, Linux" };
     assert_eq!((&seen["device"], &seen["signed_out"]), (&json!(named), &json!("You are signed out")));
     assert_eq!(seen["asked_again"], "/development/authorize");
+    let came = json!([true, "Sibling", true, service.http()]);
+    assert_eq!(seen["sibling"], json!([came, came]), "the way to a client on another port");
     assert!(service.stop().success());
     seen
 }
 
-fn walk(browser: &str, service: &str) -> Value {
+fn walk(browser: &str, service: &str, client: &str) -> Value {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browsers");
     assert!(dir.join("node_modules/axe-core").exists(), "run tests/setup.sh: it installs the Node modules");
-    let output = Command::new("node").current_dir(dir).args(["pages.mjs", browser, service]).output();
+    let output = Command::new("node").current_dir(dir).args(["pages.mjs", browser, service, client]).output();
     let output = output.expect("node can be run");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("it prints a JSON document")

@@ -77,13 +77,14 @@ impl Browser {
         begun.to
     }
 
-    /// Types a name there; answers where the provider sends the browser.
+    /// Types a name there; answers where the page that comes then goes on to.
     pub(super) async fn type_name(&mut self, service: &str, asked: &str, name: &str) -> String {
         let request = asked.split_once('?').expect("a query").1;
         let typed =
             self.post(&format!("{service}/development/authorize"), &[("request", request), ("name", name)]).await;
-        assert_eq!(typed.status, 303, "{typed:?}");
-        typed.to
+        assert_eq!(typed.status, 200, "{typed:?}");
+        let (_, rest) = typed.page.split_once("content=\"0;url=").expect("a page that goes on");
+        rest.split('"').next().unwrap_or_default().replace("&#38;", "&")
     }
 
     /// Signs somebody in; answers where the browser is sent then.

@@ -26,7 +26,7 @@ pub(crate) fn hub_session(account: AccountId, n: u8, epoch: u64) -> HubSessionRe
         created_at: wall(BEGAN + u64::from(n)),
         ends_at: wall(BEGAN + u64::from(n) + LIVES),
         last_seen: wall(BEGAN + u64::from(n)),
-        authentication: Authentication::new(wall(3), Some("urn:mfa"), &["pwd".to_owned(), "otp".to_owned()]),
+        authentication: Authentication::new(Some(wall(3)), Some("urn:mfa"), &["pwd".to_owned(), "otp".to_owned()]),
         issuer: "https://id.example".to_owned(),
         provider_sid: (n % 2 == 1).then(|| format!("sid-{}", n / 4)),
         device: DeviceText::new("Firefox on Linux, größer"),

@@ -237,7 +237,7 @@ async fn sign_in(store: &dyn Store, account: &AccountId, dice: &mut Dice) {
             created_at: at(n),
             ends_at: at(dice.below(1 << 33)),
             last_seen: at(n + dice.below(1000)),
-            authentication: Authentication::new(at(n), None, &[text(dice).to_owned()]),
+            authentication: Authentication::new((n % 2 == 0).then(|| at(n)), None, &[text(dice).to_owned()]),
             issuer: "https://id.example".to_owned(),
             provider_sid: (dice.below(2) == 0).then(|| text(dice).to_owned()),
             device: DeviceText::new(text(dice)),

@@ -88,6 +88,15 @@ struct Page {
     name: String,
 }
 
+/// The page that goes on by itself. A redirect would not do: browsers hold the redirects after a form against the policy of
+/// its page (`form-action`), and these lead to the pages of clients.
+#[derive(Template)]
+#[template(path = "onward.html")]
+struct Onward {
+    frame: Frame,
+    href: String,
+}
+
 #[derive(Serialize)]
 struct IdToken<'a> {
     iss: String,
@@ -177,12 +186,12 @@ impl Development {
         format!("{}/sign-in/callback", self.public_url)
     }
 
-    /// Sends the browser back with these parameters.
-    fn answer_to(&self, asked: &AuthorizationQuery, parameters: &[(&str, &str)]) -> Response {
+    /// Where the browser goes back to with these parameters.
+    fn callback(&self, asked: &AuthorizationQuery, parameters: &[(&str, &str)]) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(parameters);
         query.append_pair("state", asked.state.as_deref().unwrap_or_default()).append_pair("iss", &self.issuer());
-        redirect(&format!("{}?{}", self.redirect_uri(), query.finish()))
+        format!("{}?{}", self.redirect_uri(), query.finish())
     }
 
     fn id_token(&self, grant: &Grant, now: UnixMs) -> Result<String, KeyError> {
@@ -251,7 +260,7 @@ async fn authorize(
         return Failure::Refused.page(text, true);
     };
     if asked.prompt.as_deref().is_some_and(|prompt| prompt.split(' ').any(|one| one == "none")) {
-        return provider.answer_to(&asked, &[("error", "login_required")]);
+        return redirect(&provider.callback(&asked, &[("error", "login_required")]));
     }
     let page = Page {
         frame: Frame::anonymous(text, true),
@@ -276,9 +285,11 @@ async fn decide(State(provider): State<Arc<Development>>, request: Request) -> R
     let asked = field("request").and_then(|query| asked_of(&query)).filter(|asked| provider.fits(asked));
     let Some(asked) = asked else { return Failure::Refused.page(text, true) };
     let name = field("name").unwrap_or_default();
-    let Some(subject) = Development::subject_of(&name) else {
-        return provider.answer_to(&asked, &[("error", "access_denied")]);
+    let on = |parameters: &[(&str, &str)]| {
+        let href = provider.callback(&asked, parameters);
+        answer(StatusCode::OK, text, &Onward { frame: Frame::anonymous(text, true), href })
     };
+    let Some(subject) = Development::subject_of(&name) else { return on(&[("error", "access_denied")]) };
     let code = URL_SAFE_NO_PAD.encode(draw::<32>(&*provider.entropy));
     let grant = Grant {
         subject,
@@ -287,7 +298,7 @@ async fn decide(State(provider): State<Arc<Development>>, request: Request) -> R
         challenge: asked.code_challenge.clone().unwrap_or_default(),
     };
     provider.codes.keep(&format!("code/{code}"), grant, provider.clock.now());
-    provider.answer_to(&asked, &[("code", &code)])
+    on(&[("code", &code)])
 }
 
 async fn token(State(provider): State<Arc<Development>>, request: Request) -> Response {

@@ -40,7 +40,7 @@ catalogue! {
     not_found, not_found_hint, expired, expired_hint, over, over_hint, denied, denied_hint, refused, refused_hint, forged, forged_hint,
     unavailable, unavailable_hint, provider_down, provider_down_hint, too_often, too_often_hint, no_sign_in, no_sign_in_hint,
     // The development provider.
-    dev_title, dev_hint, dev_name, dev_go,
+    dev_title, dev_hint, dev_name, dev_go, onward, onward_hint, go_on,
     // Kinds of ledger entries.
     purchase, reward, grant, usage, refund, expiry, repayment,
     // Why sessions ended.
@@ -137,6 +137,9 @@ pub(super) static ENGLISH: Text = Text {
     dev_hint: "This provider is for development. Type any name: the same name is the same person.",
     dev_name: "Name",
     dev_go: "Sign in",
+    onward: "One moment",
+    onward_hint: "This page goes on by itself.",
+    go_on: "Continue",
     purchase: "Purchase",
     reward: "Reward",
     grant: "Gift",
@@ -246,6 +249,9 @@ pub(super) static GERMAN: Text = Text {
     dev_hint: "Dieser Anbieter ist für die Entwicklung. Geben Sie irgendeinen Namen ein: Derselbe Name ist dieselbe Person.",
     dev_name: "Name",
     dev_go: "Anmelden",
+    onward: "Einen Moment",
+    onward_hint: "Diese Seite geht von selbst weiter.",
+    go_on: "Weiter",
     purchase: "Kauf",
     reward: "Belohnung",
     grant: "Geschenk",

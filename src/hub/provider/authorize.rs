@@ -10,14 +10,18 @@ use axum::{
     http::HeaderValue,
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hyper::{
     HeaderMap, StatusCode, Uri,
     header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY},
 };
 
 use crate::{
-    control::redirects,
-    hub::HubSession,
+    control::{
+        redirects,
+        seal::{open, seal},
+    },
+    hub::{HubSession, sign_in::local_path::LocalPath},
     time::{Millis, UnixMs},
     web::problem::Problem,
 };
@@ -31,8 +35,15 @@ use super::{
 
 /// Characters of a nonce.
 const MAX_NONCE: usize = 512;
-/// Marks a request whose person has just been asked to sign in anew.
+/// Says when the person was asked to sign in anew; sealed, since it vouches for that.
 const ASKED: &str = "gastank_asked";
+const CONTEXT: &str = "gastank/asked/v1/";
+/// How long after that it counts: as long as a sign-in may take, and a little for the ways.
+const ANEW: Millis = Millis::from_secs(660);
+/// By how much the clocks of two nodes may differ here.
+const NODES_APART: Millis = Millis::from_secs(5);
+/// By how much an identity provider's clock may differ from ours.
+const PROVIDER_APART: Millis = Millis::from_secs(60);
 
 /// A request of a client that is known, for an address of theirs.
 struct AuthorizationRequest<'a> {
@@ -107,11 +118,18 @@ async fn decide(
         Some(Err(_)) => return Err(Refusal::request("max_age is a number of seconds")),
     };
     let session = provider.current(headers).await?;
-    let fresh = |session: &HubSession| max_age.is_none_or(|age| is_younger(session.authentication.at(), age, now));
-    let asked_before = params.find(ASKED).is_some();
-    let wants_anew = prompts.iter().any(|one| matches!(*one, "login" | "select_account"));
+    let asked_at = params.find(ASKED).and_then(|text| asked_anew_at(provider, client_id, text, now));
+    // What is not sealed by us, or too long ago, says no more than that they are to be asked.
+    let wants_anew =
+        prompts.iter().any(|one| matches!(*one, "login" | "select_account")) || params.find(ASKED).is_some();
+    let suffices = |session: &HubSession| {
+        let proved_at = session.authentication.at();
+        let moment = asked_at.unwrap_or(now);
+        max_age.is_none_or(|age| proved_at.is_some_and(|at| is_younger(at, age, moment)))
+            && (!wants_anew || asked_at.is_some_and(|asked_at| has_begun_after(session, asked_at)))
+    };
     match session {
-        Some((session, digest)) if fresh(&session) && (!wants_anew || asked_before) => {
+        Some((session, digest)) if suffices(&session) => {
             let grant = Grant {
                 client_id: client_id.to_owned(),
                 redirect_uri: asked.redirect_uri.clone(),
@@ -124,23 +142,49 @@ async fn decide(
         }
         _ if silent => Err(Refusal::named("login_required", "nobody is signed in, or not lately enough")),
         // They have just been asked, and their identity provider did not ask them.
-        Some(_) if asked_before => {
+        Some(_) if asked_at.is_some() => {
             Err(Refusal::named("login_required", "the identity provider did not ask the person to sign in anew"))
         }
         session => {
             let anew = session.is_some() || wants_anew;
             let mut again = params.without(&["prompt", ASKED]);
             if anew {
-                again.push_str("&gastank_asked=1");
+                again.push_str(&format!("&{ASKED}={}", sealed_instant(provider, client_id, now)));
             }
+            let next = LocalPath::parse(&format!("{AUTHORIZE}?{again}"));
+            let next =
+                next.ok_or(Refusal::request("the parameters are too long to be kept while a person signs in"))?;
             let mut query = form_urlencoded::Serializer::new(String::new());
-            query.append_pair("next", &format!("{}?{again}", AUTHORIZE));
+            query.append_pair("next", next.as_str());
             if anew {
                 query.append_pair("prompt", "login");
             }
             Ok(format!("{}/sign-in?{}", provider.public_url, query.finish()))
         }
     }
+}
+
+/// That a person is asked now to sign in anew for a client.
+fn sealed_instant(provider: &OpenIdProvider, client_id: &str, now: UnixMs) -> String {
+    let secrets = provider.engine.secrets();
+    let (id, secret) = secrets.current();
+    URL_SAFE_NO_PAD.encode(seal(id, secret, &format!("{CONTEXT}{client_id}"), &now.as_ms().to_be_bytes()))
+}
+
+/// When that was; `None` of what says no such thing, or says it of too long ago.
+fn asked_anew_at(provider: &OpenIdProvider, client_id: &str, text: &str, now: UnixMs) -> Option<UnixMs> {
+    let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let secrets = provider.engine.secrets();
+    let plain = open(|id| secrets.find(id), &format!("{CONTEXT}{client_id}"), &sealed).ok()?;
+    let at = UnixMs::from_ms(u64::from_be_bytes(plain.try_into().ok()?));
+    (now.since(at) <= ANEW).then_some(at)
+}
+
+/// Whether a session began after an instant by a sign-in that the provider did not make of an older one.
+fn has_begun_after(session: &HubSession, asked_at: UnixMs) -> bool {
+    let proved_at = session.authentication.at();
+    asked_at.since(session.created) <= NODES_APART
+        && proved_at.is_none_or(|proved_at| asked_at.since(proved_at) <= PROVIDER_APART)
 }
 
 fn is_younger(authenticated: UnixMs, age: Millis, now: UnixMs) -> bool {

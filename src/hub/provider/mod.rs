@@ -27,6 +27,7 @@ use serde::Serialize;
 use crate::{
     control::http::{HandleOwner, Handles, Mounted},
     store::StoreError,
+    time::UnixMs,
 };
 
 use super::{Handle, HubError};
@@ -60,7 +61,8 @@ struct Introspection<'a> {
     iat: u64,
     exp: u64,
     sid: String,
-    auth_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
     #[serde(flatten)]
     claims: userinfo::Claims<'a>,
 }
@@ -80,7 +82,7 @@ impl Handles for OpenIdProvider {
                 iat: live.created_at.as_secs(),
                 exp: live.session.absolute_end.as_secs(),
                 sid: live.session.id.to_string(),
-                auth_time: live.session.authentication.at().as_secs(),
+                auth_time: live.session.authentication.at().map(UnixMs::as_secs),
                 claims: userinfo::Claims::of(&live),
             };
             serde_json::to_vec(&answer).expect("strings and integers are always JSON")

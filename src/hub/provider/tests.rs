@@ -75,6 +75,17 @@ impl Rig {
     }
 
     async fn sign_in(&self) -> SessionSecret {
+        self.sign_in_at(Some(self.clock.wall())).await
+    }
+
+    /// The mark of who is sent to sign in anew.
+    async fn asked(&self, who: &SessionSecret, but: &[(&str, &str)]) -> String {
+        let next = self.authorize(Some(who), but).await.param("next").expect("a sign-in");
+        next.split_once("&gastank_asked=").expect("a mark").1.to_owned()
+    }
+
+    /// Somebody signs in who proved who they are at this instant, by the word of their provider.
+    async fn sign_in_at(&self, auth_time: Option<UnixMs>) -> SessionSecret {
         let sign_in = SignIn {
             account: ADA,
             identity: identity(),
@@ -83,7 +94,7 @@ impl Rig {
                 email: Some("ada@example.org".to_owned()),
                 ..Profile::default()
             },
-            auth_time: self.clock.wall(),
+            auth_time,
             acr: Some("mfa".to_owned()),
             amr: vec!["pwd".to_owned()],
             provider_sid: None,
@@ -367,18 +378,82 @@ async fn people_are_asked_to_sign_in_when_they_have_to() {
     let anew = rig.authorize(Some(&who), &[("prompt", "login")]).await;
     assert_eq!(anew.param("prompt").as_deref(), Some("login"));
     let next = anew.param("next").unwrap();
-    assert!(!next.contains("prompt=") && next.contains("gastank_asked=1"), "{next}");
+    assert!(!next.contains("prompt=") && next.contains("&gastank_asked="), "{next}");
     rig.clock.advance(Millis::from_secs(100));
     assert!(rig.authorize(Some(&who), &[("max_age", "100")]).await.param("code").is_some());
     let stale = [("max_age", "60")];
     assert!(rig.authorize(Some(&who), &stale).await.is_to("https://tank.test/sign-in?"));
     let silent = [("max_age", "60"), ("prompt", "none")];
     assert_eq!(rig.authorize(Some(&who), &silent).await.param("error").as_deref(), Some("login_required"));
-    let asked = [("max_age", "60"), ("gastank_asked", "1")];
+    let asked = rig.asked(&who, &stale).await;
+    let asked = [("max_age", "60"), ("gastank_asked", &*asked)];
     let again = rig.authorize(Some(&who), &asked).await;
     assert_eq!(again.param("error").as_deref(), Some("login_required"), "nobody is sent round in circles");
     let fresh = rig.sign_in().await;
     assert!(rig.authorize(Some(&fresh), &asked).await.param("code").is_some());
+    let of_zero = rig.asked(&fresh, &[("prompt", "login")]).await;
+    rig.clock.advance(Millis::from_secs(20));
+    let fresh = rig.sign_in().await;
+    rig.clock.advance(Millis::from_secs(20));
+    let zero = [("max_age", "0"), ("gastank_asked", &*of_zero)];
+    assert!(rig.authorize(Some(&fresh), &zero).await.param("code").is_some(), "the way back takes its time");
+}
+
+#[tokio::test]
+async fn who_is_to_sign_in_anew_gets_no_code_by_an_older_session() {
+    let rig = Rig::new().await;
+    let old = rig.sign_in().await;
+    rig.clock.advance(Millis::from_secs(7_000));
+    let made_up = [("prompt", "login"), ("gastank_asked", "1")];
+    assert!(rig.authorize(Some(&old), &made_up).await.is_to("https://tank.test/sign-in?"), "nobody was asked");
+    let asked = rig.asked(&old, &[("prompt", "login")]).await;
+    let back = [("gastank_asked", &*asked)];
+    let refused = rig.authorize(Some(&old), &back).await;
+    assert_eq!(refused.param("error").as_deref(), Some("login_required"), "the same session as before");
+    let of_other = [("client_id", &*rig.public), ("redirect_uri", "http://127.0.0.1/cb"), ("gastank_asked", &*asked)];
+    let of_other = [&of_other[..], &[("scope", "openid")]].concat();
+    assert!(rig.authorize(Some(&old), &of_other).await.is_to("https://tank.test/sign-in?"), "another client's");
+    rig.clock.advance(Millis::from_secs(30));
+    let proved_long_ago = rig.sign_in_at(Some(START)).await;
+    let refused = rig.authorize(Some(&proved_long_ago), &back).await;
+    assert_eq!(refused.param("error").as_deref(), Some("login_required"), "their provider did not ask them");
+    let anew = rig.sign_in().await;
+    assert!(rig.authorize(Some(&anew), &back).await.param("code").is_some());
+    assert!(rig.authorize(Some(&rig.sign_in_at(None).await), &back).await.param("code").is_some());
+    rig.clock.advance(Millis::from_secs(700));
+    assert!(rig.authorize(Some(&anew), &back).await.is_to("https://tank.test/sign-in?"), "that was long ago");
+}
+
+#[tokio::test]
+async fn when_nobody_knows_when_somebody_signed_in_no_age_is_vouched_for() {
+    let rig = Rig::new().await;
+    let who = rig.sign_in_at(None).await;
+    let aged = [("max_age", "3600")];
+    assert!(rig.authorize(Some(&who), &aged).await.is_to("https://tank.test/sign-in?"));
+    let asked = rig.asked(&who, &aged).await;
+    let again = rig.authorize(Some(&rig.sign_in_at(None).await), &[aged[0], ("gastank_asked", &asked)]).await;
+    assert_eq!(again.param("error").as_deref(), Some("login_required"));
+    let (status, answer) = rig.redeem(&rig.code(&who, &[]).await, &[]).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert!(claims(&answer["id_token"]).get("auth_time").is_none(), "{answer}");
+    let handle = answer["access_token"].as_str().unwrap();
+    let told = rig.provider.introspect(&rig.client.0, handle).await.unwrap().unwrap();
+    assert!(serde_json::from_slice::<Value>(&told).unwrap().get("auth_time").is_none());
+}
+
+#[tokio::test]
+async fn parameters_that_a_sign_in_cannot_take_along_are_refused_and_not_dropped() {
+    let rig = Rig::new().await;
+    let long = "s".repeat(1_500);
+    assert!(rig.authorize(None, &[("state", &long)]).await.is_to("https://tank.test/sign-in?next=%2Foauth"));
+    let long = "s".repeat(3_000);
+    let refused = rig.authorize(None, &[("state", &long)]).await;
+    assert_eq!(
+        (refused.param("error").as_deref(), refused.param("state")),
+        (Some("invalid_request"), Some(long.clone()))
+    );
+    let who = rig.sign_in().await;
+    assert!(rig.authorize(Some(&who), &[("state", &long)]).await.param("code").is_some(), "nobody has to sign in");
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ struct IdToken<'a> {
     aud: &'a str,
     iat: u64,
     exp: u64,
-    auth_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
     sid: String,
     at_hash: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,7 +150,7 @@ fn id_token(
         aud: &client.client_id,
         iat: now.as_secs(),
         exp: now.plus(ID_TOKEN).as_secs(),
-        auth_time: session.authentication.at().as_secs(),
+        auth_time: session.authentication.at().map(UnixMs::as_secs),
         sid: session.id.to_string(),
         at_hash: URL_SAFE_NO_PAD.encode(&half[..16]),
         nonce: grant.nonce.as_deref(),

@@ -26,16 +26,20 @@ impl<'a> Cookies<'a> {
         // HTTP/2 may cut the header into several (RFC 9113, 8.2.3).
         for value in headers.get_all(COOKIE) {
             bytes += value.len();
-            let Ok(text) = value.to_str() else { continue };
             if bytes > MAX_BYTES {
                 break;
             }
-            for pair in text.split("; ") {
+            for pair in pairs(value.as_bytes()) {
                 seen += 1;
                 if seen > MAX_COOKIES {
                     return cookies;
                 }
-                cookies.take(pair);
+                // Cookies of others may have bytes that are no text. One of ours does not.
+                if let Some(pair) =
+                    pair.starts_with(PREFIX.as_bytes()).then(|| std::str::from_utf8(pair).ok()).flatten()
+                {
+                    cookies.take(pair);
+                }
             }
         }
         cookies
@@ -43,7 +47,7 @@ impl<'a> Cookies<'a> {
 
     fn take(&mut self, pair: &'a str) {
         let Some((name, value)) = pair.split_once('=') else { return };
-        if !name.starts_with(PREFIX) || !name.bytes().all(is_token) || !value.bytes().all(is_cookie_octet) {
+        if !name.bytes().all(is_token) || !value.bytes().all(is_cookie_octet) {
             return;
         }
         match self.0.iter_mut().find(|(known, _)| *known == name) {
@@ -64,6 +68,14 @@ impl<'a> Cookies<'a> {
             .filter(move |(name, _)| name.starts_with(prefix))
             .filter_map(|(name, value)| Some((*name, (*value)?)))
     }
+}
+
+/// What is between one `; ` and the next.
+fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const BETWEEN: &[u8] = b"; ";
+    let mut from = 0;
+    let ends = memchr::memmem::find_iter(line, BETWEEN).chain([line.len()]);
+    ends.map(move |end| &line[std::mem::replace(&mut from, end + BETWEEN.len())..end])
 }
 
 /// A token of HTTP (RFC 9110, 5.6.2).
@@ -109,6 +121,18 @@ mod tests {
         assert_eq!(cookies.value("__Host-gastank-out"), Some("1"), "HTTP/2 may cut the header");
         assert_eq!(cookies.value("a"), None);
         assert_eq!(cookies.starting_with("__Host-gastank-flow-").collect::<Vec<_>>(), [("__Host-gastank-flow-1", "y")]);
+    }
+
+    #[test]
+    fn a_cookie_of_others_that_is_no_ascii_does_not_sign_out() {
+        for line in
+            ["theme=größe; __Host-gastank=x", "__Host-gastank=x; theme=größe", "__Host-gastankö=y; __Host-gastank=x"]
+        {
+            assert_eq!(Cookies::of(&headers(&[line])).value("__Host-gastank"), Some("x"), "{line}");
+        }
+        let latin = HeaderValue::from_bytes(b"theme=gr\xf6\xdfe; __Host-gastank=x; __Host-gastank-\xff=y").unwrap();
+        let map: HeaderMap = [(COOKIE, latin)].into_iter().collect();
+        assert_eq!(Cookies::of(&map).starting_with("").collect::<Vec<_>>(), [("__Host-gastank", "x")]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ const TAG: usize = 8;
 pub(super) const MAX_AGE: Millis = Millis::from_secs(600);
 /// Sign-ins of one browser that may be under way.
 const MAX_FLOWS: usize = 4;
+/// Bytes of their cookies together: half of what the head of a request may have.
+const MAX_BYTES: usize = 8 << 10;
 const CONTEXT: &str = "gastank/sign-in/v1/";
 
 /// A sign-in under way.
@@ -108,17 +110,21 @@ impl Flows {
         bool::from(flow.state().as_bytes().ct_eq(state.as_bytes())).then_some((flow, name))
     }
 
-    /// The names of cookies that go when one more sign-in begins: those that are over or none, and the oldest of too many.
-    pub(super) fn superfluous(&self, cookies: &Cookies<'_>, now: UnixMs) -> Vec<String> {
+    /// The names of cookies that go when one more sign-in begins, whose cookie has so many bytes: those that are over or none,
+    /// and the oldest of too many.
+    pub(super) fn superfluous(&self, cookies: &Cookies<'_>, bytes: usize, now: UnixMs) -> Vec<String> {
         let mut open: Vec<_> = cookies
             .starting_with(NAME)
-            .map(|(name, value)| (self.read(name, value, now).map(|flow| flow.begun), name.to_owned()))
+            .map(|(name, value)| (self.read(name, value, now).map(|flow| flow.begun), name, name.len() + value.len()))
             .collect();
-        open.sort();
-        let keep = open.len().min(MAX_FLOWS - 1);
-        let first_kept = open.len() - keep;
-        let over = |at: usize, begun: &Option<UnixMs>| at < first_kept || begun.is_none();
-        open.into_iter().enumerate().filter(|(at, (begun, _))| over(*at, begun)).map(|(_, (_, name))| name).collect()
+        open.sort_unstable();
+        let (mut flows, mut bytes) = (1, bytes);
+        let mut stays = |begun: Option<UnixMs>, size: usize| {
+            (flows, bytes) = (flows + 1, bytes + size);
+            begun.is_some() && flows <= MAX_FLOWS && bytes <= MAX_BYTES
+        };
+        let over = open.into_iter().rev().filter(|(begun, _, size)| !stays(*begun, *size));
+        over.map(|(_, name, _)| name.to_owned()).collect()
     }
 
     fn read(&self, name: &str, value: &str, now: UnixMs) -> Option<Flow> {
@@ -150,7 +156,7 @@ mod tests {
     use axum::http::HeaderMap;
     use hyper::header::COOKIE;
 
-    use super::*;
+    use super::{super::local_path, *};
     use crate::{
         engine::{Policy, SecretRing},
         entropy::SeededEntropy,
@@ -211,10 +217,26 @@ mod tests {
         let mut jar_of: Vec<_> = (0..4).map(|n| flows.cookie(&begin(n, NOW.plus(Millis::from_secs(n))))).collect();
         let map = jar(&jar_of);
         let later = NOW.plus(Millis::from_secs(10));
-        assert_eq!(flows.superfluous(&Cookies::of(&map), later), [jar_of[0].0.clone()]);
+        assert_eq!(flows.superfluous(&Cookies::of(&map), 200, later), [jar_of[0].0.clone()]);
         jar_of.push(("__Host-gastank-flow-broken".into(), "x".into()));
         let map = jar(&jar_of);
-        assert_eq!(flows.superfluous(&Cookies::of(&map), later).len(), 2);
-        assert_eq!(flows.superfluous(&Cookies::default(), later), Vec::<String>::new());
+        assert_eq!(flows.superfluous(&Cookies::of(&map), 200, later).len(), 2);
+        assert_eq!(flows.superfluous(&Cookies::default(), 200, later), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_longest_path_fits_into_a_cookie_and_a_browser_keeps_no_more_of_them_than_a_request_has_room_for() {
+        let flows = flows(1);
+        let path = format!("/{}", "a".repeat(local_path::MAX - 1));
+        let issuer = format!("https://{}", "a".repeat(400));
+        let begin = |seed| {
+            let next = LocalPath::parse(&path).unwrap();
+            flows.cookie(&Flow::begin(&SeededEntropy::new(seed), &issuer, next, NOW.plus(Millis::from_secs(seed))))
+        };
+        let begun: Vec<_> = (0..3).map(begin).collect();
+        let size = begun[0].0.len() + begun[0].1.len();
+        assert!(size <= 4096, "browsers drop a cookie that is longer than 4096 bytes; it has {size}");
+        let map = jar(&begun[..2]);
+        assert_eq!(flows.superfluous(&Cookies::of(&map), size, NOW), [begun[0].0.clone()]);
     }
 }

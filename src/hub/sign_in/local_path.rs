@@ -1,7 +1,7 @@
 //! Where a browser goes after it has signed in: a path of this host and never anything else.
 
-/// Bytes of a path with its query.
-const MAX: usize = 1536;
+/// Bytes of a path with its query: what the cookie of a sign-in has room for.
+pub(super) const MAX: usize = 2200;
 
 /// A path of this host, with its query: begins with one `/`, and no browser takes it for another host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,8 @@ impl LocalPath {
     /// The path, if this is one.
     pub(in crate::hub) fn parse(text: &str) -> Option<Self> {
         let path = text.split('?').next().unwrap_or_default();
-        let visible = text.len() <= MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        let visible =
+            text.len() <= MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\' && byte != b'"');
         let fits = |path: &[u8]| {
             path.first() == Some(&b'/')
                 && !path.windows(2).any(|two| two == b"//")

@@ -6,7 +6,7 @@
 pub(super) mod cookies;
 mod device;
 pub(super) mod flows;
-mod local_path;
+pub(super) mod local_path;
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     control::acts::{ActError, Acts},
-    identity::{AuthorizationRequest, Redemption},
+    identity::{AuthError, AuthorizationRequest, Redemption},
     store::{Actor, ActorKind, DeviceText, Profile, Surface},
 };
 
@@ -137,15 +137,15 @@ async fn try_start(hub: &Hub, asked: &Start, request: &RequestParts, text: &'sta
         state: &state,
         nonce: &nonce,
         challenge: &challenge,
-        prompt: prompts.then_some("login"),
+        anew: prompts,
         login_hint: asked.login_hint.as_deref().filter(hint),
         ui_locales: text.lang,
     };
-    let url = hub.parts.providers.authorization_url(chosen.issuer, &asked).await?;
+    let url = answered(&hub.parts.acts, hub.parts.providers.authorization_url(chosen.issuer, &asked)).await?;
     let mut response = redirect(&url);
     let (name, value) = hub.flows.cookie(&flow);
     response.headers_mut().append(SET_COOKIE, keep(&name, &value, MAX_AGE.as_secs()));
-    for name in hub.flows.superfluous(&cookies, now) {
+    for name in hub.flows.superfluous(&cookies, name.len() + value.len(), now) {
         response.headers_mut().append(SET_COOKIE, forget(&name));
     }
     Ok(response)
@@ -197,15 +197,16 @@ async fn finish(hub: &Hub, flow: &Flow, answer: &Answer, request: &RequestParts)
     let (verifier, nonce) = (flow.verifier(), flow.nonce());
     let with = Redemption { code, verifier: &verifier, nonce: &nonce, redirect_uri: &redirect_uri(hub) };
     let now = hub.parts.clock.wall();
-    let (somebody, how) = hub.parts.providers.redeem(&flow.issuer, answer.iss.as_deref(), &with, now).await?;
     let acts = hub.parts.acts.by(Actor::named(ActorKind::IdentityToken, flow.issuer.clone(), Surface::Http));
+    let redeemed = hub.parts.providers.redeem(&flow.issuer, answer.iss.as_deref(), &with, now);
+    let (somebody, how) = answered(&acts, redeemed).await?;
     let account = acts.in_time(acts.first_sight(&somebody)).await?;
     let agent = request.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let sign_in = SignIn {
         account,
         identity: somebody.identity,
         profile: Profile::from_claims(&how.claims),
-        auth_time: how.auth_time.unwrap_or(now),
+        auth_time: how.auth_time,
         acr: how.acr,
         amr: how.amr,
         provider_sid: how.sid,
@@ -251,6 +252,12 @@ pub(super) fn signed_out(hub: &Hub, text: &'static Text) -> Response {
 /// Does something about hub sessions in the time that a request has.
 pub(super) async fn in_time<T>(acts: &Acts, work: impl Future<Output = Result<T, HubError>>) -> Result<T, Failure> {
     acts.in_time(async { Ok::<_, ActError>(work.await) }).await?.map_err(Failure::from)
+}
+
+/// What a provider answers in the time that a request has.
+async fn answered<T>(acts: &Acts, asked: impl Future<Output = Result<T, AuthError>>) -> Result<T, Failure> {
+    let answered = acts.in_time(async { Ok::<_, ActError>(asked.await) }).await;
+    answered.map_err(|_| Failure::ProviderDown)?.map_err(Failure::from)
 }
 
 fn redirect_uri(hub: &Hub) -> String {
