@@ -73,8 +73,10 @@ struct Sharing {
     store: Arc<dyn ClusterStore>,
     membership: Arc<dyn Membership>,
     others: Arc<dyn Others>,
-    /// The stint of the membership in which it was last looked whose the lists are.
+    /// The stint of the membership in which this node last made sure of its lists.
     looked_in: AtomicU64,
+    /// One at a time makes sure of the lists, or lets go of some.
+    looking: Gate<()>,
 }
 
 /// The role of each list on this node. A list enters the engine and gets its role under the same lock, so nobody sees

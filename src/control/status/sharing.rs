@@ -8,8 +8,10 @@
 //! numbers that were granted are INVALID then, but for the current tokens of open sessions. For that to be right, no act of
 //! the dead node may still be under way.
 //!
-//! A node that could not renew its lease for a while may have lost its lists without knowing. It issues no token, and signs
-//! no list, before it has looked again ([`Membership::stint`]).
+//! A node that could not renew its lease for a while may have lost its lists without knowing, or be about to: somebody who
+//! found it dead a moment ago takes them over a moment later. To look whose they are would not tell. It issues no token,
+//! and signs no list, before it has begun another term of each of them ([`Membership::stint`]): of the two terms that are to
+//! follow the last, the store lets one begin.
 //!
 //! [`ListCopy`]: crate::store::ListCopy
 
@@ -21,6 +23,9 @@ use std::{
     },
 };
 
+use futures_util::{StreamExt, stream};
+use tokio::sync::Mutex as Gate;
+
 use crate::{
     control::peers::{Membership, Others},
     engine::{ListId, StatusList},
@@ -28,6 +33,9 @@ use crate::{
 };
 
 use super::{Sharing, StatusKeeper};
+
+/// Terms that are begun at a time.
+const AT_ONCE: usize = 16;
 
 impl StatusKeeper {
     /// This node has joined others: it owns a list of its own from now on, and can take over those of the dead. Once.
@@ -43,7 +51,8 @@ impl StatusKeeper {
         others: Arc<dyn Others>,
     ) -> Result<(), StoreError> {
         let looked_in = AtomicU64::new(membership.stint());
-        self.sharing.get_or_init(|| Sharing { me, store, membership, others, looked_in });
+        let looking = Gate::default();
+        self.sharing.get_or_init(|| Sharing { me, store, membership, others, looked_in, looking });
         let _gate = self.gate.lock().await;
         self.fetch(&self.current()).await
     }
@@ -59,14 +68,14 @@ impl StatusKeeper {
     }
 
     /// Whether a token with an index of this list may be issued now, or the list be signed: this node owns it, and has
-    /// looked whether it still does since it was last away.
+    /// made sure of that since it was last away.
     pub fn is_in_hand(&self, list: &ListId) -> bool {
         let Some(sharing) = self.sharing.get() else { return !self.policy.shared };
         let looked = sharing.looked_in.load(Ordering::Acquire) == sharing.membership.stint();
         looked && sharing.membership.may_write().is_ok() && self.owns(list)
     }
 
-    /// Looks whether this node still owns its lists, if it has been away since it looked.
+    /// Makes sure that this node owns its lists, if it has been away since it last did.
     ///
     /// # Errors
     ///
@@ -74,10 +83,11 @@ impl StatusKeeper {
     pub async fn look(&self) -> Result<(), StoreError> {
         let Some(sharing) = self.sharing.get() else { return Ok(()) };
         let _may = sharing.membership.may_write()?;
-        if sharing.looked_in.load(Ordering::Acquire) != sharing.membership.stint() {
-            self.owners(sharing).await?;
+        if sharing.looked_in.load(Ordering::Acquire) == sharing.membership.stint() {
+            return Ok(());
         }
-        Ok(())
+        let _turn = sharing.looking.lock().await;
+        self.make_sure(sharing).await
     }
 
     /// Takes over the lists of nodes that are dead; where `all` other nodes are, those that nobody owns too. Those that this
@@ -88,6 +98,7 @@ impl StatusKeeper {
     /// [`StoreError`]; what is left to do is done the next time.
     pub async fn take_over(&self, all: bool) -> Result<(), StoreError> {
         let Some(sharing) = self.sharing.get() else { return Ok(()) };
+        // Whose they are is read before it is asked whether those nodes are dead: one that is back by then has begun another term.
         let owners = self.owners(sharing).await?;
         let mut over: BTreeMap<NodeId, bool> = BTreeMap::new();
         for lease in sharing.store.status_lists().await? {
@@ -116,24 +127,53 @@ impl StatusKeeper {
         sharing.store.own_list(&ListOwner { list: *list, term: 1, node: sharing.me }).await
     }
 
+    /// Begins another term of each list that this node owns, if it has been away since it last did. Those of which it cannot
+    /// are another's by now. To be called in turn.
+    async fn make_sure(&self, sharing: &Sharing) -> Result<(), StoreError> {
+        let stint = sharing.membership.stint();
+        if sharing.looked_in.load(Ordering::Acquire) == stint {
+            return Ok(());
+        }
+        let terms = self.owned().into_iter().map(|(list, term)| async move {
+            let _may = sharing.membership.may_write()?;
+            let next = ListOwner { list, term: term + 1, node: sharing.me };
+            Ok::<_, StoreError>((next, sharing.store.own_list(&next).await?))
+        });
+        let mut terms = stream::iter(terms.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+        while let Some(begun) = terms.next().await {
+            match begun? {
+                (next, Begun::Ours) => drop(self.roles.lock().owned.insert(next.list, next.term)),
+                (next, Begun::NotNext) => self.let_go(&next.list),
+            }
+        }
+        sharing.looked_in.store(stint, Ordering::Release);
+        Ok(())
+    }
+
+    /// Another node says from now on what the bits of a list are.
+    fn let_go(&self, list: &ListId) {
+        if self.roles.lock().owned.remove(list).is_none() {
+            return;
+        }
+        tracing::info!(%list, "another node has taken over a status list of this one, or it is forgotten");
+        if let Some(list) = self.engine.lists().find(list) {
+            list.close();
+        }
+    }
+
     /// Who owns which list. What this node does not own any more it lets go.
     async fn owners(&self, sharing: &Sharing) -> Result<BTreeMap<ListId, ListOwner>, StoreError> {
-        let stint = sharing.membership.stint();
+        let _turn = sharing.looking.lock().await;
+        self.make_sure(sharing).await?;
         let before = self.owned();
         let owners = sharing.store.list_owners().await?;
         let owners: BTreeMap<ListId, ListOwner> = owners.into_iter().map(|owner| (owner.list, owner)).collect();
         for (list, term) in before {
             let is_ours = owners.get(&list).is_some_and(|owner| (owner.node, owner.term) == (sharing.me, term));
-            if !is_ours && self.roles.lock().owned.remove(&list).is_some() {
-                if owners.contains_key(&list) {
-                    tracing::info!(%list, "another node has taken over a status list of this one");
-                }
-                if let Some(list) = self.engine.lists().find(&list) {
-                    list.close();
-                }
+            if !is_ours {
+                self.let_go(&list);
             }
         }
-        sharing.looked_in.store(stint, Ordering::Release);
         Ok(owners)
     }
 

@@ -30,6 +30,8 @@ use super::near;
 struct Told {
     stint: AtomicU64,
     over: Mutex<BTreeSet<NodeId>>,
+    /// A node that comes back right after it was found dead.
+    comes_back: Mutex<Option<Arc<StatusKeeper>>>,
 }
 
 #[async_trait]
@@ -54,7 +56,12 @@ impl Others for Told {
     }
 
     async fn is_over(&self, node: &NodeId) -> Result<bool, StoreError> {
-        Ok(self.over.lock().contains(node))
+        let is_over = self.over.lock().contains(node);
+        let back = self.comes_back.lock().take();
+        if let Some(keeper) = back {
+            keeper.look().await?;
+        }
+        Ok(is_over)
     }
 }
 
@@ -118,6 +125,26 @@ async fn a_list_of_the_dead_is_taken_over_and_who_comes_back_gives_out_no_index_
     assert_eq!(store.remove_status_list(&index.list).await.expect("works"), Removed::Done);
     a.keeper.learn().await.expect("works");
     assert!(a.engine.lists().find(&index.list).is_none());
+}
+
+#[tokio::test]
+async fn a_list_has_one_owner_though_that_one_is_back_between_being_found_dead_and_losing_it() {
+    let store = near();
+    let (a, b) = (Node::start(&store, 1).await, Node::start(&store, 2).await);
+    let index = a.keeper.draw().await.expect("works").redeem();
+    b.keeper.learn().await.expect("works");
+    b.told.over.lock().insert(a.id);
+    a.told.stint.fetch_add(1, Ordering::SeqCst);
+    *b.told.comes_back.lock() = Some(Arc::clone(&a.keeper));
+    b.keeper.take_over(false).await.expect("works");
+    assert!(a.keeper.is_in_hand(&index.list) && !b.keeper.owns(&index.list), "it was back first");
+    assert_eq!(a.keeper.draw().await.expect("works").redeem().list, index.list, "and goes on to fill its list");
+
+    b.keeper.take_over(false).await.expect("works");
+    assert!(b.keeper.owns(&index.list), "now it was not");
+    a.told.stint.fetch_add(1, Ordering::SeqCst);
+    assert_ne!(a.keeper.draw().await.expect("works").redeem().list, index.list);
+    assert!(!a.keeper.owns(&index.list));
 }
 
 #[tokio::test]
