@@ -24,8 +24,11 @@ main() {
     install_node_modules tests/identity
     install_node_modules tests/webhooks
     install_node_modules tests/browsers
+    install_node_modules tests/siblings/express
     install_node_modules clients
-    install_python_clients
+    install_python target/tools/venv tests/clients/python/requirements.txt
+    install_python target/tools/siblings tests/siblings/requirements.txt --require-hashes
+    install_apache
     install_h2spec
     install_cassandra
 }
@@ -39,12 +42,22 @@ install_debian_packages() {
     done
     [ ${#missing[@]} -eq 0 ] && return
     readarray -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
-    has apt-get || die "these are missing and there is no apt-get to install them with: ${missing[*]}"
-    say "installing ${missing[*]}"
+    apt_install "${missing[@]}"
+}
+
+apt_install() {
+    has apt-get || die "these are missing and there is no apt-get to install them with: $*"
+    say "installing $*"
     update_lists
     # A fresh machine may still be busy with its own updates: wait for the lock.
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 \
-        install --no-install-recommends "${missing[@]}"
+        install --no-install-recommends "$@"
+}
+
+# Apache with mod_auth_openidc. The package `apache2` would start a server; these have programs and modules alone.
+install_apache() {
+    [ -x /usr/sbin/apache2 ] && [ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] && return
+    apt_install apache2-bin libapache2-mod-auth-openidc
 }
 
 require_rust() {
@@ -99,19 +112,16 @@ install_cassandra() {
     cp "$wanted" "$jars/complete"
 }
 
-# Foreign clients of the tests, in an environment of their own.
-install_python_clients() {
-    local wanted=tests/clients/python/requirements.txt venv=target/tools/venv
+# install_python ENVIRONMENT REQUIREMENTS [OPTION...]: foreign clients of the tests, in an environment of their own.
+install_python() {
+    local venv=$1 wanted=$2
+    shift 2
     cmp -s "$wanted" "$venv/requirements.txt" && return
-    say "installing the Python clients"
-    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        has apt-get || die "Python's venv is missing"
-        update_lists
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 install python3-venv
-    fi
+    say "installing the Python packages of $wanted"
+    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$wanted"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps "$@" --requirement "$wanted"
     # Last: what is half installed is installed again.
     cp "$wanted" "$venv/requirements.txt"
 }
@@ -120,12 +130,7 @@ install_python_clients() {
 install_h2spec() {
     has h2spec && return
     say "building h2spec"
-    if ! has go; then
-        has apt-get || die "go is missing"
-        update_lists
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 \
-            install --no-install-recommends golang-go
-    fi
+    has go || apt_install golang-go
     (cd tests/h2spec && go build -mod=readonly -o "../../$TOOLS/h2spec" github.com/summerwind/h2spec/cmd/h2spec)
 }
 

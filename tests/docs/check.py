@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks that the documentation hangs together: links and anchors lead somewhere, and every metric, configuration key and
-variable that a page or a deployment file names exists in the pages that are made from the code.
+variable that a page or a deployment file names exists in the pages that are made from the code, and every excerpt is in its file.
 
 Needs Python 3 and nothing else. Prints what is wrong and ends with 1, or says how much it has looked at.
 """
@@ -8,6 +8,7 @@ Needs Python 3 and nothing else. Prints what is wrong and ends with 1, or says h
 import pathlib
 import re
 import sys
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A template's links are blanks.
@@ -36,6 +37,22 @@ def check_run(page, text):
     """A runbook says what of it was run, and by which test, or that it was not."""
     if page.parent.name == "operations" and not re.search(r"`cargo test |`make |has been run|was run", text):
         problems.append(f"{page.relative_to(ROOT)}: does not say what of it was run")
+
+
+def check_excerpts(page, text):
+    """A block of code that says where it was tried is there, word for word."""
+    excerpts = re.findall(r"^<!-- as tried: (\S+) -->\n```\w*\n(.*?)^```$", text, flags=re.M | re.S)
+    for path, code in excerpts:
+        found = ROOT / path
+        if not found.exists() or textwrap.dedent(code) not in unindented(found.read_text()):
+            problems.append(f"{page.relative_to(ROOT)}: is not in {path}: {code.strip().splitlines()[0]} ...")
+    return len(excerpts)
+
+
+def unindented(text):
+    """The text at every indent that it has lines of, so that an excerpt may stand at the margin."""
+    widths = {len(line) - len(line.lstrip(" ")) for line in text.splitlines()}
+    return "\n".join(re.sub(rf"^ {{{width}}}", "", text, flags=re.M) for width in sorted(widths))
 
 
 def without_code(text):
@@ -82,6 +99,7 @@ def main():
     for page in PAGES:
         text = page.read_text()
         check_run(page, text)
+        looked_at += check_excerpts(page, text)
         looked_at += check_links(page, text)
         looked_at += check_names(page, text, metrics, variables)
     looked_at += check_tests(ROOT / "docs/security.md")

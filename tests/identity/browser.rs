@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::{Client, Method, Url, header, redirect::Policy};
+use reqwest::{Client, Method, RequestBuilder, Url, header, redirect::Policy};
 
 /// A browser without a screen.
 pub(super) struct Browser {
@@ -28,6 +28,15 @@ impl Browser {
         self.ask(Method::GET, url, None, "none").await
     }
 
+    /// With these headers besides, each of this value.
+    pub(super) async fn get_as(&mut self, url: &str, headers: &[&str], value: &str) -> Seen {
+        let mut request = self.http.get(url).header("sec-fetch-site", "none");
+        for name in headers {
+            request = request.header(*name, value);
+        }
+        self.send(url, request).await
+    }
+
     /// Sends a form from a page of the same origin.
     pub(super) async fn post(&mut self, url: &str, form: &[(&str, &str)]) -> Seen {
         self.post_from("same-origin", url, form).await
@@ -41,31 +50,34 @@ impl Browser {
     }
 
     async fn ask(&mut self, method: Method, url: &str, form: Option<String>, site: &str) -> Seen {
-        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut request = self.http.request(method, url).header("sec-fetch-site", site);
-        if !cookies.is_empty() {
-            request = request.header(header::COOKIE, cookies.join("; "));
-        }
         if let Some(form) = form {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        }
+        self.send(url, request).await
+    }
+
+    async fn send(&mut self, url: &str, mut request: RequestBuilder) -> Seen {
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if !cookies.is_empty() {
+            request = request.header(header::COOKIE, cookies.join("; "));
         }
         let response = request.send().await.expect("an answer");
         for cookie in response.headers().get_all(header::SET_COOKIE) {
             let text = cookie.to_str().expect("text");
-            assert!(text.contains("; Path=/; Secure; HttpOnly; SameSite=Lax"), "{text}");
             let (name, value) = text.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
-            if text.ends_with("Max-Age=0") {
+            // Others' cookies come here too: for a browser, all services on this machine are one host.
+            let ours = name.starts_with("__Host-");
+            assert!(!ours || text.contains("; Path=/; Secure; HttpOnly; SameSite=Lax"), "{text}");
+            if value.is_empty() || text.ends_with("Max-Age=0") || text.contains("1970") {
                 self.cookies.remove(name);
             } else {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
         let to = response.headers().get(header::LOCATION).map_or("", |to| to.to_str().expect("text"));
-        let to = if to.starts_with('/') {
-            Url::parse(url).expect("a URL").join(to).expect("a URL").into()
-        } else {
-            to.to_owned()
-        };
+        let to =
+            if to.is_empty() { String::new() } else { Url::parse(url).expect("a URL").join(to).expect("a URL").into() };
         let status = response.status().as_u16();
         Seen { status, to, page: super::body(response).await }
     }

@@ -1,6 +1,7 @@
 //! Signing in with tokens of identity providers, through the built program.
 //!
-//! `real` and `pages` ask a real OpenID provider, `oidc-provider` from npm; the other files ask a provider made by hand.
+//! `real`, `pages` and `siblings` ask a real OpenID provider, `oidc-provider` from npm; the other files ask a provider made by
+//! hand. `siblings` are foreign services that sign people in with this one.
 
 #[path = "../support/dying.rs"]
 mod dying;
@@ -17,6 +18,7 @@ mod opaque;
 mod outages;
 mod pages;
 mod real;
+mod siblings;
 
 use reqwest::{Method, Response};
 use serde_json::Value;

@@ -11,25 +11,31 @@ use super::{
     support::{Home, Service},
 };
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn people_sign_in_to_the_pages_with_a_real_provider() {
+/// A service whose people sign in with a real provider.
+pub(super) fn hub_of_a_real_provider(home: &Home) -> (Real, Service) {
     // The provider has to know where the service will be.
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let http = free.local_addr().expect("an address").to_string();
     drop(free);
     let real = Real::start_for(&[&format!("http://{http}/sign-in/callback")]);
-    let home = Home::new();
-    let secret = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(secret.path(), "a secret: of the tests+\n").expect("written");
-    fs::set_permissions(secret.path(), fs::Permissions::from_mode(0o600)).expect("a mode");
+    let secret = home.data_dir().with_file_name("secret");
+    fs::write(&secret, "a secret: of the tests+\n").expect("written");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("a mode");
     let variables = [
         ("GASTANK_IDENTITY_ISSUER", real.issuer()),
         ("GASTANK_IDENTITY_HUB_CLIENT_ID", "hub"),
-        ("GASTANK_IDENTITY_HUB_CLIENT_SECRET_FILE", secret.path().to_str().expect("a path")),
-        ("GASTANK_IDENTITY_HUB_SCOPE", "openid profile"),
+        ("GASTANK_IDENTITY_HUB_CLIENT_SECRET_FILE", secret.to_str().expect("a path")),
+        ("GASTANK_IDENTITY_HUB_SCOPE", "openid profile email"),
     ];
     let addresses = [http, "127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()];
-    let service = tokio::task::block_in_place(|| Service::start_at(&home, &addresses, &variables));
+    let service = tokio::task::block_in_place(|| Service::start_at(home, &addresses, &variables));
+    (real, service)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_sign_in_to_the_pages_with_a_real_provider() {
+    let home = Home::new();
+    let (_real, service) = hub_of_a_real_provider(&home);
     let seen = tokio::task::block_in_place(|| {
         let output = node("hub-sign-in.mjs").args([&service.http(), "ada"]).output().expect("node can be run");
         assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), home.said());

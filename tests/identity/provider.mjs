@@ -63,8 +63,11 @@ const configuration = {
   jwks: { keys },
   cookies: { keys: ['a cookie key of the tests'] },
   enabledJWA: { idTokenSigningAlgValues: keys.map(({ alg }) => alg) },
-  claims: { openid: ['sub', 'sid'], profile: ['name'] },
-  findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, name: `${id} of the tests` }) }),
+  claims: { openid: ['sub', 'sid'], profile: ['name'], email: ['email', 'email_verified'] },
+  findAccount: (_, id) => ({
+    accountId: id,
+    claims: () => ({ sub: id, name: `${id} of the tests`, email: `${id}@example.org`, email_verified: true }),
+  }),
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: true },
