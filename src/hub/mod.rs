@@ -11,6 +11,7 @@ mod development;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handles;
+mod limits;
 mod pages;
 mod provider;
 mod secret;
@@ -25,7 +26,8 @@ pub use crate::store::{Authentication, DeviceText, HubSessionId, Profile};
 pub use bus::{Alone, Bus, Unheard};
 pub use development::Development;
 pub use handles::LiveHandle;
-pub use provider::OpenIdProvider;
+pub use limits::AddressLimits;
+pub use provider::{OpenIdProvider, ProviderParts};
 pub use secret::{Handle, SessionSecret};
 pub use sessions::{HubError, HubSession, HubSessions, Lifetimes, SignIn};
 pub use site::mount;

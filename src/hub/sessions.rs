@@ -109,6 +109,13 @@ pub struct HubSession {
     pub epoch: u64,
 }
 
+impl HubSession {
+    /// The person, as the audit log names who does something by this session.
+    pub fn actor(&self) -> Actor {
+        owner(Some(&self.id))
+    }
+}
+
 /// All hub sessions. Cheap to clone.
 #[derive(Clone)]
 pub struct HubSessions(Arc<Shared>);

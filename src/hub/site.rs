@@ -14,7 +14,8 @@ use crate::control::http::Mounted;
 
 use super::{
     development::{self, Development},
-    pages::{account, assets, keys, ledger, sessions, text::Text},
+    limits::TooOften,
+    pages::{account, assets, failure::Failure, keys, ledger, sessions, text::Text},
     sign_in,
     state::{Hub, HubState, Parts},
 };
@@ -51,8 +52,8 @@ fn router<S: Clone + Send + Sync + 'static>(parts: Parts, development: Option<Ar
 
 /// Refuses who asks too often before anything is looked up.
 async fn limit(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
-    match hub.limit_pages(request.extensions().get()) {
+    match hub.parts.limits.request(request.extensions().get()) {
         Ok(()) => next.run(request).await,
-        Err(failure) => failure.page(Text::of(request.headers()), hub.parts.is_development),
+        Err(TooOften) => Failure::TooOften.page(Text::of(request.headers()), hub.parts.is_development),
     }
 }

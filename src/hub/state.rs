@@ -1,6 +1,6 @@
 //! What the pages of the hub work with, and who is signed in.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::sync::Arc;
 
 use axum::extract::FromRef;
 use hyper::HeaderMap;
@@ -10,15 +10,12 @@ use crate::{
     engine::Engine,
     entropy::Entropy,
     identity::Providers,
-    store::{Actor, ActorKind, Store, Surface},
+    store::Store,
     time::Clock,
-    web::{
-        limits::{Keyed, Rate},
-        peer::{Network, Peer},
-    },
 };
 
 use super::{
+    limits::AddressLimits,
     pages::{
         failure::Failure,
         frame::{Frame, Here},
@@ -31,14 +28,6 @@ use super::{
 
 /// The cookie with the secret of a hub session.
 pub(super) const SESSION_COOKIE: &str = "__Host-gastank";
-/// Sign-ins that may begin or end from one address.
-const SIGN_INS: Rate =
-    Rate { per_s: NonZeroU32::new(5).expect("it is not zero"), burst: NonZeroU32::new(60).expect("it is not zero") };
-
-/// Requests for pages from one address. A secret that was made up costs a read of the store.
-const PAGES: Rate =
-    Rate { per_s: NonZeroU32::new(20).expect("it is not zero"), burst: NonZeroU32::new(200).expect("it is not zero") };
-
 /// What the pages are made of.
 pub struct Parts {
     /// Does acts.
@@ -55,6 +44,8 @@ pub struct Parts {
     pub providers: Arc<Providers>,
     /// Who is signed in.
     pub sessions: HubSessions,
+    /// What one address may ask.
+    pub limits: Arc<AddressLimits>,
     /// Whether anybody may sign in as anybody: the development provider is on.
     pub is_development: bool,
     /// Where browsers reach this service, without a slash at the end.
@@ -79,8 +70,6 @@ pub(super) struct Hub {
     pub(super) parts: Parts,
     pub(super) flows: Flows,
     pub(super) keys: AccountKeys,
-    sign_ins: Keyed<Network>,
-    pages: Keyed<Network>,
 }
 
 /// The same, shared by all requests.
@@ -110,13 +99,7 @@ impl Hub {
             Arc::clone(&parts.entropy),
             Arc::clone(parts.acts.audit()),
         );
-        Self {
-            flows: Flows(Arc::clone(&parts.engine)),
-            keys,
-            sign_ins: Keyed::new(SIGN_INS),
-            pages: Keyed::new(PAGES),
-            parts,
-        }
+        Self { flows: Flows(Arc::clone(&parts.engine)), keys, parts }
     }
 
     /// What is around a page for anybody.
@@ -144,32 +127,12 @@ impl Hub {
         let secret = Cookies::of(headers).value(SESSION_COOKIE).and_then(SessionSecret::parse);
         let Some(secret) = secret else { return Ok(None) };
         let session = self.parts.acts.in_time(self.parts.sessions.find(&secret)).await?;
-        Ok(session.map(|session| {
-            let actor = Actor::named(ActorKind::IdentityToken, session.identity.issuer.clone(), Surface::Http);
-            Visitor { acts: self.parts.acts.by(actor), session, secret }
-        }))
-    }
-
-    /// Counts a step of a sign-in against the limit of the address that it comes from.
-    pub(super) fn limit_sign_ins(&self, from: Option<&Peer>) -> Result<(), Failure> {
-        limited(&self.sign_ins, from)
-    }
-
-    /// Counts a request against the limit of the address that it comes from.
-    pub(super) fn limit_pages(&self, from: Option<&Peer>) -> Result<(), Failure> {
-        limited(&self.pages, from)
+        Ok(session.map(|session| Visitor { acts: self.parts.acts.by(session.actor()), session, secret }))
     }
 
     /// What a provider is called, by its issuer.
     pub(super) fn name_of(&self, issuer: &str) -> String {
         let known = self.parts.providers.sign_in_options().find(|option| option.issuer == issuer);
         known.map_or_else(|| issuer.to_owned(), |option| option.name.to_owned())
-    }
-}
-
-fn limited(limit: &Keyed<Network>, from: Option<&Peer>) -> Result<(), Failure> {
-    match from.map_or(0, |peer| limit.wait_s(&peer.network())) {
-        0 => Ok(()),
-        _ => Err(Failure::TooOften),
     }
 }

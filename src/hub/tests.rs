@@ -5,11 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
 use super::*;
 use crate::{
     engine::{AccountId, Act},
     entropy::SeededEntropy,
-    store::{Identity, Removed, SecretDigest, SqliteStore, Store},
+    store::{Identity, Removed, SqliteStore, Store, StoreError},
     time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
 };
 
@@ -165,19 +168,39 @@ async fn one_ends_or_the_others_or_all() {
     assert!(matches!(rig.sessions.end_everywhere(&account(9)).await, Err(HubError::NoSuchAccount)));
 }
 
+/// Holds up whoever is about to write, until they are let go.
+#[derive(Clone, Default)]
+struct Holding(Arc<(Notify, Notify)>);
+
+#[async_trait]
+impl Bus for Holding {
+    fn is_current(&self) -> bool {
+        true
+    }
+
+    async fn announce(&self, _: &AccountId) -> Result<(), StoreError> {
+        let (came, go) = &*self.0;
+        came.notify_one();
+        go.notified().await;
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_is_made_while_all_are_ended_is_over() {
     let rig = Rig::new(Alone).await;
-    let person = rig.store.person(&account(1)).await.unwrap().unwrap();
-    // A sign-in has read the epoch; everywhere is ended; the sign-in goes on.
+    let holding = Holding::default();
+    let hub = Rig::hub(&rig.store, &rig.clock, holding.clone(), 2);
+    let (came, go) = &*holding.0;
+    let signing_in = tokio::spawn(async move { (hub.begin(sign_in(1), None).await.unwrap().0, hub) });
+    // The sign-in has read the epoch, and has written nothing yet.
+    came.notified().await;
     rig.sessions.end_everywhere(&account(1)).await.unwrap();
-    let (secret, _) = rig.begin(1).await;
-    let late = rig.store.hub_sessions(&account(1)).await.unwrap().remove(0);
-    let late_secret = SessionSecret::new(&SeededEntropy::new(7));
-    let digest = SecretDigest::of(late_secret.expose());
-    let late = crate::store::HubSessionRecord { digest, epoch: person.epoch, ..late };
-    let _ = rig.store.add_hub_session(&late).await.unwrap();
-    assert!(!rig.lives(&late_secret).await && rig.lives(&secret).await);
+    let (before, _) = rig.begin(1).await;
+    go.notify_one();
+    let (late, hub) = signing_in.await.unwrap();
+    assert_eq!(rig.store.hub_sessions(&account(1)).await.unwrap().len(), 2, "it was written");
+    assert!(!rig.lives(&late).await && hub.find(&late).await.unwrap().is_none() && rig.lives(&before).await);
 }
 
 #[tokio::test]

@@ -84,6 +84,14 @@ impl KeySource {
         let metadata = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
         Some(Self::Discovery { issuer: issuer.to_owned(), metadata: Url::parse(&metadata).ok()? })
     }
+
+    /// Whose keys they are, as logs name it: the issuer, or where the configuration says that the set is.
+    fn name(&self) -> &str {
+        match self {
+            Self::KeySet(url) => url.as_str(),
+            Self::Discovery { issuer, .. } => issuer,
+        }
+    }
 }
 
 /// A provider's keys (RFC 7517, 5).
@@ -277,7 +285,8 @@ impl Keys {
         match fetched {
             Ok((set, max_age)) => {
                 if turn.failed_at.take().is_some() {
-                    tracing::info!("the identity provider's keys can be fetched again");
+                    let of = self.source.name();
+                    tracing::info!(of, "the identity provider's keys can be fetched again");
                 }
                 let number = self.fetches.fetch_add(1, Ordering::Relaxed) + 1;
                 let keep = max_age.unwrap_or(KEEP).clamp(KEEP_WITHIN.0, KEEP_WITHIN.1);
@@ -288,7 +297,8 @@ impl Keys {
             }
             Err(error) => {
                 if turn.failed_at.replace(self.clock.now()).is_none() {
-                    tracing::warn!(%error, "the identity provider's keys cannot be fetched; the last ones stay in use");
+                    let of = self.source.name();
+                    tracing::warn!(%error, of, "the identity provider's keys cannot be fetched; the last ones stay in use");
                 }
                 turn.discovered = None;
                 Err(error)

@@ -45,6 +45,9 @@ pub enum AuthError {
     /// The provider is needed to tell, and cannot.
     #[error("the identity provider is unavailable")]
     Unavailable,
+    /// The provider does not take our client id and secret.
+    #[error("the identity provider does not take our client id and secret")]
+    Misconfigured,
 }
 
 /// Somebody who has proved who they are.
@@ -217,7 +220,7 @@ impl Providers {
         let outcome = match failed {
             None => SignIn::Accepted,
             Some(TokenError::Undecided) => SignIn::Undecided,
-            Some(TokenError::Unavailable) => SignIn::Unavailable,
+            Some(TokenError::Unavailable | TokenError::Misconfigured) => SignIn::Unavailable,
             Some(TokenError::Refused(fault)) => outcome_of(fault),
         };
         self.telemetry.sign_ins(outcome).increment(1);
@@ -268,7 +271,7 @@ impl EventReader for Providers {
         let rules = provider.events().ok_or(EventError::Refused(Fault::Issuer))?;
         let (subject, events) = provider.hear(rules, set, now).await.map_err(|error| match error {
             TokenError::Refused(fault) => EventError::Refused(fault),
-            TokenError::Undecided | TokenError::Unavailable => EventError::Unavailable,
+            TokenError::Undecided | TokenError::Unavailable | TokenError::Misconfigured => EventError::Unavailable,
         })?;
         let identity = Identity { issuer: provider.issuer().to_owned(), subject };
         Ok(ProviderEvents { identity, events, gives: Arc::clone(provider.gives()) })
@@ -280,6 +283,7 @@ impl TokenError {
     fn into_auth(self) -> AuthError {
         match self {
             Self::Undecided | Self::Unavailable => AuthError::Unavailable,
+            Self::Misconfigured => AuthError::Misconfigured,
             Self::Refused(fault) => {
                 tracing::debug!(%fault, "an identity token was refused");
                 AuthError::Rejected

@@ -78,6 +78,8 @@ pub(super) enum TokenError {
     /// It names a key that the provider did not have when it was last asked, and cannot be asked about again yet.
     Undecided,
     Unavailable,
+    /// The provider does not take our client id and secret.
+    Misconfigured,
 }
 
 impl From<RelyingError> for TokenError {
@@ -85,6 +87,7 @@ impl From<RelyingError> for TokenError {
         match error {
             RelyingError::Refused(fault) => Self::Refused(fault),
             RelyingError::Unavailable => Self::Unavailable,
+            RelyingError::Misconfigured => Self::Misconfigured,
         }
     }
 }

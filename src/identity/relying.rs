@@ -106,6 +106,8 @@ pub(super) enum RelyingError {
     Refused(Fault),
     /// The provider cannot say now.
     Unavailable,
+    /// It does not take our client id and secret.
+    Misconfigured,
 }
 
 /// We, at one provider.
@@ -230,14 +232,8 @@ impl Relying {
         let basic = basic.map(|secret| (client_id.as_str(), secret.as_str()));
         let (status, body) =
             self.fetcher.post_form(&endpoints.token, &form, basic).await.map_err(|error| self.failed(error))?;
-        if status == StatusCode::BAD_REQUEST
-            && serde_json::from_slice::<Refusal>(&body).is_ok_and(|refusal| refusal.error == "invalid_grant")
-        {
-            return Err(RelyingError::Refused(Fault::Key));
-        }
         if status != StatusCode::OK {
-            tracing::warn!(%status, issuer = self.issuer, "the identity provider does not take our client id and secret");
-            return Err(RelyingError::Unavailable);
+            return Err(self.refused(status, &body));
         }
         let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| RelyingError::Unavailable)?;
         Ok((tokens.id_token, tokens.access_token.map(Zeroizing::new)))
@@ -280,6 +276,31 @@ impl Relying {
 
     async fn endpoints(&self) -> Result<Arc<Endpoints>, RelyingError> {
         self.directory.find().await.ok_or(RelyingError::Unavailable)
+    }
+
+    /// Why a code was not redeemed (RFC 6749, 5.2).
+    fn refused(&self, status: StatusCode, body: &[u8]) -> RelyingError {
+        let error = serde_json::from_slice::<Refusal>(body).map(|refusal| refusal.error).unwrap_or_default();
+        match error.as_str() {
+            "invalid_grant" => RelyingError::Refused(Fault::Key),
+            "invalid_client" | "unauthorized_client" => self.misconfigured(status),
+            _ if status == StatusCode::UNAUTHORIZED => self.misconfigured(status),
+            _ => {
+                tracing::warn!(%status, issuer = self.issuer, "the identity provider does not redeem a code");
+                RelyingError::Unavailable
+            }
+        }
+    }
+
+    fn misconfigured(&self, status: StatusCode) -> RelyingError {
+        tracing::error!(
+            %status,
+            issuer = self.issuer,
+            client_id = self.settings.client_id,
+            "nobody can sign in: the identity provider does not take our client id and secret; hub_client_id and \
+             hub_client_secret_file are to be what it has registered"
+        );
+        RelyingError::Misconfigured
     }
 
     fn failed(&self, error: FetchError) -> RelyingError {

@@ -28,7 +28,7 @@ use crate::{
     },
     engine::Engine,
     entropy::Entropy,
-    hub::{self, Development, HubSessions, Links, OpenIdProvider},
+    hub::{self, AddressLimits, Development, HubSessions, Links, OpenIdProvider, ProviderParts},
     identity::{Authenticator, EventReader, Providers},
     ingest::{
         http::{Fallback, IntrospectionRequest, RequestBody, WorkerPools},
@@ -36,7 +36,7 @@ use crate::{
     },
     rewards::{self, Assets, Rewards, RewardsParts, RewardsSurface, ShopSecrets},
     store::{Store, StoreError},
-    telemetry::{Phase, Telemetry},
+    telemetry::{ActLimit, Phase, Telemetry},
     time::Clock,
     tls::Certificates,
     web::admission::Admission,
@@ -119,6 +119,9 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         per_address: config.limits.per_address().map(rate),
         hooks_per_address: config.limits.hooks_per_address().map(rate),
     };
+    let telemetry = parts.telemetry.clone();
+    let refused = move || telemetry.acts_limited(ActLimit::Address).increment(1);
+    let limits = Arc::new(AddressLimits::new(settings.per_address, refused));
     let pages = hub::Parts {
         acts: Arc::clone(&parts.acts),
         engine: Arc::clone(&parts.engine),
@@ -127,6 +130,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         entropy: Arc::clone(&parts.entropy),
         providers: Arc::clone(&parts.providers),
         sessions: parts.sessions.clone(),
+        limits: Arc::clone(&limits),
         is_development: parts.development.is_some(),
         public_url: settings.http_url.clone(),
         links: Links {
@@ -163,14 +167,15 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         })),
     });
     let clients = Arc::new(clients.await?);
-    let provider = Arc::new(OpenIdProvider::new(
-        Arc::clone(&clients),
-        parts.sessions,
-        Arc::clone(&parts.issuer),
-        Arc::clone(&parts.engine),
-        Arc::clone(&parts.clock),
-        settings.http_url.clone(),
-    ));
+    let provider = Arc::new(OpenIdProvider::new(ProviderParts {
+        clients: Arc::clone(&clients),
+        sessions: parts.sessions,
+        issuer: Arc::clone(&parts.issuer),
+        engine: Arc::clone(&parts.engine),
+        clock: Arc::clone(&parts.clock),
+        limits,
+        public_url: settings.http_url.clone(),
+    }));
     let parts = SurfaceParts {
         clients,
         handles: Some(Arc::<OpenIdProvider>::clone(&provider)),

@@ -70,6 +70,38 @@ pub fn basic_pair(encoded: &str) -> Option<(String, String)> {
     Some((form_decoded(id)?, form_decoded(secret)?))
 }
 
+/// By what a client of OAuth says who it is (RFC 6749, 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPair<'a> {
+    /// Its id and a secret.
+    Secret(&'a str, &'a str),
+    /// Its id alone, in the form.
+    NameOnly(&'a str),
+    /// Nothing.
+    Missing,
+}
+
+/// The client id and secret, from the header `Authorization` or from the parameters `client_id` and `client_secret`.
+///
+/// # Errors
+///
+/// 400 if they are given in two ways.
+pub fn client_pair<'a>(
+    basic: &'a Option<(String, String)>,
+    id: Option<&'a str>,
+    secret: Option<&'a str>,
+) -> Result<ClientPair<'a>, Problem> {
+    let twice = || Problem::bad_request("client credentials are given in two ways");
+    match (basic, id, secret) {
+        (Some(_), _, Some(_)) => Err(twice()),
+        (Some((id, _)), Some(other), None) if id != other => Err(twice()),
+        (Some((id, secret)), _, None) => Ok(ClientPair::Secret(id, secret)),
+        (None, Some(id), Some(secret)) => Ok(ClientPair::Secret(id, secret)),
+        (None, Some(id), None) => Ok(ClientPair::NameOnly(id)),
+        (None, None, _) => Ok(ClientPair::Missing),
+    }
+}
+
 fn form_decoded(text: &str) -> Option<String> {
     if text.bytes().any(|byte| matches!(byte, b'&' | b'=')) {
         // Not form-encoded after all; no secret of ours has such characters, but then it is simply a wrong one.

@@ -4,7 +4,7 @@
 //! * [`admission`]: how many things of a kind may be open at a time, in all and from one network.
 //! * [`limits`]: how many things of a kind may be done a second, for each key.
 //! * [`problem`]: refusals, as callers see them (RFC 9457); [`openapi`]: how a description tells of them.
-//! * [`authorization`], [`body`], [`extract`]: what comes in, with its limits.
+//! * [`authorization`], [`body`], [`params`], [`extract`]: what comes in, with its limits.
 //! * [`conditional`], [`encoding`]: which form of an answer goes out, if any.
 //! * [`cors`], [`origin`]: pages of other origins.
 //! * [`stopwatch`]: the runtime's clock, for what decides nothing of a session.
@@ -21,6 +21,7 @@ pub mod extract;
 pub mod limits;
 pub mod openapi;
 pub mod origin;
+pub mod params;
 pub mod peer;
 pub mod problem;
 pub mod stopwatch;

@@ -10,6 +10,7 @@ mod support;
 
 mod bad_tokens;
 mod browser;
+mod client;
 mod crashes;
 mod events;
 mod first_sight;

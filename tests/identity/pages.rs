@@ -13,13 +13,18 @@ use super::{
 
 /// A service whose people sign in with a real provider.
 pub(super) fn hub_of_a_real_provider(home: &Home) -> (Real, Service) {
+    hub_that_shows(home, "a secret: of the tests+\n")
+}
+
+/// The same, where the service shows the provider this client secret.
+fn hub_that_shows(home: &Home, shown: &str) -> (Real, Service) {
     // The provider has to know where the service will be.
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let http = free.local_addr().expect("an address").to_string();
     drop(free);
     let real = Real::start_for(&[&format!("http://{http}/sign-in/callback")]);
     let secret = home.data_dir().with_file_name("secret");
-    fs::write(&secret, "a secret: of the tests+\n").expect("written");
+    fs::write(&secret, shown).expect("written");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("a mode");
     let variables = [
         ("GASTANK_IDENTITY_ISSUER", real.issuer()),
@@ -30,6 +35,20 @@ pub(super) fn hub_of_a_real_provider(home: &Home) -> (Real, Service) {
     let addresses = [http, "127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()];
     let service = tokio::task::block_in_place(|| Service::start_at(home, &addresses, &variables));
     (real, service)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_secret_that_the_provider_does_not_take_is_named_on_the_page_and_in_the_log() {
+    let home = Home::new();
+    let (real, service) = hub_that_shows(&home, "another secret\n");
+    let output = tokio::task::block_in_place(|| {
+        node("hub-sign-in.mjs").args([&service.http(), "ada"]).output().expect("node can be run")
+    });
+    let stopped_at = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stopped_at.contains("503") && stopped_at.contains("Sign-in is not set up correctly"), "{stopped_at}");
+    let said = home.said_once("does not take our client id and secret");
+    assert!(said.contains(real.issuer()) && said.contains("client_id=\"hub\""), "{said}");
+    assert!(!said.contains("another secret"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +77,12 @@ async fn people_sign_in_to_the_pages_with_a_real_provider() {
 
 /// A service with the development provider.
 fn development(home: &Home) -> Service {
-    start(home, &[("GASTANK_HUB_DEVELOPMENT_PROVIDER", "true")])
+    development_with(home, &[])
+}
+
+/// With more variables.
+pub(super) fn development_with(home: &Home, variables: &[(&str, &str)]) -> Service {
+    start(home, &[&[("GASTANK_HUB_DEVELOPMENT_PROVIDER", "true")], variables].concat())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,6 +183,8 @@ async fn a_provider_that_is_down_is_a_page_with_503() {
     let service = start(&home, &variables);
     let seen = Browser::new().get(&format!("{}/sign-in", service.http())).await;
     assert!(seen.status == 503 && seen.page.contains("does not answer"), "{seen:?}");
+    assert!(home.said_once("does not tell its endpoints").contains("issuer=\"http://127.0.0.1:9\""), "{}", home.said());
+    assert!(home.said_once("keys cannot be fetched").contains("of=\"http://127.0.0.1:9\""), "{}", home.said());
     let unset = Home::new();
     let service = start(&unset, &[]);
     let seen = Browser::new().get(&format!("{}/sign-in", service.http())).await;

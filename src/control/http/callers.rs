@@ -34,7 +34,7 @@ use crate::{
 
 use super::{
     edge_request::{EdgeRequest, Registries},
-    handles::{self, Handles},
+    handles::{self, HandleOutcome, Handles},
     problem::for_owner,
     state::ApiState,
 };
@@ -69,6 +69,10 @@ enum Proof {
     Handle(Zeroizing<String>, Arc<dyn Handles>),
 }
 
+/// Why a handle that is good opens no tank.
+const NO_TANK: &str = "the handle has not the scope `tank`: the client asks for it when people sign in, and is registered for it with \
+                       `gastank client add --tank`";
+
 /// Who asks about an account of theirs. Asking counts against the limits.
 pub struct Owner {
     /// The account.
@@ -100,7 +104,11 @@ impl FromRequestParts<ApiState> for Owner {
             Credential::Handle(handle) => {
                 let handles = state.handles.as_ref().ok_or_else(Problem::bad_credentials)?;
                 let acts = state.acts.by(Actor::system());
-                let owner = acts.in_time(handles.owner(handle)).await?.ok_or_else(Problem::bad_credentials)?;
+                let owner = match acts.in_time(handles.owner(handle)).await? {
+                    HandleOutcome::Opens(owner) => owner,
+                    HandleOutcome::OutOfScope => return Err(Problem::because(Code::BadCredentials, NO_TANK)),
+                    HandleOutcome::NotGood => return Err(Problem::bad_credentials()),
+                };
                 let actor = Actor::named(ActorKind::HubClient, owner.client_id, Surface::Http);
                 let proof = Proof::Handle(handle.to_owned().into(), Arc::clone(handles));
                 Self { account: owner.account, acts: acts.by(actor), proof }
@@ -117,7 +125,7 @@ impl Owner {
     async fn signed_in(token: &str, state: &ApiState) -> Result<Self, Problem> {
         let somebody = state.identity.authenticate(token, state.clock.wall()).await.map_err(|error| match error {
             AuthError::Rejected => Problem::bad_credentials(),
-            AuthError::Unavailable => {
+            AuthError::Unavailable | AuthError::Misconfigured => {
                 Problem::because(Code::ProviderUnavailable, "nobody can tell now whether the token is good")
             }
         })?;
@@ -142,7 +150,7 @@ impl Owner {
             }
             Proof::Handle(handle, handles) => {
                 let owner = self.acts.in_time(handles.owner(handle)).await;
-                owner.map(|owner| owner.is_some_and(|owner| owner.account == self.account))
+                owner.map(|owner| matches!(owner, HandleOutcome::Opens(owner) if owner.account == self.account))
             }
         };
         let refused = match looked {

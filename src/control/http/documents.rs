@@ -59,9 +59,15 @@ pub(super) async fn jwks(State(issuer): State<Arc<Issuer>>, State(clock): State<
 
 /// What this service does as an authorization server (RFC 8414).
 #[derive(Serialize, ToSchema)]
-pub(super) struct ServerMetadata {
+pub struct ServerMetadata {
     /// The issuer of its tokens.
     issuer: String,
+    /// Where browsers come from clients of the hub.
+    authorization_endpoint: String,
+    /// Where clients of the hub redeem codes.
+    token_endpoint: String,
+    /// How they prove who they are there.
+    token_endpoint_auth_methods_supported: [&'static str; 3],
     /// Where its public keys are.
     jwks_uri: String,
     /// Where edges ask about tokens.
@@ -74,11 +80,16 @@ pub(super) struct ServerMetadata {
     revocation_endpoint: String,
     /// How edges prove who they are there.
     revocation_endpoint_auth_methods_supported: [&'static str; 2],
-    /// `none` alone: there is no authorization endpoint that gives a code or a token.
+    /// `code` alone.
     response_types_supported: [&'static str; 1],
-    /// The address of activation, as the name of the only way to a token. There is no token endpoint, and leaving this out
-    /// would mean a code or implicit grant (RFC 8414, 2).
-    grant_types_supported: [String; 1],
+    /// `query` alone.
+    response_modes_supported: [&'static str; 1],
+    /// That of codes, which clients of the hub redeem; and the address of activation, as the name of the way to a session's token.
+    grant_types_supported: [String; 2],
+    /// `S256` alone.
+    code_challenge_methods_supported: [&'static str; 1],
+    /// Answers to browsers name the issuer (RFC 9207).
+    authorization_response_iss_parameter_supported: bool,
 }
 
 /// What this service does as an authorization server (RFC 8414).
@@ -90,7 +101,7 @@ pub(super) async fn metadata(
     State(issuer): State<Arc<Issuer>>,
     State(settings): State<Arc<Settings>>,
 ) -> impl IntoResponse {
-    (DOCUMENT, Answer(ServerMetadata::of(&issuer, &settings)))
+    (DOCUMENT, Answer(ServerMetadata::of(&issuer, &settings.http_url)))
 }
 
 /// The same for an issuer with a path, which goes behind the well-known one (RFC 8414, 3.1).
@@ -103,7 +114,7 @@ pub(super) async fn metadata_of_path(
     if of_issuer != Some(&*path) {
         return Err(Problem::not_found("issuer"));
     }
-    Ok((DOCUMENT, Answer(ServerMetadata::of(&issuer, &settings))))
+    Ok((DOCUMENT, Answer(ServerMetadata::of(&issuer, &settings.http_url))))
 }
 
 /// What stays the same while a service runs.
@@ -111,18 +122,25 @@ const DOCUMENT: [(HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::f
 const AUTH_METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
 impl ServerMetadata {
-    fn of(issuer: &Issuer, settings: &Settings) -> Self {
-        let at = |path: &str| format!("{}{path}", settings.http_url);
+    /// Of a service that is reached at `public_url`, which has no slash at the end.
+    pub fn of(issuer: &Issuer, public_url: &str) -> Self {
+        let at = |path: &str| format!("{public_url}{path}");
         Self {
             issuer: issuer.name().to_owned(),
+            authorization_endpoint: at(paths::AUTHORIZE),
+            token_endpoint: at(paths::TOKEN),
+            token_endpoint_auth_methods_supported: [AUTH_METHODS[0], AUTH_METHODS[1], "none"],
             jwks_uri: at("/.well-known/jwks.json"),
             introspection_endpoint: at(paths::INTROSPECT),
             status_list_aggregation_endpoint: at(STATUS_LISTS),
             introspection_endpoint_auth_methods_supported: AUTH_METHODS,
             revocation_endpoint: at(paths::REVOKE),
             revocation_endpoint_auth_methods_supported: AUTH_METHODS,
-            response_types_supported: ["none"],
-            grant_types_supported: [at("/v1/activate")],
+            response_types_supported: ["code"],
+            response_modes_supported: ["query"],
+            grant_types_supported: ["authorization_code".to_owned(), at("/v1/activate")],
+            code_challenge_methods_supported: ["S256"],
+            authorization_response_iss_parameter_supported: true,
         }
     }
 }

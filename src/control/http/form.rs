@@ -1,8 +1,12 @@
-//! The form that edges send: read by hand, to refuse what is given twice.
+//! The form that edges send, read without making a table of it.
 
 use std::borrow::Cow;
 
-use crate::web::problem::Problem;
+use crate::web::{
+    authorization::{ClientPair, client_pair},
+    params::each,
+    problem::Problem,
+};
 
 /// The parameters of a request that mean something. Others are ignored.
 #[derive(Default)]
@@ -16,20 +20,7 @@ pub(super) struct Form<'a> {
 impl<'a> Form<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
         let mut form = Self::default();
-        match std::str::from_utf8(body) {
-            // Tokens need no escapes, and what has none need not be decoded.
-            Ok(text) if memchr::memchr2(b'%', b'+', body).is_none() => {
-                for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    form.take(name, Cow::Borrowed(value))?;
-                }
-            }
-            _ => {
-                for (name, value) in form_urlencoded::parse(body) {
-                    form.take(&name, value)?;
-                }
-            }
-        }
+        each(body, |name, value| form.take(&name, value))?;
         Ok(form)
     }
 
@@ -52,36 +43,9 @@ impl<'a> Form<'a> {
         &'b self,
         basic: &'b Option<(String, String)>,
     ) -> Result<Option<(&'b str, &'b str)>, Problem> {
-        match (basic, &self.client_id, &self.client_secret) {
-            (Some(_), _, Some(_)) => Err(Problem::bad_request("client credentials are given in two ways")),
-            (Some((id, _)), Some(other), None) if id != other => {
-                Err(Problem::bad_request("client credentials are given in two ways"))
-            }
-            (Some((id, secret)), _, None) => Ok(Some((id, secret))),
-            (None, Some(id), Some(secret)) => Ok(Some((id, secret))),
-            (None, _, _) => Ok(None),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_form_without_escapes_is_read_as_one_with_escapes_is(text in "[a-z&=_.]{0,40}|(&?(token|client_id|x)=?[a-zé.=]{0,5}){0,4}") {
-            let mut slow = Form::default();
-            let read = form_urlencoded::parse(text.as_bytes()).try_for_each(|(name, value)| slow.take(&name, value));
-            match Form::parse(text.as_bytes()) {
-                Ok(fast) => {
-                    prop_assert!(read.is_ok());
-                    prop_assert_eq!((fast.token, fast.client_id), (slow.token, slow.client_id));
-                }
-                Err(_) => prop_assert!(read.is_err()),
-            }
+        match client_pair(basic, self.client_id.as_deref(), self.client_secret.as_deref())? {
+            ClientPair::Secret(id, secret) => Ok(Some((id, secret))),
+            ClientPair::NameOnly(_) | ClientPair::Missing => Ok(None),
         }
     }
 }

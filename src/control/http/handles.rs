@@ -16,6 +16,17 @@ pub struct HandleOwner {
     pub client_id: String,
 }
 
+/// What a handle is worth to who shows it for a tank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandleOutcome {
+    /// It opens this tank.
+    Opens(HandleOwner),
+    /// It is good, and not for tanks.
+    OutOfScope,
+    /// It is not good.
+    NotGood,
+}
+
 /// What handles are worth.
 #[async_trait]
 pub trait Handles: Send + Sync + 'static {
@@ -33,10 +44,10 @@ pub trait Handles: Send + Sync + 'static {
     /// [`StoreError`]: it may still be good.
     async fn revoke(&self, client_id: &str, handle: &str) -> Result<(), StoreError>;
 
-    /// Whose tank a handle opens. `None` if it is not good, or not for that.
+    /// Whose tank a handle opens.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: nobody can tell now.
-    async fn owner(&self, handle: &str) -> Result<Option<HandleOwner>, StoreError>;
+    async fn owner(&self, handle: &str) -> Result<HandleOutcome, StoreError>;
 }

@@ -27,7 +27,7 @@ use super::{
     edge_request::{CallingEdge, Registries},
     handles::{self, Handles},
     instruments::Instruments,
-    lookups::Lookups,
+    lookups::{Lookups, Waiting},
 };
 
 /// The one answer about a token that is not good, whatever the reason.
@@ -92,6 +92,7 @@ impl Introspector {
     pub(super) async fn judge(&self, token: &str, edge: &CallingEdge) -> Result<Option<Vec<u8>>, Problem> {
         if token.starts_with(handles::PREFIX) {
             let Some(handles) = &self.handles else { return Ok(None) };
+            let _place = self.place(&edge.client_id)?;
             return Ok(self.acts.in_time(handles.introspect(&edge.client_id, token)).await?);
         }
         let Some(session) = session_of(token.as_bytes()) else { return Ok(None) };
@@ -120,11 +121,16 @@ impl Introspector {
         if !self.checks.is_worth_a_read(&self.issuer, token, edge)? {
             return Ok(false);
         }
-        let _place = self.lookups.place(edge).ok_or_else(|| {
-            self.instruments.shed(Budget::Verdicts);
-            Problem::shed("too many of this edge's questions wait for the store")
-        })?;
+        let _place = self.place(edge)?;
         Ok(self.lookups.find(&self.acts, session, self.clock.now()).await?)
+    }
+
+    /// A place among the questions of an edge or client that wait for the store.
+    fn place(&self, caller: &str) -> Result<Waiting<'_>, Problem> {
+        self.lookups.place(caller).ok_or_else(|| {
+            self.instruments.shed(Budget::Verdicts);
+            Problem::shed("too many of this caller's questions wait for the store")
+        })
     }
 
     /// What an edge is told of a token that is good; `None` if it is not this edge's.

@@ -104,8 +104,7 @@ impl Surface {
         let (_permit, request) = match begun {
             Ok(begun) => begun,
             Err(problem) => {
-                let is_oauth = matches!(uri.path(), paths::INTROSPECT | paths::REVOKE);
-                let problem = if is_oauth { problem.for_oauth() } else { problem };
+                let problem = if paths::is_oauth(uri.path()) { problem.for_oauth() } else { problem };
                 return self.refused(uri.path(), problem, &stopwatch);
             }
         };
@@ -156,7 +155,7 @@ impl Surface {
         let response = answer_of(router, request).await;
         let matched = response.extensions().get::<MatchedPath>().cloned();
         let route = matched.as_ref().map(MatchedPath::as_str);
-        let response = normalised(response, route == Some(paths::REVOKE));
+        let response = normalised(response, route.is_some_and(paths::is_oauth));
         self.state.instruments.answered(route.unwrap_or("other"), Answered::by(&response), stopwatch.elapsed());
         response
     }

@@ -274,11 +274,14 @@ async fn authorize(
 async fn decide(State(provider): State<Arc<Development>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let text = Text::of(&parts.headers);
-    let ours = is_same_origin(&parts.headers, &provider.public_url) && provider.is_direct(&parts.headers);
-    let Ok(body) = read_body(body).await else { return Failure::Forged.page(text, true) };
+    let ours = is_same_origin(&parts.headers) && provider.is_direct(&parts.headers);
     if !ours || !has_type(&parts.headers, FORM) {
         return Failure::Forged.page(text, true);
     }
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(problem) => return Failure::from(problem).page(text, true),
+    };
     let field = |wanted: &str| {
         form_urlencoded::parse(&body).find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
     };

@@ -96,7 +96,8 @@ pub(in crate::hub) async fn tank(State(hub): State<Arc<Hub>>, headers: HeaderMap
     let found = async {
         let visitor = hub.visitor(&headers).await?.ok_or(Failure::Expired)?;
         let view = visitor.acts.view(&visitor.session.account).await?;
-        let entries = newest(&*hub.parts.store, &view.owned.account, None, LOOK_BACK).await?;
+        let entries = newest(&*hub.parts.store, &view.owned.account, None, LOOK_BACK);
+        let entries = visitor.acts.in_time(entries).await?;
         let timeout = hub.parts.engine.policy().timeout;
         Ok(TankDocument {
             remaining_ms: view.remaining.get(),
@@ -133,7 +134,8 @@ impl Page {
     async fn of(hub: &Hub, visitor: &Visitor, text: &'static Text) -> Result<Self, Failure> {
         let account = &visitor.session.account;
         let view = visitor.acts.view(account).await?;
-        let recent = newest(&*hub.parts.store, &view.owned.account, None, LOOK_BACK).await?;
+        let recent = newest(&*hub.parts.store, &view.owned.account, None, LOOK_BACK);
+        let recent = visitor.acts.in_time(recent).await?;
         let keys = visitor.acts.in_time(hub.parts.store.account_keys(account)).await?;
         let timeout = hub.parts.engine.policy().timeout;
         let session = view.owned.account.session.as_ref();

@@ -10,7 +10,13 @@ use super::{
     frame::{Frame, Message, answer},
     text::Text,
 };
-use crate::{control::acts::ActError, hub::sessions::HubError, identity::AuthError, store::StoreError};
+use crate::{
+    control::acts::ActError,
+    hub::{limits::TooOften, sessions::HubError},
+    identity::AuthError,
+    store::StoreError,
+    web::problem::{Code, Problem},
+};
 
 /// Why there is no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,12 +39,21 @@ pub(in crate::hub) enum Failure {
     /// A form that was not sent by a page of ours.
     #[error("the form was not sent by a page of this service")]
     Forged,
+    /// A form that did not arrive in time.
+    #[error("the form did not arrive in time")]
+    TooSlow,
+    /// A form that has more bytes than any of ours.
+    #[error("the form is too long")]
+    TooLong,
     /// The store or another part of ours fails.
     #[error("the service cannot answer now")]
     Unavailable,
     /// The provider fails.
     #[error("the identity provider is unavailable")]
     ProviderDown,
+    /// The provider does not take our client id and secret.
+    #[error("the identity provider does not take the client id and secret of this service")]
+    Misconfigured,
     /// One address asks too often.
     #[error("asked too often")]
     TooOften,
@@ -54,7 +69,9 @@ impl Failure {
             Self::Expired => StatusCode::UNAUTHORIZED,
             Self::Over | Self::Denied | Self::Refused => StatusCode::BAD_REQUEST,
             Self::Forged => StatusCode::FORBIDDEN,
-            Self::Unavailable | Self::ProviderDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable | Self::ProviderDown | Self::Misconfigured => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -68,17 +85,22 @@ impl Failure {
             Self::Denied => (text.denied, text.denied_hint),
             Self::Refused => (text.refused, text.refused_hint),
             Self::Forged => (text.forged, text.forged_hint),
+            Self::TooSlow => (text.too_slow, text.too_slow_hint),
+            Self::TooLong => (text.too_long, text.too_long_hint),
             Self::Unavailable => (text.unavailable, text.unavailable_hint),
             Self::ProviderDown => (text.provider_down, text.provider_down_hint),
+            Self::Misconfigured => (text.misconfigured, text.misconfigured_hint),
             Self::TooOften => (text.too_often, text.too_often_hint),
             Self::NoSignIn => (text.no_sign_in, text.no_sign_in_hint),
         };
         let (href, action) = match self {
-            Self::NotFound | Self::Forged | Self::Unavailable | Self::NoSignIn => ("/account", text.to_account),
+            Self::NotFound | Self::Forged | Self::TooSlow | Self::TooLong | Self::Unavailable | Self::NoSignIn => {
+                ("/account", text.to_account)
+            }
             Self::Expired => ("/sign-in", text.sign_in),
             // Whoever is signed in at the provider as somebody who may not come in has to be asked who they are.
             Self::Denied | Self::Refused => ("/sign-in?prompt=login", text.try_again),
-            Self::Over | Self::ProviderDown | Self::TooOften => ("/sign-in", text.try_again),
+            Self::Over | Self::ProviderDown | Self::Misconfigured | Self::TooOften => ("/sign-in", text.try_again),
         };
         let frame = Frame::anonymous(text, development);
         let mut response = answer(self.status(), text, &Message { frame, title, hint, href: href.to_owned(), action });
@@ -105,6 +127,23 @@ impl From<ActError> for Failure {
     }
 }
 
+impl From<TooOften> for Failure {
+    fn from(TooOften: TooOften) -> Self {
+        Self::TooOften
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        match problem.code() {
+            Code::RequestTimeout => Self::TooSlow,
+            Code::BodyTooLarge => Self::TooLong,
+            code if code.status().is_server_error() => Self::Unavailable,
+            _ => Self::Refused,
+        }
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(_: StoreError) -> Self {
         Self::Unavailable
@@ -126,6 +165,7 @@ impl From<AuthError> for Failure {
         match error {
             AuthError::Rejected => Self::Refused,
             AuthError::Unavailable => Self::ProviderDown,
+            AuthError::Misconfigured => Self::Misconfigured,
         }
     }
 }

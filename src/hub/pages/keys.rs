@@ -16,8 +16,10 @@ use super::{
 };
 use crate::{
     control::account_keys::AccountKeyError,
-    hub::state::{Hub, Visitor},
-    store::{Actor, ActorKind, Surface},
+    hub::{
+        sign_in::in_time,
+        state::{Hub, Visitor},
+    },
 };
 
 /// The one time that a key is shown.
@@ -34,12 +36,13 @@ pub(in crate::hub) async fn create(State(hub): State<Arc<Hub>>, request: Request
         Ok(form) => form,
         Err(page) => return page,
     };
-    match hub.keys.add(form.visitor.session.account, &actor(&form.visitor)).await {
+    let Visitor { session, acts, .. } = &form.visitor;
+    match in_time(acts, hub.keys.add(session.account, &session.actor())).await {
         Ok(made) => {
             let frame = hub.frame_of(&form.visitor, csrf_of(&form.visitor.secret), form.text, Here::Account);
             answer(StatusCode::OK, form.text, &Page { frame, key: made.key })
         }
-        Err(error) => Failure::from(error).page(form.text, hub.parts.is_development),
+        Err(failure) => failure.page(form.text, hub.parts.is_development),
     }
 }
 
@@ -49,17 +52,13 @@ pub(in crate::hub) async fn remove(State(hub): State<Arc<Hub>>, request: Request
         Ok(form) => form,
         Err(page) => return page,
     };
-    let (account, key_id) = (form.visitor.session.account, form.field("key").to_owned());
-    match hub.keys.remove(account, key_id, &actor(&form.visitor)).await {
+    let Visitor { session, acts, .. } = &form.visitor;
+    let (key, actor) = (form.field("key").to_owned(), session.actor());
+    match in_time(acts, hub.keys.remove(session.account, key, &actor)).await {
         // Removed in another tab: what was wanted is so.
-        Ok(()) | Err(AccountKeyError::NoSuchKey) => redirect("/account"),
-        Err(error) => Failure::from(error).page(form.text, hub.parts.is_development),
+        Ok(()) | Err(Failure::NotFound) => redirect("/account"),
+        Err(failure) => failure.page(form.text, hub.parts.is_development),
     }
-}
-
-/// The person, as the audit log names them.
-fn actor(visitor: &Visitor) -> Actor {
-    Actor::named(ActorKind::IdentityToken, visitor.session.identity.issuer.clone(), Surface::Http)
 }
 
 impl From<AccountKeyError> for Failure {

@@ -6,31 +6,31 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::State,
-    http::HeaderValue,
+    extract::{Request, State},
+    http::{HeaderValue, request::Parts as RequestParts},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hyper::{
-    HeaderMap, StatusCode, Uri,
+    StatusCode,
     header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY},
 };
 
 use crate::{
     control::{
+        http::AUTHORIZE,
         redirects,
         seal::{open, seal},
     },
     hub::{HubSession, sign_in::local_path::LocalPath},
     time::{Millis, UnixMs},
-    web::problem::Problem,
+    web::{params::Params, problem::Problem},
 };
 
 use super::{
     code::{Grant, is_verifier},
-    params::Params,
     refusal::Refusal,
-    state::{AUTHORIZE, OpenIdProvider, SCOPES},
+    state::{OpenIdProvider, SCOPES, in_time},
 };
 
 /// Characters of a nonce.
@@ -53,13 +53,14 @@ struct AuthorizationRequest<'a> {
 }
 
 /// Sends a browser back with a code, or to sign in first.
-pub(super) async fn authorize(State(provider): State<Arc<OpenIdProvider>>, headers: HeaderMap, uri: Uri) -> Response {
-    let query = uri.query().unwrap_or_default().as_bytes();
+pub(super) async fn authorize(State(provider): State<Arc<OpenIdProvider>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let query = parts.uri.query().unwrap_or_default().as_bytes();
     let (asked, client_id, may_tank) = match proven(&provider, query) {
         Ok(proven) => proven,
         Err(problem) => return problem.into_response(),
     };
-    match decide(&provider, &headers, &asked, &client_id, may_tank).await {
+    match in_time(decide(&provider, &parts, &asked, &client_id, may_tank)).await {
         Ok(location) => to(&location),
         Err(refusal) => {
             to(&asked.back(&provider, &[("error", refusal.error), ("error_description", refusal.description)]))
@@ -94,7 +95,7 @@ fn proven<'a>(provider: &OpenIdProvider, query: &'a [u8]) -> Result<(Authorizati
 /// Where the browser goes.
 async fn decide(
     provider: &OpenIdProvider,
-    headers: &HeaderMap,
+    request: &RequestParts,
     asked: &AuthorizationRequest<'_>,
     client_id: &str,
     may_tank: bool,
@@ -117,9 +118,10 @@ async fn decide(
         Some(Ok(seconds)) => Some(Millis::from_secs(seconds)),
         Some(Err(_)) => return Err(Refusal::request("max_age is a number of seconds")),
     };
-    let session = provider.current(headers).await?;
+    let session = provider.current(request).await?;
     let asked_at = params.find(ASKED).and_then(|text| asked_anew_at(provider, client_id, text, now));
-    // What is not sealed by us, or too long ago, says no more than that they are to be asked.
+    // What is not sealed by us, or too long ago, says no more than that they are to be asked. Where people choose their account, they
+    // sign in anew.
     let wants_anew =
         prompts.iter().any(|one| matches!(*one, "login" | "select_account")) || params.find(ASKED).is_some();
     let suffices = |session: &HubSession| {

@@ -7,7 +7,6 @@
 mod authorize;
 mod code;
 mod metadata;
-mod params;
 mod refusal;
 mod state;
 #[cfg(test)]
@@ -25,14 +24,13 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    control::http::{HandleOwner, Handles, Mounted},
+    control::http::{AUTHORIZE, HandleOutcome, HandleOwner, Handles, Mounted, TOKEN, USERINFO},
     store::StoreError,
     time::UnixMs,
 };
 
 use super::{Handle, HubError};
-pub use state::OpenIdProvider;
-use state::{AUTHORIZE, TOKEN, USERINFO};
+pub use state::{OpenIdProvider, ProviderParts};
 
 impl OpenIdProvider {
     /// Its routes, to be served beside those of `control`.
@@ -97,9 +95,14 @@ impl Handles for OpenIdProvider {
         }
     }
 
-    async fn owner(&self, token: &str) -> Result<Option<HandleOwner>, StoreError> {
-        let Some(handle) = Handle::parse(token) else { return Ok(None) };
-        let live = self.live(&handle).await?.filter(|live| live.has_scope("tank"));
-        Ok(live.map(|live| HandleOwner { account: live.session.account, client_id: live.client_id }))
+    async fn owner(&self, token: &str) -> Result<HandleOutcome, StoreError> {
+        let Some(handle) = Handle::parse(token) else { return Ok(HandleOutcome::NotGood) };
+        Ok(match self.live(&handle).await? {
+            None => HandleOutcome::NotGood,
+            Some(live) if !live.has_scope("tank") => HandleOutcome::OutOfScope,
+            Some(live) => {
+                HandleOutcome::Opens(HandleOwner { account: live.session.account, client_id: live.client_id })
+            }
+        })
     }
 }

@@ -11,7 +11,14 @@ use hyper::{
 };
 use serde::Serialize;
 
-use crate::{hub::HubError, store::StoreError};
+use crate::{
+    hub::{HubError, limits::TooOften},
+    store::StoreError,
+    web::{
+        params::BadParams,
+        problem::{Code, OwnForm, Problem},
+    },
+};
 
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,16 +64,44 @@ impl Refusal {
         Self { status: StatusCode::UNAUTHORIZED, error: "invalid_token", description }
     }
 
-    /// Too many wrong secrets have come from there.
+    /// Too much has come from there.
     pub(super) const fn too_often() -> Self {
-        let description = "too many requests with wrong credentials came from this address";
-        Self { status: StatusCode::TOO_MANY_REQUESTS, error: "slow_down", description }
+        let description = "too many requests came from this address: wait a moment";
+        Self { status: StatusCode::TOO_MANY_REQUESTS, error: "temporarily_unavailable", description }
     }
 
     /// Nobody can tell now.
     pub(super) const fn unavailable() -> Self {
         let description = "the service cannot tell now: ask again";
         Self { status: StatusCode::SERVICE_UNAVAILABLE, error: "temporarily_unavailable", description }
+    }
+}
+
+impl From<TooOften> for Refusal {
+    fn from(TooOften: TooOften) -> Self {
+        Self::too_often()
+    }
+}
+
+impl From<BadParams> for Refusal {
+    fn from(error: BadParams) -> Self {
+        Self::request(match error {
+            BadParams::Twice => "a parameter is given twice",
+            BadParams::TooLong => "the parameters are longer than 12 KiB",
+        })
+    }
+}
+
+/// Of a body that did not come.
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        let (status, description) = match problem.code() {
+            Code::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+            Code::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+            code if code.status().is_server_error() => return Self::unavailable(),
+            _ => (StatusCode::BAD_REQUEST, "the body broke off"),
+        };
+        Self { status, error: "invalid_request", description }
     }
 }
 
@@ -90,6 +125,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self { status, error, description } = self;
         let mut response = (status, Json(Body { error, error_description: description })).into_response();
+        response.extensions_mut().insert(OwnForm);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match status {

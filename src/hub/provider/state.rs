@@ -1,34 +1,44 @@
 //! What the endpoints of the provider work with.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::sync::Arc;
 
-use hyper::HeaderMap;
+use axum::http::request::Parts as RequestParts;
 
 use crate::{
-    control::{hub_clients::ClientRegistry, tokens::Issuer},
+    control::{acts::ACT_TIMEOUT, hub_clients::ClientRegistry, tokens::Issuer},
+    deadline::{Late, within},
     engine::Engine,
     hub::{
-        Handle, HubSession, HubSessions, LiveHandle, SessionSecret, sign_in::cookies::Cookies, state::SESSION_COOKIE,
+        Handle, HubSession, HubSessions, LiveHandle, SessionSecret, limits::AddressLimits, sign_in::cookies::Cookies,
+        state::SESSION_COOKIE,
     },
     store::{SecretDigest, StoreError},
     time::Clock,
-    web::{
-        limits::{Keyed, Rate},
-        peer::{Network, Peer},
-    },
+    web::peer::Peer,
 };
 
 use super::refusal::Refusal;
 
-pub(super) const AUTHORIZE: &str = "/oauth/authorize";
-pub(super) const TOKEN: &str = "/oauth/token";
-pub(super) const USERINFO: &str = "/oauth/userinfo";
-
 /// What handles may be good for.
 pub(super) const SCOPES: [&str; 4] = ["openid", "profile", "email", "tank"];
-/// Wrong client secrets from one address.
-const WRONG_SECRETS: Rate =
-    Rate { per_s: NonZeroU32::new(1).expect("it is not zero"), burst: NonZeroU32::new(20).expect("it is not zero") };
+
+/// What a provider is made of.
+pub struct ProviderParts {
+    /// The clients that people sign in to.
+    pub clients: Arc<ClientRegistry>,
+    /// Who is signed in.
+    pub sessions: HubSessions,
+    /// Signs ID tokens.
+    pub issuer: Arc<Issuer>,
+    /// Has the cluster secrets that codes are sealed with.
+    pub engine: Arc<Engine>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What one address may ask.
+    pub limits: Arc<AddressLimits>,
+    /// Where browsers and clients reach this service, without a slash at the end.
+    pub public_url: String,
+}
 
 /// The OpenID provider.
 pub struct OpenIdProvider {
@@ -37,29 +47,22 @@ pub struct OpenIdProvider {
     pub(super) issuer: Arc<Issuer>,
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Where browsers and clients reach this service, without a slash at the end.
+    pub(super) limits: Arc<AddressLimits>,
     pub(super) public_url: String,
-    wrong_secrets: Keyed<Network>,
 }
 
 impl OpenIdProvider {
     /// A provider of these clients, for who is signed in.
-    pub fn new(
-        clients: Arc<ClientRegistry>,
-        sessions: HubSessions,
-        issuer: Arc<Issuer>,
-        engine: Arc<Engine>,
-        clock: Arc<dyn Clock>,
-        public_url: String,
-    ) -> Self {
-        let wrong_secrets = Keyed::new(WRONG_SECRETS);
-        Self { clients, sessions, issuer, engine, clock, public_url, wrong_secrets }
+    pub fn new(parts: ProviderParts) -> Self {
+        let ProviderParts { clients, sessions, issuer, engine, clock, limits, public_url } = parts;
+        Self { clients, sessions, issuer, engine, clock, limits, public_url }
     }
 
     /// Who is signed in in this browser, and what their session is known by.
-    pub(super) async fn current(&self, headers: &HeaderMap) -> Result<Option<(HubSession, SecretDigest)>, StoreError> {
-        let secret = Cookies::of(headers).value(SESSION_COOKIE).and_then(SessionSecret::parse);
+    pub(super) async fn current(&self, request: &RequestParts) -> Result<Option<(HubSession, SecretDigest)>, Refusal> {
+        let secret = Cookies::of(&request.headers).value(SESSION_COOKIE).and_then(SessionSecret::parse);
         let Some(secret) = secret else { return Ok(None) };
+        self.limits.request(request.extensions.get())?;
         let session = self.sessions.find(&secret).await?;
         Ok(session.map(|session| (session, secret.digest())))
     }
@@ -72,9 +75,11 @@ impl OpenIdProvider {
 
     /// Counts a wrong client secret.
     pub(super) fn wrong_client(&self, peer: Option<&Peer>) -> Refusal {
-        match peer.map_or(0, |peer| self.wrong_secrets.wait_s(&peer.network())) {
-            0 => Refusal::client(),
-            _ => Refusal::too_often(),
-        }
+        self.limits.wrong_secret(peer).map_or_else(Refusal::from, |()| Refusal::client())
     }
+}
+
+/// Does what is asked in the time that a request has.
+pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    within(ACT_TIMEOUT, work).await.unwrap_or_else(|Late| Err(Refusal::unavailable()))
 }

@@ -22,9 +22,10 @@ use crate::{
     },
     engine::{AccountId, Engine, Policy, SecretRing},
     entropy::SeededEntropy,
-    hub::{Alone, DeviceText, HubSessions, Lifetimes, Profile, SessionSecret, SignIn},
+    hub::{AddressLimits, Alone, DeviceText, HubSessions, Lifetimes, Profile, SessionSecret, SignIn},
     store::{Actor, ClientKind, Identity, SqliteStore, Store},
     time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
+    web::{limits::Rate, peer::Peer},
     wire::{ClusterSecret, SecretId},
 };
 
@@ -70,7 +71,9 @@ impl Rig {
         let public = add(ClientKind::Public, "http://127.0.0.1/cb").await.0;
         let lifetimes = Lifetimes { absolute: Millis::from_secs(36_000), idle: Millis::from_secs(7_200) };
         let sessions = HubSessions::new(Arc::clone(&store), Arc::clone(&clock), entropy, Arc::new(Alone), lifetimes);
-        let provider = OpenIdProvider::new(clients, sessions, issuer, engine, clock, ISSUER.to_owned());
+        let (limits, public_url) = (Arc::new(AddressLimits::new(Rate::new(100, 200), || ())), ISSUER.to_owned());
+        let provider =
+            OpenIdProvider::new(ProviderParts { clients, sessions, issuer, engine, clock, limits, public_url });
         Self { store, clock: fake, provider: Arc::new(provider), client, other, public }
     }
 
@@ -242,7 +245,7 @@ async fn a_code_becomes_a_handle_and_an_id_token() {
         (&json!(true), &json!("Ada"), &told["sid"])
     );
     assert_eq!(rig.provider.introspect(&rig.other.0, handle).await.unwrap(), None, "it is another client's");
-    let owner = rig.provider.owner(handle).await.unwrap().unwrap();
+    let HandleOutcome::Opens(owner) = rig.provider.owner(handle).await.unwrap() else { panic!("{answer}") };
     assert_eq!((owner.account, owner.client_id), (ADA, rig.client.0.clone()));
 }
 
@@ -523,7 +526,8 @@ async fn a_public_client_redeems_with_its_verifier_alone_at_any_port_of_this_mac
     assert_eq!(status, StatusCode::OK, "{answer}");
     let handle = answer["access_token"].as_str().unwrap();
     assert_eq!(rig.userinfo(handle).await.1["email"], "ada@example.org");
-    assert_eq!(rig.provider.owner(handle).await.unwrap(), None, "it has not the scope tank");
+    assert_eq!(rig.provider.owner(handle).await.unwrap(), HandleOutcome::OutOfScope);
+    assert_eq!(rig.provider.owner(&format!("{handle}A")).await.unwrap(), HandleOutcome::NotGood);
 }
 
 #[tokio::test]
@@ -535,4 +539,37 @@ async fn the_documents_name_what_there_is() {
     assert_eq!(document["authorization_endpoint"], format!("{ISSUER}{AUTHORIZE}"));
     assert_eq!(document["id_token_signing_alg_values_supported"], json!(["ES256"]));
     assert_eq!(document["code_challenge_methods_supported"], json!(["S256"]));
+    assert_eq!(document["prompt_values_supported"], json!(["none", "login"]));
+    // As an authorization server it is the same.
+    let server = serde_json::to_value(crate::control::http::ServerMetadata::of(&rig.provider.issuer, ISSUER)).unwrap();
+    assert!(server.as_object().unwrap().iter().all(|(name, value)| &document[name] == value), "{document}");
+}
+
+#[tokio::test]
+async fn cookies_and_handles_that_were_made_up_are_looked_up_only_so_often() {
+    let rig = Rig::new().await;
+    let peer = Peer(([192, 0, 2, 1], 4711).into());
+    let (cookie, handle) = (format!("__Host-gastank=gts_1_{}A", "A".repeat(42)), format!("gth_1_{}A", "A".repeat(42)));
+    let mut answers = Vec::new();
+    for n in 0..400 {
+        let request = if n % 2 == 0 {
+            Request::get(format!("{AUTHORIZE}?{}", rig.params(&[]))).header("cookie", &cookie)
+        } else {
+            Request::get(USERINFO).header("authorization", format!("Bearer {handle}"))
+        };
+        let request = request.extension(peer).body(Body::empty()).unwrap();
+        let (status, headers, _) = rig.ask(request).await;
+        let to = headers.get(LOCATION).map_or("", |to| to.to_str().unwrap());
+        answers.push(match status {
+            StatusCode::SEE_OTHER if to.contains("error=temporarily_unavailable") => 429,
+            status => status.as_u16(),
+        });
+    }
+    let asked = answers.iter().filter(|answer| **answer != 429).count();
+    assert!(answers.starts_with(&[303, 401]) && (200..300).contains(&asked), "{asked} {answers:?}");
+    let (status, headers, _) = {
+        let request = Request::get(format!("{AUTHORIZE}?{}", rig.params(&[]))).extension(peer);
+        rig.ask(request.body(Body::empty()).unwrap()).await
+    };
+    assert!(status == StatusCode::SEE_OTHER && headers[LOCATION].to_str().unwrap().contains("/sign-in?"), "no cookie");
 }

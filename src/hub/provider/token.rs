@@ -18,17 +18,17 @@ use crate::{
     store::{ClientKind, HubClient},
     time::{Millis, UnixMs},
     web::{
-        authorization::{Authorization, basic_pair},
+        authorization::{Authorization, ClientPair, basic_pair, client_pair},
         body::{FORM, read_body, require_type},
+        params::Params,
         peer::Peer,
     },
 };
 
 use super::{
     code::{Code, Grant},
-    params::Params,
     refusal::Refusal,
-    state::OpenIdProvider,
+    state::{OpenIdProvider, in_time},
 };
 
 /// How long an ID token is good: it says who has just signed in, and is of no use afterwards.
@@ -66,7 +66,7 @@ struct IdToken<'a> {
 
 /// Redeems a code.
 pub(super) async fn token(State(provider): State<Arc<OpenIdProvider>>, request: Request) -> Response {
-    match redeem(&provider, request).await {
+    match in_time(redeem(&provider, request)).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
@@ -74,10 +74,10 @@ pub(super) async fn token(State(provider): State<Arc<OpenIdProvider>>, request: 
 
 async fn redeem(provider: &OpenIdProvider, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let unreadable = |_| Refusal::request("the body is a form with its parameters");
-    require_type(&parts.headers, FORM).map_err(unreadable)?;
-    let body = read_body(body).await.map_err(unreadable)?;
-    let params = Params::parse(&body).map_err(|_| Refusal::request("a parameter is given twice"))?;
+    require_type(&parts.headers, FORM)
+        .map_err(|_| Refusal::request("the body is of the type application/x-www-form-urlencoded"))?;
+    let body = read_body(body).await?;
+    let params = Params::parse(&body)?;
     let client = client(provider, &parts.headers, &params, parts.extensions.get::<Peer>())?;
     if params.find("grant_type") != Some("authorization_code") {
         return Err(Refusal::named("unsupported_grant_type", "grant_type is authorization_code"));
@@ -123,14 +123,11 @@ fn client(
         Authorization::Bearer(_) => return Err(Refusal::client()),
         Authorization::Missing => None,
     };
-    let (named, secret) = (params.find("client_id"), params.find("client_secret"));
-    let proved = match (&basic, named, secret) {
-        (Some(_), _, Some(_)) => return Err(Refusal::client()),
-        (Some((id, _)), Some(other), None) if id != other => return Err(Refusal::client()),
-        (Some((id, secret)), _, None) => provider.clients.proven(id, secret),
-        (None, Some(id), Some(secret)) => provider.clients.proven(id, secret),
-        (None, Some(id), None) => provider.clients.find(id).filter(|client| client.kind == ClientKind::Public),
-        (None, None, _) => None,
+    let shown = client_pair(&basic, params.find("client_id"), params.find("client_secret"));
+    let proved = match shown.map_err(|_| Refusal::client())? {
+        ClientPair::Secret(id, secret) => provider.clients.proven(id, secret),
+        ClientPair::NameOnly(id) => provider.clients.find(id).filter(|client| client.kind == ClientKind::Public),
+        ClientPair::Missing => None,
     };
     proved.ok_or_else(|| provider.wrong_client(peer))
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::State,
-    http::HeaderValue,
+    extract::{Request, State},
+    http::{HeaderValue, request::Parts as RequestParts},
     response::{IntoResponse, Response},
 };
-use hyper::{HeaderMap, header::CACHE_CONTROL};
+use hyper::header::CACHE_CONTROL;
 use serde::Serialize;
 
 use crate::{
@@ -16,7 +16,10 @@ use crate::{
     web::authorization::Authorization,
 };
 
-use super::{refusal::Refusal, state::OpenIdProvider};
+use super::{
+    refusal::Refusal,
+    state::{OpenIdProvider, in_time},
+};
 
 /// The claims of the scopes that the handle has.
 #[derive(Debug, Default, Serialize)]
@@ -59,16 +62,18 @@ impl<'a> Claims<'a> {
 }
 
 /// Tells who a handle is of.
-pub(super) async fn userinfo(State(provider): State<Arc<OpenIdProvider>>, headers: HeaderMap) -> Response {
-    match told(&provider, &headers).await {
+pub(super) async fn userinfo(State(provider): State<Arc<OpenIdProvider>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    match in_time(told(&provider, &parts)).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn told(provider: &OpenIdProvider, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let bearer = Authorization::bearer(headers).map_err(|_| Refusal::token())?;
+async fn told(provider: &OpenIdProvider, request: &RequestParts) -> Result<Response, Refusal> {
+    let bearer = Authorization::bearer(&request.headers).map_err(|_| Refusal::token())?;
     let handle = Handle::parse(bearer).ok_or(Refusal::token())?;
+    provider.limits.request(request.extensions.get())?;
     let live = provider.live(&handle).await?.ok_or(Refusal::token())?;
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(Claims::of(&live))).into_response())
 }

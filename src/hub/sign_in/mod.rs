@@ -8,7 +8,7 @@ mod device;
 pub(super) mod flows;
 pub(super) mod local_path;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use askama::Template;
 use axum::{
@@ -31,7 +31,7 @@ use super::{
         frame::{Frame, Message, answer, redirect},
         text::Text,
     },
-    sessions::{HubError, SignIn},
+    sessions::SignIn,
     state::{Hub, SESSION_COOKIE, Visitor},
 };
 use crate::{
@@ -93,9 +93,10 @@ pub(super) async fn start(
 }
 
 async fn try_start(hub: &Hub, asked: &Start, request: &RequestParts, text: &'static Text) -> Result<Response, Failure> {
-    // The cookie of a sign-in is for the host that the provider sends the browser back to.
+    // The cookie of a sign-in is for the host that the provider sends the browser back to. Only on one machine can a browser
+    // have come by another name of it: elsewhere a proxy may have put its own `Host`, and would be sent round in circles.
     let here = &hub.parts.public_url;
-    if request.headers.get(HOST).is_some_and(|host| !is_host_of(host.as_bytes(), here)) {
+    if request.headers.get(HOST).is_some_and(|host| is_other_name(host.as_bytes(), here)) {
         let query = request.uri.query().map_or_else(String::new, |query| format!("?{query}"));
         return Ok(redirect(&format!("{here}/sign-in{query}")));
     }
@@ -125,7 +126,7 @@ async fn try_start(hub: &Hub, asked: &Start, request: &RequestParts, text: &'sta
             return Ok(answer(StatusCode::OK, text, &ChoicePage { frame, choices: choices.collect() }));
         }
     };
-    hub.limit_sign_ins(request.extensions.get())?;
+    hub.parts.limits.sign_in(request.extensions.get())?;
     let now = hub.parts.clock.wall();
     let cookies = Cookies::of(&request.headers);
     let prompts = prompts || cookies.value(SIGNED_OUT_COOKIE).is_some();
@@ -183,7 +184,7 @@ pub(super) async fn callback(
 }
 
 async fn finish(hub: &Hub, flow: &Flow, answer: &Answer, request: &RequestParts) -> Result<Response, Failure> {
-    hub.limit_sign_ins(request.extensions.get())?;
+    hub.parts.limits.sign_in(request.extensions.get())?;
     if let Some(error) = &answer.error {
         tracing::debug!(issuer = flow.issuer, "a provider answered a sign-in with an error");
         return Err(match error.as_str() {
@@ -249,8 +250,11 @@ pub(super) fn signed_out(hub: &Hub, text: &'static Text) -> Response {
     response
 }
 
-/// Does something about hub sessions in the time that a request has.
-pub(super) async fn in_time<T>(acts: &Acts, work: impl Future<Output = Result<T, HubError>>) -> Result<T, Failure> {
+/// Does something in the time that a request has.
+pub(super) async fn in_time<T, E>(acts: &Acts, work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
     acts.in_time(async { Ok::<_, ActError>(work.await) }).await?.map_err(Failure::from)
 }
 
@@ -264,12 +268,22 @@ fn redirect_uri(hub: &Hub) -> String {
     format!("{}/sign-in/callback", hub.parts.public_url)
 }
 
-/// Whether a `Host` is the one of a URL.
-fn is_host_of(host: &[u8], url: &str) -> bool {
+/// Whether a `Host` is another name of this machine than the one of a URL.
+fn is_other_name(host: &[u8], url: &str) -> bool {
     let authority = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
     let default = if url.starts_with("https://") { ":443" } else { ":80" };
     let bare = |authority: &[u8]| authority.strip_suffix(default.as_bytes()).unwrap_or(authority).to_ascii_lowercase();
-    bare(host) == bare(authority.as_bytes())
+    let (host, here) = (bare(host), bare(authority.as_bytes()));
+    host != here && is_this_machine(&host) && is_this_machine(&here)
+}
+
+/// Whether a host, with or without a port, is a loopback address or `localhost`.
+fn is_this_machine(authority: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(authority) else { return false };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = text.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(text, |(host, _)| host);
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -277,17 +291,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_compared_with_its_port() {
-        for (host, url, same) in [
-            ("127.0.0.1:7080", "http://127.0.0.1:7080", true),
-            ("localhost:7080", "http://127.0.0.1:7080", false),
-            ("Tank.example", "https://tank.example/base", true),
-            ("tank.example:443", "https://tank.example", true),
-            ("tank.example:80", "https://tank.example", false),
-            ("tank.example", "http://tank.example:80", true),
-            ("", "http://tank.example", false),
+    fn a_browser_is_sent_to_the_name_of_this_machine_that_its_cookies_are_for_and_nowhere_else() {
+        for (host, url, other) in [
+            ("127.0.0.1:7080", "http://127.0.0.1:7080", false),
+            ("localhost:7080", "http://127.0.0.1:7080", true),
+            ("LOCALHOST:7080", "http://localhost:7080", false),
+            ("[::1]:7080", "http://localhost:7080", true),
+            ("localhost", "http://localhost:80", false),
+            // nginx passes on the name of its upstream unless it is told otherwise.
+            ("127.0.0.1:7080", "https://tank.example", false),
+            ("backend", "https://tank.example", false),
+            ("tank.example:443", "https://tank.example", false),
+            ("tank.example", "http://localhost:7080", false),
+            ("", "http://localhost:7080", false),
         ] {
-            assert_eq!(is_host_of(host.as_bytes(), url), same, "{host} {url}");
+            assert_eq!(is_other_name(host.as_bytes(), url), other, "{host} {url}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Clients of the hub, as operators register them.
 
 use super::*;
+use crate::web::body::at_once;
 
 const REDIRECT: &str = "https://app.example/callback";
 
@@ -55,4 +56,50 @@ async fn a_client_without_a_safe_redirect_uri_is_refused() {
         rig.admin(ask("POST", "/admin/clients").json(&body)).await.is(ErrorCode::BadRequest);
     }
     assert_eq!(rig.admin(ask("GET", "/admin/clients")).await.ok().json(), json!({"clients": []}));
+}
+
+#[tokio::test]
+async fn questions_of_one_client_about_handles_leave_room_for_others() {
+    let rig = Rig::new().await;
+    let (one, other) = (rig.edge("one").await, rig.edge("other").await);
+    let ask_as = |(id, secret): &(String, String)| {
+        let form = format!("token=gth_1_x&client_id={id}&client_secret={secret}");
+        let asked = ask("POST", "/oauth/introspect").header("content-type", "application/x-www-form-urlencoded");
+        Box::pin(rig.surface.clone().public(asked.body(form).request))
+    };
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut question = ask_as(&one);
+        match at_once(&mut question).await {
+            None => waiting.push(question),
+            Some(answer) => break answer,
+        }
+        assert!(waiting.len() < 1000, "there is no end to it");
+    };
+    assert_eq!((refused.status(), waiting.len()), (StatusCode::SERVICE_UNAVAILABLE, 256));
+    assert!(at_once(&mut ask_as(&other)).await.is_none(), "others may ask");
+    drop(waiting);
+    assert!(at_once(&mut ask_as(&one)).await.is_none());
+}
+
+#[tokio::test]
+async fn a_handle_that_is_for_something_else_is_told_what_it_lacks() {
+    let rig = Rig::new().await;
+    for (handle, says_so) in [("gth_1_other", true), ("gth_1_x", false)] {
+        let got = rig.public(ask("GET", "/v1/account").bearer(handle)).await;
+        let problem = got.is(ErrorCode::BadCredentials);
+        assert_eq!(problem["detail"].as_str().unwrap().contains("`tank`"), says_so, "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_every_endpoint_of_oauth_are_in_its_form() {
+    let rig = Rig::new().await;
+    for path in ["/oauth/introspect", "/oauth/revoke"] {
+        let got = rig.public(ask("DELETE", path)).await;
+        assert_eq!((got.status, &got.json()["error"]), (StatusCode::METHOD_NOT_ALLOWED, &json!("invalid_request")));
+    }
+    for (path, is_oauth) in [("/oauth/token", true), ("/oauth/userinfo", true), ("/oauth/authorize", false)] {
+        assert_eq!(paths::is_oauth(path), is_oauth, "{path}");
+    }
 }

@@ -46,7 +46,7 @@ use crate::{
     engine::{Act, Credit, Engine, ListSize, Policy, SecretRing},
     entropy::SeededEntropy,
     identity::{AuthError, Authenticator, CapabilityCredit, EventError, EventReader, SignedIn, verify::Fault},
-    store::{Identity, SqliteStore, roles::*},
+    store::{Identity, SqliteStore, StoreError, roles::*},
     time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
     web::{
         admission::{Admission, Capacity},
@@ -272,6 +272,22 @@ impl Ask {
     }
 }
 
+/// Of what is asked about handles nothing is ever answered.
+#[async_trait::async_trait]
+impl Handles for Stub {
+    async fn introspect(&self, _: &str, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn revoke(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        std::future::pending().await
+    }
+
+    async fn owner(&self, handle: &str) -> Result<HandleOutcome, StoreError> {
+        Ok(if handle.ends_with("other") { HandleOutcome::OutOfScope } else { HandleOutcome::NotGood })
+    }
+}
+
 impl Rig {
     /// The same with another issuer.
     async fn of_issuer(issuer: &str) -> Self {
@@ -345,7 +361,7 @@ impl Rig {
         let clients = ClientRegistry::open(store.clone(), clock.clone(), entropy.clone(), audit).await.unwrap();
         let parts = Parts {
             clients: Arc::new(clients),
-            handles: None,
+            handles: Some(stub.clone()),
             acts,
             engine: engine.clone(),
             store: store.clone(),
