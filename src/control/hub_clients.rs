@@ -14,7 +14,7 @@ use super::{
     registry::{Registered, Registry, RegistryActs, RegistryError},
 };
 
-/// Redirect URIs that a client may have.
+/// Redirect URIs of either kind that a client may have.
 pub const MAX_REDIRECTS: usize = 16;
 
 /// The registered clients, by client id.
@@ -29,6 +29,8 @@ pub struct NewClient {
     pub kind: ClientKind,
     /// Where browsers are sent back to; at least one.
     pub redirect_uris: Vec<RedirectUri>,
+    /// Where they may be sent after the client has signed somebody out.
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// Whether its handles may open tanks (`tank`).
     pub tank: bool,
 }
@@ -100,7 +102,8 @@ impl Registry<HubClient> {
             name: new.name,
             kind: new.kind,
             secret_hashes,
-            redirect_uris: new.redirect_uris.into_iter().map(RedirectUri::into_text).collect(),
+            redirect_uris: texts(new.redirect_uris),
+            post_logout_redirect_uris: texts(new.post_logout_redirect_uris),
             tank: new.tank,
             created_at: self.clock.wall(),
         };
@@ -112,4 +115,8 @@ impl Registry<HubClient> {
         let client = self.find(client_id)?;
         SecretHash::of(secret.as_bytes()).is_any_of(&client.secret_hashes).then_some(client)
     }
+}
+
+fn texts(uris: Vec<RedirectUri>) -> Vec<String> {
+    uris.into_iter().map(RedirectUri::into_text).collect()
 }

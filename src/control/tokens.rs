@@ -84,6 +84,18 @@ pub enum Provenance {
     UnknownKey,
 }
 
+/// What an ID token of this service says, as far as it matters to who is shown it again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct IdTokenHint {
+    iss: String,
+    /// Whose it is: an account's id.
+    pub sub: String,
+    /// The client that it was given to.
+    pub aud: String,
+    /// The hub session.
+    pub sid: String,
+}
+
 /// The claims of an access token (RFC 9068, 2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims<'a> {
@@ -214,8 +226,24 @@ impl Issuer {
         Ok(Issued { hash: TokenHash::of(text.as_bytes()), text, expires_at })
     }
 
+    /// What an ID token of this service says, also one that has expired: a client shows it to say who it signs out (OpenID Connect
+    /// RP-Initiated Logout 1.0, 2). `None` of any other, and of one whose key is not kept any more.
+    pub fn own_id_token(&self, token: &str) -> Option<IdTokenHint> {
+        if self.signer(token, ID_TOKEN_TYPE) != Provenance::Ours {
+            return None;
+        }
+        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+        let hint: IdTokenHint = serde_json::from_slice(&payload).ok()?;
+        (hint.iss == self.issuer).then_some(hint)
+    }
+
     /// Whether this service signed a token. Costs a public-key operation where the token names one of its keys.
     pub fn provenance(&self, token: &str) -> Provenance {
+        self.signer(token, TOKEN_TYPE)
+    }
+
+    /// Who signed a JWT of the type `wanted`.
+    fn signer(&self, token: &str, wanted: &str) -> Provenance {
         #[derive(Deserialize)]
         struct Header<'a> {
             typ: &'a str,
@@ -227,7 +255,7 @@ impl Issuer {
         let header = message.split('.').next().filter(|header| header.len() <= MAX_HEADER).and_then(decode);
         let Some(header) = header else { return Provenance::Forged };
         let Ok(Header { typ, alg, kid }) = serde_json::from_slice(&header) else { return Provenance::Forged };
-        if typ != TOKEN_TYPE {
+        if typ != wanted {
             return Provenance::Forged;
         }
         let Some(key) = self.keyring.find(kid) else { return Provenance::UnknownKey };

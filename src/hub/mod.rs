@@ -5,12 +5,14 @@
 //!
 //! People sign in at their identity provider ([`sign_in`]) and see their tank on [`pages`]; [`mount`] has the routes of both.
 
+mod backchannel;
 mod bus;
 mod cache;
 mod development;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handles;
+mod leaving;
 mod limits;
 mod pages;
 mod provider;

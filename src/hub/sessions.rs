@@ -10,10 +10,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::{
-    control::audit::{AuditLog, Deed},
+    control::{
+        audit::{AuditLog, Deed},
+        hooks::events::SignIns,
+    },
     deadline,
     engine::AccountId,
     entropy::Entropy,
@@ -45,6 +49,9 @@ pub enum HubError {
     /// The account has been deleted, or there never was one.
     #[error("there is no such account")]
     NoSuchAccount,
+    /// The provider's session that somebody signed in from has ended there meanwhile.
+    #[error("the session at the identity provider has ended")]
+    EndedAtProvider,
     /// The store failed, or others changed the same at the same time. Nobody is signed out by it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -110,6 +117,13 @@ pub struct HubSession {
 }
 
 impl HubSession {
+    /// What the person is called on pages.
+    pub(super) fn shown_name(&self) -> &str {
+        let profile = &self.profile;
+        let name = [&profile.name, &profile.preferred_username, &profile.email].into_iter().flatten().next();
+        name.unwrap_or(&self.identity.subject)
+    }
+
     /// The person, as the audit log names who does something by this session.
     pub fn actor(&self) -> Actor {
         owner(Some(&self.id))
@@ -150,7 +164,7 @@ impl HubSessions {
     ///
     /// # Errors
     ///
-    /// [`HubError::NoSuchAccount`] and [`HubError::Store`].
+    /// [`HubError::NoSuchAccount`], [`HubError::EndedAtProvider`] and [`HubError::Store`].
     pub async fn begin(
         &self,
         sign_in: SignIn,
@@ -181,12 +195,19 @@ impl HubSessions {
                 if shared.store.add_hub_session(&made).await? == Added::AccountGone {
                     return Err(HubError::NoSuchAccount);
                 }
-                shared.log(AuditAct::HubSignedIn, &account, Some(&made.digest)).await?;
+                shared.log(AuditAct::HubSignedIn, &account, &made.digest).await?;
                 Ok(person)
             })
             .await?;
         if let Some(before) = replaces {
             self.end_replaced(before).await?;
+        }
+        if let Some(sid) = &record.provider_sid
+            && shared.has_ended(&record.issuer, sid).await?
+        {
+            match self.remove(account, record.digest, provider(&record.issuer)).await? {
+                Removed::Done | Removed::NotThere => return Err(HubError::EndedAtProvider),
+            }
         }
         self.end_oldest(&account).await?;
         let found = FoundHubSession { session: record, person, identity };
@@ -262,10 +283,19 @@ impl HubSessions {
     ///
     /// [`HubError::NoSuchAccount`] and [`HubError::Store`].
     pub async fn end_everywhere(&self, account: &AccountId) -> Result<(), HubError> {
+        self.end_everywhere_by(account, owner(None)).await
+    }
+
+    /// The same, for `actor`.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::NoSuchAccount`] and [`HubError::Store`].
+    pub(super) async fn end_everywhere_by(&self, account: &AccountId, actor: Actor) -> Result<(), HubError> {
         let account = *account;
         self.change(account, async move |shared| {
             shared.store.raise_epoch(&account).await?.ok_or(HubError::NoSuchAccount)?;
-            shared.log(AuditAct::HubSignedOutEverywhere, &account, None).await
+            Ok(shared.audit.write(&actor, Deed::new(AuditAct::HubSignedOutEverywhere).on(account)).await?)
         })
         .await
     }
@@ -279,8 +309,7 @@ impl HubSessions {
         let sessions = self.0.store.hub_sessions_of_provider(issuer, sid).await?;
         let mut ended = 0;
         for session in sessions {
-            let actor = Actor::named(ActorKind::Provider, issuer, Surface::Hooks);
-            match self.remove(session.account, session.digest, actor).await? {
+            match self.remove(session.account, session.digest, provider(issuer)).await? {
                 Removed::Done => ended += 1,
                 Removed::NotThere => {}
             }
@@ -391,6 +420,22 @@ fn owner(id: Option<&HubSessionId>) -> Actor {
     Actor { kind: ActorKind::HubSession, name: id.map(ToString::to_string), surface: Surface::Http }
 }
 
+/// An identity provider that tells something.
+pub(super) fn provider(issuer: &str) -> Actor {
+    Actor::named(ActorKind::Provider, issuer, Surface::Hooks)
+}
+
+/// People change their password at their provider: what they had before is over.
+#[async_trait]
+impl SignIns for HubSessions {
+    async fn end_all(&self, account: &AccountId, by: &Actor) -> Result<(), StoreError> {
+        match self.end_everywhere_by(account, by.clone()).await {
+            Ok(()) | Err(HubError::NoSuchAccount | HubError::EndedAtProvider) => Ok(()),
+            Err(HubError::Store(error)) => Err(error),
+        }
+    }
+}
+
 impl Shared {
     async fn person(&self, account: &AccountId) -> Result<Person, HubError> {
         self.store.person(account).await?.ok_or(HubError::NoSuchAccount)
@@ -468,10 +513,9 @@ impl Shared {
         }
     }
 
-    async fn log(&self, act: AuditAct, account: &AccountId, of: Option<&SecretDigest>) -> Result<(), HubError> {
-        let id = of.map(HubSessionId::of);
-        let deed = Deed { target: id.map(|id| id.to_string()), ..Deed::new(act).on(*account) };
-        Ok(self.audit.write(&owner(id.as_ref()), deed).await?)
+    async fn log(&self, act: AuditAct, account: &AccountId, of: &SecretDigest) -> Result<(), HubError> {
+        let id = HubSessionId::of(of);
+        Ok(self.audit.write(&owner(Some(&id)), Deed::to(act, id.to_string()).on(*account)).await?)
     }
 
     pub(super) fn view(&self, session: &CachedSession) -> HubSession {

@@ -13,6 +13,7 @@ use axum::{
 use crate::control::http::Mounted;
 
 use super::{
+    backchannel,
     development::{self, Development},
     limits::TooOften,
     pages::{account, assets, failure::Failure, keys, ledger, sessions, text::Text},
@@ -22,7 +23,7 @@ use super::{
 
 /// The pages, for the public listener. They are no interface for programs, so its description does not have them.
 pub fn mount(parts: Parts, development: Option<Arc<Development>>) -> Mounted {
-    Mounted { public: router(parts, development).into(), ..Mounted::default() }
+    Mounted { public: router(parts, development).into(), bodies: vec![backchannel::body()], ..Mounted::default() }
 }
 
 fn router<S: Clone + Send + Sync + 'static>(parts: Parts, development: Option<Arc<Development>>) -> Router<S> {
@@ -42,8 +43,9 @@ fn router<S: Clone + Send + Sync + 'static>(parts: Parts, development: Option<Ar
         .route("/account/keys/new", post(keys::create))
         .route("/account/keys/remove", post(keys::remove))
         .route_layer(middleware::from_fn_with_state(state.clone(), limit))
-        .with_state(state);
-    let pages = pages.route("/assets/{name}", get(assets::asset));
+        .with_state(state.clone());
+    let hooks = Router::new().route(backchannel::PATH, post(backchannel::logged_out)).with_state(state);
+    let pages = pages.merge(hooks).route("/assets/{name}", get(assets::asset));
     match development {
         Some(provider) => pages.merge(development::router(provider)),
         None => pages,

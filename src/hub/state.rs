@@ -109,10 +109,7 @@ impl Hub {
 
     /// What is around a page for somebody who is signed in, whose forms have the token `csrf`.
     pub(super) fn frame_of(&self, visitor: &Visitor, csrf: String, text: &'static Text, here: Here) -> Frame {
-        let profile = &visitor.session.profile;
-        let name = [&profile.name, &profile.preferred_username, &profile.email].into_iter().flatten().next();
-        let name = name.unwrap_or(&visitor.session.identity.subject).clone();
-        self.frame(text).signed_in(name, csrf, here)
+        self.frame(text).signed_in(visitor.session.shown_name().to_owned(), csrf, here)
     }
 
     /// Who asks, if they are signed in.

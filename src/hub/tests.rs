@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     engine::{AccountId, Act},
     entropy::SeededEntropy,
+    identity::{LoggedOut, ProviderLogout},
     store::{Identity, Removed, SqliteStore, Store, StoreError},
     time::{Clock, FakeClock, MeterTime, Millis, UnixMs},
 };
@@ -44,6 +45,20 @@ fn sign_in(n: u8) -> SignIn {
         provider_sid: Some(format!("sid-{n}")),
         device: DeviceText::new("Firefox"),
     }
+}
+
+/// What a provider tells of a sign-out.
+fn logout(jti: &str, of: LoggedOut) -> ProviderLogout {
+    ProviderLogout {
+        issuer: "https://id.example".to_owned(),
+        jti: jti.to_owned(),
+        of,
+        counts_for: Millis::from_secs(3_600),
+    }
+}
+
+fn of_session(sid: &str) -> LoggedOut {
+    LoggedOut::Session(sid.to_owned())
 }
 
 impl Rig {
@@ -201,6 +216,49 @@ async fn a_session_that_is_made_while_all_are_ended_is_over() {
     let (late, hub) = signing_in.await.unwrap();
     assert_eq!(rig.store.hub_sessions(&account(1)).await.unwrap().len(), 2, "it was written");
     assert!(!rig.lives(&late).await && hub.find(&late).await.unwrap().is_none() && rig.lives(&before).await);
+}
+
+#[tokio::test]
+async fn a_sign_out_at_the_provider_ends_that_session_or_all_of_the_person_once() {
+    let rig = Rig::new(Alone).await;
+    let sign_in_of = |n: u8, sid: &str| SignIn { provider_sid: Some(sid.to_owned()), ..sign_in(n) };
+    let begin = async |n: u8, sid: &str| rig.sessions.begin(sign_in_of(n, sid), None).await.unwrap().0;
+    let (one, two, bystander) = (begin(1, "a").await, begin(1, "b").await, begin(2, "c").await);
+    let elsewhere = ProviderLogout { issuer: "https://other.example".to_owned(), ..logout("1", of_session("a")) };
+    rig.sessions.end_by_provider(&elsewhere).await.unwrap();
+    assert!(rig.lives(&one).await, "another provider's session of the same name");
+    rig.sessions.end_by_provider(&logout("1", of_session("a"))).await.unwrap();
+    assert!(!rig.lives(&one).await && rig.lives(&two).await);
+    let everywhere = logout("2", LoggedOut::Person("person-1".to_owned()));
+    rig.sessions.end_by_provider(&everywhere).await.unwrap();
+    assert!(!rig.lives(&two).await && rig.lives(&bystander).await);
+    let again = begin(1, "d").await;
+    rig.sessions.end_by_provider(&everywhere).await.unwrap();
+    assert!(rig.lives(&again).await, "the same message counts once");
+    rig.sessions.end_by_provider(&logout("3", LoggedOut::Person("nobody".to_owned()))).await.unwrap();
+    rig.sessions.end_by_provider(&logout("4", LoggedOut::Person("person-1".to_owned()))).await.unwrap();
+    assert!(!rig.lives(&again).await);
+}
+
+#[tokio::test]
+async fn a_sign_in_from_a_session_that_ends_at_the_provider_meanwhile_does_not_complete() {
+    let rig = Rig::new(Alone).await;
+    let holding = Holding::default();
+    let hub = Rig::hub(&rig.store, &rig.clock, holding.clone(), 2);
+    let (came, go) = &*holding.0;
+    let signing_in = tokio::spawn(async move { hub.begin(sign_in(1), None).await.map(drop) });
+    // The provider's answer has been verified, and nothing is written yet: there is nothing to be ended.
+    came.notified().await;
+    rig.sessions.end_by_provider(&logout("1", of_session("sid-1"))).await.unwrap();
+    go.notify_one();
+    // It is told to the other nodes that the session is about to be ended.
+    came.notified().await;
+    go.notify_one();
+    assert!(matches!(signing_in.await.unwrap(), Err(HubError::EndedAtProvider)));
+    assert_eq!(rig.store.hub_sessions(&account(1)).await.unwrap(), []);
+    assert!(matches!(rig.sessions.begin(sign_in(1), None).await, Err(HubError::EndedAtProvider)), "it is long over");
+    let anew = SignIn { provider_sid: Some("anew".to_owned()), ..sign_in(1) };
+    assert!(rig.sessions.begin(anew, None).await.is_ok());
 }
 
 #[tokio::test]

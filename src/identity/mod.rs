@@ -8,6 +8,7 @@ mod endpoints;
 mod error;
 mod fetch;
 mod jwks;
+mod logout;
 mod opaque;
 mod provider;
 mod relying;
@@ -26,11 +27,13 @@ use crate::{
     telemetry::{SignIn, Telemetry},
     time::{Clock, Millis, UnixMs},
 };
+use logout::UnverifiedLogout;
 use provider::{Provider, TokenError};
 use set::UnverifiedSet;
 use verify::{Fault, Unverified, looks_like_jwt};
 
 pub use error::ProviderError;
+pub use logout::{LoggedOut, ProviderLogout};
 pub use provider::{CapabilityCredit, EventSettings, ProviderSettings};
 pub use relying::{Authentication, AuthorizationRequest, Redemption, RelyingSettings};
 pub use scope::Required as RequiredScopes;
@@ -215,6 +218,18 @@ impl Providers {
         Ok((signed_in, authentication))
     }
 
+    /// What a provider that people can sign in with on our pages tells of a sign-out there, by a logout token.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError`].
+    pub async fn read_logout(&self, token: &str, now: UnixMs) -> Result<ProviderLogout, EventError> {
+        let token = UnverifiedLogout::parse(token).map_err(EventError::Refused)?;
+        let known = |provider: &&Provider| provider.issuer() == token.issuer();
+        let provider = self.list.iter().find(known).ok_or(EventError::Refused(Fault::Issuer))?;
+        provider.hear_logout(token, now).await.map_err(TokenError::into_event)
+    }
+
     /// Counts a sign-in, and why it failed.
     fn count(&self, failed: Option<TokenError>) {
         let outcome = match failed {
@@ -269,16 +284,21 @@ impl EventReader for Providers {
         let known = |provider: &&Provider| provider.events().is_some_and(|rules| rules.issuer == set.issuer());
         let provider = self.list.iter().find(known).ok_or(EventError::Refused(Fault::Issuer))?;
         let rules = provider.events().ok_or(EventError::Refused(Fault::Issuer))?;
-        let (subject, events) = provider.hear(rules, set, now).await.map_err(|error| match error {
-            TokenError::Refused(fault) => EventError::Refused(fault),
-            TokenError::Undecided | TokenError::Unavailable | TokenError::Misconfigured => EventError::Unavailable,
-        })?;
+        let (subject, events) = provider.hear(rules, set, now).await.map_err(TokenError::into_event)?;
         let identity = Identity { issuer: provider.issuer().to_owned(), subject };
         Ok(ProviderEvents { identity, events, gives: Arc::clone(provider.gives()) })
     }
 }
 
 impl TokenError {
+    /// The same of a token that tells something.
+    const fn into_event(self) -> EventError {
+        match self {
+            Self::Refused(fault) => EventError::Refused(fault),
+            Self::Undecided | Self::Unavailable | Self::Misconfigured => EventError::Unavailable,
+        }
+    }
+
     /// What callers are told of it.
     fn into_auth(self) -> AuthError {
         match self {

@@ -9,6 +9,7 @@ use super::{
     error::ProviderError,
     fetch::{Fetcher, is_safe},
     jwks::{KeySource, Keys, NoKey},
+    logout::{ProviderLogout, UnverifiedLogout},
     opaque::{Opaque, OpaqueError},
     relying::{Authentication, AuthorizationRequest, Redemption, Relying, RelyingError, RelyingSettings},
     scope::Required,
@@ -256,6 +257,19 @@ impl Provider {
             signed_in.claims.extend(relying.userinfo(&signed_in.subject, &access_token).await?);
         }
         Ok(signed_in)
+    }
+
+    /// What it tells of a sign-out, if people sign in to our pages with it.
+    pub(super) async fn hear_logout(
+        &self,
+        token: UnverifiedLogout<'_>,
+        now: UnixMs,
+    ) -> Result<ProviderLogout, TokenError> {
+        let (_, rules) = self.relying.as_ref().ok_or(TokenError::Refused(Fault::Issuer))?;
+        let with = token.check(rules, now).map_err(TokenError::Refused)?;
+        let algorithm = with.algorithm;
+        let keys = self.keys_for(with).await?;
+        token.verify(algorithm, &keys).map_err(TokenError::Refused)
     }
 
     async fn keys_for(&self, with: SignedWith<'_>) -> Result<Vec<Key>, TokenError> {

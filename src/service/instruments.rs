@@ -216,6 +216,7 @@ impl StoreObserver for Counting {
             | Operation::Facts
             | Operation::Person
             | Operation::HubSession
+            | Operation::IsRedeemed
             | Operation::Handle => StoreOperation::ReadAccount,
             Operation::Commit
             | Operation::CreateAccount

@@ -120,6 +120,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         hooks_per_address: config.limits.hooks_per_address().map(rate),
     };
     let telemetry = parts.telemetry.clone();
+    let is_development = parts.development.is_some();
     let refused = move || telemetry.acts_limited(ActLimit::Address).increment(1);
     let limits = Arc::new(AddressLimits::new(settings.per_address, refused));
     let pages = hub::Parts {
@@ -131,7 +132,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         providers: Arc::clone(&parts.providers),
         sessions: parts.sessions.clone(),
         limits: Arc::clone(&limits),
-        is_development: parts.development.is_some(),
+        is_development,
         public_url: settings.http_url.clone(),
         links: Links {
             shop: config.client.shop_url.as_ref().map(|url| url.as_str().to_owned()),
@@ -169,16 +170,18 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
     let clients = Arc::new(clients.await?);
     let provider = Arc::new(OpenIdProvider::new(ProviderParts {
         clients: Arc::clone(&clients),
-        sessions: parts.sessions,
+        sessions: parts.sessions.clone(),
         issuer: Arc::clone(&parts.issuer),
         engine: Arc::clone(&parts.engine),
         clock: Arc::clone(&parts.clock),
         limits,
         public_url: settings.http_url.clone(),
+        is_development,
     }));
     let parts = SurfaceParts {
         clients,
         handles: Some(Arc::<OpenIdProvider>::clone(&provider)),
+        sign_ins: Some(Arc::new(parts.sessions)),
         acts: parts.acts,
         engine: Arc::clone(&parts.engine),
         store: parts.store,

@@ -142,6 +142,8 @@ pub struct HubClient {
     pub secret_hashes: Vec<[u8; 32]>,
     /// Where browsers are sent back to.
     pub redirect_uris: Vec<String>,
+    /// Where they are sent after the client has signed somebody out.
+    pub post_logout_redirect_uris: Vec<String>,
     /// Whether its handles may open tanks.
     pub tank: bool,
     /// When it was registered, on the wall clock.
@@ -372,18 +374,22 @@ struct ClientDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     secret_hashes: Vec<String>,
     redirect_uris: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    post_logout_redirect_uris: Vec<String>,
     tank: bool,
     created_at: u64,
 }
 
 impl HubClient {
-    /// `{"name":"…","kind":"confidential","secret_hashes":["base64url"],"redirect_uris":["…"],"tank":false,"created_at":ms}`
+    /// `{"name":"…","kind":"confidential","secret_hashes":["base64url"],"redirect_uris":["…"],"post_logout_redirect_uris":["…"],
+    /// "tank":false,"created_at":ms}`
     pub(super) fn to_json(&self) -> String {
         let document = ClientDocument {
             name: self.name.clone(),
             kind: self.kind,
             secret_hashes: self.secret_hashes.iter().map(|hash| URL_SAFE_NO_PAD.encode(hash)).collect(),
             redirect_uris: self.redirect_uris.clone(),
+            post_logout_redirect_uris: self.post_logout_redirect_uris.clone(),
             tank: self.tank,
             created_at: self.created_at.as_ms(),
         };
@@ -403,6 +409,7 @@ impl HubClient {
             kind: document.kind,
             secret_hashes: document.secret_hashes.iter().map(hash).collect::<Result<_>>()?,
             redirect_uris: document.redirect_uris,
+            post_logout_redirect_uris: document.post_logout_redirect_uris,
             tank: document.tank,
             created_at: UnixMs::from_ms(document.created_at),
         })

@@ -343,6 +343,10 @@ impl<S: Store, O: StoreObserver> HubStore for Observed<S, O> {
         self.timed(Operation::RedeemCode, self.store.redeem_code(code, account, handle, now, until)).await
     }
 
+    async fn is_redeemed(&self, code: &SecretDigest) -> Result<bool> {
+        self.timed(Operation::IsRedeemed, self.store.is_redeemed(code)).await
+    }
+
     async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
         self.timed(Operation::AddHandle, self.store.add_handle(handle)).await
     }

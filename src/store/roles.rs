@@ -233,7 +233,8 @@ pub trait HubStore: Send + Sync + 'static {
     async fn remove_hub_client(&self, client_id: &str) -> Result<Removed>;
 
     /// Redeems an authorization code, which has this digest, for a handle that is about to be made; once, whoever asks and at
-    /// whichever node. It is remembered until `until` at least. Asked again for the same handle: [`Redeemed::Now`].
+    /// whichever node. It is remembered until `until` at least. Asked again for the same handle: [`Redeemed::Now`]. Other names that
+    /// count once are kept among the codes.
     async fn redeem_code(
         &self,
         code: &SecretDigest,
@@ -242,6 +243,10 @@ pub trait HubStore: Send + Sync + 'static {
         now: UnixMs,
         until: UnixMs,
     ) -> Result<Redeemed>;
+
+    /// Whether a code with this digest has been redeemed, as far as that is to be remembered. Asked after a
+    /// [`Self::redeem_code`] that was answered, at whichever node, it is so.
+    async fn is_redeemed(&self, code: &SecretDigest) -> Result<bool>;
 
     /// Adds a handle. Adding the same one again changes nothing.
     async fn add_handle(&self, handle: &HandleRecord) -> Result<Added>;

@@ -111,9 +111,49 @@ const sibling = async () => {
   await page.goto(`${service}/oauth/authorize?${query}&prompt=login`);
   await typeName(page, "Eve", "/cb");
   seen.sibling.push(await came());
+  seen.left = await leave(page, query, redirect);
   await context.close();
   server.close();
   server.closeAllConnections();
+};
+
+/** Leaves a sibling service: with an ID token, without one, and by a form of the sibling that has one. */
+const leave = async (page, query, redirect) => {
+  const bye = new URL("/bye", redirect).href;
+  const where = async () => {
+    await until(page, () => location.pathname === "/bye" && document.readyState === "complete");
+    return ["/bye", new URL(page.url()).searchParams.get("state")];
+  };
+  const idToken = async () => {
+    const code = new URL(page.url()).searchParams.get("code");
+    const form = { grant_type: "authorization_code", client_id: client, code, redirect_uri: redirect, code_verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" };
+    const answer = await (await fetch(`${service}/oauth/token`, { method: "POST", body: new URLSearchParams(form) })).json();
+    return answer.id_token;
+  };
+  const again = async () => {
+    await page.goto(`${service}/oauth/authorize?${query}`);
+    await typeName(page, "Eve", "/cb");
+    return idToken();
+  };
+  const asking = (state, hint) => new URLSearchParams({ client_id: client, post_logout_redirect_uri: bye, state, ...(hint && { id_token_hint: hint }) });
+  const seen = [];
+  await page.goto(`${service}/oauth/logout?${asking("s", await idToken())}`);
+  seen.push(await where());
+  await again();
+  await page.goto(`${service}/oauth/logout?${asking("t")}`);
+  seen.push(await text(page, "h1"));
+  await tabTo(page, "main form button");
+  await page.keyboard.press("Enter");
+  seen.push(await where());
+  const hint = await again();
+  await page.evaluate((action, fields) => {
+    const form = Object.assign(document.createElement("form"), { method: "post", action });
+    for (const [name, value] of fields) form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+    document.body.append(form);
+    form.submit();
+  }, `${service}/oauth/logout`, [...asking("u", hint)]);
+  seen.push(await where());
+  return seen;
 };
 
 /** The same way without a script. */

@@ -35,7 +35,7 @@ async fn walked(browser: &str) -> Value {
     let made = api.admin(Method::POST, "/admin/accounts", &[], &made).await.unwrap().must_be(201).json();
     let key = made["key"].as_str().expect("a key");
     api.public(Method::POST, "/v1/activate", key, &json!({})).await.unwrap().must_be(200);
-    let app = json!({"name": "app", "redirect_uris": ["http://127.0.0.1/cb"], "public": true});
+    let app = json!({"name": "app", "redirect_uris": ["http://127.0.0.1/cb"], "post_logout_redirect_uris": ["http://127.0.0.1/bye"], "public": true});
     let app = api.admin(Method::POST, "/admin/clients", &[], &app).await.unwrap().must_be(201).json();
     let client = app["client_id"].as_str().expect("an id");
     let seen = tokio::task::block_in_place(|| walk(browser, &service.http(), client));
@@ -50,6 +50,11 @@ async fn walked(browser: &str) -> Value {
     assert_eq!(seen["asked_again"], "/development/authorize");
     let came = json!([true, "Sibling", true, service.http()]);
     assert_eq!(seen["sibling"], json!([came, came]), "the way to a client on another port");
+    assert_eq!(
+        seen["left"],
+        json!([["/bye", "s"], "Sign out?", ["/bye", "t"], ["/bye", "u"]]),
+        "and the ways out of it"
+    );
     assert!(service.stop().success());
     seen
 }

@@ -115,6 +115,8 @@ async fn no_code_handle_or_secret_is_in_the_log() {
     assert_eq!(sibling.ask("/oauth/token", &sibling.secret, &again).await["error"], "invalid_grant");
     assert!(!sibling.lives(&handle).await, "a code that is redeemed twice");
     let (cookie, secret) = (browser.cookies["__Host-gastank"].clone(), sibling.secret.clone());
+    let leave = format!("{}/oauth/logout?id_token_hint={id_token}", service.http());
+    assert!(browser.get(&leave).await.page.contains("You are signed out"));
     assert!(service.stop().success());
     let said = home.said();
     assert!(said.contains("DEBUG") || said.contains("debug"), "all of it is logged: {said}");

@@ -20,6 +20,7 @@ mod outages;
 mod pages;
 mod real;
 mod siblings;
+mod sign_outs;
 
 use reqwest::{Method, Response};
 use serde_json::Value;

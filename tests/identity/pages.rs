@@ -13,11 +13,16 @@ use super::{
 
 /// A service whose people sign in with a real provider.
 pub(super) fn hub_of_a_real_provider(home: &Home) -> (Real, Service) {
-    hub_that_shows(home, "a secret: of the tests+\n")
+    hub_of_a_real_provider_with(home, &[])
+}
+
+/// With more variables.
+pub(super) fn hub_of_a_real_provider_with(home: &Home, variables: &[(&str, &str)]) -> (Real, Service) {
+    hub_that_shows(home, "a secret: of the tests+\n", variables)
 }
 
 /// The same, where the service shows the provider this client secret.
-fn hub_that_shows(home: &Home, shown: &str) -> (Real, Service) {
+fn hub_that_shows(home: &Home, shown: &str, more: &[(&str, &str)]) -> (Real, Service) {
     // The provider has to know where the service will be.
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let http = free.local_addr().expect("an address").to_string();
@@ -33,6 +38,7 @@ fn hub_that_shows(home: &Home, shown: &str) -> (Real, Service) {
         ("GASTANK_IDENTITY_HUB_SCOPE", "openid profile email"),
     ];
     let addresses = [http, "127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()];
+    let variables = [&variables[..], more].concat();
     let service = tokio::task::block_in_place(|| Service::start_at(home, &addresses, &variables));
     (real, service)
 }
@@ -40,7 +46,7 @@ fn hub_that_shows(home: &Home, shown: &str) -> (Real, Service) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_secret_that_the_provider_does_not_take_is_named_on_the_page_and_in_the_log() {
     let home = Home::new();
-    let (real, service) = hub_that_shows(&home, "another secret\n");
+    let (real, service) = hub_that_shows(&home, "another secret\n", &[]);
     let output = tokio::task::block_in_place(|| {
         node("hub-sign-in.mjs").args([&service.http(), "ada"]).output().expect("node can be run")
     });

@@ -38,6 +38,8 @@ const machine = (alg) => ({
 });
 
 const configuration = {
+  // Without the agent that refuses this machine.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   clients: [
     ...keys.map(({ alg }) => machine(alg)),
     {
@@ -56,6 +58,8 @@ const configuration = {
             grant_types: ['authorization_code'],
             response_types: ['code'],
             redirect_uris: [callback],
+            backchannel_logout_uri: new URL('/hooks/backchannel-logout', callback).href,
+            backchannel_logout_session_required: true,
           },
         ]
       : []),
@@ -69,6 +73,7 @@ const configuration = {
     claims: () => ({ sub: id, name: `${id} of the tests`, email: `${id}@example.org`, email_verified: true }),
   }),
   features: {
+    backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
     devInteractions: { enabled: true },
     resourceIndicators: {

@@ -113,7 +113,7 @@ async fn what_comes_by_hooks_waits_no_longer_than_an_act_whatever_the_store_does
         events: vec![Event { digest: [1; 16], kind: EventKind::PasswordChanged { at: WALL } }],
         gives: Arc::default(),
     };
-    let events = Events::new(Arc::new(rig.acts.by(Actor::system())));
+    let events = Events::new(Arc::new(rig.acts.by(Actor::system())), None);
     let heard = tokio::time::timeout(ACT_TIMEOUT * 2, events.hear(&told)).await;
     assert!(is_unavailable(&heard.expect("it has a deadline")));
 }

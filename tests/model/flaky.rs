@@ -411,6 +411,10 @@ impl HubStore for Flaky {
         self.write()?.redeem_code(code, account, handle, now, until).await
     }
 
+    async fn is_redeemed(&self, code: &SecretDigest) -> Result<bool> {
+        self.read()?.is_redeemed(code).await
+    }
+
     async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
         self.write()?.add_handle(handle).await
     }

@@ -530,6 +530,10 @@ impl HubStore for MemoryStore {
         Ok(if of == *handle { Redeemed::Now } else { Redeemed::Before(known, of) })
     }
 
+    async fn is_redeemed(&self, code: &SecretDigest) -> Result<bool> {
+        Ok(self.0.lock().codes.contains_key(code))
+    }
+
     async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
         let mut tables = self.0.lock();
         let alive = tables.person(&handle.account).is_some();

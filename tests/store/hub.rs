@@ -216,6 +216,7 @@ pub(crate) async fn hub_clients_come_and_go(store: Subject) {
         kind: if hashes.is_empty() { ClientKind::Public } else { ClientKind::Confidential },
         secret_hashes: hashes.iter().map(|byte| [*byte; 32]).collect(),
         redirect_uris: vec!["https://app.example/cb".to_owned(), "http://127.0.0.1/cb".to_owned()],
+        post_logout_redirect_uris: hashes.iter().map(|byte| format!("https://app.example/bye/{byte}")).collect(),
         tank: hashes.len() > 1,
         created_at: wall(1),
     };
@@ -285,4 +286,6 @@ pub(crate) async fn of_fifty_racing_redemptions_of_a_code_one_wins(store: Subjec
     assert!(lost.iter().all(|lost| *lost == (account, won[0])), "each is told for which handle");
     let again = store.redeem_code(&code, &account, &won[0], now, until).await.expect("works");
     assert_eq!(again, Redeemed::Now, "who asks again for the same is told the same");
+    assert!(store.is_redeemed(&code).await.expect("works"));
+    assert!(!store.is_redeemed(&SecretDigest::of("another")).await.expect("works"));
 }

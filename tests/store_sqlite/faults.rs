@@ -12,7 +12,7 @@ use std::{
 use gastank::{
     deadline::{Late, carry, within},
     engine::{Act, ActivationNames, Credit, Source},
-    store::{Commit, SqliteOptions, SqliteStore, StoreError},
+    store::{Commit, Profile, Replaced, SqliteOptions, SqliteStore, StoreError},
     wire::EndReason,
 };
 use rusqlite::Connection;
@@ -96,6 +96,23 @@ async fn closing_leaves_one_whole_file() {
     let copy = Place::new();
     fs::copy(place.path(), copy.path()).expect("copies");
     now(&copy.open(), &account_id(1)).await;
+}
+
+#[tokio::test]
+async fn of_who_is_deleted_no_profile_is_left_in_the_file() {
+    let place = Place::new();
+    let store = place.open();
+    let profiles = || {
+        let conn = Connection::open(place.path()).expect("opens");
+        let like = "SELECT count(*) FROM hub_people WHERE profile LIKE '%Ada%'";
+        conn.query_row(like, [], |row| row.get::<_, i64>(0)).expect("works")
+    };
+    let account = made(&store, 1).await;
+    let profile = Profile { name: Some("Ada".to_owned()), ..Profile::default() };
+    assert_eq!(store.put_profile(&account.id, 0, &profile).await.expect("works"), Replaced::Done);
+    assert_eq!(profiles(), 1);
+    done(&store, &account, &Act { deletes: true, ..account.nothing() }).await;
+    assert_eq!(profiles(), 0);
 }
 
 #[test]

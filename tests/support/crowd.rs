@@ -87,6 +87,7 @@ impl Crowd {
                 kind: if n % 2 == 0 { ClientKind::Public } else { ClientKind::Confidential },
                 secret_hashes: (0..n % 2).map(|_| hash(&mut dice)).collect(),
                 redirect_uris: vec![text(&mut dice).to_owned()],
+                post_logout_redirect_uris: vec![text(&mut dice).to_owned()],
                 tank: n > 2,
                 created_at: at(n),
             };

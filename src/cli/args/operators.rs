@@ -238,6 +238,9 @@ Examples:
         /// address will do
         #[arg(long = "redirect-uri", value_name = "URI", required = true)]
         redirect_uris: Vec<String>,
+        /// Where browsers may be sent after the client has signed somebody out; may be repeated
+        #[arg(long = "post-logout-redirect-uri", value_name = "URI")]
+        post_logout_redirect_uris: Vec<String>,
         /// The client cannot keep a secret: an app or a page
         #[arg(long)]
         public: bool,

@@ -13,6 +13,7 @@ use std::{
     sync::Arc,
 };
 
+use async_trait::async_trait;
 use tokio::sync::Mutex as Gate;
 
 use crate::{
@@ -72,17 +73,34 @@ pub enum Admission {
     Outdated,
 }
 
+/// Where people are signed in, beside the sessions of their tanks.
+#[async_trait]
+pub trait SignIns: Send + Sync + 'static {
+    /// Ends all sign-ins of an account, also those that are being made. There are none of an account that is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: some may live.
+    async fn end_all(&self, account: &AccountId, by: &Actor) -> Result<(), StoreError>;
+}
+
 /// Deals with what providers tell.
 pub struct Events {
     acts: Arc<Acts>,
+    sign_ins: Option<Arc<dyn SignIns>>,
     turns: Vec<Gate<()>>,
     turn: RandomState,
 }
 
 impl Events {
-    /// Deals with events by these acts.
-    pub fn new(acts: Arc<Acts>) -> Self {
-        Self { acts, turns: std::iter::repeat_with(Gate::default).take(TURNS).collect(), turn: RandomState::new() }
+    /// Deals with events by these acts, for people who may be signed in there.
+    pub fn new(acts: Arc<Acts>, sign_ins: Option<Arc<dyn SignIns>>) -> Self {
+        Self {
+            acts,
+            sign_ins,
+            turns: std::iter::repeat_with(Gate::default).take(TURNS).collect(),
+            turn: RandomState::new(),
+        }
     }
 
     /// Deals with all events of a token, one after the other.
@@ -99,7 +117,7 @@ impl Events {
         acts.all_in_time(async {
             let mut heard = Vec::with_capacity(told.events.len());
             for event in &told.events {
-                heard.push(acts.hear(told, event).await?);
+                heard.push(acts.hear(told, event, self.sign_ins.as_deref()).await?);
             }
             Ok(heard)
         })
@@ -108,7 +126,12 @@ impl Events {
 }
 
 impl Acts {
-    async fn hear(&self, told: &ProviderEvents, event: &Event) -> Result<EventEffect, ActError> {
+    async fn hear(
+        &self,
+        told: &ProviderEvents,
+        event: &Event,
+        sign_ins: Option<&dyn SignIns>,
+    ) -> Result<EventEffect, ActError> {
         let identity = &told.identity;
         if event.kind == EventKind::Deleted {
             return self.is_gone(identity).await;
@@ -129,6 +152,9 @@ impl Acts {
                 let stale = facts.password_changed_at > Some(*at);
                 if let (Some(account), false) = (&account, stale) {
                     self.log_out(account, *at).await?;
+                    if let Some(sign_ins) = sign_ins {
+                        sign_ins.end_all(account, self.actor()).await?;
+                    }
                 }
                 let heard = if stale { EventEffect::Stale } else { EventEffect::PasswordChanged };
                 (heard, AuditAct::PasswordChanged, stale.then_some("stale"))

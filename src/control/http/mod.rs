@@ -53,7 +53,7 @@ pub use instruments::{Activated, Answered, EventResult, Instruments, Introspecti
 pub use limits::LimitedBy;
 pub use named::AccountPath;
 pub use openapi::Mounted;
-pub use paths::{AUTHORIZE, TOKEN, USERINFO};
+pub use paths::{AUTHORIZE, LOGOUT, TOKEN, USERINFO};
 pub use problem::for_owner;
 pub use shapes::time as rfc3339;
 pub use state::{ApiState, BodyCheck, ExpectedBody, Parts, Settings};

@@ -8,6 +8,8 @@ pub(super) const REVOKE: &str = "/oauth/revoke";
 pub const AUTHORIZE: &str = "/oauth/authorize";
 /// Where clients of the hub redeem codes.
 pub const TOKEN: &str = "/oauth/token";
+/// Where browsers come from clients of the hub that sign people out.
+pub const LOGOUT: &str = "/oauth/logout";
 /// Where clients of the hub ask who somebody is.
 pub const USERINFO: &str = "/oauth/userinfo";
 /// The route of a status list.

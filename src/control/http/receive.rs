@@ -98,8 +98,8 @@ fn is_worth_waiting(state: &ApiState, budget: Budget, parts: &RequestParts) -> R
             Authorization::Missing if has_type(headers, FORM) => Ok(()),
             Authorization::Missing => Err(Problem::bad_credentials()),
         },
-        // Whoever redeems a code says so in the form.
-        paths::TOKEN if has_type(headers, FORM) => Ok(()),
+        // Whoever redeems a code, or signs somebody out, says who they are in the form.
+        paths::TOKEN | paths::LOGOUT if has_type(headers, FORM) => Ok(()),
         paths::CREDIT => hooks::check_headers(&state.hooks, state.clock.wall(), headers),
         paths::ACCOUNT_EVENTS => events::check_headers(&*state.reader, headers),
         // Forms of pages: whether somebody is signed in takes a read of the store.

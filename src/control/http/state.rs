@@ -12,7 +12,10 @@ use crate::{
         acts::Acts,
         credentials::AdminToken,
         edges::EdgeRegistry,
-        hooks::{events::Events, secrets::HookSecrets},
+        hooks::{
+            events::{Events, SignIns},
+            secrets::HookSecrets,
+        },
         hub_clients::ClientRegistry,
         secrets::Secrets,
         status_token::StatusTokens,
@@ -63,6 +66,8 @@ pub struct Parts {
     pub clients: Arc<ClientRegistry>,
     /// What the handles of these are worth.
     pub handles: Option<Arc<dyn Handles>>,
+    /// Where people are signed in to it.
+    pub sign_ins: Option<Arc<dyn SignIns>>,
     /// Publishes status lists.
     pub statuses: Arc<StatusTokens>,
     /// Keeps the cluster secrets.
@@ -178,7 +183,8 @@ impl ApiState {
         expected_bodies: Vec<ExpectedBody>,
     ) -> Result<Self, StoreError> {
         let Parts { acts, engine, store, clock, entropy, issuer, identity, events, .. } = parts;
-        let Parts { hooks, clients, handles, statuses, secrets, admission, instruments, settings, .. } = parts;
+        let Parts { hooks, clients, handles, sign_ins, statuses, secrets, admission, instruments, settings, .. } =
+            parts;
         let registry = |store: &Arc<dyn Store>| {
             (Arc::clone(store), Arc::clone(&clock), Arc::clone(&entropy), Arc::clone(acts.audit()))
         };
@@ -203,7 +209,7 @@ impl ApiState {
             admin_bodies: Pool::new(Capacity { total: ADMIN_BODIES, per_network: None }, Arc::clone(&admission.proven)),
             under_way: Arc::new(UnderWay::new(&admission.proven, Arc::clone(&instruments))),
             started: Started(clock.now()),
-            events: Arc::new(Events::new(Arc::clone(&acts))),
+            events: Arc::new(Events::new(Arc::clone(&acts), sign_ins)),
             settings: Arc::new(settings),
             reader: events,
             acts,

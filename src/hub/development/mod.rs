@@ -29,7 +29,7 @@ use self::codes::{Codes, Grant};
 use super::pages::{
     failure::Failure,
     forms::is_same_origin,
-    frame::{Frame, answer, redirect},
+    frame::{Frame, answer, go_on, redirect},
     text::Text,
 };
 use crate::{
@@ -86,15 +86,6 @@ struct Page {
     frame: Frame,
     request: String,
     name: String,
-}
-
-/// The page that goes on by itself. A redirect would not do: browsers hold the redirects after a form against the policy of
-/// its page (`form-action`), and these lead to the pages of clients.
-#[derive(Template)]
-#[template(path = "onward.html")]
-struct Onward {
-    frame: Frame,
-    href: String,
 }
 
 #[derive(Serialize)]
@@ -288,10 +279,7 @@ async fn decide(State(provider): State<Arc<Development>>, request: Request) -> R
     let asked = field("request").and_then(|query| asked_of(&query)).filter(|asked| provider.fits(asked));
     let Some(asked) = asked else { return Failure::Refused.page(text, true) };
     let name = field("name").unwrap_or_default();
-    let on = |parameters: &[(&str, &str)]| {
-        let href = provider.callback(&asked, parameters);
-        answer(StatusCode::OK, text, &Onward { frame: Frame::anonymous(text, true), href })
-    };
+    let on = |parameters: &[(&str, &str)]| go_on(Frame::anonymous(text, true), provider.callback(&asked, parameters));
     let Some(subject) = Development::subject_of(&name) else { return on(&[("error", "access_denied")]) };
     let code = URL_SAFE_NO_PAD.encode(draw::<32>(&*provider.entropy));
     let grant = Grant {

@@ -76,9 +76,9 @@ impl Failure {
         }
     }
 
-    /// The page.
-    pub(in crate::hub) fn page(self, text: &'static Text, development: bool) -> Response {
-        let (title, hint) = match self {
+    /// What happened, and what to do.
+    const fn texts(self, text: &'static Text) -> (&'static str, &'static str) {
+        match self {
             Self::NotFound => (text.not_found, text.not_found_hint),
             Self::Expired => (text.expired, text.expired_hint),
             Self::Over => (text.over, text.over_hint),
@@ -92,7 +92,12 @@ impl Failure {
             Self::Misconfigured => (text.misconfigured, text.misconfigured_hint),
             Self::TooOften => (text.too_often, text.too_often_hint),
             Self::NoSignIn => (text.no_sign_in, text.no_sign_in_hint),
-        };
+        }
+    }
+
+    /// The page.
+    pub(in crate::hub) fn page(self, text: &'static Text, development: bool) -> Response {
+        let (title, hint) = self.texts(text);
         let (href, action) = match self {
             Self::NotFound | Self::Forged | Self::TooSlow | Self::TooLong | Self::Unavailable | Self::NoSignIn => {
                 ("/account", text.to_account)
@@ -133,13 +138,14 @@ impl From<TooOften> for Failure {
     }
 }
 
+/// Of a form that did not come.
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         match problem.code() {
-            Code::RequestTimeout => Self::TooSlow,
             Code::BodyTooLarge => Self::TooLong,
             code if code.status().is_server_error() => Self::Unavailable,
-            _ => Self::Refused,
+            // Late, or broken off.
+            _ => Self::TooSlow,
         }
     }
 }
@@ -155,6 +161,7 @@ impl From<HubError> for Failure {
         match error {
             // It has been deleted since the person signed in.
             HubError::NoSuchAccount => Self::Denied,
+            HubError::EndedAtProvider => Self::Over,
             HubError::Store(_) => Self::Unavailable,
         }
     }
@@ -166,6 +173,26 @@ impl From<AuthError> for Failure {
             AuthError::Rejected => Self::Refused,
             AuthError::Unavailable => Self::ProviderDown,
             AuthError::Misconfigured => Self::Misconfigured,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_that_did_not_come_is_called_what_it_is() {
+        for (problem, status, says) in [
+            (Problem::new(Code::RequestTimeout), 408, "did not arrive in time"),
+            (Problem::new(Code::BodyTooLarge), 413, "too long"),
+            (Problem::new(Code::Overloaded), 503, "cannot answer now"),
+            (Problem::bad_request("the body broke off"), 408, "did not arrive in time"),
+        ] {
+            let failure = Failure::from(problem);
+            let page = failure.page(Text::of(&axum::http::HeaderMap::new()), false);
+            assert_eq!(page.status().as_u16(), status, "{says}");
+            assert!(failure.texts(Text::of(&axum::http::HeaderMap::new())).0.contains(says), "{says}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub(in crate::hub) struct Form {
 }
 
 /// What the forms of a session's pages have in the field `csrf`.
-pub(super) fn csrf_of(secret: &SessionSecret) -> String {
+pub(in crate::hub) fn csrf_of(secret: &SessionSecret) -> String {
     let digest = Sha256::new_with_prefix(b"gastank/csrf/v1/").chain_update(secret.expose()).finalize();
     URL_SAFE_NO_PAD.encode(&digest[..18])
 }

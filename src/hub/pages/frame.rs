@@ -91,6 +91,21 @@ pub(in crate::hub) struct Message {
     pub(in crate::hub) action: &'static str,
 }
 
+/// A page that goes on by itself.
+#[derive(Template)]
+#[template(path = "onward.html")]
+struct Onward {
+    frame: Frame,
+    href: String,
+}
+
+/// Answers with a page that goes on by itself. After a form a redirect would not do: browsers hold the redirects after it against
+/// the policy of its page (`form-action`), and these lead to the pages of others.
+pub(in crate::hub) fn go_on(frame: Frame, href: String) -> Response {
+    let text = frame.text;
+    answer(StatusCode::OK, text, &Onward { frame, href })
+}
+
 /// Answers with a page.
 pub(in crate::hub) fn answer(status: StatusCode, text: &Text, page: &impl Template) -> Response {
     let Ok(html) = page.render() else {

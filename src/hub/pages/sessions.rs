@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     hub::{
-        sign_in::{self, in_time},
+        leaving::{Onto, left},
+        sign_in::in_time,
         state::{Hub, Visitor},
     },
     store::HubSessionId,
@@ -64,7 +65,7 @@ pub(in crate::hub) async fn end(State(hub): State<Arc<Hub>>, request: Request) -
     // Ended in another tab, or never there: what was wanted is so.
     let Some(id) = HubSessionId::parse(form.field("session")) else { return redirect("/account/sessions") };
     match in_time(acts, hub.parts.sessions.end(&session.account, &id)).await {
-        Ok(_) if id == session.id => sign_in::signed_out(&hub, form.text),
+        Ok(_) if id == session.id => left(hub.frame(form.text), None, Onto::Page),
         Ok(_) => redirect("/account/sessions"),
         Err(failure) => failure.page(form.text, hub.parts.is_development),
     }
@@ -91,7 +92,7 @@ pub(in crate::hub) async fn end_all(State(hub): State<Arc<Hub>>, request: Reques
     };
     let Visitor { session, acts, .. } = &form.visitor;
     match in_time(acts, hub.parts.sessions.end_everywhere(&session.account)).await {
-        Ok(_) => sign_in::signed_out(&hub, form.text),
+        Ok(_) => left(hub.frame(form.text), None, Onto::Page),
         Err(failure) => failure.page(form.text, hub.parts.is_development),
     }
 }

@@ -25,6 +25,7 @@ catalogue! {
     skip, nav, account, sign_ins, ledger, sign_out, sign_in, development,
     // Sign-in.
     choose_provider, choose_hint, continue_with, signed_out, signed_out_hint,
+    sign_out_ask, sign_out_ask_hint, stay,
     // The tank.
     tank, left, draining, draining_since, resting, empty, empty_hint, switch_off, switch_off_hint, buy, earn, last_update,
     // Its use.
@@ -67,6 +68,9 @@ pub(super) static ENGLISH: Text = Text {
     continue_with: "Continue with",
     signed_out: "You are signed out",
     signed_out_hint: "This browser has no access to your account any more. Your other devices stay signed in.",
+    sign_out_ask: "Sign out?",
+    sign_out_ask_hint: "An app asks to sign you out here. Your other devices stay signed in.",
+    stay: "Stay signed in",
     tank: "Your tank",
     left: "left",
     draining: "Draining",
@@ -185,6 +189,9 @@ pub(super) static GERMAN: Text = Text {
     continue_with: "Weiter mit",
     signed_out: "Sie sind abgemeldet",
     signed_out_hint: "Dieser Browser hat keinen Zugriff mehr auf Ihr Konto. Ihre anderen Geräte bleiben angemeldet.",
+    sign_out_ask: "Abmelden?",
+    sign_out_ask_hint: "Eine App möchte Sie hier abmelden. Ihre anderen Geräte bleiben angemeldet.",
+    stay: "Angemeldet bleiben",
     tank: "Ihr Tank",
     left: "übrig",
     draining: "Läuft",

@@ -118,7 +118,7 @@ async fn decide(
         Some(Ok(seconds)) => Some(Millis::from_secs(seconds)),
         Some(Err(_)) => return Err(Refusal::request("max_age is a number of seconds")),
     };
-    let session = provider.current(request).await?;
+    let session = provider.signed_in(request).await?;
     let asked_at = params.find(ASKED).and_then(|text| asked_anew_at(provider, client_id, text, now));
     // What is not sealed by us, or too long ago, says no more than that they are to be asked. Where people choose their account, they
     // sign in anew.
@@ -131,14 +131,14 @@ async fn decide(
             && (!wants_anew || asked_at.is_some_and(|asked_at| has_begun_after(session, asked_at)))
     };
     match session {
-        Some((session, digest)) if suffices(&session) => {
+        Some((session, secret)) if suffices(&session) => {
             let grant = Grant {
                 client_id: client_id.to_owned(),
                 redirect_uri: asked.redirect_uri.clone(),
                 challenge,
                 scope,
                 nonce,
-                ..Grant::new(digest, now)
+                ..Grant::new(secret.digest(), now)
             };
             Ok(asked.back(provider, &[("code", &grant.seal(&provider.engine.secrets()))]))
         }

@@ -7,7 +7,7 @@ use axum::{Json, extract::State, http::HeaderValue, response::IntoResponse};
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 use serde::Serialize;
 
-use crate::control::http::{ServerMetadata, USERINFO};
+use crate::control::http::{LOGOUT, ServerMetadata, USERINFO};
 
 use super::state::{OpenIdProvider, SCOPES};
 
@@ -38,6 +38,7 @@ struct Metadata {
     #[serde(flatten)]
     server: ServerMetadata,
     userinfo_endpoint: String,
+    end_session_endpoint: String,
     scopes_supported: [&'static str; 4],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: [&'static str; 1],
@@ -53,6 +54,7 @@ pub(super) async fn metadata(State(provider): State<Arc<OpenIdProvider>>) -> imp
     let document = Metadata {
         server: ServerMetadata::of(&provider.issuer, &provider.public_url),
         userinfo_endpoint: format!("{}{USERINFO}", provider.public_url),
+        end_session_endpoint: format!("{}{LOGOUT}", provider.public_url),
         scopes_supported: SCOPES,
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: [provider.issuer.algorithm(provider.clock.wall()).name()],

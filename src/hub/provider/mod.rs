@@ -6,6 +6,7 @@
 
 mod authorize;
 mod code;
+mod logout;
 mod metadata;
 mod refusal;
 mod state;
@@ -24,7 +25,7 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    control::http::{AUTHORIZE, HandleOutcome, HandleOwner, Handles, Mounted, TOKEN, USERINFO},
+    control::http::{AUTHORIZE, HandleOutcome, HandleOwner, Handles, LOGOUT, Mounted, TOKEN, USERINFO},
     store::StoreError,
     time::UnixMs,
 };
@@ -43,6 +44,7 @@ impl OpenIdProvider {
             .route("/.well-known/openid-configuration", get(metadata::metadata))
             .route(AUTHORIZE, get(authorize::authorize))
             .route(TOKEN, post(token::token))
+            .route(LOGOUT, get(logout::logout).post(logout::logout))
             .route(USERINFO, get(userinfo::userinfo).post(userinfo::userinfo))
             .with_state(Arc::clone(self))
     }
@@ -90,7 +92,7 @@ impl Handles for OpenIdProvider {
     async fn revoke(&self, client_id: &str, token: &str) -> Result<(), StoreError> {
         let Some(handle) = Handle::parse(token) else { return Ok(()) };
         match self.sessions.end_handle(&handle, client_id).await {
-            Ok(()) | Err(HubError::NoSuchAccount) => Ok(()),
+            Ok(()) | Err(HubError::NoSuchAccount | HubError::EndedAtProvider) => Ok(()),
             Err(HubError::Store(error)) => Err(error),
         }
     }

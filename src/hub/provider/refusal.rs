@@ -12,7 +12,7 @@ use hyper::{
 use serde::Serialize;
 
 use crate::{
-    hub::{HubError, limits::TooOften},
+    hub::{HubError, limits::TooOften, pages::failure::Failure},
     store::StoreError,
     web::{
         params::BadParams,
@@ -115,8 +115,18 @@ impl From<StoreError> for Refusal {
 impl From<HubError> for Refusal {
     fn from(error: HubError) -> Self {
         match error {
-            HubError::NoSuchAccount => Self::grant("the person's account has been deleted"),
+            HubError::NoSuchAccount | HubError::EndedAtProvider => Self::grant("the person's account has been deleted"),
             HubError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The same as a page.
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.status {
+            StatusCode::TOO_MANY_REQUESTS => Self::TooOften,
+            _ => Self::Unavailable,
         }
     }
 }

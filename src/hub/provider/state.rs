@@ -12,7 +12,7 @@ use crate::{
         Handle, HubSession, HubSessions, LiveHandle, SessionSecret, limits::AddressLimits, sign_in::cookies::Cookies,
         state::SESSION_COOKIE,
     },
-    store::{SecretDigest, StoreError},
+    store::StoreError,
     time::Clock,
     web::peer::Peer,
 };
@@ -38,6 +38,8 @@ pub struct ProviderParts {
     pub limits: Arc<AddressLimits>,
     /// Where browsers and clients reach this service, without a slash at the end.
     pub public_url: String,
+    /// Whether anybody may sign in as anybody: the development provider is on.
+    pub is_development: bool,
 }
 
 /// The OpenID provider.
@@ -49,22 +51,26 @@ pub struct OpenIdProvider {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Arc<AddressLimits>,
     pub(super) public_url: String,
+    pub(super) is_development: bool,
 }
 
 impl OpenIdProvider {
     /// A provider of these clients, for who is signed in.
     pub fn new(parts: ProviderParts) -> Self {
-        let ProviderParts { clients, sessions, issuer, engine, clock, limits, public_url } = parts;
-        Self { clients, sessions, issuer, engine, clock, limits, public_url }
+        let ProviderParts { clients, sessions, issuer, engine, clock, limits, public_url, is_development } = parts;
+        Self { clients, sessions, issuer, engine, clock, limits, public_url, is_development }
     }
 
-    /// Who is signed in in this browser, and what their session is known by.
-    pub(super) async fn current(&self, request: &RequestParts) -> Result<Option<(HubSession, SecretDigest)>, Refusal> {
+    /// Who is signed in in this browser, with the secret of their session.
+    pub(super) async fn signed_in(
+        &self,
+        request: &RequestParts,
+    ) -> Result<Option<(HubSession, SessionSecret)>, Refusal> {
         let secret = Cookies::of(&request.headers).value(SESSION_COOKIE).and_then(SessionSecret::parse);
         let Some(secret) = secret else { return Ok(None) };
         self.limits.request(request.extensions.get())?;
         let session = self.sessions.find(&secret).await?;
-        Ok(session.map(|session| (session, secret.digest())))
+        Ok(session.map(|session| (session, secret)))
     }
 
     /// What a handle is good for, unless it is over or its client is gone.

@@ -23,7 +23,7 @@ const NAME: &str = "__Host-gastank-flow-";
 /// Characters of the state in a cookie's name.
 const TAG: usize = 8;
 /// How long a sign-in may take.
-pub(super) const MAX_AGE: Millis = Millis::from_secs(600);
+pub(in crate::hub) const MAX_AGE: Millis = Millis::from_secs(600);
 /// Sign-ins of one browser that may be under way.
 const MAX_FLOWS: usize = 4;
 /// Bytes of their cookies together: half of what the head of a request may have.

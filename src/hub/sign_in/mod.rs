@@ -25,25 +25,25 @@ use self::{
     local_path::LocalPath,
 };
 use super::{
+    leaving::{Leaving, Onto, SIGNED_OUT_COOKIE, left},
     pages::{
         failure::Failure,
         forms::Form,
-        frame::{Frame, Message, answer, redirect},
+        frame::{Frame, answer, redirect},
         text::Text,
     },
     sessions::SignIn,
     state::{Hub, SESSION_COOKIE, Visitor},
 };
 use crate::{
-    control::acts::{ActError, Acts},
+    control::{
+        acts::{ActError, Acts},
+        hooks::events::Admission,
+    },
     identity::{AuthError, AuthorizationRequest, Redemption},
     store::{Actor, ActorKind, DeviceText, Profile, Surface},
 };
 
-/// Remembers that somebody signed out here: their provider is to ask again who they are.
-const SIGNED_OUT_COOKIE: &str = "__Host-gastank-out";
-/// For so many seconds.
-const SIGNED_OUT_S: u64 = 30 * 24 * 3600;
 /// Characters of a `login_hint`.
 const MAX_HINT: usize = 256;
 /// Characters of a code.
@@ -205,7 +205,7 @@ async fn finish(hub: &Hub, flow: &Flow, answer: &Answer, request: &RequestParts)
     let agent = request.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let sign_in = SignIn {
         account,
-        identity: somebody.identity,
+        identity: somebody.identity.clone(),
         profile: Profile::from_claims(&how.claims),
         auth_time: how.auth_time,
         acr: how.acr,
@@ -215,6 +215,11 @@ async fn finish(hub: &Hub, flow: &Flow, answer: &Answer, request: &RequestParts)
     };
     let replaced = before.as_ref().map(|visitor: &Visitor| &visitor.secret);
     let (secret, session) = in_time(&acts, hub.parts.sessions.begin(sign_in, replaced)).await?;
+    // The provider may have told meanwhile of something that outdates what has just been shown.
+    if !matches!(acts.in_time(acts.admit(&somebody)).await?, Admission::Admitted(_)) {
+        let _ = in_time(&acts, hub.parts.sessions.end(&account, &session.id)).await?;
+        return Err(Failure::Denied);
+    }
     let mut response = redirect(flow.next.as_str());
     let lives_s = session.absolute_end.since(now).as_secs();
     response.headers_mut().append(SET_COOKIE, keep(SESSION_COOKIE, secret.expose(), lives_s));
@@ -230,24 +235,13 @@ pub(super) async fn sign_out(State(hub): State<Arc<Hub>>, request: Request) -> R
     };
     let Visitor { session, acts, .. } = &form.visitor;
     match in_time(acts, hub.parts.sessions.end(&session.account, &session.id)).await {
-        Ok(_) => signed_out(&hub, form.text),
+        Ok(_) => {
+            let now = hub.parts.clock.wall();
+            let leaving = Leaving::open(form.field("leaving"), &hub.parts.engine.secrets(), now);
+            left(hub.frame(form.text), leaving.and_then(|leaving| leaving.back).as_deref(), Onto::Page)
+        }
         Err(failure) => failure.page(form.text, hub.parts.is_development),
     }
-}
-
-/// The page after signing out, which makes the browser forget.
-pub(super) fn signed_out(hub: &Hub, text: &'static Text) -> Response {
-    let page = Message {
-        frame: hub.frame(text),
-        title: text.signed_out,
-        hint: text.signed_out_hint,
-        href: "/sign-in".to_owned(),
-        action: text.sign_in,
-    };
-    let mut response = answer(StatusCode::OK, text, &page);
-    response.headers_mut().append(SET_COOKIE, forget(SESSION_COOKIE));
-    response.headers_mut().append(SET_COOKIE, keep(SIGNED_OUT_COOKIE, "1", SIGNED_OUT_S));
-    response
 }
 
 /// Does something in the time that a request has.

@@ -61,6 +61,7 @@ pub enum Operation {
     HubClients,
     RemoveHubClient,
     RedeemCode,
+    IsRedeemed,
     AddHandle,
     Handle,
     Handles,
@@ -84,7 +85,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 76] = [
+    pub const ALL: [Self; 77] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -142,6 +143,7 @@ impl Operation {
         Self::HubClients,
         Self::RemoveHubClient,
         Self::RedeemCode,
+        Self::IsRedeemed,
         Self::AddHandle,
         Self::Handle,
         Self::Handles,
@@ -223,6 +225,7 @@ impl Operation {
             Self::HubClients => "hub_clients",
             Self::RemoveHubClient => "remove_hub_client",
             Self::RedeemCode => "redeem_code",
+            Self::IsRedeemed => "is_redeemed",
             Self::AddHandle => "add_handle",
             Self::Handle => "handle",
             Self::Handles => "handles",

@@ -96,6 +96,12 @@ impl ScyllaStore {
         }
     }
 
+    pub(super) async fn find_code(&self, code: &SecretDigest) -> Result<bool> {
+        let row: Option<RedeemedRow> =
+            self.cluster.row(&self.cluster.statements.redeemed, (code.as_bytes().as_slice(),)).await?;
+        Ok(row.is_some())
+    }
+
     pub(super) async fn put_handle(&self, handle: &HandleRecord) -> Result<Added> {
         let statements = &self.cluster.statements;
         let (id, digest) = (handle.account.as_bytes().as_slice(), handle.digest.as_bytes().as_slice());

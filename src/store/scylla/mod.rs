@@ -333,6 +333,10 @@ impl HubStore for ScyllaStore {
         self.decide_code(code, account, handle, until.since(now)).await
     }
 
+    async fn is_redeemed(&self, code: &SecretDigest) -> Result<bool> {
+        self.find_code(code).await
+    }
+
     async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
         self.put_handle(handle).await
     }

@@ -151,6 +151,11 @@ pub(super) fn redeem(
     Ok(Redeemed::Now)
 }
 
+pub(super) fn is_redeemed(conn: &Connection, code: &SecretDigest) -> Result<bool> {
+    let known = first(conn, "SELECT 1 FROM hub_codes WHERE code = ?1", [code.as_bytes()], |_| Ok(()))?;
+    Ok(known.is_some())
+}
+
 pub(super) fn add_handle(conn: &Connection, handle: &HandleRecord) -> Result<Added> {
     if !exists(conn, &handle.account)? {
         return Ok(Added::AccountGone);

@@ -448,6 +448,11 @@ impl HubStore for SqliteStore {
         self.act(move |conn| hub::redeem(conn, &code, &account, &handle, until)).await
     }
 
+    async fn is_redeemed(&self, code: &SecretDigest) -> Result<bool> {
+        let code = *code;
+        self.read(move |conn| hub::is_redeemed(conn, &code)).await
+    }
+
     async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
         let handle = handle.clone();
         self.act(move |conn| hub::add_handle(conn, &handle)).await

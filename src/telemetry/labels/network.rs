@@ -215,6 +215,8 @@ labels! {
         ShopScript = "/shopify-psicash.js",
         /// Account events from the identity provider.
         HookAccountEvents = "/hooks/account-events",
+        /// Sign-outs at the identity provider.
+        HookBackchannelLogout = "/hooks/backchannel-logout",
         /// A sign-in begins.
         SignIn = "/sign-in",
         /// A sign-in comes back from the identity provider.
@@ -295,6 +297,8 @@ labels! {
         OauthAuthorize = "/oauth/authorize",
         /// Codes that become handles.
         OauthToken = "/oauth/token",
+        /// Browsers that clients send to sign out.
+        OauthLogout = "/oauth/logout",
         /// What handles tell of people.
         OauthUserinfo = "/oauth/userinfo",
         /// Make or list edges.

@@ -46,6 +46,10 @@ pub(super) struct AddRequest {
     /// of an app. Of a loopback address any port will do.
     #[schema(min_items = 1, max_items = 16, example = json!(["https://app.example.org/callback"]))]
     redirect_uris: Vec<String>,
+    /// Where browsers may be sent after the client has signed somebody out, exactly as it will ask for it.
+    #[serde(default)]
+    #[schema(max_items = 16, example = json!(["https://app.example.org/"]))]
+    post_logout_redirect_uris: Vec<String>,
     /// Whether it is an app or a page that can keep no secret.
     #[serde(default)]
     public: bool,
@@ -85,6 +89,8 @@ pub(super) struct ClientShape {
     public: bool,
     /// Where browsers are sent back to.
     redirect_uris: Vec<String>,
+    /// Where browsers may be sent after the client has signed somebody out.
+    post_logout_redirect_uris: Vec<String>,
     /// Whether its handles may activate tanks and read accounts.
     tank: bool,
     /// When it was registered.
@@ -104,18 +110,27 @@ pub(super) async fn add(
     Json(asked): Json<AddRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let name = text("name", asked.name, MAX_NAME)?;
-    if !(1..=MAX_REDIRECTS).contains(&asked.redirect_uris.len()) {
+    let redirect_uris = addresses("redirect_uris", &asked.redirect_uris)?;
+    if redirect_uris.is_empty() {
         return Err(Problem::bad_request(format!("`redirect_uris` has 1 to {MAX_REDIRECTS} addresses")));
     }
-    let read = |uri: &String| {
-        RedirectUri::parse(uri).map_err(|error| Problem::bad_request(format!("each of `redirect_uris` {error}")))
-    };
-    let redirect_uris = asked.redirect_uris.iter().map(read).collect::<Result<_, _>>()?;
+    let post_logout_redirect_uris = addresses("post_logout_redirect_uris", &asked.post_logout_redirect_uris)?;
     let kind = if asked.public { ClientKind::Public } else { ClientKind::Confidential };
-    let new = NewClient { name, kind, redirect_uris, tank: asked.tank };
+    let new = NewClient { name, kind, redirect_uris, post_logout_redirect_uris, tank: asked.tank };
     let AddedClient { client, secret } = clients.add(new, &operator.actor).await?;
     let answer = AddAnswer { client_id: client.client_id.clone(), client_secret: secret.map(|made| made.secret) };
     Ok((StatusCode::CREATED, Answer(answer)))
+}
+
+/// Reads the addresses of a field.
+fn addresses(field: &str, given: &[String]) -> Result<Vec<RedirectUri>, Problem> {
+    if given.len() > MAX_REDIRECTS {
+        return Err(Problem::bad_request(format!("`{field}` has at most {MAX_REDIRECTS} addresses")));
+    }
+    let read = |uri: &String| {
+        RedirectUri::parse(uri).map_err(|error| Problem::bad_request(format!("each of `{field}` {error}")))
+    };
+    given.iter().map(read).collect()
 }
 
 /// The registered clients of the hub, in order of their registration.
@@ -129,6 +144,7 @@ pub(super) async fn list(_: Operator, State(clients): State<Arc<ClientRegistry>>
         name: client.name.clone(),
         public: client.kind == ClientKind::Public,
         redirect_uris: client.redirect_uris.clone(),
+        post_logout_redirect_uris: client.post_logout_redirect_uris.clone(),
         tank: client.tank,
         created_at: time(client.created_at),
     };

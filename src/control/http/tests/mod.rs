@@ -362,6 +362,7 @@ impl Rig {
         let parts = Parts {
             clients: Arc::new(clients),
             handles: Some(stub.clone()),
+            sign_ins: None,
             acts,
             engine: engine.clone(),
             store: store.clone(),

@@ -354,6 +354,10 @@ impl HubStore for LinkedStore {
             .redeem_code(&code, &account, &handle, now, until))
     }
 
+    async fn is_redeemed(&self, code: &SecretDigest) -> Result<bool> {
+        serial!(self, code = *code, |serial| serial.is_redeemed(&code))
+    }
+
     async fn add_handle(&self, handle: &HandleRecord) -> Result<Added> {
         serial!(self, handle = handle.clone(), |serial| serial.add_handle(&handle))
     }
