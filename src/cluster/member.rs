@@ -8,7 +8,10 @@
 //! long that another has begun an era without it is *fenced*: its meter and what it heard are of another time, and it has to
 //! start again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -51,14 +54,43 @@ struct State {
     told_until: MeterTime,
     /// What the meter had left out in all when the last renewal that succeeded began.
     left_out: Millis,
-    /// When it was found out that this node was frozen or suspended, in ticks, until its meter is known to be where those
-    /// of the others are.
-    woke: Option<Millis>,
+    /// That this node was frozen or suspended, until its meter is known to be where those of the others are.
+    woke: Option<Woke>,
     /// How often it has been away for longer than its lease.
     stints: u64,
     /// It has taken its lease away, or is about to.
     has_left: bool,
     others: Others,
+}
+
+impl State {
+    /// For how long this node was frozen or suspended since its last renewal that succeeded, as far as its clocks tell: a
+    /// machine that was suspended knows it by the wall clock only.
+    fn away(&self, ticks: Millis, wall: UnixMs, left_out: Millis) -> Millis {
+        let suspended = wall.since(self.renewed_at).minus(ticks.minus(self.renewed));
+        left_out.minus(self.left_out).max(suspended)
+    }
+}
+
+/// A node has found out that it was frozen or suspended.
+#[derive(Debug)]
+struct Woke {
+    /// When, in ticks.
+    at: Millis,
+    /// Which of the others lived then, as far as it could tell.
+    lived: BTreeSet<NodeId>,
+}
+
+/// What is known of the meters of the others since this node was frozen.
+#[derive(Debug, PartialEq, Eq)]
+enum Shown {
+    /// One that lives has not shown its meter yet.
+    Waits,
+    /// All have, and none can be ahead that has not.
+    All,
+    /// One that lived has not, and is taken for dead; all that have were frozen as well. It may be cut off from the store, and
+    /// further.
+    NotByTheDead,
 }
 
 /// The other nodes' leases.
@@ -121,10 +153,18 @@ impl Others {
         seen.is_some_and(|seen| ticks.minus(seen.since) < dead_after)
     }
 
-    /// Whether all nodes of an era that were seen to live, and are not taken for dead, have been seen to live since then.
-    fn have_all_changed_since(&self, then: Millis, era: u64, ticks: Millis, dead_after: Millis) -> bool {
-        let lives = |seen: &&Seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after;
-        self.seen.values().filter(lives).all(|seen| seen.changed.is_none_or(|changed| changed >= then))
+    /// What the nodes of an era have shown of their meters since this one woke.
+    fn shown_since(&self, woke: &Woke, era: u64, ticks: Millis, dead_after: Millis) -> Shown {
+        let has_shown = |seen: &Seen| seen.changed.is_some_and(|changed| changed >= woke.at);
+        let living = || self.seen.values().filter(|seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after);
+        // One that was never seen to change has joined since, or has died before.
+        if living().any(|seen| seen.changed.is_some() && !has_shown(seen)) {
+            return Shown::Waits;
+        }
+        // Whoever is gone has left, and with it what it knew of the meter.
+        let is_lost = |node| self.seen.get(node).is_some_and(|seen| seen.lease.era == era && !has_shown(seen));
+        let knows = |seen: &Seen| has_shown(seen) && !seen.lease.is_behind;
+        if woke.lived.iter().any(is_lost) && !living().any(knows) { Shown::NotByTheDead } else { Shown::All }
     }
 
     /// Whether a node that lives is about to begin an era after this one, or has.
@@ -139,10 +179,10 @@ impl Others {
         self.seen.values().filter(lives).map(|seen| seen.lease.meter).max()
     }
 
-    /// The furthest meter of an era in which a node was seen to live. That one may be back from being suspended, while the
-    /// others went further and are gone. Those of other eras are void.
+    /// The furthest meter of an era in which a node was seen to live that knows where the meter is. Those of other eras are void.
     fn furthest_of(&self, era: u64) -> Option<MeterTime> {
-        self.furthest_living(era)?;
+        let knows = |seen: &Seen| seen.lease.era == era && seen.changed.is_some() && !seen.lease.is_behind;
+        self.seen.values().any(knows).then_some(())?;
         self.seen.values().filter(|seen| seen.lease.era == era).map(|seen| seen.lease.meter).max()
     }
 
@@ -187,6 +227,7 @@ impl Member {
             renewals: 0,
             meter: MeterTime::ZERO,
             told_until: MeterTime::ZERO,
+            is_behind: false,
             wall: meter.wall(),
         };
         let mut others = Others::default();
@@ -290,9 +331,11 @@ impl Member {
     /// [`ClusterError`]; all but [`ClusterError::Store`] mean that this node has to start again.
     pub async fn renew(&self) -> Result<(), ClusterError> {
         let (began, left_out) = (self.meter.ticks().elapsed(), self.meter.left_out());
+        let wall = self.meter.wall();
         let lease = {
             let mut state = self.state.lock();
             state.renewals += 1;
+            let was_away = state.away(began, wall, left_out) >= self.settings.glance;
             NodeLease {
                 node: self.id,
                 name: self.name.clone(),
@@ -300,7 +343,8 @@ impl Member {
                 renewals: state.renewals,
                 meter: self.meter.now(),
                 told_until: state.told_until,
-                wall: self.meter.wall(),
+                is_behind: was_away || state.woke.is_some(),
+                wall,
             }
         };
         self.store.put_node(&lease).await?;
@@ -314,19 +358,19 @@ impl Member {
         let (shown, explained, was_away) = {
             let mut state = self.state.lock();
             state.others.see(leases, self.id, ticks, self.settings.lease);
-            let suspended = lease.wall.since(state.renewed_at).minus(began.minus(state.renewed));
+            let away = state.away(began, wall, left_out);
             // Somebody may be about to begin an era without this node, which is to find out before it acts.
             if !state.others.is_an_era_at_hand(era, ticks, self.settings.dead_after) {
                 // A machine that was suspended knows it by the wall clock only.
-                let away = began.minus(state.renewed).max(lease.wall.since(state.renewed_at));
-                if away >= self.settings.lease {
+                let unrenewed = began.minus(state.renewed).max(wall.since(state.renewed_at));
+                if unrenewed >= self.settings.lease {
                     state.stints += 1;
                 }
-                (state.renewed, state.renewed_at) = (state.renewed.max(began), lease.wall);
+                (state.renewed, state.renewed_at) = (state.renewed.max(began), wall);
             }
-            let frozen = left_out.minus(state.left_out);
-            if frozen.max(suspended) >= self.settings.glance {
-                state.woke.get_or_insert(began);
+            if away >= self.settings.glance && state.woke.is_none() {
+                let lived = state.others.living(era, ticks, self.settings.dead_after).map(|lease| lease.node).collect();
+                state.woke = Some(Woke { at: began, lived });
             }
             // It may have been frozen since this renewal began, too.
             let explained = self.meter.left_out().minus(state.left_out);
@@ -340,9 +384,12 @@ impl Member {
         let state = &mut *self.state.lock();
         // Each of the others that lives has to have shown its meter since this node is back. Some may not reach the store: what
         // they have shown is long past, and a session that is opened now would be charged for what the meter makes up later.
-        let back = |woke| state.others.have_all_changed_since(woke, era, ticks, self.settings.dead_after);
-        if state.woke.is_none_or(back) {
-            (state.left_out, state.woke) = (left_out, None);
+        let dead_after = self.settings.dead_after;
+        let shown = state.woke.as_ref().map(|woke| state.others.shown_since(woke, era, ticks, dead_after));
+        match shown {
+            Some(Shown::Waits) => {}
+            Some(Shown::NotByTheDead) => return Err(ClusterError::Alone),
+            Some(Shown::All) | None => (state.left_out, state.woke) = (left_out, None),
         }
         Ok(())
     }
@@ -381,11 +428,8 @@ impl Member {
     pub fn may_act(&self) -> bool {
         let (ticks, wall, left_out) = (self.meter.ticks().elapsed(), self.meter.wall(), self.meter.left_out());
         let state = self.state.lock();
-        let passed = ticks.minus(state.renewed);
-        let suspended = wall.since(state.renewed_at).minus(passed);
-        let frozen = left_out.minus(state.left_out);
-        let is_here = suspended < self.settings.glance && frozen < self.settings.glance && state.woke.is_none();
-        passed < self.settings.lease && is_here && !state.has_left
+        let is_here = state.away(ticks, wall, left_out) < self.settings.glance && state.woke.is_none();
+        ticks.minus(state.renewed) < self.settings.lease && is_here && !state.has_left
     }
 
     /// Whether a node lives, as its lease in the store says now.
@@ -474,6 +518,7 @@ mod tests {
             renewals,
             meter: MeterTime::from_ms(meter_ms),
             told_until: MeterTime::ZERO,
+            is_behind: false,
             wall: UnixMs::from_ms(wall_ms),
         }
     }
@@ -501,34 +546,76 @@ mod tests {
         assert_eq!(living(&others, 75), 1);
     }
 
+    /// Two others, which a node that woke at `woke_s` knew.
+    struct Two(Others, u64);
+
+    impl Two {
+        fn see(&mut self, ticks_s: u64, renewals: [u64; 2], is_behind: bool) {
+            let leases = [1, 2].map(|n| NodeLease { is_behind, ..lease(n, renewals[usize::from(n) - 1], 0, 0) });
+            self.0.see(leases.into(), ME, Millis::from_secs(ticks_s), BLIND);
+        }
+
+        fn shown(&self, ticks_s: u64) -> Shown {
+            let lived = [1, 2].map(|n| NodeId::from_bytes([n; 16])).into();
+            let woke = Woke { at: Millis::from_secs(self.1), lived };
+            self.0.shown_since(&woke, 1, Millis::from_secs(ticks_s), DEAD_AFTER)
+        }
+    }
+
     #[test]
     fn who_was_away_waits_until_each_that_lives_has_shown_itself_again() {
-        let mut others = Others::default();
-        let see = |others: &mut Others, ticks_s, renewals: [u64; 2]| {
-            let leases = vec![lease(1, renewals[0], 0, 0), lease(2, renewals[1], 0, 0)];
-            others.see(leases, ME, Millis::from_secs(ticks_s), BLIND);
-        };
-        let all_back = |others: &Others, woke_s, ticks_s| {
-            others.have_all_changed_since(Millis::from_secs(woke_s), 1, Millis::from_secs(ticks_s), DEAD_AFTER)
-        };
-        see(&mut others, 1, [7, 7]);
-        see(&mut others, 2, [8, 8]);
-        assert!(all_back(&others, 1, 2));
+        let mut two = Two(Others::default(), 1);
+        two.see(1, [7, 7], false);
+        two.see(2, [8, 8], false);
+        assert_eq!(two.shown(2), Shown::All);
         // Frozen from 2 to 10. Both have written meanwhile, and nobody knows how long ago.
-        see(&mut others, 10, [15, 9]);
-        assert!(!all_back(&others, 10, 10));
+        two.1 = 10;
+        two.see(10, [15, 9], false);
+        assert_eq!(two.shown(10), Shown::Waits);
         // The second has not reached the store since.
-        see(&mut others, 11, [16, 9]);
-        assert!(!all_back(&others, 10, 11));
-        see(&mut others, 13, [18, 10]);
-        assert!(all_back(&others, 10, 13));
-        // Or it is dead.
-        see(&mut others, 20, [25, 10]);
-        assert!(!all_back(&others, 20, 20));
-        for ticks_s in 21..33 {
-            see(&mut others, ticks_s, [ticks_s + 5, 10]);
-        }
-        assert!(all_back(&others, 20, 32));
+        two.see(11, [16, 9], false);
+        assert_eq!(two.shown(11), Shown::Waits);
+        two.see(13, [18, 10], false);
+        assert_eq!(two.shown(13), Shown::All);
+        // Or it is dead, and the first has gone on all the time.
+        two.1 = 20;
+        two.see(20, [25, 10], false);
+        assert_eq!(two.shown(20), Shown::Waits);
+        (21..33).for_each(|ticks_s| two.see(ticks_s, [ticks_s + 5, 10], false));
+        assert_eq!(two.shown(32), Shown::All);
+    }
+
+    #[test]
+    fn where_all_that_are_left_stood_still_one_that_is_cut_off_may_be_further() {
+        let mut two = Two(Others::default(), 10);
+        two.see(1, [7, 7], false);
+        two.see(2, [8, 8], false);
+        two.see(10, [8, 8], false);
+        (11..22).for_each(|ticks_s| two.see(ticks_s, [ticks_s, 8], true));
+        assert_eq!(two.shown(21), Shown::Waits);
+        two.see(22, [22, 8], true);
+        assert_eq!(two.shown(22), Shown::NotByTheDead);
+        // The first knows by now.
+        two.see(23, [23, 8], false);
+        assert_eq!(two.shown(23), Shown::All);
+        // The second has left, with what it knew.
+        let mut two = Two(Others::default(), 10);
+        two.0.see(vec![lease(1, 1, 0, 0), lease(2, 1, 0, 0)], ME, Millis::from_secs(9), BLIND);
+        let behind = |renewals| vec![NodeLease { is_behind: true, ..lease(1, renewals, 0, 0) }];
+        two.0.see(behind(2), ME, Millis::from_secs(10), BLIND);
+        two.0.see(behind(3), ME, Millis::from_secs(11), BLIND);
+        assert_eq!(two.shown(11), Shown::All);
+    }
+
+    #[test]
+    fn nobody_joins_by_a_node_that_is_behind() {
+        let mut two = Two(Others::default(), 0);
+        two.see(1, [7, 7], true);
+        two.see(2, [8, 7], true);
+        assert_eq!(two.0.furthest_of(1), None);
+        assert_eq!(two.0.furthest_living(1), Some(MeterTime::ZERO));
+        two.see(3, [9, 7], false);
+        assert_eq!(two.0.furthest_of(1), Some(MeterTime::ZERO));
     }
 
     #[test]

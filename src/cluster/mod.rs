@@ -81,6 +81,12 @@ pub enum ClusterError {
     /// This node's clock has stood still while others went on, as when a machine was suspended: it cannot tell for how long.
     #[error("this node's meter is {} ms behind the others'; it must start again", .0.get())]
     Behind(Millis),
+    /// This node was frozen or suspended, and so were all others that live; one that is taken for dead may have gone on, without
+    /// the store. An era that begins leaves that one behind.
+    #[error(
+        "this node stood still, and another one that may have gone on meanwhile has not been heard of since; it must start again"
+    )]
+    Alone,
     /// Changes may have been forgotten before this node has read them.
     #[error("this node has read no changes since {0}; it must start again")]
     Missed(MeterTime),

@@ -88,6 +88,8 @@ pub struct NodeLease {
     pub meter: MeterTime,
     /// Of each session that had lapsed by this instant, as the store had it, the store knows all that the node has heard.
     pub told_until: MeterTime,
+    /// It was frozen or suspended, and does not know yet how far the meter went meanwhile: what its own shows is behind.
+    pub is_behind: bool,
     /// Its wall clock then; for people to read.
     pub wall: UnixMs,
 }

@@ -48,7 +48,8 @@ fn node(n: u8) -> NodeId {
 
 fn lease(n: u8, renewals: u64) -> NodeLease {
     let (meter, told_until) = (at(1_000 * renewals), at(900 * renewals));
-    NodeLease { node: node(n), name: format!("node {n}"), era: 1, renewals, meter, told_until, wall: wall(renewals) }
+    let (name, is_behind, wall) = (format!("node {n}"), renewals % 2 == 0, wall(renewals));
+    NodeLease { node: node(n), name, era: 1, renewals, meter, told_until, is_behind, wall }
 }
 
 fn change(ms: u64, n: u8, version: u64) -> Change {

@@ -47,6 +47,7 @@ async fn a_lease_is_renewed_while_acts_stand_still() {
         renewals: 1,
         meter: MeterTime::from_ms(5),
         told_until: MeterTime::ZERO,
+        is_behind: false,
         wall: UnixMs::from_ms(7),
     };
     store.put_node(&lease).await.expect("it goes another way");

@@ -29,6 +29,7 @@ struct NodeRow {
     renewals: Option<i64>,
     meter: Option<i64>,
     told_until: Option<i64>,
+    behind: Option<bool>,
     wall: Option<i64>,
 }
 
@@ -53,6 +54,7 @@ impl ClusterStore for ScyllaStore {
             renewals,
             meter(lease.meter)?,
             meter(lease.told_until)?,
+            lease.is_behind,
             wall(lease.wall)?,
             renewals,
         );
@@ -168,6 +170,8 @@ impl NodeRow {
             renewals: unsigned(self.renewals)?,
             meter: meter_from(self.meter)?,
             told_until: meter_from(self.told_until)?,
+            // Not told by nodes of versions that did not know.
+            is_behind: self.behind.unwrap_or(false),
             wall: wall_from(self.wall)?,
         })
     }

@@ -252,10 +252,10 @@ statements! {
 
     scope: Read = "SELECT scope FROM deciding WHERE one = 1";
     keep_scope: Write = "INSERT INTO deciding (one, scope) VALUES (1, ?)";
-    put_node: Write = "INSERT INTO nodes (one, node, name, era, renewals, meter, told_until, wall) \
-        VALUES (1, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL 3600";
+    put_node: Write = "INSERT INTO nodes (one, node, name, era, renewals, meter, told_until, behind, wall) \
+        VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL 3600";
     node: Read = "SELECT node FROM nodes WHERE one = 1 AND node = ?";
-    nodes: Read = "SELECT node, name, era, renewals, meter, told_until, wall FROM nodes WHERE one = 1";
+    nodes: Read = "SELECT node, name, era, renewals, meter, told_until, behind, wall FROM nodes WHERE one = 1";
     drop_node: Write = "DELETE FROM nodes WHERE one = 1 AND node = ?";
     era: SerialRead = "SELECT number, began, node FROM eras WHERE one = 1";
     first_era: Decide = "INSERT INTO eras (one, number, began, node) VALUES (1, ?, ?, ?) IF NOT EXISTS";

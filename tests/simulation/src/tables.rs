@@ -59,7 +59,7 @@ struct AllCells {
 }
 
 type SessionKey = [u8; 16];
-type LeaseCell = (String, u64, u64, u64, u64, u64);
+type LeaseCell = (String, u64, u64, u64, u64, bool, u64);
 
 /// How many replicas a write reaches: all, a quorum, or too few to be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +201,7 @@ impl Tables {
             lease.renewals,
             lease.meter.as_ms(),
             lease.told_until.as_ms(),
+            lease.is_behind,
             lease.wall.as_ms(),
         );
         let mut cells = self.cells.lock();
@@ -211,13 +212,14 @@ impl Tables {
     /// All leases.
     pub fn nodes(&self) -> Vec<NodeLease> {
         let found = self.cells.lock().nodes.read(.., &self.chance);
-        let lease = |(node, (name, era, renewals, meter, told, wall)): (NodeId, LeaseCell)| NodeLease {
+        let lease = |(node, (name, era, renewals, meter, told, is_behind, wall)): (NodeId, LeaseCell)| NodeLease {
             node,
             name,
             era,
             renewals,
             meter: MeterTime::from_ms(meter),
             told_until: MeterTime::from_ms(told),
+            is_behind,
             wall: UnixMs::from_ms(wall),
         };
         found.into_iter().map(lease).collect()
