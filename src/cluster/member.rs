@@ -8,10 +8,7 @@
 //! long that another has begun an era without it is *fenced*: its meter and what it heard are of another time, and it has to
 //! start again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -30,6 +27,9 @@ use super::{ClusterError, ClusterSettings};
 const MAX_BEHIND: Millis = METERS_DIFFER;
 /// A beat that is under way when telling begins is let in within this time.
 const UNDER_WAY: Millis = Millis::new(50);
+
+/// How many renewals that turn up after this node woke cannot all have been written before.
+const CERTAINLY: u64 = 3;
 
 /// Who joins reads leases all the time, or fails: what stands still has not been written.
 const NEVER: Millis = Millis::new(u64::MAX);
@@ -75,10 +75,19 @@ impl State {
 /// A node has found out that it was frozen or suspended.
 #[derive(Debug)]
 struct Woke {
-    /// When, in ticks.
-    at: Millis,
-    /// Which of the others lived then, as far as it could tell.
-    lived: BTreeSet<NodeId>,
+    /// Which of the others lived then, as far as it could tell, and how often they had renewed their leases.
+    lived: BTreeMap<NodeId, u64>,
+    /// What a meter that has not stood still showed then, at the least, as far as this node knows.
+    meter: MeterTime,
+}
+
+impl Woke {
+    /// Whether a lease that had been renewed `was` times then was renewed later. What has just turned up may have been written
+    /// before all the same, and have reached too few servers to be seen at once: it shows a meter of that time.
+    const fn is_after(&self, lease: &NodeLease, was: u64) -> bool {
+        let shows_now = lease.is_behind || lease.meter.as_ms() >= self.meter.as_ms();
+        lease.renewals > was && (shows_now || lease.renewals - was >= CERTAINLY)
+    }
 }
 
 /// What is known of the meters of the others since this node was frozen.
@@ -105,9 +114,8 @@ struct Seen {
     lease: NodeLease,
     /// When it was last seen to change, or first seen, in ticks.
     since: Millis,
-    /// Since when, in ticks, it is certain to have changed: the reading before the one that found it changed. `None` if it never
-    /// was seen to change.
-    changed: Option<Millis>,
+    /// Whether it was ever seen to change.
+    has_changed: bool,
 }
 
 impl Others {
@@ -117,13 +125,15 @@ impl Others {
         let was_blind = ticks.minus(self.read) > blind;
         let mut seen = BTreeMap::new();
         for lease in leases.into_iter().filter(|lease| lease.node != me) {
-            let (since, changed) = match self.seen.get(&lease.node) {
-                Some(known) if known.lease.renewals == lease.renewals && was_blind => (ticks, known.changed),
-                Some(known) if known.lease.renewals == lease.renewals => (known.since, known.changed),
-                Some(_) => (ticks, Some(self.read)),
-                None => (ticks, None),
+            let now_seen = match self.seen.remove(&lease.node) {
+                // A renewal that too few servers have is seen by some readings and not by others.
+                Some(known) if lease.renewals <= known.lease.renewals => {
+                    Seen { since: if was_blind { ticks } else { known.since }, ..known }
+                }
+                Some(_) => Seen { lease, since: ticks, has_changed: true },
+                None => Seen { lease, since: ticks, has_changed: false },
             };
-            seen.insert(lease.node, Seen { lease, since, changed });
+            seen.insert(now_seen.lease.node, now_seen);
         }
         (self.seen, self.read) = (seen, ticks);
     }
@@ -155,16 +165,18 @@ impl Others {
 
     /// What the nodes of an era have shown of their meters since this one woke.
     fn shown_since(&self, woke: &Woke, era: u64, ticks: Millis, dead_after: Millis) -> Shown {
-        let has_shown = |seen: &Seen| seen.changed.is_some_and(|changed| changed >= woke.at);
+        // One that did not live then has joined since.
+        let has_shown =
+            |seen: &Seen| woke.lived.get(&seen.lease.node).is_none_or(|was| woke.is_after(&seen.lease, *was));
         let living = || self.seen.values().filter(|seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after);
         // One that was never seen to change has joined since, or has died before.
-        if living().any(|seen| seen.changed.is_some() && !has_shown(seen)) {
+        if living().any(|seen| seen.has_changed && !has_shown(seen)) {
             return Shown::Waits;
         }
         // Whoever is gone has left, and with it what it knew of the meter.
         let is_lost = |node| self.seen.get(node).is_some_and(|seen| seen.lease.era == era && !has_shown(seen));
-        let knows = |seen: &Seen| has_shown(seen) && !seen.lease.is_behind;
-        if woke.lived.iter().any(is_lost) && !living().any(knows) { Shown::NotByTheDead } else { Shown::All }
+        let knows = |seen: &Seen| seen.has_changed && has_shown(seen) && !seen.lease.is_behind;
+        if woke.lived.keys().any(is_lost) && !living().any(knows) { Shown::NotByTheDead } else { Shown::All }
     }
 
     /// Whether a node that lives is about to begin an era after this one, or has.
@@ -175,13 +187,13 @@ impl Others {
 
     /// The furthest meter of an era, of the nodes that were seen to live.
     fn furthest_living(&self, era: u64) -> Option<MeterTime> {
-        let lives = |seen: &&Seen| seen.lease.era == era && seen.changed.is_some();
+        let lives = |seen: &&Seen| seen.lease.era == era && seen.has_changed;
         self.seen.values().filter(lives).map(|seen| seen.lease.meter).max()
     }
 
     /// The furthest meter of an era in which a node was seen to live that knows where the meter is. Those of other eras are void.
     fn furthest_of(&self, era: u64) -> Option<MeterTime> {
-        let knows = |seen: &Seen| seen.lease.era == era && seen.changed.is_some() && !seen.lease.is_behind;
+        let knows = |seen: &Seen| seen.lease.era == era && seen.has_changed && !seen.lease.is_behind;
         self.seen.values().any(knows).then_some(())?;
         self.seen.values().filter(|seen| seen.lease.era == era).map(|seen| seen.lease.meter).max()
     }
@@ -369,8 +381,11 @@ impl Member {
                 (state.renewed, state.renewed_at) = (state.renewed.max(began), wall);
             }
             if away >= self.settings.glance && state.woke.is_none() {
-                let lived = state.others.living(era, ticks, self.settings.dead_after).map(|lease| lease.node).collect();
-                state.woke = Some(Woke { at: began, lived });
+                let lived = state.others.living(era, ticks, self.settings.dead_after);
+                let lived = lived.map(|lease| (lease.node, lease.renewals)).collect();
+                let meter = lease.meter.plus(left_out.minus(state.left_out)).as_ms();
+                let meter = MeterTime::from_ms(meter.saturating_sub(self.settings.glance.get()));
+                state.woke = Some(Woke { lived, meter });
             }
             // It may have been frozen since this renewal began, too.
             let explained = self.meter.left_out().minus(state.left_out);
@@ -546,31 +561,39 @@ mod tests {
         assert_eq!(living(&others, 75), 1);
     }
 
-    /// Two others, which a node that woke at `woke_s` knew.
-    struct Two(Others, u64);
+    /// Two others, and what a node that woke knows of them.
+    struct Two(Others, Woke);
 
     impl Two {
+        fn new() -> Self {
+            Self(Others::default(), Woke { lived: BTreeMap::new(), meter: MeterTime::ZERO })
+        }
+
         fn see(&mut self, ticks_s: u64, renewals: [u64; 2], is_behind: bool) {
             let leases = [1, 2].map(|n| NodeLease { is_behind, ..lease(n, renewals[usize::from(n) - 1], 0, 0) });
             self.0.see(leases.into(), ME, Millis::from_secs(ticks_s), BLIND);
         }
 
+        /// It has just found out that it stood still.
+        fn wake(&mut self, ticks_s: u64, renewals: [u64; 2], is_behind: bool) {
+            self.see(ticks_s, renewals, is_behind);
+            let living = self.0.living(1, Millis::from_secs(ticks_s), DEAD_AFTER);
+            self.1.lived = living.map(|lease| (lease.node, lease.renewals)).collect();
+        }
+
         fn shown(&self, ticks_s: u64) -> Shown {
-            let lived = [1, 2].map(|n| NodeId::from_bytes([n; 16])).into();
-            let woke = Woke { at: Millis::from_secs(self.1), lived };
-            self.0.shown_since(&woke, 1, Millis::from_secs(ticks_s), DEAD_AFTER)
+            self.0.shown_since(&self.1, 1, Millis::from_secs(ticks_s), DEAD_AFTER)
         }
     }
 
     #[test]
     fn who_was_away_waits_until_each_that_lives_has_shown_itself_again() {
-        let mut two = Two(Others::default(), 1);
+        let mut two = Two::new();
         two.see(1, [7, 7], false);
         two.see(2, [8, 8], false);
         assert_eq!(two.shown(2), Shown::All);
         // Frozen from 2 to 10. Both have written meanwhile, and nobody knows how long ago.
-        two.1 = 10;
-        two.see(10, [15, 9], false);
+        two.wake(10, [15, 9], false);
         assert_eq!(two.shown(10), Shown::Waits);
         // The second has not reached the store since.
         two.see(11, [16, 9], false);
@@ -578,8 +601,7 @@ mod tests {
         two.see(13, [18, 10], false);
         assert_eq!(two.shown(13), Shown::All);
         // Or it is dead, and the first has gone on all the time.
-        two.1 = 20;
-        two.see(20, [25, 10], false);
+        two.wake(20, [25, 10], false);
         assert_eq!(two.shown(20), Shown::Waits);
         (21..33).for_each(|ticks_s| two.see(ticks_s, [ticks_s + 5, 10], false));
         assert_eq!(two.shown(32), Shown::All);
@@ -587,10 +609,10 @@ mod tests {
 
     #[test]
     fn where_all_that_are_left_stood_still_one_that_is_cut_off_may_be_further() {
-        let mut two = Two(Others::default(), 10);
+        let mut two = Two::new();
         two.see(1, [7, 7], false);
         two.see(2, [8, 8], false);
-        two.see(10, [8, 8], false);
+        two.wake(10, [8, 8], false);
         (11..22).for_each(|ticks_s| two.see(ticks_s, [ticks_s, 8], true));
         assert_eq!(two.shown(21), Shown::Waits);
         two.see(22, [22, 8], true);
@@ -598,18 +620,38 @@ mod tests {
         // The first knows by now.
         two.see(23, [23, 8], false);
         assert_eq!(two.shown(23), Shown::All);
-        // The second has left, with what it knew.
-        let mut two = Two(Others::default(), 10);
-        two.0.see(vec![lease(1, 1, 0, 0), lease(2, 1, 0, 0)], ME, Millis::from_secs(9), BLIND);
-        let behind = |renewals| vec![NodeLease { is_behind: true, ..lease(1, renewals, 0, 0) }];
-        two.0.see(behind(2), ME, Millis::from_secs(10), BLIND);
-        two.0.see(behind(3), ME, Millis::from_secs(11), BLIND);
+    }
+
+    #[test]
+    fn who_has_left_has_left_what_it_knew_of_the_meter() {
+        let mut two = Two::new();
+        two.see(9, [1, 1], false);
+        two.wake(10, [2, 1], true);
+        let stayed = |renewals| vec![NodeLease { is_behind: true, ..lease(1, renewals, 0, 0) }];
+        two.0.see(stayed(3), ME, Millis::from_secs(11), BLIND);
         assert_eq!(two.shown(11), Shown::All);
     }
 
     #[test]
+    fn a_renewal_from_before_that_turns_up_late_shows_nothing() {
+        let mut two = Two::new();
+        two.see(1, [7, 7], false);
+        two.wake(10, [8, 8], false);
+        two.1.meter = MeterTime::from_ms(9_000);
+        let mut see = |ticks_s, renewals, meter_ms| {
+            two.0.see(vec![lease(1, renewals, meter_ms, 0)], ME, Millis::from_secs(ticks_s), BLIND);
+            two.shown(ticks_s)
+        };
+        assert_eq!(see(11, 9, 5_000), Shown::Waits, "few servers have had it all the time");
+        assert_eq!(see(12, 8, 4_000), Shown::Waits, "and others answer");
+        assert_eq!(see(13, 9, 5_000), Shown::Waits);
+        assert_eq!(see(14, 10, 9_500), Shown::All);
+        assert_eq!(see(15, 11, 2_000), Shown::All, "or its meter really stands there");
+    }
+
+    #[test]
     fn nobody_joins_by_a_node_that_is_behind() {
-        let mut two = Two(Others::default(), 0);
+        let mut two = Two::new();
         two.see(1, [7, 7], true);
         two.see(2, [8, 7], true);
         assert_eq!(two.0.furthest_of(1), None);

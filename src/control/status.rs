@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as Gate, Notify};
 
 use crate::{
-    control::peers::{Membership, Others},
+    control::peers::Membership,
     engine::{Engine, ListId, ListSeed, ListSize, StatusIndex, StatusList},
     entropy::{Entropy, draw},
     store::{Begun, ClusterStore, Granted, Leased, NodeId, Removed, Retired, StatusLease, StoreError, roles::*},
@@ -72,7 +72,6 @@ struct Sharing {
     me: NodeId,
     store: Arc<dyn ClusterStore>,
     membership: Arc<dyn Membership>,
-    others: Arc<dyn Others>,
     /// The stint of the membership in which this node last made sure of its lists.
     looked_in: AtomicU64,
     /// One at a time makes sure of the lists, or lets go of some.

@@ -316,7 +316,9 @@ impl StatusTokens {
     }
 
     async fn tell(&self) -> Result<(), PublicationError> {
-        self.keeper.take_over(false).await?;
+        if let Some((others, _)) = &self.shared {
+            self.keeper.take_over(&**others, false).await?;
+        }
         let as_of = self.caught_up().await?;
         for (id, _) in self.keeper.owned() {
             let Some(list) = self.engine.lists().find(&id) else { continue };

@@ -85,13 +85,12 @@ impl Shared {
         joining.joined(Arc::clone(&hearing), Arc::clone(&feed));
         // What others have done while this node read what the store held, before anybody is answered.
         feed.catch_up().await?;
-        let (membership, others) = (Arc::<Joining>::clone(&joining), Arc::<Joining>::clone(&joining));
-        upkeep.keeper.join(member.id(), store, membership, others).await?;
+        upkeep.keeper.join(member.id(), store, Arc::<Joining>::clone(&joining)).await?;
         let node = Node { member, feed, hearing, settings };
         let joined = Joined { node, upkeep: upkeep.clone(), lost: CancellationToken::new(), why: Arc::default() };
         if joined.node.member.has_begun_its_era() {
             upkeep.engine.doubt_checkpoints();
-            upkeep.keeper.take_over(true).await?;
+            upkeep.keeper.take_over(&*joining, true).await?;
         }
         joined.tell().await;
         Ok(joined)

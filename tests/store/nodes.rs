@@ -48,7 +48,7 @@ fn node(n: u8) -> NodeId {
 
 fn lease(n: u8, renewals: u64) -> NodeLease {
     let (meter, told_until) = (at(1_000 * renewals), at(900 * renewals));
-    let (name, is_behind, wall) = (format!("node {n}"), renewals % 2 == 0, wall(renewals));
+    let (name, is_behind, wall) = (format!("node {n}"), renewals.is_multiple_of(2), wall(renewals));
     NodeLease { node: node(n), name, era: 1, renewals, meter, told_until, is_behind, wall }
 }
 

@@ -48,11 +48,10 @@ impl StatusKeeper {
         me: NodeId,
         store: Arc<dyn ClusterStore>,
         membership: Arc<dyn Membership>,
-        others: Arc<dyn Others>,
     ) -> Result<(), StoreError> {
         let looked_in = AtomicU64::new(membership.stint());
         let looking = Gate::default();
-        self.sharing.get_or_init(|| Sharing { me, store, membership, others, looked_in, looking });
+        self.sharing.get_or_init(|| Sharing { me, store, membership, looked_in, looking });
         let _gate = self.gate.lock().await;
         self.fetch(&self.current()).await
     }
@@ -96,7 +95,7 @@ impl StatusKeeper {
     /// # Errors
     ///
     /// [`StoreError`]; what is left to do is done the next time.
-    pub async fn take_over(&self, all: bool) -> Result<(), StoreError> {
+    pub async fn take_over(&self, others: &dyn Others, all: bool) -> Result<(), StoreError> {
         let Some(sharing) = self.sharing.get() else { return Ok(()) };
         // Whose they are is read before it is asked whether those nodes are dead: one that is back by then has begun another term.
         let owners = self.owners(sharing).await?;
@@ -108,7 +107,7 @@ impl StatusKeeper {
                 Some(owner) if owner.node == sharing.me => !self.owns(&lease.id),
                 Some(ListOwner { node, .. }) => match over.get(node) {
                     Some(over) => *over,
-                    None => *over.entry(*node).or_insert(sharing.others.is_over(node).await?),
+                    None => *over.entry(*node).or_insert(others.is_over(node).await?),
                 },
                 // One that takes tokens may be about to be owned.
                 None => all || lease.retires_at.is_some(),

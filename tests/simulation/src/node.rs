@@ -239,10 +239,10 @@ impl Running {
         let others = Arc::new(Joining::default());
         others.joined(Arc::clone(&hearing), Arc::clone(&feed));
         let membership = Arc::<Member>::clone(&member);
-        keeper.join(member.id(), Arc::clone(&shared), membership, Arc::<Joining>::clone(&others)).await?;
+        keeper.join(member.id(), Arc::clone(&shared), membership).await?;
         if member.has_begun_its_era() {
             engine.doubt_checkpoints();
-            keeper.take_over(true).await?;
+            keeper.take_over(&*others, true).await?;
         }
         let statuses = StatusTokens::new(
             Arc::clone(&engine),

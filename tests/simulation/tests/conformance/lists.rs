@@ -88,9 +88,12 @@ impl Node {
         let keeper = StatusKeeper::open(Arc::clone(&engine), kept, clock, entropy, policy).await.expect("works");
         let (id, told, keeper) = (NodeId::from_bytes([number; 16]), Arc::new(Told::default()), Arc::new(keeper));
         let shared: Arc<dyn ClusterStore> = Arc::<LinkedStore>::clone(store);
-        let (membership, others) = (Arc::<Told>::clone(&told), Arc::<Told>::clone(&told));
-        keeper.join(id, shared, membership, others).await.expect("works");
+        keeper.join(id, shared, Arc::<Told>::clone(&told)).await.expect("works");
         Self { id, engine, told, keeper }
+    }
+
+    async fn take_over(&self, all: bool) {
+        self.keeper.take_over(&*self.told, all).await.expect("works");
     }
 }
 
@@ -100,11 +103,11 @@ async fn a_list_of_the_dead_is_taken_over_and_who_comes_back_gives_out_no_index_
     let (a, b) = (Node::start(&store, 1).await, Node::start(&store, 2).await);
     let index = a.keeper.draw().await.expect("works").redeem();
     b.keeper.learn().await.expect("works");
-    b.keeper.take_over(false).await.expect("works");
+    b.take_over(false).await;
     assert!(a.keeper.owns(&index.list) && !b.keeper.owns(&index.list), "its owner lives");
 
     b.told.over.lock().insert(a.id);
-    b.keeper.take_over(false).await.expect("works");
+    b.take_over(false).await;
     assert!(b.keeper.owns(&index.list));
     let bit = |node: &Node, idx| node.engine.lists().find(&index.list).and_then(|list| list.is_invalid(idx));
     assert_eq!(bit(&b, index.idx), Some(true), "nobody knows of a session that has this token");
@@ -136,11 +139,11 @@ async fn a_list_has_one_owner_though_that_one_is_back_between_being_found_dead_a
     b.told.over.lock().insert(a.id);
     a.told.stint.fetch_add(1, Ordering::SeqCst);
     *b.told.comes_back.lock() = Some(Arc::clone(&a.keeper));
-    b.keeper.take_over(false).await.expect("works");
+    b.take_over(false).await;
     assert!(a.keeper.is_in_hand(&index.list) && !b.keeper.owns(&index.list), "it was back first");
     assert_eq!(a.keeper.draw().await.expect("works").redeem().list, index.list, "and goes on to fill its list");
 
-    b.keeper.take_over(false).await.expect("works");
+    b.take_over(false).await;
     assert!(b.keeper.owns(&index.list), "now it was not");
     a.told.stint.fetch_add(1, Ordering::SeqCst);
     assert_ne!(a.keeper.draw().await.expect("works").redeem().list, index.list);
@@ -154,15 +157,15 @@ async fn a_list_that_nobody_owns_is_taken_over_when_no_other_lives_or_it_takes_n
     let left = a.keeper.draw().await.expect("works").redeem().list;
     store.disown_list(&left).await.expect("works");
     let b = Node::start(&store, 2).await;
-    b.keeper.take_over(false).await.expect("works");
+    b.take_over(false).await;
     assert!(!b.keeper.owns(&left), "somebody may be about to own it");
-    b.keeper.take_over(true).await.expect("works");
+    b.take_over(true).await;
     assert!(b.keeper.owns(&left));
 
     let c = Node::start(&store, 3).await;
     store.disown_list(&left).await.expect("works");
-    c.keeper.take_over(false).await.expect("works");
+    c.take_over(false).await;
     assert!(c.keeper.owns(&left), "it is closed");
-    b.keeper.take_over(false).await.expect("works");
+    b.take_over(false).await;
     assert!(!b.keeper.owns(&left) && c.keeper.owns(&left), "of two one is left");
 }
