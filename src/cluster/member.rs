@@ -52,8 +52,10 @@ struct State {
     renewed: Millis,
     renewed_at: UnixMs,
     told_until: MeterTime,
-    /// What the meter had left out in all when the last renewal that succeeded began.
+    /// What the meter had left out in all when it was last known to be where those of the others are.
     left_out: Millis,
+    /// And when the last renewal that succeeded began.
+    looked: Millis,
     /// That this node was frozen or suspended, until its meter is known to be where those of the others are.
     woke: Option<Woke>,
     /// How often it has been away for longer than its lease.
@@ -68,7 +70,7 @@ impl State {
     /// machine that was suspended knows it by the wall clock only.
     fn away(&self, ticks: Millis, wall: UnixMs, left_out: Millis) -> Millis {
         let suspended = wall.since(self.renewed_at).minus(ticks.minus(self.renewed));
-        left_out.minus(self.left_out).max(suspended)
+        left_out.minus(self.looked).max(suspended)
     }
 }
 
@@ -299,6 +301,7 @@ impl Member {
             renewed_at: lease.wall,
             told_until: meter.now(),
             left_out: meter.left_out(),
+            looked: meter.left_out(),
             woke: None,
             stints: 0,
             has_left: false,
@@ -380,9 +383,12 @@ impl Member {
                 }
                 (state.renewed, state.renewed_at) = (state.renewed.max(began), wall);
             }
-            if away >= self.settings.glance && state.woke.is_none() {
-                let lived = state.others.living(era, ticks, self.settings.dead_after);
-                let lived = lived.map(|lease| (lease.node, lease.renewals)).collect();
+            state.looked = state.looked.max(left_out);
+            // It may have stood still again while it waited: what was shown in between is long past.
+            if away >= self.settings.glance {
+                let mut lived = state.woke.take().map_or_else(BTreeMap::new, |woke| woke.lived);
+                let living = state.others.living(era, ticks, self.settings.dead_after);
+                lived.extend(living.map(|lease| (lease.node, lease.renewals)));
                 let meter = lease.meter.plus(left_out.minus(state.left_out)).as_ms();
                 let meter = MeterTime::from_ms(meter.saturating_sub(self.settings.glance.get()));
                 state.woke = Some(Woke { lived, meter });
