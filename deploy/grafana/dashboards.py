@@ -162,6 +162,7 @@ ACCOUNTS = [
     Panel("Time of an activation and a renewal", "An act waits for a commit of the store.", SECONDS, (quantile(0.99, "gastank_http_request_seconds", 'route=~"/v1/(activate|renew|deactivate)"', "route"), "{{route}} p99")),
     Panel("Sessions ended", "By reason. `timed_out`: the client stopped beating.", PER_S, (rate("gastank_sessions_ended_total", by="reason"), "{{reason}}"), stacked=True),
     Panel("Account events", "Of identity providers: password changes, deletions. `refused` and `unavailable` are sent again.", PER_S, (rate("gastank_account_events_total", by="outcome"), "{{outcome}}")),
+    Panel("Back-channel logouts", "Tries to tell clients of the hub that hub sessions have ended. `failed` is tried again, `given_up` is not.", PER_S, (rate("gastank_backchannel_logouts_total", by="outcome"), "{{outcome}}")),
     Panel("Acts refused by limits", "By which limit: of an account, an address, or of hooks.", PER_S, (rate("gastank_acts_limited_total", by="by"), "{{by}}")),
 ]
 

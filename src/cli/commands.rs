@@ -156,10 +156,17 @@ pub(super) async fn edge(remote: &Remote, command: EdgeCommand, output: &mut Out
 pub(super) async fn client(remote: &Remote, command: HubClientCommand, output: &mut Output) -> Result<(), CliError> {
     let api = remote.reach.admin()?;
     match command {
-        HubClientCommand::Add { name, redirect_uris, post_logout_redirect_uris, public, tank } => {
+        HubClientCommand::Add {
+            name,
+            redirect_uris,
+            post_logout_redirect_uris,
+            public,
+            tank,
+            backchannel_logout_uri,
+        } => {
             let new = json!({
                 "name": name, "redirect_uris": redirect_uris, "post_logout_redirect_uris": post_logout_redirect_uris,
-                "public": public, "tank": tank,
+                "public": public, "tank": tank, "backchannel_logout_uri": backchannel_logout_uri,
             });
             let answer = api.post(&["admin", "clients"], &new).await?;
             let fields = [("client id", "client_id"), ("client secret", "client_secret")];

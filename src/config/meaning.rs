@@ -141,6 +141,11 @@ impl Hub {
         let (absolute, idle) = (Millis::from_secs(self.session_lifetime_s), Millis::from_secs(self.idle_timeout_s));
         Lifetimes { absolute, idle }
     }
+
+    /// How long a client that does not answer is told of a logout.
+    pub const fn logout_retry(&self) -> Millis {
+        Millis::from_secs(self.logout_retry_s)
+    }
 }
 
 impl StatusList {

@@ -423,6 +423,8 @@ section! {
         session_lifetime_s: u64 = 2_592_000;
         /// Seconds without use after which a hub session ends.
         idle_timeout_s: u64 = 604_800;
+        /// Seconds for which a client that does not answer is told again that a hub session has ended.
+        logout_retry_s: u64 = 259_200;
         /// Whether the service itself signs anybody in by the name they type. For development on one machine: refused unless all
         /// listeners and `http.public_url` are on the loopback interface and no identity provider is configured.
         development_provider: bool = false;

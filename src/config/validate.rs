@@ -34,6 +34,7 @@ impl Config {
         within("audit.retention_days", self.audit.retention_days.into(), 1..=3650)?;
         within("hub.session_lifetime_s", self.hub.session_lifetime_s, 300..=366 * 24 * 3600)?;
         within("hub.idle_timeout_s", self.hub.idle_timeout_s, 300..=self.hub.session_lifetime_s)?;
+        within("hub.logout_retry_s", self.hub.logout_retry_s, 60..=14 * 24 * 3600)?;
         within("history.keep_days", self.history.keep_days.into(), 0..=366)?;
         let limits = &self.limits;
         for (key, per_s, burst) in [

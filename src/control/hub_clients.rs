@@ -10,7 +10,7 @@ use crate::{
 use super::{
     client_secrets::{self, NewClientSecret},
     credentials::{SecretHash, new_short_id},
-    redirects::RedirectUri,
+    redirects::{BackchannelUri, RedirectUri},
     registry::{Registered, Registry, RegistryActs, RegistryError},
 };
 
@@ -33,6 +33,8 @@ pub struct NewClient {
     pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// Whether its handles may open tanks (`tank`).
     pub tank: bool,
+    /// Where it is told that hub sessions have ended.
+    pub backchannel_logout_uri: Option<BackchannelUri>,
 }
 
 /// A client that has just been registered.
@@ -105,6 +107,7 @@ impl Registry<HubClient> {
             redirect_uris: texts(new.redirect_uris),
             post_logout_redirect_uris: texts(new.post_logout_redirect_uris),
             tank: new.tank,
+            backchannel_logout_uri: new.backchannel_logout_uri.map(BackchannelUri::into_text),
             created_at: self.clock.wall(),
         };
         Ok(AddedClient { client: self.register(client, actor).await?, secret })

@@ -68,6 +68,29 @@ impl RedirectUri {
     }
 }
 
+/// Where a client is told that hub sessions have ended: `https`, or `http` on this machine, for it is this service that asks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackchannelUri(String);
+
+impl BackchannelUri {
+    /// Reads one: what [`RedirectUri::parse`] takes, but for schemes of apps.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRedirect`].
+    pub fn parse(text: &str) -> Result<Self, BadRedirect> {
+        if !text.starts_with("https://") && !text.starts_with("http://") {
+            return Err(BadRedirect("is https, or http on this machine"));
+        }
+        RedirectUri::parse(text).map(|uri| Self(uri.into_text()))
+    }
+
+    /// The text.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
 /// Whether a browser may be sent to `asked`, where `registered` is.
 pub fn is_same(registered: &str, asked: &str) -> bool {
     if registered == asked {

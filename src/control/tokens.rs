@@ -28,6 +28,8 @@ pub const STATUS_LISTS: &str = "/oauth/status";
 const TOKEN_TYPE: &str = "at+jwt";
 /// The type of an ID token.
 const ID_TOKEN_TYPE: &str = "JWT";
+/// Their type, of logout tokens.
+const LOGOUT_TOKEN_TYPE: &str = "logout+jwt";
 /// How every payload begins; the session's id follows.
 const FIRST_CLAIM: &[u8] = br#"{"jti":""#;
 /// Characters of base64url that hold [`FIRST_CLAIM`] and a session id.
@@ -193,6 +195,15 @@ impl Issuer {
     /// [`KeyError::Refused`].
     pub fn sign_id_token(&self, claims: &impl Serialize, now: UnixMs) -> Result<String, KeyError> {
         sign(&self.keyring.signing(now), ID_TOKEN_TYPE, claims, 1024)
+    }
+
+    /// Signs the claims of a logout token (OpenID Connect Back-Channel Logout, 2.4).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Refused`].
+    pub fn sign_logout_token(&self, claims: &impl Serialize, now: UnixMs) -> Result<String, KeyError> {
+        sign(&self.keyring.signing(now), LOGOUT_TOKEN_TYPE, claims, 1024)
     }
 
     /// The algorithm that tokens are signed with at `now`.

@@ -6,8 +6,8 @@ use crate::{
     control::audit::Deed,
     engine::AccountId,
     store::{
-        Actor, ActorKind, Added, AuditAct, HandleRecord, HubSessionId, Redeemed, Removed, SecretDigest, StoreError,
-        Surface,
+        Actor, ActorKind, Added, AuditAct, HandleRecord, HubClient, HubSessionId, Participant, Redeemed, Removed,
+        SecretDigest, StoreError, Surface,
     },
     time::{Millis, UnixMs},
 };
@@ -50,7 +50,7 @@ impl HubSessions {
         &self,
         code: &SecretDigest,
         session: &SecretDigest,
-        client_id: &str,
+        client: &HubClient,
         scope: &str,
     ) -> Result<Option<(Handle, HubSession)>, HubError> {
         let (code, shared) = (*code, self.shared());
@@ -64,15 +64,26 @@ impl HubSessions {
             digest: handle.digest(),
             account: session.owner.account,
             session: session.digest,
-            client_id: client_id.to_owned(),
+            client_id: client.client_id.clone(),
             scope: scope.to_owned(),
             created_at: now,
             ends_at: session.ends_at,
         };
+        let participant = client.backchannel_logout_uri.is_some().then(|| Participant {
+            session: session.digest,
+            account: record.account,
+            client_id: record.client_id.clone(),
+            ends_at: session.ends_at,
+        });
         let made = self
             .change(record.account, async move |shared| {
                 let account = record.account;
                 let until = now.plus(REMEMBERED);
+                if let Some(participant) = &participant
+                    && shared.store.add_participant(participant, now).await? == Added::AccountGone
+                {
+                    return Err(HubError::NoSuchAccount);
+                }
                 // The handle comes first: whoever redeems the code once more finds it, and ends it.
                 if shared.store.add_handle(&record).await? == Added::AccountGone {
                     return Err(HubError::NoSuchAccount);
@@ -85,6 +96,11 @@ impl HubSessions {
                         shared.end_handle(&account, &record.digest).await?;
                         return Ok(false);
                     }
+                }
+                // What ends the session from here on finds the participant.
+                let still = shared.read(&record.session).await?;
+                if still.is_none_or(|session| shared.is_over(&session, shared.clock.wall())) {
+                    return Ok(false);
                 }
                 shared.end_oldest_handles(&record).await?;
                 let actor = Actor::named(ActorKind::HubClient, record.client_id.as_str(), Surface::Http);

@@ -12,6 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::{
     control::{
@@ -142,6 +143,8 @@ pub(super) struct Shared {
     pub(super) bus: Arc<dyn Bus>,
     lifetimes: Lifetimes,
     pub(super) cache: TokenCache,
+    /// Whoever delivers the outbox is woken by this.
+    pub(super) ended: Notify,
     /// The latest use of sessions, to be written.
     sightings: Mutex<HashMap<SecretDigest, HubSighting>>,
 }
@@ -156,8 +159,8 @@ impl HubSessions {
         lifetimes: Lifetimes,
     ) -> Self {
         let audit = AuditLog::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
-        let (cache, sightings) = (TokenCache::new(), Mutex::default());
-        Self(Arc::new(Shared { store, clock, entropy, audit, bus, lifetimes, cache, sightings }))
+        let (cache, ended, sightings) = (TokenCache::new(), Notify::new(), Mutex::default());
+        Self(Arc::new(Shared { store, clock, entropy, audit, bus, lifetimes, cache, ended, sightings }))
     }
 
     /// Begins a session after a sign-in. `replaces` is the session that the browser had before: it ends, whoever it is of.
@@ -295,6 +298,7 @@ impl HubSessions {
         let account = *account;
         self.change(account, async move |shared| {
             shared.store.raise_epoch(&account).await?.ok_or(HubError::NoSuchAccount)?;
+            shared.ended.notify_one();
             Ok(shared.audit.write(&actor, Deed::new(AuditAct::HubSignedOutEverywhere).on(account)).await?)
         })
         .await
@@ -320,6 +324,7 @@ impl HubSessions {
     /// Something of an account has changed in the store, by whomever: what is in memory of it is read again.
     pub fn forget(&self, account: &AccountId) {
         self.0.cache.forget(account);
+        self.0.ended.notify_one();
     }
 
     /// Writes when sessions were last used. To be called now and then, and before the service stops.
@@ -380,6 +385,7 @@ impl HubSessions {
         self.change(account, async move |shared| {
             let removed = shared.store.remove_hub_session(&account, &digest).await?;
             if removed == Removed::Done {
+                shared.ended.notify_one();
                 let id = HubSessionId::of(&digest).to_string();
                 shared.audit.write(&actor, Deed::to(AuditAct::HubSignedOut, id).on(account)).await?;
             }

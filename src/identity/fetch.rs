@@ -1,4 +1,4 @@
-//! What is asked of identity providers over HTTP: short, small, and of nobody else.
+//! What is asked of identity providers over HTTP, and what clients of the hub are told: short, small, and nobody else.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const MAX_REDIRECTS: usize = 3;
 
 /// Why there is no answer to work with. Names no URL, so that it can be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     /// Nobody answered, or not in time.
     #[error("the provider cannot be reached")]
     Unreachable,
@@ -39,9 +39,9 @@ pub(super) enum FetchError {
     Malformed(&'static str),
 }
 
-/// Asks identity providers.
+/// Asks identity providers, and tells clients of the hub.
 #[derive(Clone, Debug)]
-pub(super) struct Fetcher {
+pub(crate) struct Fetcher {
     http: reqwest::Client,
 }
 
@@ -59,12 +59,25 @@ impl Fetcher {
     ///
     /// What the library says when the system's certificates cannot be read.
     pub(super) fn new(home: &Url) -> Result<Self, reqwest::Error> {
+        Self::with(home, redirect::Policy::custom(within_origin))
+    }
+
+    /// The same, for whoever is at `home`; a redirect is an answer like others.
+    ///
+    /// # Errors
+    ///
+    /// What the library says when the system's certificates cannot be read.
+    pub(crate) fn without_redirects(home: &Url) -> Result<Self, reqwest::Error> {
+        Self::with(home, redirect::Policy::none())
+    }
+
+    fn with(home: &Url, redirects: redirect::Policy) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("gastank/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .timeout(WHOLE)
             .referer(false)
-            .redirect(redirect::Policy::custom(within_origin));
+            .redirect(redirects);
         if is_loopback(home) {
             builder = builder.no_proxy();
         }
@@ -97,7 +110,7 @@ impl Fetcher {
 
     /// Posts a form, with a client id and secret in `Authorization` where they are given (RFC 6749, 2.3.1); answers the status
     /// and what came back.
-    pub(super) async fn post_form(
+    pub(crate) async fn post_form(
         &self,
         url: &Url,
         form: &[(&str, &str)],
@@ -126,7 +139,7 @@ impl Fetcher {
 }
 
 /// Whether a URL may be asked: HTTPS, or plain HTTP on this machine.
-pub(super) fn is_safe(url: &Url) -> bool {
+pub(crate) fn is_safe(url: &Url) -> bool {
     let encrypted = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
     encrypted && url.host_str().is_some() && url.username().is_empty() && url.password().is_none()
 }

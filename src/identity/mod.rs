@@ -33,6 +33,7 @@ use set::UnverifiedSet;
 use verify::{Fault, Unverified, looks_like_jwt};
 
 pub use error::ProviderError;
+pub(crate) use fetch::{Fetcher, is_safe};
 pub use logout::{LoggedOut, ProviderLogout};
 pub use provider::{CapabilityCredit, EventSettings, ProviderSettings};
 pub use relying::{Authentication, AuthorizationRequest, Redemption, RelyingSettings};
@@ -115,7 +116,7 @@ pub trait EventReader: Send + Sync + 'static {
 
 /// Whether a provider may be asked at this URL: by HTTPS, or by plain HTTP on this machine.
 pub fn may_be_asked(url: &str) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|url| fetch::is_safe(&url))
+    reqwest::Url::parse(url).is_ok_and(|url| is_safe(&url))
 }
 
 /// Tells who shows a token.

@@ -18,13 +18,13 @@ use crate::{
         },
     },
     engine::{Act, Engine},
-    hub::HubSessions,
+    hub::{Delivery, DeliveryObserver, HubSessions},
     identity::Providers,
     ingest::http::WorkerPools,
     store::{Operation, StoreObserver},
     telemetry::{
-        self, ActLimit, ActivationOutcome, EventOutcome, PoolName, RenewalOutcome, Route, StatusClass, StoreOperation,
-        StoreOutcome, Surface, Telemetry, VerdictOutcome, WebhookOutcome,
+        self, ActLimit, ActivationOutcome, EventOutcome, LogoutOutcome, PoolName, RenewalOutcome, Route, StatusClass,
+        StoreOperation, StoreOutcome, Surface, Telemetry, VerdictOutcome, WebhookOutcome,
     },
     time::Clock,
 };
@@ -205,6 +205,17 @@ impl Witness for Witnesses {
     }
 }
 
+impl DeliveryObserver for Counting {
+    fn tried(&self, delivery: Delivery) {
+        let outcome = match delivery {
+            Delivery::Delivered => LogoutOutcome::Delivered,
+            Delivery::Failed => LogoutOutcome::Failed,
+            Delivery::GivenUp => LogoutOutcome::GivenUp,
+        };
+        self.0.logouts(outcome).increment(1);
+    }
+}
+
 impl StoreObserver for Counting {
     fn done(&self, operation: Operation, took: Duration, ok: bool) {
         let operation = match operation {
@@ -232,7 +243,8 @@ impl StoreObserver for Counting {
             | Operation::RemoveHubSession
             | Operation::RedeemCode
             | Operation::AddHandle
-            | Operation::RemoveHandle => StoreOperation::CommitAct,
+            | Operation::RemoveHandle
+            | Operation::AddParticipant => StoreOperation::CommitAct,
             Operation::Accounts
             | Operation::Entry
             | Operation::Entries
@@ -275,6 +287,9 @@ impl StoreObserver for Counting {
             | Operation::HubClients
             | Operation::RemoveHubClient
             | Operation::PruneHubSessions
+            | Operation::DueLogouts
+            | Operation::PostponeLogout
+            | Operation::RemoveLogout
             | Operation::Close => StoreOperation::Settings,
             Operation::PutNode | Operation::Nodes | Operation::RemoveNode | Operation::Era | Operation::BeginEra => {
                 StoreOperation::Membership

@@ -134,6 +134,9 @@ async fn stages(config: &Config, gate: &dyn Gate, teardown: &mut Teardown) -> Re
     if let Some(joined) = &teardown.joined {
         joined.start(front.surfaces.surface, core.statuses, &teardown.tasks, &supervisor, &teardown.stop_rest);
     }
+    let (outbox, stop) = (front.surfaces.outbox, teardown.stop_rest.clone());
+    let deliver = move || Arc::clone(&outbox).deliver_for_ever();
+    teardown.tasks.spawn(supervisor.clone().again("back-channel logouts", stop, deliver));
     keep_house(&upkeep, &core.providers, &core.hooks, &keys.certificates, &supervisor, teardown);
     gate.passed(Stage::Housekeeping)?;
     if let Some(quic) = quic {

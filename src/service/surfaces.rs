@@ -28,7 +28,7 @@ use crate::{
     },
     engine::Engine,
     entropy::Entropy,
-    hub::{self, AddressLimits, Development, HubSessions, Links, OpenIdProvider, ProviderParts},
+    hub::{self, AddressLimits, Development, HubSessions, Links, OpenIdProvider, Outbox, ProviderParts},
     identity::{Authenticator, EventReader, Providers},
     ingest::{
         http::{Fallback, IntrospectionRequest, RequestBody, WorkerPools},
@@ -42,7 +42,10 @@ use crate::{
     web::admission::Admission,
 };
 
-use super::{instruments::Dashboard, listening::Listening};
+use super::{
+    instruments::{Counting, Dashboard},
+    listening::Listening,
+};
 
 /// What the surfaces are made of.
 pub(super) struct Parts<'a> {
@@ -76,6 +79,8 @@ pub(super) struct Surfaces {
     pub(super) admin: Admin,
     /// What both are of.
     pub(super) surface: Arc<Surface>,
+    /// What clients are told of hub sessions that have ended.
+    pub(super) outbox: Arc<Outbox>,
 }
 
 /// Answers what comes to the public listener. Acts are done in the service's own runtime: they take their time, and go on
@@ -168,6 +173,13 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
         })),
     });
     let clients = Arc::new(clients.await?);
+    let outbox = Arc::new(Outbox::new(
+        parts.sessions.clone(),
+        Arc::clone(&clients),
+        Arc::clone(&parts.issuer),
+        Arc::new(Counting(parts.telemetry.clone())),
+        config.hub.logout_retry(),
+    ));
     let provider = Arc::new(OpenIdProvider::new(ProviderParts {
         clients: Arc::clone(&clients),
         sessions: parts.sessions.clone(),
@@ -207,7 +219,7 @@ pub(super) async fn build(parts: Parts<'_>) -> Result<Surfaces, StoreError> {
     let surface = Surface::open(parts, vec![rewards, hub, provider.mount()]).await?;
     let surface = Arc::new(surface);
     let public = Public { surface: Arc::clone(&surface), runtime: Handle::current() };
-    Ok(Surfaces { public, admin: Admin(Arc::clone(&surface)), surface })
+    Ok(Surfaces { public, admin: Admin(Arc::clone(&surface)), surface, outbox })
 }
 
 /// What apps and browser extensions are told.

@@ -146,6 +146,8 @@ pub struct HubClient {
     pub post_logout_redirect_uris: Vec<String>,
     /// Whether its handles may open tanks.
     pub tank: bool,
+    /// Where it is told that hub sessions have ended.
+    pub backchannel_logout_uri: Option<String>,
     /// When it was registered, on the wall clock.
     pub created_at: UnixMs,
 }
@@ -377,12 +379,14 @@ struct ClientDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     post_logout_redirect_uris: Vec<String>,
     tank: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backchannel_logout_uri: Option<String>,
     created_at: u64,
 }
 
 impl HubClient {
     /// `{"name":"…","kind":"confidential","secret_hashes":["base64url"],"redirect_uris":["…"],"post_logout_redirect_uris":["…"],
-    /// "tank":false,"created_at":ms}`
+    /// "tank":false,"backchannel_logout_uri":"…","created_at":ms}`
     pub(super) fn to_json(&self) -> String {
         let document = ClientDocument {
             name: self.name.clone(),
@@ -391,6 +395,7 @@ impl HubClient {
             redirect_uris: self.redirect_uris.clone(),
             post_logout_redirect_uris: self.post_logout_redirect_uris.clone(),
             tank: self.tank,
+            backchannel_logout_uri: self.backchannel_logout_uri.clone(),
             created_at: self.created_at.as_ms(),
         };
         serde_json::to_string(&document).expect("text and numbers are always JSON")
@@ -411,6 +416,7 @@ impl HubClient {
             redirect_uris: document.redirect_uris,
             post_logout_redirect_uris: document.post_logout_redirect_uris,
             tank: document.tank,
+            backchannel_logout_uri: document.backchannel_logout_uri,
             created_at: UnixMs::from_ms(document.created_at),
         })
     }
@@ -485,6 +491,16 @@ impl HubSessionId {
         let mut id = [0; 16];
         id.copy_from_slice(&sha[..16]);
         Self(id)
+    }
+
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 
     /// Reads an id as [`fmt::Display`] writes it.

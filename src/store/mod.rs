@@ -24,6 +24,7 @@ mod facts_json;
 mod fits;
 mod history;
 mod hub;
+mod logouts;
 pub mod moving;
 mod nodes;
 mod observed;
@@ -42,6 +43,7 @@ pub use hub::{
     Authentication, ClientKind, DeviceText, FoundHandle, FoundHubSession, HandleRecord, HubClient, HubSessionId,
     HubSessionRecord, HubSighting, Person, Profile, Redeemed, SecretDigest,
 };
+pub use logouts::{LogoutRecord, Participant};
 pub use nodes::{
     CHANGE_SLOT, CHANGES_KEPT, Change, ClusterStore, Era, ListCopy, ListOwner, METERS_DIFFER, NodeId, NodeLease,
     change_slot, is_void, stamp,

@@ -21,9 +21,10 @@ use crate::{
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
     Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
-    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
-    Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
-    RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
+    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, LogoutRecord,
+    OpenAccount, Owned, Participant, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired,
+    RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+    StatusListStore, Store,
 };
 
 pub use operation::Operation;
@@ -361,6 +362,22 @@ impl<S: Store, O: StoreObserver> HubStore for Observed<S, O> {
 
     async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         self.timed(Operation::RemoveHandle, self.store.remove_handle(account, digest)).await
+    }
+
+    async fn add_participant(&self, participant: &Participant, now: UnixMs) -> Result<Added> {
+        self.timed(Operation::AddParticipant, self.store.add_participant(participant, now)).await
+    }
+
+    async fn due_logouts(&self, client_id: &str, now: UnixMs, limit: usize) -> Result<Vec<LogoutRecord>> {
+        self.timed(Operation::DueLogouts, self.store.due_logouts(client_id, now, limit)).await
+    }
+
+    async fn postpone_logout(&self, from: &LogoutRecord, to: &LogoutRecord) -> Result<Replaced> {
+        self.timed(Operation::PostponeLogout, self.store.postpone_logout(from, to)).await
+    }
+
+    async fn remove_logout(&self, logout: &LogoutRecord) -> Result<Removed> {
+        self.timed(Operation::RemoveLogout, self.store.remove_logout(logout)).await
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

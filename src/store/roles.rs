@@ -16,8 +16,8 @@ use crate::{
 use super::{
     AccountKey, Added, AuditDay, AuditKey, AuditRecord, Commit, Created, Edge, FoundHandle, FoundHubSession, Granted,
     HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit, HubClient, HubSessionRecord, HubSighting, Identity,
-    Leased, OpenAccount, Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired,
-    SealedKey, SecretDigest, SessionRecord, StatusLease,
+    Leased, LogoutRecord, OpenAccount, Owned, Participant, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced,
+    Result, Retired, SealedKey, SecretDigest, SessionRecord, StatusLease,
 };
 
 pub use super::RewardStore;
@@ -190,7 +190,8 @@ pub trait StatusListStore: Send + Sync + 'static {
 
 /// The hub: people, and their hub sessions. Cheap calls; all of them may be repeated.
 ///
-/// All of it goes when its account is deleted, and of a deleted account nothing is found.
+/// All of it goes when its account is deleted, and of a deleted account nothing is found, but for the outbox of logouts: its
+/// participants are owed the same as when its epoch is raised.
 #[async_trait]
 pub trait HubStore: Send + Sync + 'static {
     /// What the hub keeps of an account's owner. `None` if there is no such account, or it has been deleted.
@@ -200,7 +201,7 @@ pub trait HubStore: Send + Sync + 'static {
     async fn put_profile(&self, account: &AccountId, version: u64, profile: &Profile) -> Result<Replaced>;
 
     /// Raises a person's epoch, and answers it: sessions of an earlier one are over. `None` if there is no such account, or it
-    /// has been deleted.
+    /// has been deleted. Who takes part in them is owed a logout, and each client one for all of them.
     async fn raise_epoch(&self, account: &AccountId) -> Result<Option<u64>>;
 
     /// Adds a hub session. Adding the same one again changes nothing.
@@ -220,7 +221,7 @@ pub trait HubStore: Send + Sync + 'static {
     /// session that has been removed. Write-behind.
     async fn see_hub_sessions(&self, sightings: &[HubSighting]) -> Result<()>;
 
-    /// Removes a hub session.
+    /// Removes a hub session. Who takes part in it is owed a logout.
     async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed>;
 
     /// Registers a client of the hub, or changes one.
@@ -229,7 +230,7 @@ pub trait HubStore: Send + Sync + 'static {
     /// All registered clients, in no particular order.
     async fn hub_clients(&self) -> Result<Vec<HubClient>>;
 
-    /// Removes a client.
+    /// Removes a client. It is owed nothing any more.
     async fn remove_hub_client(&self, client_id: &str) -> Result<Removed>;
 
     /// Redeems an authorization code, which has this digest, for a handle that is about to be made; once, whoever asks and at
@@ -260,7 +261,19 @@ pub trait HubStore: Send + Sync + 'static {
     /// Removes a handle.
     async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed>;
 
-    /// Drops hub sessions and handles that ended, and redeemed codes that were to be remembered, until before an instant, `most`
+    /// Records that a client takes part in a hub session. Recording it again changes nothing.
+    async fn add_participant(&self, participant: &Participant, now: UnixMs) -> Result<Added>;
+
+    /// What a client is to be told by `now`, what is due first at the front. Nothing to do with whether the account is there.
+    async fn due_logouts(&self, client_id: &str, now: UnixMs, limit: usize) -> Result<Vec<LogoutRecord>>;
+
+    /// Replaces an entry of the outbox by the same with another `due`, if it is still as in `from`: of many who try, one does.
+    async fn postpone_logout(&self, from: &LogoutRecord, to: &LogoutRecord) -> Result<Replaced>;
+
+    /// Removes an entry of the outbox, if it is still due then.
+    async fn remove_logout(&self, logout: &LogoutRecord) -> Result<Removed>;
+
+    /// Drops hub sessions, their participants and handles that ended, and redeemed codes that were to be remembered, until before an instant, `most`
     /// at a time; answers how many. Fewer than `most`: there are no
     /// more. A store whose rows go by themselves has nothing to do. Write-behind.
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize>;

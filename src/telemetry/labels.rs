@@ -233,6 +233,16 @@ labels! {
         Unavailable = "unavailable",
     }
 
+    /// How a try to tell a client that hub sessions have ended went.
+    LogoutOutcome("outcome") {
+        /// The client has answered with 2xx.
+        Delivered = "delivered",
+        /// It has not, and is tried again.
+        Failed = "failed",
+        /// It has been tried for long enough.
+        GivenUp = "given_up",
+    }
+
     /// What an account event came to.
     EventOutcome("outcome") {
         /// Sessions from before a change of the password are over.

@@ -2,9 +2,9 @@
 
 use super::labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, EventOutcome, Handshake,
-    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, PoolName, QuicProtocol, Refusal, RenewalOutcome,
-    RewardOutcome, Route, ShopOutcome, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface,
-    Transport, UdpBuffer, UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, LogoutOutcome, PoolName, QuicProtocol, Refusal,
+    RenewalOutcome, RewardOutcome, Route, ShopOutcome, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome,
+    Surface, Transport, UdpBuffer, UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 use crate::engine::EntryKind;
 use crate::wire::EndReason;
@@ -152,6 +152,8 @@ metrics! {
         "Lines of orders and refunds of shops, by outcome; webhooks that were not read count as one.";
     AccountEvents: Kind::Counter, Count, "gastank_account_events_total", [EventOutcome],
         "Account events received from identity providers, by outcome.";
+    Logouts: Kind::Counter, Count, "gastank_backchannel_logouts_total", [LogoutOutcome],
+        "Back-channel logouts sent to clients of the hub, by outcome of each try.";
     CheckpointLag: Kind::Gauge, Seconds, "gastank_checkpoint_lag_seconds", [],
         "Age of the oldest heartbeat that is not in the store yet.";
     CheckpointRows: Kind::Counter, Count, "gastank_checkpoint_rows_total", [],

@@ -24,9 +24,9 @@ use std::time::Duration;
 pub use health::{Health, HealthReport, Phase};
 pub use labels::{
     ActLimit, ActivationOutcome, Arrival, BeatOutcome, CertificateLoad, DatagramDrop, EventOutcome, Handshake,
-    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, PoolName, QuicProtocol, Refusal, RenewalOutcome,
-    RewardOutcome, Route, ShopOutcome, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome, Surface,
-    Transport, UdpBuffer, UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
+    HistoryOutcome, Housekeeping, HttpListener, KeyFetch, Label, LogoutOutcome, PoolName, QuicProtocol, Refusal,
+    RenewalOutcome, RewardOutcome, Route, ShopOutcome, SignIn, StatusClass, StoreFile, StoreOperation, StoreOutcome,
+    Surface, Transport, UdpBuffer, UdpListener, ValidationOutcome, VerdictOutcome, WebTransportOutcome, WebhookOutcome,
 };
 pub use logs::{LogError, LogFormat, LogGuard, Redacted, check_filter, init, subscriber};
 pub use metric::{Kind, LabelSpec, Metric, Spec, Unit};
@@ -74,6 +74,7 @@ struct Inner {
     validations: ByOne<Counter, ValidationOutcome>,
     shop: ByOne<Counter, ShopOutcome>,
     account_events: ByOne<Counter, EventOutcome>,
+    logouts: ByOne<Counter, LogoutOutcome>,
     checkpoint_lag: Gauge,
     checkpoint_rows: Counter,
     checkpoint_batch_rows: Histogram,
@@ -151,6 +152,7 @@ impl Telemetry {
             validations: registry.counters_by(Metric::Validations),
             shop: registry.counters_by(Metric::Shop),
             account_events: registry.counters_by(Metric::AccountEvents),
+            logouts: registry.counters_by(Metric::Logouts),
             checkpoint_lag: registry.gauge(Metric::CheckpointLag),
             checkpoint_rows: registry.counter(Metric::CheckpointRows),
             checkpoint_batch_rows: registry.histogram(Metric::CheckpointBatchRows),
@@ -299,6 +301,11 @@ impl Telemetry {
     /// Account events that came to this.
     pub fn account_events(&self, outcome: EventOutcome) -> &Counter {
         self.0.account_events.of(outcome)
+    }
+
+    /// Tries to tell clients of logouts that came to this.
+    pub fn logouts(&self, outcome: LogoutOutcome) -> &Counter {
+        self.0.logouts.of(outcome)
     }
 
     /// Requests for rewards that came to this.

@@ -15,6 +15,7 @@ mod crashes;
 mod events;
 mod first_sight;
 mod handmade;
+mod logouts;
 mod opaque;
 mod outages;
 mod pages;

@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -27,17 +28,35 @@ struct Kind {
     program: &'static str,
     script: &'static str,
     callback: &'static str,
+    /// Where it is told that a hub session has ended, if the library takes back-channel logouts.
+    logout: Option<&'static str>,
     /// Whether what its sign-ins need is in cookies, so that it redeems a code twice for a browser that has kept them.
     redeems_again: bool,
 }
 
-const DJANGO: Kind =
-    Kind { program: PYTHON, script: "django_sibling.py", callback: "/oidc/callback/", redeems_again: false };
-const FLASK: Kind = Kind { program: PYTHON, script: "flask_sibling.py", callback: "/callback", redeems_again: true };
-const EXPRESS: Kind =
-    Kind { program: "node", script: "express/sibling.mjs", callback: "/callback", redeems_again: true };
-const APACHE: Kind =
-    Kind { program: PYTHON, script: "apache_sibling.py", callback: "/oidc/callback", redeems_again: true };
+const DJANGO: Kind = Kind {
+    program: PYTHON,
+    script: "django_sibling.py",
+    callback: "/oidc/callback/",
+    logout: None,
+    redeems_again: false,
+};
+const FLASK: Kind =
+    Kind { program: PYTHON, script: "flask_sibling.py", callback: "/callback", logout: None, redeems_again: true };
+const EXPRESS: Kind = Kind {
+    program: "node",
+    script: "express/sibling.mjs",
+    callback: "/callback",
+    logout: Some("/backchannel-logout"),
+    redeems_again: true,
+};
+const APACHE: Kind = Kind {
+    program: PYTHON,
+    script: "apache_sibling.py",
+    callback: "/oidc/callback",
+    logout: Some("/oidc/callback?logout=backchannel"),
+    redeems_again: true,
+};
 
 const PYTHON: &str = "target/tools/siblings/bin/python";
 
@@ -60,6 +79,8 @@ struct Scene {
 struct Registered {
     client_id: String,
     secret: String,
+    /// Where it will listen.
+    port: u16,
 }
 
 /// Where a browser comes to rest.
@@ -81,6 +102,7 @@ impl Sibling {
         let mut child = Command::new(program)
             .arg(dir.join(kind.script))
             .envs([("ISSUER", issuer), ("CLIENT_ID", &client.client_id), ("CLIENT_SECRET", &client.secret)])
+            .env("PORT", client.port.to_string())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("NO_PROXY", "*")
             .stdin(Stdio::piped())
@@ -137,12 +159,19 @@ impl Scene {
 
     /// Registers a client as an operator does.
     fn register(&self, redirect_path: &str) -> Registered {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("an address").port();
         let uri = format!("http://127.0.0.1{redirect_path}");
-        let output = self.service.run(&["client", "add", "sibling", "--redirect-uri", &uri, "--json"]);
+        let logout = self.kind.logout.map(|path| format!("http://127.0.0.1:{port}{path}"));
+        let mut command = vec!["client", "add", "sibling", "--json", "--redirect-uri", &uri];
+        if let Some(logout) = &logout {
+            command.extend(["--backchannel-logout-uri", logout]);
+        }
+        let output = self.service.run(&command);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let field = |name: &str| made[name].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-        Registered { client_id: field("client_id"), secret: field("client_secret") }
+        Registered { client_id: field("client_id"), secret: field("client_secret"), port }
     }
 
     fn sibling(&self, client: &Registered) -> Sibling {
@@ -179,6 +208,29 @@ impl Scene {
         let seen = self.browser.get(&sibling.at("/check")).await;
         assert_eq!(seen.status, 200, "{seen:?}");
         serde_json::from_str(&seen.page).expect("JSON")
+    }
+
+    /// Presses a button on the hub's pages.
+    async fn press(&mut self, button: &str) {
+        let hub = self.service.http();
+        let csrf = self.browser.csrf(&hub).await;
+        let seen = self.browser.post(&format!("{hub}/account/{button}"), &[("csrf", &csrf)]).await;
+        assert!(seen.status < 400, "{seen:?}");
+    }
+
+    /// Nobody is signed in at the sibling any more: the hub tells it so, or tells it when it asks.
+    async fn is_over(&mut self, sibling: &Sibling) {
+        if self.kind.logout.is_none() {
+            assert_eq!(self.check(sibling).await, json!({"active": false}), "it is over at once");
+            return;
+        }
+        for _ in 0..200 {
+            if self.browser.get(&sibling.at("/")).await.status != 200 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the sibling still lets them in: {}", self.home.said());
     }
 
     /// Forgets what siblings and the identity provider have put into the browser.
@@ -248,10 +300,13 @@ async fn signs_people_in_and_validates(kind: Kind) {
     assert!(!silent.asked);
     assert_eq!(silent.page(), ada);
     assert_eq!(scene.check(&sibling).await["active"], true);
-    let hub = scene.service.http();
-    let csrf = scene.browser.csrf(&hub).await;
-    assert_eq!(scene.browser.post(&format!("{hub}/account/sign-out"), &[("csrf", &csrf)]).await.status, 200);
-    assert_eq!(scene.check(&sibling).await, json!({"active": false}), "it is over at once");
+    scene.press("sign-out").await;
+    scene.is_over(&sibling).await;
+    if kind.logout.is_some() {
+        assert_eq!(scene.walk(&sibling.at("/")).await.page(), ada, "they sign in again");
+        scene.press("sessions/end-all").await;
+        scene.is_over(&sibling).await;
+    }
     drop(sibling);
 
     // Mistakes of an operator.

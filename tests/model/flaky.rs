@@ -12,10 +12,10 @@ use gastank::{
     store::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
         Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
-        HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
-        Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
-        RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
-        StoreError,
+        HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased,
+        LogoutRecord, OpenAccount, Owned, Participant, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced,
+        Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore,
+        StatusLease, StatusListStore, Store, StoreError,
     },
     time::{ClockFact, UnixMs},
     wire::SessionId,
@@ -429,6 +429,22 @@ impl HubStore for Flaky {
 
     async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         self.write()?.remove_handle(account, digest).await
+    }
+
+    async fn add_participant(&self, participant: &Participant, now: UnixMs) -> Result<Added> {
+        self.write()?.add_participant(participant, now).await
+    }
+
+    async fn due_logouts(&self, client_id: &str, now: UnixMs, limit: usize) -> Result<Vec<LogoutRecord>> {
+        self.read()?.due_logouts(client_id, now, limit).await
+    }
+
+    async fn postpone_logout(&self, from: &LogoutRecord, to: &LogoutRecord) -> Result<Replaced> {
+        self.write()?.postpone_logout(from, to).await
+    }
+
+    async fn remove_logout(&self, logout: &LogoutRecord) -> Result<Removed> {
+        self.write()?.remove_logout(logout).await
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

@@ -14,9 +14,10 @@ use gastank::{
     store::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
         Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
-        HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
-        Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
-        RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
+        HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased,
+        LogoutRecord, OpenAccount, Owned, Participant, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced,
+        Result, Retired, RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore,
+        StatusLease, StatusListStore, Store,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -49,6 +50,8 @@ struct Tables {
     rewards: BTreeMap<RewardKey, RewardRecord>,
     hub_clients: BTreeMap<String, HubClient>,
     handles: BTreeMap<SecretDigest, HandleRecord>,
+    participants: BTreeMap<(SecretDigest, String), Participant>,
+    logouts: Vec<LogoutRecord>,
     codes: BTreeMap<SecretDigest, (AccountId, SecretDigest, UnixMs)>,
 }
 
@@ -88,11 +91,23 @@ impl Tables {
             ledger.clear();
             self.account_keys.retain(|key| key.account != act.account);
             self.history.retain(|_, row| row.account != act.account);
+            self.end_participants(|of| of.account == act.account, true);
             self.people.remove(&act.account);
             self.hub_sessions.retain(|_, session| session.account != act.account);
             self.handles.retain(|_, handle| handle.account != act.account);
         }
         Commit::Done(after)
+    }
+
+    /// What takes part in sessions that have ended is owed a logout.
+    fn end_participants(&mut self, of: impl Fn(&Participant) -> bool, everywhere: bool) {
+        let ended: Vec<_> = self.participants.extract_if(.., |_, participant| of(participant)).collect();
+        let owed = LogoutRecord::owed(ended.iter().map(|(_, participant)| participant), everywhere);
+        for logout in owed.into_iter().filter(|logout| self.hub_clients.contains_key(&logout.client_id)) {
+            let key = |of: &LogoutRecord| (of.client_id.clone(), of.account, of.session);
+            self.logouts.retain(|known| key(known) != key(&logout));
+            self.logouts.push(logout);
+        }
     }
 
     fn person(&self, account: &AccountId) -> Option<Person> {
@@ -456,6 +471,7 @@ impl HubStore for MemoryStore {
         let Some(known) = tables.person(account) else { return Ok(None) };
         let epoch = known.epoch + 1;
         tables.people.insert(*account, Person { epoch, ..known });
+        tables.end_participants(|of| of.account == *account, true);
         Ok(Some(epoch))
     }
 
@@ -499,9 +515,13 @@ impl HubStore for MemoryStore {
     }
 
     async fn remove_hub_session(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
-        let sessions = &mut self.0.lock().hub_sessions;
-        let theirs = sessions.get(digest).is_some_and(|session| session.account == *account);
-        Ok(Removed::when(theirs && sessions.remove(digest).is_some()))
+        let mut tables = self.0.lock();
+        let theirs = tables.hub_sessions.get(digest).is_some_and(|session| session.account == *account);
+        if theirs {
+            tables.hub_sessions.remove(digest);
+            tables.end_participants(|of| of.session == *digest, false);
+        }
+        Ok(Removed::when(theirs))
     }
 
     async fn put_hub_client(&self, client: &HubClient) -> Result<()> {
@@ -514,7 +534,9 @@ impl HubStore for MemoryStore {
     }
 
     async fn remove_hub_client(&self, client_id: &str) -> Result<Removed> {
-        Ok(Removed::when(self.0.lock().hub_clients.remove(client_id).is_some()))
+        let mut tables = self.0.lock();
+        tables.logouts.retain(|logout| logout.client_id != client_id);
+        Ok(Removed::when(tables.hub_clients.remove(client_id).is_some()))
     }
 
     async fn redeem_code(
@@ -561,6 +583,39 @@ impl HubStore for MemoryStore {
         let handles = &mut self.0.lock().handles;
         let theirs = handles.get(digest).is_some_and(|handle| handle.account == *account);
         Ok(Removed::when(theirs && handles.remove(digest).is_some()))
+    }
+
+    async fn add_participant(&self, participant: &Participant, _now: UnixMs) -> Result<Added> {
+        let mut tables = self.0.lock();
+        let alive = tables.person(&participant.account).is_some();
+        if alive {
+            let key = (participant.session, participant.client_id.clone());
+            tables.participants.entry(key).or_insert_with(|| participant.clone());
+        }
+        Ok(Added::when(alive))
+    }
+
+    async fn due_logouts(&self, client_id: &str, now: UnixMs, limit: usize) -> Result<Vec<LogoutRecord>> {
+        let tables = self.0.lock();
+        let is_due = |logout: &&LogoutRecord| logout.client_id == client_id && logout.due <= now;
+        let mut due: Vec<_> = tables.logouts.iter().filter(is_due).cloned().collect();
+        due.sort_by_key(|logout| logout.due);
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    async fn postpone_logout(&self, from: &LogoutRecord, to: &LogoutRecord) -> Result<Replaced> {
+        let mut tables = self.0.lock();
+        let Some(known) = tables.logouts.iter_mut().find(|known| *known == from) else { return Ok(Replaced::Outdated) };
+        *known = to.clone();
+        Ok(Replaced::Done)
+    }
+
+    async fn remove_logout(&self, logout: &LogoutRecord) -> Result<Removed> {
+        let logouts = &mut self.0.lock().logouts;
+        let before = logouts.len();
+        logouts.retain(|known| known != logout);
+        Ok(Removed::when(logouts.len() < before))
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

@@ -38,16 +38,9 @@ class Application(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Application)
-scratch, port = tempfile.TemporaryDirectory(), free_port()
+scratch, port = tempfile.TemporaryDirectory(), int(os.environ["PORT"])
 of_apache = {
-    "PORT": str(port),
     "APPLICATION": str(server.server_port),
     "SCRATCH": scratch.name,
     "PASSPHRASE": secrets.token_hex(),

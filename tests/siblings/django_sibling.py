@@ -82,5 +82,5 @@ urlpatterns = [
 ]
 
 call_command("migrate", verbosity=0)
-server = make_server("127.0.0.1", 0, get_wsgi_application(), threaded=True)
+server = make_server("127.0.0.1", int(os.environ["PORT"]), get_wsgi_application(), threaded=True)
 sibling.run(server, f"http://127.0.0.1:{server.port}")

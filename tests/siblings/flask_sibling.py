@@ -53,5 +53,5 @@ def failed(error):
     return {"error": str(error)}, 502 if error.error == "invalid_client" else 400
 
 
-server = make_server("127.0.0.1", 0, app, threaded=True)
+server = make_server("127.0.0.1", int(os.environ["PORT"]), app, threaded=True)
 sibling.run(server, f"http://127.0.0.1:{server.port}")

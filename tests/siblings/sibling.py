@@ -1,6 +1,6 @@
 """What the siblings in Python have in common: where they listen, how long they live, and how they ask the hub about a handle.
 
-A sibling is started with ISSUER, CLIENT_ID and CLIENT_SECRET. It prints {"listening": "..."} when it does, and ends with its
+A sibling is started with ISSUER, CLIENT_ID, CLIENT_SECRET and PORT. It prints {"listening": "..."} when it does, and ends with its
 standard input.
 """
 

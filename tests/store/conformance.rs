@@ -1,7 +1,7 @@
 //! One case for every sentence of the trait's text. Each gets a store of its own, empty, and closes over nothing else.
 
 pub(crate) use super::{
-    accounts::*, belongings::*, history::*, hub::*, limits::*, liveness::*, records::*, rewards::*,
+    accounts::*, belongings::*, history::*, hub::*, limits::*, liveness::*, logouts::*, records::*, rewards::*,
 };
 
 /// Calls the macro `$run` with the names of all cases. A case that is not named here does not compile: it is dead code.
@@ -62,6 +62,10 @@ macro_rules! conformance_cases {
             hub_clients_come_and_go,
             handles_live_and_end_with_their_hub_session,
             of_fifty_racing_redemptions_of_a_code_one_wins,
+            the_end_of_a_hub_session_owes_its_participants_a_logout,
+            everywhere_owes_each_client_a_logout_of_all_and_of_each_session,
+            deletion_owes_logouts_that_outlive_the_account,
+            of_fifty_racing_nodes_one_postpones_a_logout,
             status_lists_come_and_go,
             of_fifty_racing_grants_one_wins,
             what_was_earned_is_kept_with_the_account,

@@ -218,6 +218,7 @@ pub(crate) async fn hub_clients_come_and_go(store: Subject) {
         redirect_uris: vec!["https://app.example/cb".to_owned(), "http://127.0.0.1/cb".to_owned()],
         post_logout_redirect_uris: hashes.iter().map(|byte| format!("https://app.example/bye/{byte}")).collect(),
         tank: hashes.len() > 1,
+        backchannel_logout_uri: (hashes.len() > 1).then(|| "https://app.example/out".to_owned()),
         created_at: wall(1),
     };
     assert_eq!(store.hub_clients().await.expect("works"), []);

@@ -8,6 +8,7 @@ pub(crate) mod history;
 pub(crate) mod hub;
 pub(crate) mod limits;
 pub(crate) mod liveness;
+pub(crate) mod logouts;
 pub(crate) mod model;
 pub(crate) mod records;
 pub(crate) mod rewards;

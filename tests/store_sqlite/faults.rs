@@ -199,7 +199,7 @@ async fn a_file_of_the_first_format_is_brought_up_to_date_with_all_that_is_in_it
     let version: i64 = Connection::open(place.path())
         .and_then(|conn| conn.pragma_query_value(None, "user_version", |row| row.get(0)))
         .expect("works");
-    assert_eq!(version, 8);
+    assert_eq!(version, 9);
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ use gastank::{
     store::{
         AccountKey, Actor, ActorKind, Added, AuditAct, AuditDay, AuditKey, AuditRecord, Authentication, Capability,
         ClientKind, Commit, DeviceText, Edge, HandleRecord, Held, HeldCredit, HubClient, HubSessionRecord, Identity,
-        KeyScope, Leased, Profile, ProviderFacts, Replaced, RewardKey, RewardRecord, SealedKey, SecretDigest,
-        SeenEvent, StatusLease, Store, Surface,
+        KeyScope, Leased, Participant, Profile, ProviderFacts, Removed, Replaced, RewardKey, RewardRecord, SealedKey,
+        SecretDigest, SeenEvent, StatusLease, Store, Surface,
     },
     time::{ClockFact, MeterTime, Millis, UnixMs},
     wire::{EndReason, SessionId},
@@ -88,6 +88,7 @@ impl Crowd {
                 secret_hashes: (0..n % 2).map(|_| hash(&mut dice)).collect(),
                 redirect_uris: vec![text(&mut dice).to_owned()],
                 post_logout_redirect_uris: vec![text(&mut dice).to_owned()],
+                backchannel_logout_uri: None,
                 tank: n > 2,
                 created_at: at(n),
             };
@@ -110,6 +111,9 @@ impl Crowd {
                 retires_at: (n > 2).then(|| at(n + 2)),
             };
             assert_eq!(store.lease_status_list(&lease).await.unwrap(), Leased::Done);
+        }
+        for person in &accounts {
+            take_part(store, &person.id, &mut dice).await;
         }
         for (part, name) in [("budget", "a"), ("budget", "b"), ("line/shop", ""), (TEXTS[2], TEXTS[3])] {
             let record = RewardRecord { revision: 0, content: format!("{{\"name\":\"{name}\"}}") };
@@ -258,6 +262,20 @@ async fn sign_in(store: &dyn Store, account: &AccountId, dice: &mut Dice) {
     }
 }
 
+/// Clients take part in hub sessions, some of which end then.
+async fn take_part(store: &dyn Store, account: &AccountId, dice: &mut Dice) {
+    for session in store.hub_sessions(account).await.unwrap() {
+        for client in 0..dice.below(3) {
+            let (client_id, ends_at) = (format!("client-{client}"), session.ends_at);
+            let participant = Participant { session: session.digest, account: *account, client_id, ends_at };
+            assert_eq!(store.add_participant(&participant, session.created_at).await.unwrap(), Added::Done);
+        }
+        if dice.below(3) == 0 {
+            assert_eq!(store.remove_hub_session(account, &session.digest).await.unwrap(), Removed::Done);
+        }
+    }
+}
+
 /// What a provider and a shop tell of somebody, whether there is an account or not.
 async fn tell(store: &dyn Store, identity: &Identity, dice: &mut Dice) {
     let capability = Capability { active: dice.below(2) == 0, changed_at: at(3), first_active_at: Some(at(2)) };
@@ -394,6 +412,12 @@ async fn besides(store: &dyn Store) -> Vec<String> {
     all.extend(edges.iter().map(|edge| format!("{edge:?}")));
     let mut clients = store.hub_clients().await.unwrap();
     clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+    for client in &clients {
+        let logouts = store.due_logouts(&client.client_id, at(1 << 40), 10_000).await.unwrap();
+        let mut logouts: Vec<_> = logouts.iter().map(|logout| format!("{logout:?}")).collect();
+        logouts.sort();
+        all.extend(logouts);
+    }
     all.extend(clients.iter().map(|client| format!("{client:?}")));
     let mut keys = store.signing_keys().await.unwrap();
     keys.sort_by(|a, b| a.kid.cmp(&b.kid));

@@ -208,7 +208,8 @@ impl Service {
         self.end();
     }
 
-    fn end(&mut self) {
+    /// Kills the service, which is to be started again in its place.
+    pub(crate) fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

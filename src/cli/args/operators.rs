@@ -247,6 +247,9 @@ Examples:
         /// Its handles may activate tanks and read accounts
         #[arg(long)]
         tank: bool,
+        /// Where it is told that hub sessions of its people have ended: https, or http on this machine
+        #[arg(long, value_name = "URI")]
+        backchannel_logout_uri: Option<String>,
     },
     /// List the clients
     List,

@@ -64,8 +64,14 @@ impl Rig {
         let add = async |kind, uri: &str| {
             let redirect_uris = vec![RedirectUri::parse(uri).unwrap()];
             let post_logout_redirect_uris = vec![RedirectUri::parse(AFTER).unwrap()];
-            let tank = uri == REDIRECT;
-            let new = NewClient { name: "app".to_owned(), kind, redirect_uris, post_logout_redirect_uris, tank };
+            let new = NewClient {
+                name: "app".to_owned(),
+                kind,
+                redirect_uris,
+                post_logout_redirect_uris,
+                tank: uri == REDIRECT,
+                backchannel_logout_uri: None,
+            };
             let AddedClient { client, secret } = clients.add(new, &Actor::operator()).await.unwrap();
             (client.client_id.clone(), secret.map_or_else(String::new, |made| made.secret))
         };

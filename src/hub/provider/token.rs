@@ -96,7 +96,7 @@ async fn redeem(provider: &OpenIdProvider, request: Request) -> Result<Response,
     if !grant.is_verified_by(verifier) {
         return Err(Refusal::grant("code_verifier does not belong to the code_challenge"));
     }
-    let redeemed = provider.sessions.redeem(&digest, &grant.session(), &client.client_id, &grant.scope).await?;
+    let redeemed = provider.sessions.redeem(&digest, &grant.session(), &client, &grant.scope).await?;
     let Some((handle, session)) = redeemed else {
         return Err(Refusal::grant("the code has been redeemed before, or its person has signed out"));
     };

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     engine::{AccountId, Credit, End, Entry, Session},
     store::{
-        AccountKey, AuditRecord, Edge, HandleRecord, HeldCredit, HubClient, HubSessionRecord, Identity, Owned, Person,
-        ProviderFacts, RewardKey, RewardRecord, SealedKey, StatusLease, facts_json,
+        AccountKey, AuditRecord, Edge, HandleRecord, HeldCredit, HubClient, HubSessionRecord, Identity, LogoutRecord,
+        Owned, Participant, Person, ProviderFacts, RewardKey, RewardRecord, SealedKey, StatusLease, facts_json,
     },
     time::{ClockFact, MeterTime, UnixMs},
 };
@@ -63,6 +63,10 @@ tables! {
     HubClient = "hub clients",
     /// What clients have for hub sessions.
     Handle = "handles",
+    /// Clients that take part in hub sessions.
+    Participant = "participants",
+    /// What clients are to be told of hub sessions that have ended.
+    Logout = "logouts to deliver",
     /// The meter.
     Clock = "meter clocks",
     /// What leads from identities to accounts.
@@ -406,6 +410,22 @@ impl From<&HandleRecord> for Mark {
             .with(handle.account.as_bytes().as_slice())
             .with(handle.to_json().as_str())
             .done()
+    }
+}
+
+impl From<&Participant> for Mark {
+    fn from(participant: &Participant) -> Self {
+        Marked::new(Table::Participant, &[participant.session.as_bytes(), participant.client_id.as_bytes()])
+            .with(participant.account.as_bytes().as_slice())
+            .with(participant.ends_at)
+            .done()
+    }
+}
+
+impl From<&LogoutRecord> for Mark {
+    fn from(logout: &LogoutRecord) -> Self {
+        let key = [logout.client_id.as_bytes(), logout.account.as_bytes().as_slice(), logout.sid()];
+        Marked::new(Table::Logout, &key).with(logout.due).with(logout.since).with(u64::from(logout.tries)).done()
     }
 }
 

@@ -22,8 +22,8 @@ use crate::{
 };
 
 use super::{
-    AccountKey, AuditRecord, Edge, HandleRecord, HeldCredit, HubClient, HubSessionRecord, Identity, Owned, Person,
-    ProviderFacts, Result, RewardKey, RewardRecord, SealedKey, StatusLease, StoreError,
+    AccountKey, AuditRecord, Edge, HandleRecord, HeldCredit, HubClient, HubSessionRecord, Identity, LogoutRecord,
+    Owned, Participant, Person, ProviderFacts, Result, RewardKey, RewardRecord, SealedKey, StatusLease, StoreError,
 };
 
 pub(super) use copy::Patience;
@@ -70,6 +70,10 @@ pub enum Row {
     HubClient(HubClient),
     /// What a client has for a hub session.
     Handle(HandleRecord),
+    /// A client that takes part in a hub session.
+    Participant(Participant),
+    /// What a client is to be told of hub sessions that have ended.
+    Logout(LogoutRecord),
     /// Where the meter stands.
     Clock(ClockFact),
 }

@@ -66,6 +66,10 @@ pub enum Operation {
     Handle,
     Handles,
     RemoveHandle,
+    AddParticipant,
+    DueLogouts,
+    PostponeLogout,
+    RemoveLogout,
     ClearLeftovers,
     Close,
     PutNode,
@@ -85,7 +89,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 77] = [
+    pub const ALL: [Self; 81] = [
         Self::CreateAccount,
         Self::Account,
         Self::AccountOf,
@@ -148,6 +152,10 @@ impl Operation {
         Self::Handle,
         Self::Handles,
         Self::RemoveHandle,
+        Self::AddParticipant,
+        Self::DueLogouts,
+        Self::PostponeLogout,
+        Self::RemoveLogout,
         Self::ClearLeftovers,
         Self::Close,
         Self::PutNode,
@@ -230,6 +238,10 @@ impl Operation {
             Self::Handle => "handle",
             Self::Handles => "handles",
             Self::RemoveHandle => "remove_handle",
+            Self::AddParticipant => "add_participant",
+            Self::DueLogouts => "due_logouts",
+            Self::PostponeLogout => "postpone_logout",
+            Self::RemoveLogout => "remove_logout",
             Self::ClearLeftovers => "clear_leftovers",
             Self::Close => "close",
             Self::PutNode => "put_node",

@@ -16,6 +16,7 @@ use super::{
     ScyllaStore,
     cluster::Values,
     hub::{HANDLES, HUB_SESSIONS},
+    logouts::PARTICIPANTS,
     pieces::in_pieces,
     rows::{HeldRow, bytes, entry_name, int, source, there, wall, wall_from},
 };
@@ -161,7 +162,9 @@ impl ScyllaStore {
                 self.decide_on_deleted(id, erased).await?;
             }
         }
-        for kind in [HUB_SESSIONS, HANDLES] {
+        // What participants are owed is written before they go.
+        self.owe(&self.read_participants(account).await?, true).await?;
+        for kind in [HUB_SESSIONS, HANDLES, PARTICIPANTS] {
             for some in self.unpoint_hub_rows(account, kind).await?.chunks(ROWS_AT_ONCE) {
                 let erase = |digest: &Vec<u8>| -> (_, Values<'_>) {
                     (&statements.erase_row, Box::new((id, kind, 0_i64, digest.clone())))

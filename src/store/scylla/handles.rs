@@ -60,8 +60,12 @@ impl ScyllaStore {
     }
 
     pub(super) async fn drop_hub_client(&self, client_id: &str) -> Result<Removed> {
-        let _turn = self.cluster.turn("hub_clients").await;
-        Ok(Removed::when(self.cluster.decide(&self.cluster.statements.drop_hub_client, (client_id,)).await?))
+        let removed = {
+            let _turn = self.cluster.turn("hub_clients").await;
+            self.cluster.decide(&self.cluster.statements.drop_hub_client, (client_id,)).await?
+        };
+        self.cluster.write(&self.cluster.statements.drop_logouts_of_client, (client_id,)).await?;
+        Ok(Removed::when(removed))
     }
 
     pub(super) async fn decide_code(

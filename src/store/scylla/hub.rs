@@ -12,8 +12,8 @@ use scylla::{DeserializeRow, SerializeRow, statement::prepared::PreparedStatemen
 use crate::{
     engine::AccountId,
     store::{
-        Added, FoundHubSession, HubSessionRecord, HubSighting, Identity, Person, Profile, Removed, Replaced, Result,
-        SecretDigest, StoreError, hub::provider_session,
+        Added, FoundHubSession, HubSessionRecord, HubSighting, Identity, Participant, Person, Profile, Removed,
+        Replaced, Result, SecretDigest, StoreError, hub::provider_session,
     },
     time::{Millis, UnixMs},
 };
@@ -152,16 +152,31 @@ impl ScyllaStore {
         let statements = &self.cluster.statements;
         let id = account.as_bytes().as_slice();
         let _turn = self.cluster.turn(account.as_bytes()).await;
+        let participants = self.read_participants(account).await?;
+        self.owe(&participants, true).await?;
         for _ in 0..TRIES {
             let row: Option<PersonRow> = self.cluster.row(&statements.person, (id,)).await?;
             let Some(row) = row.filter(|row| row.deleted == Some(false)) else { return Ok(None) };
             let epoch = row.hub_epoch.unwrap_or(0).saturating_add(1);
             let values = RaiseEpoch { id, epoch, was: row.hub_epoch };
             if self.cluster.decide(&statements.raise_epoch, values).await? {
-                return unsigned(Some(epoch)).map(Some);
+                let epoch = unsigned(Some(epoch))?;
+                self.end_participants(account, participants, epoch).await?;
+                return Ok(Some(epoch));
             }
         }
         Err(StoreError::Unavailable("others kept raising the epoch".to_owned()))
+    }
+
+    /// Sees to who took part in sessions of an earlier epoch: those of `owed` are, others have come meanwhile.
+    async fn end_participants(&self, account: &AccountId, owed: Vec<Participant>, epoch: u64) -> Result<()> {
+        let sessions = self.read_hub_sessions(account).await?;
+        let is_over = |of: &Participant| !sessions.iter().any(|one| one.digest == of.session && one.epoch >= epoch);
+        let mut late = self.read_participants(account).await?;
+        late.retain(|of| is_over(of) && !owed.contains(of));
+        self.owe(&late, true).await?;
+        let over: Vec<_> = owed.into_iter().filter(is_over).chain(late).collect();
+        self.drop_participants(account, &over).await
     }
 
     pub(super) async fn put_hub_session(&self, session: &HubSessionRecord) -> Result<Added> {
@@ -265,8 +280,15 @@ impl ScyllaStore {
         let _turn = self.cluster.turn(account.as_bytes()).await;
         let row = self.hub_session_row(account, digest).await?;
         let Some(session) = row.map_or(Ok(None), |row| row.session(account))? else { return Ok(Removed::NotThere) };
+        let owed = self.read_participants_of(account, digest).await?;
+        self.owe(&owed, false).await?;
         let values = (account.as_bytes().as_slice(), digest.as_bytes().as_slice());
         let dropped = self.cluster.decide(&statements.drop_hub_session, values).await?;
+        // Some may have come meanwhile.
+        let participants = self.read_participants_of(account, digest).await?;
+        let late: Vec<_> = participants.iter().filter(|of| !owed.contains(of)).cloned().collect();
+        self.owe(&late, false).await?;
+        self.drop_participants(account, &participants).await?;
         self.unpoint_hub_session(&session).await?;
         Ok(Removed::when(dropped))
     }

@@ -28,6 +28,7 @@ mod keys;
 mod ledger;
 mod leftovers;
 mod lists;
+mod logouts;
 mod moving;
 mod nodes;
 mod open;
@@ -58,9 +59,10 @@ use crate::{
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
     Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
-    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
-    Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
-    RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
+    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, LogoutRecord,
+    OpenAccount, Owned, Participant, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired,
+    RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+    StatusListStore, Store,
 };
 pub use options::{Consistency, Credentials, ScyllaOptions};
 pub use store::ScyllaStore;
@@ -351,6 +353,22 @@ impl HubStore for ScyllaStore {
 
     async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         self.drop_handle(account, digest).await
+    }
+
+    async fn add_participant(&self, participant: &Participant, now: UnixMs) -> Result<Added> {
+        self.put_participant(participant, now).await
+    }
+
+    async fn due_logouts(&self, client_id: &str, now: UnixMs, limit: usize) -> Result<Vec<LogoutRecord>> {
+        self.read_due_logouts(client_id, now, limit).await
+    }
+
+    async fn postpone_logout(&self, from: &LogoutRecord, to: &LogoutRecord) -> Result<Replaced> {
+        self.move_logout(from, to).await
+    }
+
+    async fn remove_logout(&self, logout: &LogoutRecord) -> Result<Removed> {
+        self.drop_logout(logout).await
     }
 
     async fn prune_hub_sessions(&self, _: UnixMs, _: usize) -> Result<usize> {

@@ -14,8 +14,8 @@ use crate::{
     engine::{AccountId, Entry, bucket},
     entropy::Entropy,
     store::{
-        AccountKey, AuditRecord, HandleRecord, HeldCredit, HubSessionRecord, Identity, Owned, Person, ProviderFacts,
-        Result, RewardKey, RewardRecord, SealedKey, StatusLease, StoreError, facts_json,
+        AccountKey, AuditRecord, HandleRecord, HeldCredit, HubSessionRecord, Identity, Owned, Participant, Person,
+        ProviderFacts, Result, RewardKey, RewardRecord, SealedKey, StatusLease, StoreError, facts_json,
         moving::{Mark, Moving, OpenSession, RememberedSession, Row, Target},
     },
     time::{Millis, UnixMs},
@@ -25,7 +25,7 @@ use super::{
     ScyllaOptions, ScyllaStore,
     audit::ttl_at,
     cluster::Values,
-    hub,
+    hub, logouts,
     rows::{
         AccountCells, Cell, PutEdge, bytes, cell, entering, entry_name, int, meter, name_of, shard, there, unsigned,
         wall, wall_from,
@@ -44,7 +44,7 @@ const AUDIT_STAYS: i32 = 7 * 86_400;
 const HUB_ROWS_STAY: Millis = Millis::from_secs(7 * 86_400);
 
 /// The tables that have nothing in them before anything moves in.
-const TABLES: [&str; 27] = [
+const TABLES: [&str; 28] = [
     "accounts",
     "identities",
     "directory",
@@ -72,6 +72,7 @@ const TABLES: [&str; 27] = [
     "reward_records",
     "hub_clients",
     "hub_codes",
+    "hub_logouts",
 ];
 
 /// A row of `source, name, reached, ended`.
@@ -164,6 +165,8 @@ impl ScyllaTarget {
                 self.plainly(&self.statements.hub_client, (client.client_id.as_str(), client.to_json())).await
             }
             [Row::Handle(handle)] => self.put_handle(handle).await,
+            [Row::Participant(participant)] => self.put_participant(participant).await,
+            [Row::Logout(logout)] => self.plainly(&self.statements.logout, logouts::values(logout)?).await,
             [Row::Clock(clock)] => self.store.raise_clock(clock.last_alive, clock.wall).await,
             entries => self.put_entries(entries).await,
         }
@@ -315,6 +318,12 @@ impl ScyllaTarget {
         let (id, digest) = (handle.account.as_bytes().as_slice(), handle.digest.as_bytes().as_slice());
         self.plainly(&self.statements.handle, (id, digest, handle.to_json(), ttl)).await?;
         self.plainly(&self.store.cluster.statements.point_to_hub_session, (digest, id, ttl)).await
+    }
+
+    async fn put_participant(&self, participant: &Participant) -> Result<()> {
+        let ttl = hub::ttl_of_moved(participant.ends_at, self.now, HUB_ROWS_STAY);
+        let id = participant.account.as_bytes().as_slice();
+        self.plainly(&self.statements.participant, (id, participant.name(), participant.to_json(), ttl)).await
     }
 
     async fn put_audit(&self, row: &AuditRecord) -> Result<()> {

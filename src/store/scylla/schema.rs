@@ -38,7 +38,7 @@ const TRIES: u32 = 20;
 const LEASE: i32 = 60;
 
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("schema.cql"),
     include_str!("schema-2.cql"),
     include_str!("schema-3.cql"),
@@ -50,6 +50,7 @@ const MIGRATIONS: [&str; 11] = [
     include_str!("schema-9.cql"),
     include_str!("schema-10.cql"),
     include_str!("schema-11.cql"),
+    include_str!("schema-12.cql"),
 ];
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (one tinyint PRIMARY KEY, version int, holder blob)";

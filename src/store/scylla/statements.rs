@@ -225,6 +225,16 @@ statements! {
     drop_handle: Decide = "DELETE FROM accounts WHERE id = ? AND kind = 6 AND number = 0 AND name = ? IF EXISTS";
     handle: Read = "SELECT name, deleted, hub_record FROM accounts WHERE id = ? AND kind = 6 AND number = 0 AND name = ?";
     handles: Read = "SELECT name, deleted, hub_record FROM accounts WHERE id = ? AND kind = 6";
+    put_participant: Decide = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 7, 0, ?, ?) USING TTL ?";
+    drop_participant: Decide = "DELETE FROM accounts WHERE id = ? AND kind = 7 AND number = 0 AND name = ? IF EXISTS";
+    owe_logout: Decide = "INSERT INTO hub_logouts (client_id, due, account, sid, since, tries) VALUES (?, ?, ?, ?, ?, ?) \
+        IF NOT EXISTS USING TTL ?";
+    put_logout: Decide = "INSERT INTO hub_logouts (client_id, due, account, sid, since, tries) VALUES (?, ?, ?, ?, ?, ?) \
+        USING TTL ?";
+    drop_logout: Decide = "DELETE FROM hub_logouts WHERE client_id = ? AND due = ? AND account = ? AND sid = ? IF EXISTS";
+    due_logouts: Read = "SELECT client_id, due, account, sid, since, tries FROM hub_logouts \
+        WHERE client_id = ? AND due <= ? LIMIT ?";
+    drop_logouts_of_client: Write = "DELETE FROM hub_logouts WHERE client_id = ?";
     redeem_code: Decide = "INSERT INTO hub_codes (code, account, handle) VALUES (?, ?, ?) IF NOT EXISTS USING TTL ?";
     redeemed: SerialRead = "SELECT account, handle FROM hub_codes WHERE code = ?";
     add_hub_client: Decide = "INSERT INTO hub_clients (one, client_id, record) VALUES (1, :client_id, :record) IF NOT EXISTS";
@@ -304,6 +314,10 @@ statements! {
         USING TIMESTAMP 1 AND TTL ?";
     handle: Write = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 6, 0, ?, ?) \
         USING TIMESTAMP 1 AND TTL ?";
+    participant: Write = "INSERT INTO accounts (id, kind, number, name, hub_record) VALUES (?, 7, 0, ?, ?) \
+        USING TIMESTAMP 1 AND TTL ?";
+    logout: Write = "INSERT INTO hub_logouts (client_id, due, account, sid, since, tries) VALUES (?, ?, ?, ?, ?, ?) \
+        USING TIMESTAMP 1 AND TTL ?";
     hub_client: Write = "INSERT INTO hub_clients (one, client_id, record) VALUES (1, ?, ?) USING TIMESTAMP 1";
 
     reward_record: Write = "INSERT INTO reward_records (part, name, revision, content) VALUES (?, ?, ?, ?) \
@@ -319,6 +333,7 @@ statements! {
         opened_at, ended_reason, ended_at, ended_at_wall, ended_last_seen, key_id, hash, key_created_at, hub_record, \
         hub_seen, key_scope FROM accounts";
     people: Read = "SELECT DISTINCT id, deleted, hub_epoch, hub_version, hub_profile FROM accounts";
+    logouts: Read = "SELECT client_id, due, account, sid, since, tries FROM hub_logouts";
     hub_pointers: Read = "SELECT digest, account FROM hub_pointers";
     provider_pointers: Read = "SELECT name, digest, account FROM hub_provider_sessions";
     identities: Read = "SELECT name, issuer, subject, account, created_at FROM identities";

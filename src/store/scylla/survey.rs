@@ -8,7 +8,7 @@ use scylla::DeserializeRow;
 use crate::{
     engine::{AccountId, Credit, Entry, bucket},
     store::{
-        AccountKey, Identity, Result, RewardKey, RewardRecord, StoreError,
+        AccountKey, Identity, Participant, Result, RewardKey, RewardRecord, StoreError,
         moving::{Mark, Marked, OpenSession, RememberedSession, Row, Table, audited},
     },
     wire::SessionId,
@@ -19,6 +19,7 @@ use super::{
     facts::FactsRow,
     handles,
     hub::{self, PersonRow},
+    logouts::LogoutRow,
     rows::{
         self, AccountRow, EndRow, HeldRow, bytes, entry_name, int, kind, meter, meter_from, name_of, shard, source,
         there, unsigned, wall, wall_from,
@@ -131,6 +132,8 @@ pub(super) fn expect(row: &Row, note: Note<'_>) -> Result<()> {
             note(handle.into());
             note(hub_pointer(handle.digest.as_bytes(), handle.account.as_bytes()));
         }
+        Row::Participant(participant) => note(participant.into()),
+        Row::Logout(logout) => note(logout.into()),
         Row::Clock(clock) => note(clock.into()),
     }
     Ok(())
@@ -234,6 +237,12 @@ impl ScyllaTarget {
                     Ok(())
                 },
             )
+            .await?;
+        cluster
+            .each(&self.statements.logouts, |row: LogoutRow| {
+                note((&row.logout()?).into());
+                Ok(())
+            })
             .await?;
         cluster
             .each(&self.statements.hub_pointers, |(digest, account): (Vec<u8>, Option<Vec<u8>>)| {
@@ -343,6 +352,7 @@ impl PartRow {
                 note(if right { (&key).into() } else { foreign(&self.id) });
             }
             5 => note((&hub::session(account, &name, &there(self.hub_record)?, self.hub_seen)?).into()),
+            7 => note((&Participant::from_json(account, &name, &there(self.hub_record)?)?).into()),
             6 => note((&handles::handle(account, &name, &there(self.hub_record)?)?).into()),
             other => return Err(StoreError::Damaged(format!("a row of kind {other} in an account's partition"))),
         }

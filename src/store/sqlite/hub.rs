@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    logouts,
     read::{self, all, at_most, first},
     rows::{int, unsigned, wall, wall_at},
 };
@@ -45,6 +46,7 @@ pub(super) fn raise_epoch(conn: &Connection, account: &AccountId) -> Result<Opti
     let Some(known) = person(conn, account)? else { return Ok(None) };
     let epoch = known.epoch.saturating_add(1);
     put_person(conn, account, &Person { epoch, ..known })?;
+    logouts::all_ended(conn, account)?;
     Ok(Some(epoch))
 }
 
@@ -111,6 +113,7 @@ pub(super) fn remove(conn: &Connection, account: &AccountId, digest: &SecretDige
     let removed = statement.execute(params![digest.as_bytes(), account.as_bytes()])? > 0;
     if removed {
         conn.prepare_cached("DELETE FROM hub_handles WHERE session = ?1")?.execute([digest.as_bytes()])?;
+        logouts::session_ended(conn, digest)?;
     }
     Ok(Removed::when(removed))
 }
@@ -127,6 +130,7 @@ pub(super) fn clients(conn: &Connection) -> Result<Vec<HubClient>> {
 
 pub(super) fn remove_client(conn: &Connection, client_id: &str) -> Result<Removed> {
     let removed = conn.prepare_cached("DELETE FROM hub_clients WHERE client_id = ?1")?.execute([client_id])?;
+    conn.prepare_cached("DELETE FROM hub_logouts WHERE client_id = ?1")?.execute([client_id])?;
     Ok(Removed::when(removed > 0))
 }
 
@@ -198,6 +202,8 @@ pub(super) fn prune(conn: &Connection, before: UnixMs, most: usize) -> Result<us
          (SELECT digest FROM hub_sessions WHERE ends_at < ?1 ORDER BY ends_at LIMIT ?2)",
         "DELETE FROM hub_handles WHERE digest IN \
          (SELECT digest FROM hub_handles WHERE ends_at < ?1 ORDER BY ends_at LIMIT ?2)",
+        "DELETE FROM hub_participants WHERE (session, client_id) IN \
+         (SELECT session, client_id FROM hub_participants WHERE ends_at < ?1 ORDER BY ends_at LIMIT ?2)",
         "DELETE FROM hub_codes WHERE code IN (SELECT code FROM hub_codes WHERE until < ?1 ORDER BY until LIMIT ?2)",
     ] {
         dropped += conn.prepare_cached(sql)?.execute(params![wall(before)?, at_most(most - dropped)])?;
@@ -205,8 +211,9 @@ pub(super) fn prune(conn: &Connection, before: UnixMs, most: usize) -> Result<us
     Ok(dropped)
 }
 
-/// Of a deleted account, nothing is left.
+/// Of a deleted account, nothing is left but what its participants are owed.
 pub(super) fn erase(conn: &Connection, account: &AccountId) -> Result<()> {
+    logouts::all_ended(conn, account)?;
     for sql in [
         "DELETE FROM hub_sessions WHERE account = ?1",
         "DELETE FROM hub_handles WHERE account = ?1",

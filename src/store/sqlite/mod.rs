@@ -20,6 +20,7 @@ mod facts;
 mod file;
 mod history;
 mod hub;
+mod logouts;
 mod moving;
 mod options;
 mod read;
@@ -49,9 +50,10 @@ use crate::{
 use super::{
     AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Commit, Created, CredentialStore,
     Edge, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard, HeardKey, HeardRow, Held, HeldCredit,
-    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, OpenAccount,
-    Owned, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
-    RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store, StoreError,
+    HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore, Identity, IdentityStore, Leased, LogoutRecord,
+    OpenAccount, Owned, Participant, Person, Profile, ProviderFacts, Redeemed, Removed, Replaced, Result, Retired,
+    RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+    StatusListStore, Store, StoreError,
 };
 use readers::Readers;
 use writer::{Kind, Writer};
@@ -471,6 +473,26 @@ impl HubStore for SqliteStore {
     async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         let (account, digest) = (*account, *digest);
         self.act(move |conn| hub::remove_handle(conn, &account, &digest)).await
+    }
+
+    async fn add_participant(&self, participant: &Participant, _: UnixMs) -> Result<Added> {
+        let participant = participant.clone();
+        self.act(move |conn| logouts::add(conn, &participant)).await
+    }
+
+    async fn due_logouts(&self, client_id: &str, now: UnixMs, limit: usize) -> Result<Vec<LogoutRecord>> {
+        let client_id = client_id.to_owned();
+        self.read(move |conn| logouts::due(conn, &client_id, now, limit)).await
+    }
+
+    async fn postpone_logout(&self, from: &LogoutRecord, to: &LogoutRecord) -> Result<Replaced> {
+        let (from, to) = (from.clone(), to.clone());
+        self.act(move |conn| logouts::postpone(conn, &from, &to)).await
+    }
+
+    async fn remove_logout(&self, logout: &LogoutRecord) -> Result<Removed> {
+        let logout = logout.clone();
+        self.act(move |conn| logouts::remove(conn, &logout)).await
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    SqliteStore, audit, facts, hub,
+    SqliteStore, audit, facts, hub, logouts,
     read::OWNED,
     rewards,
     rows::{self, meter_at, wall_at},
@@ -122,6 +122,16 @@ fn everything(conn: &Connection, out: &mut Out) -> Result<()> {
     each(conn, "SELECT digest, account, record FROM hub_handles ORDER BY digest", |row| {
         out.put(Row::Handle(hub::handle(row)?))
     })?;
+    each(
+        conn,
+        "SELECT session, client_id, account, ends_at FROM hub_participants ORDER BY session, client_id",
+        |row| out.put(Row::Participant(logouts::participant(row)?)),
+    )?;
+    each(
+        conn,
+        "SELECT client_id, account, sid, due, since, tries FROM hub_logouts ORDER BY client_id, account, sid",
+        |row| out.put(Row::Logout(logouts::logout(row)?)),
+    )?;
     match super::read::clock(conn)? {
         Some(clock) => out.put(Row::Clock(clock)),
         None => Ok(()),

@@ -1,16 +1,24 @@
 // A sibling service: Express with express-openid-connect.
 //
-// It is started with ISSUER, CLIENT_ID and CLIENT_SECRET, prints {"listening": "..."} when it does, and ends with its standard
-// input.
+// It is started with ISSUER, CLIENT_ID, CLIENT_SECRET and PORT, prints {"listening": "..."} when it does, and ends with its
+// standard input.
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 
 import express from 'express';
 import { auth } from 'express-openid-connect';
 
+// Who has been logged out. Several processes need one that they share, such as connect-redis.
+const loggedOut = new Map();
+const store = {
+  get: (name, done) => done(null, loggedOut.get(name)),
+  set: (name, logout, done) => done(null, loggedOut.set(name, logout)),
+  destroy: (name, done) => done(null, loggedOut.delete(name)),
+};
+
 const app = express();
 const server = createServer(app);
-await new Promise((listens) => server.listen(0, '127.0.0.1', listens));
+await new Promise((listens) => server.listen(process.env.PORT, '127.0.0.1', listens));
 const baseURL = `http://127.0.0.1:${server.address().port}`;
 
 app.use(
@@ -22,6 +30,7 @@ app.use(
     secret: randomBytes(32).toString('hex'),
     idTokenSigningAlg: 'ES256',
     authorizationParams: { response_type: 'code', scope: 'openid profile email' },
+    backchannelLogout: { store },
   }),
 );
 

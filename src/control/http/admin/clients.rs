@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     control::{
         hub_clients::{AddedClient, ClientRegistry, MAX_REDIRECTS, NewClient},
-        redirects::RedirectUri,
+        redirects::{BackchannelUri, RedirectUri},
     },
     store::{ClientKind, HubClient},
     web::{
@@ -56,6 +56,10 @@ pub(super) struct AddRequest {
     /// Whether its handles may activate tanks and read accounts.
     #[serde(default)]
     tank: bool,
+    /// Where it is told that hub sessions of its people have ended (OpenID Connect Back-Channel Logout): `https`, or `http` on
+    /// this machine.
+    #[schema(example = "https://app.example.org/backchannel-logout")]
+    backchannel_logout_uri: Option<String>,
 }
 
 /// A client that was registered.
@@ -93,6 +97,9 @@ pub(super) struct ClientShape {
     post_logout_redirect_uris: Vec<String>,
     /// Whether its handles may activate tanks and read accounts.
     tank: bool,
+    /// Where it is told that hub sessions have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backchannel_logout_uri: Option<String>,
     /// When it was registered.
     #[schema(format = DateTime)]
     created_at: String,
@@ -116,7 +123,13 @@ pub(super) async fn add(
     }
     let post_logout_redirect_uris = addresses("post_logout_redirect_uris", &asked.post_logout_redirect_uris)?;
     let kind = if asked.public { ClientKind::Public } else { ClientKind::Confidential };
-    let new = NewClient { name, kind, redirect_uris, post_logout_redirect_uris, tank: asked.tank };
+    let backchannel_logout_uri = asked
+        .backchannel_logout_uri
+        .map(|uri| BackchannelUri::parse(&uri))
+        .transpose()
+        .map_err(|error| Problem::bad_request(format!("`backchannel_logout_uri` {error}")))?;
+    let new =
+        NewClient { name, kind, redirect_uris, post_logout_redirect_uris, tank: asked.tank, backchannel_logout_uri };
     let AddedClient { client, secret } = clients.add(new, &operator.actor).await?;
     let answer = AddAnswer { client_id: client.client_id.clone(), client_secret: secret.map(|made| made.secret) };
     Ok((StatusCode::CREATED, Answer(answer)))
@@ -146,6 +159,7 @@ pub(super) async fn list(_: Operator, State(clients): State<Arc<ClientRegistry>>
         redirect_uris: client.redirect_uris.clone(),
         post_logout_redirect_uris: client.post_logout_redirect_uris.clone(),
         tank: client.tank,
+        backchannel_logout_uri: client.backchannel_logout_uri.clone(),
         created_at: time(client.created_at),
     };
     Answer(ClientsShape { clients: clients.all().iter().map(|client| shape(client)).collect() })

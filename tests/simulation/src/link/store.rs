@@ -16,10 +16,10 @@ use gastank::{
         AccountKey, AccountStore, Added, AuditDay, AuditKey, AuditRecord, AuditStore, Begun, Change, ClusterStore,
         Commit, Created, CredentialStore, Edge, Era, FoundHandle, FoundHubSession, Granted, HandleRecord, Heard,
         HeardKey, HeardRow, Held, HeldCredit, HistoryStore, HubClient, HubSessionRecord, HubSighting, HubStore,
-        Identity, IdentityStore, Leased, ListCopy, ListOwner, NodeId, NodeLease, OpenAccount, Owned, Person, Profile,
-        ProviderFacts, RECOVERY_PARTS, Redeemed, Removed, Replaced, Result, Retired, RewardKey, RewardRecord,
-        RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease, StatusListStore, Store,
-        StoreError,
+        Identity, IdentityStore, Leased, ListCopy, ListOwner, LogoutRecord, NodeId, NodeLease, OpenAccount, Owned,
+        Participant, Person, Profile, ProviderFacts, RECOVERY_PARTS, Redeemed, Removed, Replaced, Result, Retired,
+        RewardKey, RewardRecord, RewardStore, SealedKey, SecretDigest, SessionRecord, SessionStore, StatusLease,
+        StatusListStore, Store, StoreError,
     },
     time::{ClockFact, MeterTime, UnixMs},
     wire::SessionId,
@@ -372,6 +372,22 @@ impl HubStore for LinkedStore {
 
     async fn remove_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
         serial!(self, account = *account, digest = *digest, |serial| serial.remove_handle(&account, &digest))
+    }
+
+    async fn add_participant(&self, participant: &Participant, now: UnixMs) -> Result<Added> {
+        serial!(self, participant = participant.clone(), |serial| serial.add_participant(&participant, now))
+    }
+
+    async fn due_logouts(&self, client_id: &str, now: UnixMs, limit: usize) -> Result<Vec<LogoutRecord>> {
+        serial!(self, client_id = client_id.to_owned(), |serial| serial.due_logouts(&client_id, now, limit))
+    }
+
+    async fn postpone_logout(&self, from: &LogoutRecord, to: &LogoutRecord) -> Result<Replaced> {
+        serial!(self, from = from.clone(), to = to.clone(), |serial| serial.postpone_logout(&from, &to))
+    }
+
+    async fn remove_logout(&self, logout: &LogoutRecord) -> Result<Removed> {
+        serial!(self, logout = logout.clone(), |serial| serial.remove_logout(&logout))
     }
 
     async fn prune_hub_sessions(&self, before: UnixMs, most: usize) -> Result<usize> {
