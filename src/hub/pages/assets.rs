@@ -33,6 +33,9 @@ const SCRIPT: Asset = Asset {
 const ICON: Asset =
     Asset { stem: "icon", extension: "svg", media: "image/svg+xml", content: include_bytes!("assets/icon.svg") };
 
+/// How the paths of all of them begin.
+const PREFIX: &str = "/assets/";
+
 /// The paths that pages name.
 pub(in crate::hub) struct Paths {
     pub(in crate::hub) style: String,
@@ -42,7 +45,7 @@ pub(in crate::hub) struct Paths {
 
 /// The paths of this build's assets.
 pub(super) static PATHS: LazyLock<Paths> = LazyLock::new(|| {
-    let path = |asset: &Asset| format!("/assets/{}", asset.name());
+    let path = |asset: &Asset| format!("{PREFIX}{}", asset.name());
     Paths { style: path(&STYLE), script: path(&SCRIPT), icon: path(&ICON) }
 });
 
@@ -61,8 +64,9 @@ impl Asset {
 pub(in crate::hub) async fn asset(Path(name): Path<String>) -> Response {
     const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
     const NO_SNIFFING: (HeaderName, HeaderValue) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    match [STYLE, SCRIPT, ICON].into_iter().find(|asset| asset.name() == name) {
-        Some(asset) => {
+    let known = [(&PATHS.style, &STYLE), (&PATHS.script, &SCRIPT), (&PATHS.icon, &ICON)];
+    match known.into_iter().find(|(path, _)| path.strip_prefix(PREFIX) == Some(name.as_str())) {
+        Some((_, asset)) => {
             let media = HeaderValue::from_static(asset.media);
             ([(CONTENT_TYPE, media), (CACHE_CONTROL, FOR_GOOD), NO_SNIFFING], asset.content).into_response()
         }
