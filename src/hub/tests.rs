@@ -183,9 +183,9 @@ async fn one_ends_or_the_others_or_all() {
     assert!(matches!(rig.sessions.end_everywhere(&account(9)).await, Err(HubError::NoSuchAccount)));
 }
 
-/// Holds up whoever is about to write, until they are let go.
+/// Holds up the first who is about to write, until they are let go.
 #[derive(Clone, Default)]
-struct Holding(Arc<(Notify, Notify)>);
+struct Holding(Arc<(Notify, Notify, AtomicBool)>);
 
 #[async_trait]
 impl Bus for Holding {
@@ -194,9 +194,11 @@ impl Bus for Holding {
     }
 
     async fn announce(&self, _: &AccountId) -> Result<(), StoreError> {
-        let (came, go) = &*self.0;
-        came.notify_one();
-        go.notified().await;
+        let (came, go, held) = &*self.0;
+        if !held.swap(true, Ordering::SeqCst) {
+            came.notify_one();
+            go.notified().await;
+        }
         Ok(())
     }
 }
@@ -206,7 +208,7 @@ async fn a_session_that_is_made_while_all_are_ended_is_over() {
     let rig = Rig::new(Alone).await;
     let holding = Holding::default();
     let hub = Rig::hub(&rig.store, &rig.clock, holding.clone(), 2);
-    let (came, go) = &*holding.0;
+    let (came, go, _) = &*holding.0;
     let signing_in = tokio::spawn(async move { (hub.begin(sign_in(1), None).await.unwrap().0, hub) });
     // The sign-in has read the epoch, and has written nothing yet.
     came.notified().await;
@@ -245,14 +247,11 @@ async fn a_sign_in_from_a_session_that_ends_at_the_provider_meanwhile_does_not_c
     let rig = Rig::new(Alone).await;
     let holding = Holding::default();
     let hub = Rig::hub(&rig.store, &rig.clock, holding.clone(), 2);
-    let (came, go) = &*holding.0;
+    let (came, go, _) = &*holding.0;
     let signing_in = tokio::spawn(async move { hub.begin(sign_in(1), None).await.map(drop) });
     // The provider's answer has been verified, and nothing is written yet: there is nothing to be ended.
     came.notified().await;
     rig.sessions.end_by_provider(&logout("1", of_session("sid-1"))).await.unwrap();
-    go.notify_one();
-    // It is told to the other nodes that the session is about to be ended.
-    came.notified().await;
     go.notify_one();
     assert!(matches!(signing_in.await.unwrap(), Err(HubError::EndedAtProvider)));
     assert_eq!(rig.store.hub_sessions(&account(1)).await.unwrap(), []);
