@@ -2,7 +2,8 @@
 //!
 //! > A second is charged if and only if the service vouched for the token in that second.
 //!
-//! Imports run one way: [`time`], [`wire`] <- [`engine`] <- [`store`] <- [`identity`], [`ingest`], [`control`] <- [`hub`], [`cluster`] <- `service`
+//! Imports run one way: [`time`], [`wire`] <- [`engine`] <- [`store`] <- [`identity`], [`ingest`], [`control`] <- [`hub`], [`rewards`], [`cluster`] <-
+//! `service`
 //! and the program. [`web`] and [`telemetry`] are leaves that the upper rooms use. The engine knows no socket, store, runtime or
 //! clock; `ingest` and `control` meet in it and never import each other.
 

@@ -40,6 +40,11 @@ fn accounts_are_made_filled_shown_and_deleted() {
     assert_eq!(taken["remaining_s"], 8_000);
     assert!(text(&taken["idempotency_key"]).len() >= 16, "a random key was made: {taken}");
 
+    let emptied = service.run(&["account", "credit", text(&again["account"]), "-3h"]);
+    let said = String::from_utf8(emptied.stderr.clone()).expect("it is UTF-8");
+    assert!(emptied.status.success() && said.contains("46 min 40 s of what was asked could not be taken"), "{said}");
+    json(&service, &["account", "credit", id, "8000"]);
+
     let shown = json(&service, &["account", "show", id]);
     assert_eq!((&shown["remaining_s"], text(&shown["subject"])), (&Value::from(8_000), "ada"));
     let people = stdout_of(&service.run(&["account", "show", id]));
@@ -310,6 +315,15 @@ fn a_check_reads_the_certificate_and_tries_the_addresses_and_tells_what_clients_
         assert_eq!(output.status.code(), Some(code), "{variable}={value}: {said}");
         assert!(said.contains(told), "{variable}={value}: {said}");
     }
+    let provider = [
+        ("GASTANK_IDENTITY_ISSUER", "https://id.example"),
+        ("GASTANK_IDENTITY_HUB_CLIENT_ID", "tank"),
+        ("GASTANK_IDENTITY_HUB_CLIENT_SECRET_FILE", "/nowhere/client"),
+    ];
+    let output = gastank().args(["serve", "--check", "--data-dir", "unused"]).envs(provider).output();
+    let output = output.expect("it can be run");
+    let said = String::from_utf8(output.stderr).expect("it is UTF-8");
+    assert!(output.status.code() == Some(2) && said.contains("/nowhere/client"), "{said}");
     assert!(!std::path::Path::new("unused").exists(), "a check leaves nothing behind");
     let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = held.local_addr().expect("it is bound").to_string();

@@ -24,7 +24,7 @@ addEventListener("DOMContentLoaded", () => {
     if (success) show("on", "Time added", "Your visit was rewarded. The time is in your tank, even while you are connected.");
     else if (detail === "not yet allowed" || detail === "429") show("off", "Already rewarded", "You had the reward for this visit a short time ago. Come back later.");
     else if (detail === "401 access denied") show("off", "Please sign in again", "The app’s token is no longer valid. Open this page from the app again.");
-    else if (error === "no tokens available") show("off", "Open this page from the app", "The app tells the page whose tank to fill. Below you can play the app.");
+    else if (error === "no tokens available") show("off", "Open this page from the app", "The app tells the page whose tank to fill. Below you can open it as the app does.");
     else show("off", "No reward this time", error || detail);
   });
 

@@ -1,4 +1,4 @@
-// In place of a shop platform: what would fill the cart makes an order. `serve.py` tells the service, if it knows a shop's secret.
+// In place of a shop platform: what would fill the cart makes an order. Whoever serves this page tells the service, if it knows a shop's secret.
 
 const element = (id) => document.getElementById(id);
 const number = () => crypto.getRandomValues(new Uint32Array(1))[0];

@@ -103,7 +103,16 @@ pub(super) async fn account(remote: &Remote, command: AccountCommand, output: &m
             let fields =
                 [(entered, "entry/amount_ms"), ("tank", "remaining_s"), ("idempotency key", "idempotency_key")];
             show(remote, output, &answer, &fields)?;
-            if repeated { note("This key had been used before: nothing was entered now.") } else { Ok(()) }
+            if repeated {
+                return note("This key had been used before: nothing was entered now.");
+            }
+            let taken_ms = answer.pointer("/entry/amount_ms").and_then(Value::as_i64).unwrap_or_default();
+            let asked_ms = seconds.get().saturating_mul(1000);
+            if taken_ms > asked_ms && asked_ms < 0 {
+                let missing = Seconds::new((taken_ms - asked_ms) / 1000);
+                note(&format!("The tank held less: {missing} of what was asked could not be taken."))?;
+            }
+            Ok(())
         }
         AccountCommand::Key { command } => match command {
             KeyCommand::Add { id } => {
@@ -224,7 +233,18 @@ pub(super) async fn reward(remote: &Remote, command: RewardCommand, output: &mut
             list(remote, output, &mut answer, "earners", &["earner_id", "created_at"])
         }
         RewardCommand::Kept => {
-            let mut answer = api.get_with(&["admin", "rewards", "kept"], &[("limit", "1000")]).await?;
+            let mut kept = Vec::new();
+            let mut after: Option<String> = None;
+            loop {
+                let query = [("limit", "1000")].into_iter().chain(after.as_deref().map(|after| ("after", after)));
+                let mut page = api.get_with(&["admin", "rewards", "kept"], &query.collect::<Vec<_>>()).await?;
+                kept.append(&mut rows(&mut page, "kept"));
+                after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+                if after.is_none() {
+                    break;
+                }
+            }
+            let mut answer = json!({ "kept": kept });
             list(remote, output, &mut answer, "kept", &["shop", "order", "line", "sku", "units", "why", "at"])
         }
         RewardCommand::Done { shop, line } => {

@@ -497,8 +497,8 @@ section! {
 
 section! {
     /// Rewards: time that people earn on landing pages. Each `[[reward]]` is a class and a distinguisher that is paid for; without
-    /// any, rewards are off. Its keys: `class`, such as `page-view`, and `distinguisher`, such as `news.example.org`, 1 to 255 visible
-    /// ASCII characters each; `reward_s`, the seconds paid; `cooldown_s` (default 86400), the seconds after a payment in which the
+    /// any, rewards are off. Its keys: `class`, such as `page-view`, up to 64 visible ASCII characters without a slash;
+    /// `distinguisher`, such as `news.example.org`, up to 255; `reward_s`, the seconds paid; `cooldown_s` (default 86400), the seconds after a payment in which the
     /// same account gets no other; `budget_s` (default 0: no limit), the seconds paid on one day (UTC) to all accounts together;
     /// `session_s` (default 0), the seconds that a session of the account must have run, and not have ended more than a day ago.
     Rewards {

@@ -215,10 +215,13 @@ impl Config {
         within("rewards.account_daily_s", daily, 0..=MAX_STARTING_CREDIT_S)?;
         let mut seen = HashSet::new();
         for reward in &self.reward {
-            for (key, name) in [("reward.class", &reward.class), ("reward.distinguisher", &reward.distinguisher)] {
-                let fits = (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
-                ensure(fits, key, name, "use 1 to 255 visible ASCII characters without spaces")?;
-            }
+            let fits =
+                |name: &str, most| (1..=most).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+            // Its name in the ledger and in budgets is `class/distinguisher`.
+            let (class, why) = (&reward.class, "use 1 to 64 visible ASCII characters without spaces and slashes");
+            ensure(fits(class, 64) && !class.contains('/'), "reward.class", class, why)?;
+            let (place, why) = (&reward.distinguisher, "use 1 to 255 visible ASCII characters without spaces");
+            ensure(fits(place, 255), "reward.distinguisher", place, why)?;
             let why = "another entry of reward has the same class and distinguisher; list each pair once";
             ensure(
                 seen.insert((&reward.class, &reward.distinguisher)),

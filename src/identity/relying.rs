@@ -317,7 +317,10 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, ProviderError> {
         return Err(wrap(io::Error::other("other users can read it; run: chmod o= on it")));
     }
     let mut text = Zeroizing::new(String::new());
-    file.take(MAX_SECRET).read_to_string(&mut text).map_err(wrap)?;
+    file.take(MAX_SECRET + 1).read_to_string(&mut text).map_err(wrap)?;
+    if text.len() as u64 > MAX_SECRET {
+        return Err(wrap(io::Error::other(format!("it is longer than {MAX_SECRET} bytes"))));
+    }
     let secret = text.trim();
     if secret.is_empty() {
         return Err(wrap(io::Error::other("it is empty")));

@@ -1,14 +1,17 @@
 //! How much one distinguisher pays on a day, to all accounts together and on all nodes.
 //!
 //! What is given out of a budget stands in a record of the store. A node takes a part of it ahead, by a condition, and pays
-//! rewards out of that from memory: one decision for many rewards. So a budget is never exceeded. What a node has taken and not
-//! paid when it stops is lost for that day: at most a sixteenth of the budget.
+//! rewards out of that from memory: one decision for many rewards. So a budget is never exceeded. A node takes one part at a time,
+//! and only when the one before is used up: what is lost for that day when it stops is at most a sixteenth of the budget, or one
+//! reward.
 
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
+use tokio::sync::{Mutex as Turn, oneshot};
 
 use crate::{
+    deadline,
     engine::{OfferId, day_of, next_day},
     store::{Replaced, RewardKey, RewardRecord, Store, StoreError},
     time::{Millis, UnixMs},
@@ -16,17 +19,25 @@ use crate::{
 
 use super::Reward;
 
-/// How often a part is asked for anew because another node was faster.
-const ATTEMPTS: usize = 16;
-/// Into how many parts a budget is given out.
+/// Into how many parts a budget is given out, if its rewards divide it: fewer than twice as many where they do not.
 const PARTS: u64 = 16;
+/// How often a part is asked for because another node was faster. Each time there is a part less: nobody asks so often in vain.
+const ATTEMPTS: usize = 34;
 /// Records of earlier days that are removed at a time.
 const OLD: usize = 16;
 
 /// The budgets of a node.
 pub(super) struct Budgets {
     store: Arc<dyn Store>,
-    taken: Mutex<HashMap<OfferId, Taken>>,
+    shares: Mutex<HashMap<OfferId, Arc<Share>>>,
+}
+
+/// A node's share of a budget.
+#[derive(Default)]
+struct Share {
+    taken: Mutex<Taken>,
+    /// Of whoever takes another part.
+    turn: Turn<()>,
 }
 
 /// What a node has taken of a budget and not paid.
@@ -64,38 +75,38 @@ struct Given {
 
 impl Budgets {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, taken: Mutex::default() }
+        Self { store, shares: Mutex::default() }
     }
 
     /// Sets a reward aside; nothing where there is no budget.
     pub(super) async fn reserve(&self, reward: &Reward, wall: UnixMs) -> Result<Option<Reserved>, BudgetError> {
         let Some(budget) = reward.budget else { return Ok(None) };
-        let (id, day, amount) = (reward.offer.id, day_of(wall), reward.offer.reward.fuel());
-        for _ in 0..ATTEMPTS {
-            {
-                let mut taken = self.taken.lock();
-                let known = taken.entry(id).or_default();
-                if day > known.day {
-                    *known = Taken { day, ..Taken::default() };
-                }
-                if known.left >= amount {
-                    known.left = known.left.minus(amount);
-                    return Ok(Some(Reserved { id, day: known.day, amount }));
-                }
-                if known.empty {
-                    return Err(BudgetError::Empty(next_day(wall)));
-                }
+        let share = Arc::clone(self.shares.lock().entry(reward.offer.id).or_default());
+        let ask = Ask { key: key(reward, day_of(wall)), budget, amount: reward.offer.reward.fuel(), wall };
+        let reserved = match share.set_aside(&ask) {
+            Some(known) => known,
+            None => {
+                // What has been taken is not lost when whoever asked for it goes away.
+                let (tell, told) = oneshot::channel();
+                let store = Arc::clone(&self.store);
+                tokio::spawn(deadline::carry(async move {
+                    let taken = share.take(&*store, &ask).await;
+                    if let Err(Ok(Ok(day))) = tell.send(taken) {
+                        share.give_back(day, ask.amount);
+                    }
+                }));
+                told.await.map_err(|_| StoreError::Unavailable("taking from the budget was cut off".to_owned()))??
             }
-            self.take(reward, budget, day).await?;
-        }
-        Err(StoreError::Unavailable("other nodes kept taking from the budget".to_owned()).into())
+        };
+        let day = reserved.map_err(BudgetError::Empty)?;
+        Ok(Some(Reserved { id: reward.offer.id, day, amount: reward.offer.reward.fuel() }))
     }
 
     /// It was not paid after all.
     pub(super) fn give_back(&self, reserved: Option<Reserved>) {
         let Some(Reserved { id, day, amount }) = reserved else { return };
-        if let Some(known) = self.taken.lock().get_mut(&id).filter(|known| known.day == day) {
-            known.left = known.left.plus(amount);
+        if let Some(share) = self.shares.lock().get(&id) {
+            share.give_back(day, amount);
         }
     }
 
@@ -104,16 +115,66 @@ impl Budgets {
         let record = self.store.reward_record(&key(reward, day_of(wall))).await?;
         Ok(Millis::new(given(&record)?.given_ms))
     }
+}
 
-    /// Takes a part of a budget, unless another node is faster.
-    async fn take(&self, reward: &Reward, budget: Millis, day: u32) -> Result<(), StoreError> {
-        let key = key(reward, day);
-        let record = self.store.reward_record(&key).await?;
+/// What is asked of a share.
+struct Ask {
+    /// The record of the day.
+    key: RewardKey,
+    budget: Millis,
+    /// One reward.
+    amount: Millis,
+    wall: UnixMs,
+}
+
+impl Share {
+    /// Sets a reward aside out of what has been taken, and answers of which day; or until when there is none. `None`: another part
+    /// is to be taken.
+    fn set_aside(&self, ask: &Ask) -> Option<Result<u32, UnixMs>> {
+        let (mut known, day) = (self.taken.lock(), day_of(ask.wall));
+        if day > known.day {
+            *known = Taken { day, ..Taken::default() };
+        }
+        if known.left >= ask.amount {
+            known.left = known.left.minus(ask.amount);
+            return Some(Ok(known.day));
+        }
+        known.empty.then(|| Err(next_day(ask.wall)))
+    }
+
+    fn give_back(&self, day: u32, amount: Millis) {
+        let mut known = self.taken.lock();
+        if known.day == day {
+            known.left = known.left.plus(amount);
+        }
+    }
+
+    /// Takes a part of the budget, unless somebody has in the meantime, and sets a reward aside out of it.
+    async fn take(&self, store: &dyn Store, ask: &Ask) -> Result<Result<u32, UnixMs>, StoreError> {
+        let _turn = self.turn.lock().await;
+        for _ in 0..ATTEMPTS {
+            if let Some(known) = self.set_aside(ask) {
+                return Ok(known);
+            }
+            self.take_part(store, ask).await?;
+        }
+        Err(StoreError::Unavailable("other nodes kept taking from the budget".to_owned()))
+    }
+
+    /// Takes a part of the budget, unless another node is faster. In its turn.
+    async fn take_part(&self, store: &dyn Store, ask: &Ask) -> Result<(), StoreError> {
+        let Ask { key, budget, amount, wall } = ask;
+        let record = store.reward_record(key).await?;
         let given = given(&record)?.given_ms;
-        let rest = budget.get().saturating_sub(given);
-        let amount = reward.offer.reward.fuel().get();
+        let (rest, amount) = (budget.get().saturating_sub(given), amount.get());
+        let change = |change: &dyn Fn(&mut Taken)| {
+            let mut known = self.taken.lock();
+            if known.day == day_of(*wall) {
+                change(&mut known);
+            }
+        };
         if rest < amount {
-            self.changed(reward.offer.id, day, |known| known.empty = true);
+            change(&|known| known.empty = true);
             return Ok(());
         }
         // Whole rewards, so that nothing is left over that no node can pay.
@@ -121,30 +182,24 @@ impl Budgets {
         let part = rewards * amount;
         let content = serde_json::to_string(&Given { given_ms: given + part }).expect("a number is always JSON");
         let next = RewardRecord { revision: record.revision, content };
-        if self.store.put_reward_record(&key, &next).await? == Replaced::Done {
-            self.changed(reward.offer.id, day, |known| known.left = known.left.plus(Millis::new(part)));
+        if store.put_reward_record(key, &next).await? == Replaced::Done {
+            change(&|known| known.left = known.left.plus(Millis::new(part)));
             if record.revision == 0 {
-                self.forget_before(&key).await?;
+                forget_before(store, key).await?;
             }
         }
         Ok(())
     }
+}
 
-    fn changed(&self, id: OfferId, day: u32, change: impl FnOnce(&mut Taken)) {
-        if let Some(known) = self.taken.lock().get_mut(&id).filter(|known| known.day == day) {
-            change(known);
+/// Removes the records of earlier days.
+async fn forget_before(store: &dyn Store, today: &RewardKey) -> Result<(), StoreError> {
+    for (old, _) in store.reward_records(&today.part, None, OLD).await? {
+        if old.name < today.name {
+            let _gone_either_way = store.remove_reward_record(&old).await?;
         }
     }
-
-    /// Removes the records of earlier days.
-    async fn forget_before(&self, today: &RewardKey) -> Result<(), StoreError> {
-        for (old, _) in self.store.reward_records(&today.part, None, OLD).await? {
-            if old.name < today.name {
-                let _gone_either_way = self.store.remove_reward_record(&old).await?;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// The record of a day. Days have five digits until the year 2243, so that their names are in their order.
@@ -161,7 +216,7 @@ fn given(record: &RewardRecord) -> Result<Given, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future::join_all;
+    use futures_util::future::{FutureExt as _, join_all};
     use proptest::prelude::*;
 
     use crate::{
@@ -196,6 +251,21 @@ mod tests {
         assert_eq!(paid, 100, "whole rewards, and not one more");
         assert!(asked.iter().all(|asked| matches!(asked, Ok(Some(_)) | Err(BudgetError::Empty(_)))));
         assert_eq!(nodes[0].given(&reward, at(19_000)).await.unwrap(), Millis::from_secs(6_000));
+    }
+
+    #[tokio::test]
+    async fn a_node_takes_a_part_only_when_it_has_paid_the_one_before() {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
+        let (budgets, reward) = (Budgets::new(store), reward(60, 60 * 160));
+        // Sixteen at once, of parts of ten; and as many that go away as soon as they have asked.
+        let asked = join_all((0..16).map(|_| budgets.reserve(&reward, at(1)))).await;
+        assert!(asked.iter().all(|asked| matches!(asked, Ok(Some(_)))));
+        for _ in 0..16 {
+            let _gone = budgets.reserve(&reward, at(1)).now_or_never();
+        }
+        let rest = join_all((0..4).map(|_| budgets.reserve(&reward, at(1)))).await;
+        assert!(rest.iter().all(|asked| matches!(asked, Ok(Some(_)))));
+        assert_eq!(budgets.given(&reward, at(1)).await.unwrap(), Millis::from_secs(60 * 30));
     }
 
     #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use hyper::HeaderMap;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -13,8 +12,6 @@ use crate::{
     time::{Clock, MeterTime, Millis},
 };
 
-/// The header with the tokens, separated by commas.
-pub(super) const AUTH: &str = "x-psicash-auth";
 /// Tokens that may be shown at once.
 const MOST_SHOWN: usize = 8;
 /// Characters of all of them.
@@ -47,14 +44,7 @@ pub(super) struct Earners {
 }
 
 impl Shown {
-    /// The tokens in a request's headers. `None` where there are none, or what is there cannot be tokens.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(AUTH).iter();
-        let value = values.next().filter(|_| values.next().is_none())?;
-        Self::read(value.to_str().ok()?)
-    }
-
-    /// Tokens with commas between them.
+    /// Tokens with commas between them. `None` where there are none, too many or too long ones.
     pub(super) fn read(text: &str) -> Option<Self> {
         if text.len() > MAX_SHOWN {
             return None;
@@ -167,25 +157,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_header_that_comes_twice_or_is_no_text_shows_nothing() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(Shown::of(&headers), None);
-        headers.append(AUTH, "a".parse().unwrap());
-        assert!(Shown::of(&headers).is_some());
-        headers.append(AUTH, "b".parse().unwrap());
-        assert_eq!(Shown::of(&headers), None);
-        headers.insert(AUTH, hyper::header::HeaderValue::from_bytes(b"\xff\xfe").unwrap());
-        assert_eq!(Shown::of(&headers), None);
-    }
-
     proptest! {
         #[test]
-        fn no_header_does_any_harm(bytes: Vec<u8>) {
-            let Ok(value) = hyper::header::HeaderValue::from_bytes(&bytes) else { return Ok(()) };
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTH, value);
-            if let Some(shown) = Shown::of(&headers) {
+        fn no_text_does_any_harm(text: String) {
+            if let Some(shown) = Shown::read(&text) {
                 prop_assert!(shown.iter().all(|token| !token.is_empty()));
             }
         }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{Config, StoreUrl},
+    identity::ProviderSettings,
     store::{
         StoreError,
         sqlite::{copy_online, is_in_use, verify},
@@ -31,6 +32,8 @@ const DATA_FILE: &str = "gastank.db";
 /// Files of the data directory besides the data file. The first must be there.
 const OWN_FILES: [&str; 6] =
     ["cluster.secret", "admin.token", "hooks.secrets", "shops.secrets", "development.pem", "development-next.pem"];
+/// How the names of client secrets of identity providers begin in a backup; the beginning of the SHA-256 of the issuer follows.
+const CLIENT_SECRET: &str = "hub_client_secret_file-";
 /// Bytes of a file that is not the data file.
 const MAX_FILE: u64 = 1 << 20;
 /// How often secrets may change while the data file is copied.
@@ -113,8 +116,8 @@ pub struct Restored {
 
 /// A file outside the data directory, and which setting names it.
 struct Elsewhere {
-    name: &'static str,
-    setting: &'static str,
+    name: String,
+    setting: String,
     path: PathBuf,
 }
 
@@ -153,7 +156,7 @@ pub fn backup(config: &Config, into: &Path, watch: &mut dyn FnMut(u64, u64)) -> 
     for Secret { name, setting, content } in &before {
         write_new(&into.join(name), content)?;
         let (bytes, sha256) = digest(&into.join(name))?;
-        files.push(BackedUp { name: (*name).to_owned(), bytes, sha256, setting: setting.map(str::to_owned) });
+        files.push(BackedUp { name: name.clone(), bytes, sha256, setting: setting.clone() });
     }
     let gastank = env!("CARGO_PKG_VERSION").to_owned();
     let manifest = Manifest { backup_format: BACKUP_FORMAT, gastank, data_format, files };
@@ -259,8 +262,13 @@ pub fn check(from: &Path) -> Result<Manifest, BackupError> {
             "it has backup format {found}, and this gastank knows {known}; use a newer gastank"
         )));
     }
-    let is_known =
-        |name: &str| name == DATA_FILE || OWN_FILES.contains(&name) || SETTINGS.iter().any(|(known, _)| *known == name);
+    let is_hex = |text: &str| text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_known = |name: &str| {
+        name == DATA_FILE
+            || OWN_FILES.contains(&name)
+            || SETTINGS.contains(&name)
+            || name.strip_prefix(CLIENT_SECRET).is_some_and(is_hex)
+    };
     if let Some(file) = manifest.files.iter().find(|file| !is_known(&file.name)) {
         return Err(wrong(format!("it names `{}`, which is no file of a backup", file.name.escape_debug())));
     }
@@ -280,27 +288,29 @@ pub fn check(from: &Path) -> Result<Manifest, BackupError> {
     Ok(manifest)
 }
 
-/// Files outside the data directory: their names in a backup, and the settings that name them.
-const SETTINGS: [(&str, &str); 4] = [
-    ("hooks.secrets_file", "hooks.secrets_file"),
-    ("rewards.shops_file", "rewards.shops_file"),
-    ("tls.cert_file", "tls.cert_file"),
-    ("tls.key_file", "tls.key_file"),
-];
+/// Files outside the data directory: the settings that name them, which are their names in a backup. Client secrets of identity
+/// providers are others.
+const SETTINGS: [&str; 4] = ["hooks.secrets_file", "rewards.shops_file", "tls.cert_file", "tls.key_file"];
 
 fn elsewhere(config: &Config) -> Vec<Elsewhere> {
     let paths = [&config.hooks.secrets_file, &config.rewards.shops_file, &config.tls.cert_file, &config.tls.key_file];
-    let named = SETTINGS
-        .iter()
-        .zip(paths)
-        .filter_map(|((name, setting), path)| Some(Elsewhere { name, setting, path: path.clone()? }));
-    named.collect()
+    let named = SETTINGS.iter().zip(paths).filter_map(|(name, path)| {
+        Some(Elsewhere { name: (*name).into(), setting: (*name).into(), path: path.clone()? })
+    });
+    let of_provider = |provider: ProviderSettings| {
+        let path = provider.relying?.client_secret_file?;
+        let digest = Sha256::digest(provider.issuer.as_bytes());
+        let digits: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let setting = format!("hub_client_secret_file of {}", provider.issuer);
+        Some(Elsewhere { name: format!("{CLIENT_SECRET}{digits}"), setting, path })
+    };
+    named.chain(config.identity_providers().filter_map(of_provider)).collect()
 }
 
 #[derive(PartialEq, Eq)]
 struct Secret {
-    name: &'static str,
-    setting: Option<&'static str>,
+    name: String,
+    setting: Option<String>,
     content: Zeroizing<Vec<u8>>,
 }
 
@@ -310,7 +320,7 @@ fn secrets(config: &Config) -> Result<Vec<Secret>, BackupError> {
     for name in OWN_FILES {
         let path = config.data_dir.join(name);
         match read_small(&path)? {
-            Some(content) => found.push(Secret { name, setting: None, content }),
+            Some(content) => found.push(Secret { name: name.to_owned(), setting: None, content }),
             None if name == OWN_FILES[0] => {
                 let text = format!("there is no {}: say where the data directory is with --data-dir", path.display());
                 return Err(BackupError::Refused(text));
@@ -322,7 +332,7 @@ fn secrets(config: &Config) -> Result<Vec<Secret>, BackupError> {
         match read_small(&path)? {
             Some(content) => found.push(Secret { name, setting: Some(setting), content }),
             // Of webhooks there need be none.
-            None if ["hooks.secrets_file", "rewards.shops_file"].contains(&setting) => {}
+            None if ["hooks.secrets_file", "rewards.shops_file"].contains(&&*setting) => {}
             None => {
                 return Err(BackupError::Refused(format!("{setting} names {}, which is not there", path.display())));
             }

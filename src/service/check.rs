@@ -3,12 +3,14 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
 };
 
 use crate::{
     config::{Config, StoreUrl},
     control::hooks::secrets::HookSecrets,
     entropy::OsEntropy,
+    identity::Providers,
     telemetry::{Health, Telemetry},
     time::{Clock, MeterClock},
     tls::{CertificateSource, Certificates},
@@ -40,10 +42,12 @@ pub fn check(config: &Config) -> Result<Vec<String>, ServiceError> {
     }
     HookSecrets::open(config.hooks_secrets(), config.hooks.tolerance(), wall)?;
     ShopSecrets::open(&config.shops_secrets())?;
+    let (telemetry, clock): (_, Arc<dyn Clock>) = (Telemetry::new(Health::new()), Arc::new(MeterClock::resume(None)));
+    Providers::new(config.identity_providers(), &clock, &telemetry)?;
     warnings.extend(likely_mistakes(config));
     let source = config.tls.source(&config.data_dir);
     if matches!(source, CertificateSource::Files { .. }) {
-        Certificates::open(source, Telemetry::new(Health::new()), wall)?;
+        Certificates::open(source, telemetry, wall)?;
     }
     let tcp = |addr: SocketAddr| TcpListener::bind(addr).map(drop);
     let udp = |addr: SocketAddr| UdpSocket::bind(addr).map(drop);

@@ -159,6 +159,8 @@ named! {
         EarnerTokenRemoved = "earner_token_removed",
         /// A line of an order that was paid cannot be credited, and is kept for a refund. The target is the line.
         PurchaseKept = "purchase_kept",
+        /// A line that was kept for a refund has been seen to by an operator. The target is the line.
+        PurchaseSeenTo = "purchase_seen_to",
         /// A client was given a handle for a hub session. The target is the hub session.
         HandleIssued = "handle_issued",
         /// A client of the hub was registered. The target is the client.

@@ -4,6 +4,7 @@
 
 #[path = "../support/client.rs"]
 mod client;
+mod demo;
 mod driver;
 mod pages;
 #[path = "../support/mod.rs"]

@@ -6,24 +6,15 @@
 // back to /cb of this machine. Prints what was seen as one JSON document.
 // With a directory, Chromium puts pictures of all pages there.
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import puppeteer from "puppeteer-core";
+import { launch, tooWide, violationsOn } from "./launch.mjs";
 
-const BROWSERS = {
-  chromium: { executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] },
-  firefox: { executablePath: "/usr/bin/firefox-esr", browser: "firefox", extraPrefsFirefox: { "app.normandy.enabled": false, "network.captive-portal-service.enabled": false } },
-};
 const PAGES = ["/account", "/account/sessions", "/account/ledger"];
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const [name, service, client, pictures] = process.argv.slice(2);
-const profile = mkdtempSync(join(tmpdir(), `gastank-${name}-`));
-const browser = await puppeteer.launch({ headless: true, userDataDir: profile, env: { ...process.env, HOME: profile }, ...BROWSERS[name] });
+const { browser, end } = await launch(name);
 const seen = { violations: [], wide: [], errors: [] };
 
 /** What a page shows. */
@@ -180,11 +171,10 @@ const look = async () => {
       await page.goto(`${service}${place}`);
       await until(page, () => document.readyState === "complete");
       await picture(place.split("?")[0], lang, scheme, width);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      const wide = await tooWide(page);
       if (wide > 0) seen.wide.push(`${place} ${lang} ${width}: ${wide} px`);
     }
-    const { violations } = await page.evaluate(`(() => { ${AXE}; return axe.run(document, { resultTypes: ["violations"] }); })()`);
-    for (const { id, nodes } of violations) seen.violations.push(`${place} ${lang} ${scheme}: ${id} ${nodes[0].html}`);
+    for (const violation of await violationsOn(page)) seen.violations.push(`${place} ${lang} ${scheme}: ${violation}`);
   };
   const everywhere = async (places) => {
     for (const lang of ["en", "de"]) {
@@ -211,6 +201,5 @@ try {
   if (name === "chromium") await look();
   console.log(JSON.stringify(seen));
 } finally {
-  await browser.close();
-  rmSync(profile, { recursive: true, force: true });
+  await end();
 }

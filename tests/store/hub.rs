@@ -260,6 +260,7 @@ pub(crate) async fn handles_live_and_end_with_their_hub_session(store: Subject) 
     assert_eq!(store.handle(&handles[0].digest).await.expect("works"), None);
     assert_eq!(store.remove_hub_session(&ada, &digest(1)).await.expect("works"), Removed::Done);
     assert_eq!(store.handle(&handles[1].digest).await.expect("works"), None, "its session is gone");
+    assert_eq!(store.handles(&ada).await.expect("works"), [handles[2].clone()], "and so are its handles");
     assert!(store.handle(&handles[2].digest).await.expect("works").is_some());
     assert!(store.handle(&handles[3].digest).await.expect("works").is_some());
 }

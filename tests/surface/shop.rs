@@ -163,19 +163,51 @@ async fn a_line_that_cannot_be_credited_is_kept_until_it_is_refunded_or_seen_to(
     refunded(&api, 10, 1, 1).await.must_be(200);
     refunded(&api, 20, 2, 1).await.must_be(200);
     stdout_of(&service.run(&["reward", "done", SHOP, "3"]));
+    let log: Value =
+        serde_json::from_str(&stdout_of(&service.run(&["audit", "--act", "purchase_seen_to", "--json"]))).unwrap();
+    let rows = log["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["actor"], &rows[0]["target"]), (&json!("operator"), &json!(format!("{SHOP}/3"))));
     // However often it comes again.
     paid(&api, &bought).await.must_be(200);
     assert_eq!(kept(), [(1, "bad_token".to_owned(), 1), (4, "unknown_product".to_owned(), 1)]);
     assert_eq!(balance(&api, &owner.account).await, json!([0, 0]));
 
-    // Of somebody who is deleted meanwhile.
+    // Of somebody who is deleted: what they had is not kept, what they had not is, and their token is none any more.
+    let had = order(2, &[line(6, "TIME-1M", 1, Some(&package(&token)))]);
+    let had_not = order(3, &[line(7, "TIME-1M", 1, Some(&package(&token)))]);
+    for bought in [&had, &had_not] {
+        paid(&api, bought).await.must_be(200);
+    }
+    // As a crash leaves it between the record of the line and the ledger.
+    let intruder = Connection::open(home.data_dir().join("gastank.db")).unwrap();
+    let changed = intruder
+        .execute(
+            "UPDATE reward_records SET content = replace(content, '\"credited\":true', '\"credited\":false') WHERE part LIKE 'line/%/7'",
+            [],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
     api.admin(Method::DELETE, &format!("/admin/accounts/{}", owner.account), &[], &Value::Null)
         .await
         .unwrap()
         .must_be(204);
-    paid(&api, &order(2, &[line(5, "TIME-1M", 1, Some(&package(&token)))])).await.must_be(200);
+    for bought in [&had, &had_not] {
+        paid(&api, bought).await.must_be(200);
+    }
+    let of_deleted: Vec<_> = kept().into_iter().filter(|(line, ..)| [6, 7].contains(line)).collect();
+    assert_eq!(of_deleted, [(7, "account_deleted".to_owned(), 1)]);
+    paid(&api, &order(4, &[line(5, "TIME-1M", 1, Some(&package(&token)))])).await.must_be(200);
     assert!(kept().contains(&(5, "bad_token".to_owned(), 1)));
-    assert_eq!(api.metric("gastank_shop_lines_total", "outcome=\"kept\"").await, 5.0);
+    assert_eq!(api.metric("gastank_shop_lines_total", "outcome=\"kept\"").await, 6.0);
+
+    // More than the service answers at once.
+    let row = "INSERT INTO reward_records (part, name, revision, content) SELECT part, name || '/' || ?1, revision, content FROM \
+               reward_records WHERE part = 'kept' LIMIT 1";
+    for n in 0..1000 {
+        intruder.execute(row, [n]).unwrap();
+    }
+    assert_eq!(kept().len(), 1004);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,15 @@
-//! `gastank demo`: a service of its own in a temporary directory, its pages in the browser, and a client that drains a tank.
+//! `gastank demo`: a service of its own in a temporary directory, its pages in the browser, a client that drains a tank, and a
+//! landing page and a shop where people earn and buy time for it ([`sites`](super::sites)).
 //!
 //! It is the real service with the development provider, on the loopback interface and on free ports. It ends with Ctrl-C, and
 //! leaves nothing behind.
 
 use std::{
-    io::{self, BufRead, IsTerminal},
+    fs::OpenOptions,
+    io::{self, BufRead, IsTerminal, Write as _},
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -13,13 +17,14 @@ use std::{
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::sleep,
 };
 
 use super::{
     answers::{random, text},
     client::{Client, VerifiedAck},
+    sites::{Addresses, Listeners, Parts, SHOP, Tank},
 };
 use crate::{
     cli::{
@@ -49,14 +54,16 @@ pub(super) async fn run(args: &DemoArgs, output: &mut Output) -> Result<(), CliE
     let wrap = |what| move |source| CliError::System { what, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(wrap("cannot wait for signals"))?;
     let dir = tempfile::Builder::new().prefix("gastank-demo-").tempdir().map_err(wrap("no temporary directory"))?;
-    let settings = settings(args.http, dir.path());
+    let sites = Listeners::bind().await.map_err(wrap("no place for the landing page and the shop"))?;
+    let settings = settings(args.http, sites.addresses, dir.path());
+    let secret = shop_secret(dir.path()).map_err(wrap("the shop has no secret"))?;
     let config = Config::from_toml(&settings).map_err(|error| CliError::Usage(error.to_string()))?;
     let audience = config.token.audience.clone();
     let service = Box::pin(Service::start(config)).await;
     let service = service.map_err(|error| CliError::NotAsExpected(format!("the service did not start: {error}")))?;
     let token = dir.path().join("admin.token");
     let told = tokio::select! {
-        told = Box::pin(show(args, service.listening(), &token, &audience, output)) => told,
+        told = Box::pin(show(args, service.listening(), (sites, secret), (&token, &audience), output)) => told,
         _ = tokio::signal::ctrl_c() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };
@@ -68,20 +75,33 @@ pub(super) async fn run(args: &DemoArgs, output: &mut Output) -> Result<(), CliE
 }
 
 /// The configuration of the demo's service.
-fn settings(http: SocketAddr, dir: &std::path::Path) -> String {
-    format!(
+fn settings(http: SocketAddr, Addresses { news, shop }: Addresses, dir: &Path) -> String {
+    let rewards = [("page-view", 600), ("click-through", 300)].map(|(class, reward_s)| {
+        format!("[[reward]]\nclass = \"{class}\"\ndistinguisher = \"{news}\"\nreward_s = {reward_s}\ncooldown_s = 60\n")
+    });
+    let service = format!(
         "data_dir = {:?}\n[http]\naddr = \"{http}\"\n[udp]\naddr = \"127.0.0.1:0\"\n[quic]\naddr = \"off\"\n\
          [admin]\naddr = \"127.0.0.1:0\"\n[heartbeat]\ninterval_ms = 1000\ntimeout_ms = 10000\n[checkpoint]\ninterval_ms = 2000\n\
-         [hub]\ndevelopment_provider = true\n",
+         [hub]\ndevelopment_provider = true\n[rewards]\nlanding_pages = \"http://{news}\"\norigins = \"http://{shop}\"\n\
+         products = \"time-4h=14400 time-28h=100800 time-300h=1080000\"\ntest_orders = \"credit\"\n",
         dir.display().to_string()
-    )
+    );
+    service + &rewards.concat()
+}
+
+/// Makes the secret that the shop signs with, where the service reads it.
+fn shop_secret(dir: &Path) -> io::Result<String> {
+    let secret = format!("{}{}", random(), random());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join("shops.secrets"))?;
+    writeln!(file, "{SHOP} {secret}")?;
+    Ok(secret)
 }
 
 async fn show(
     args: &DemoArgs,
     listening: &Listening,
-    token: &std::path::Path,
-    audience: &str,
+    (sites, secret): (Listeners, String),
+    (token, audience): (&Path, &str),
     output: &mut Output,
 ) -> Result<(), CliError> {
     let base = |addr: SocketAddr| format!("http://{addr}").parse().expect("an address makes a URL");
@@ -95,6 +115,8 @@ async fn show(
         admin.post_once(&["admin", "accounts", &account, "credit"], &random(), &credit).await?;
     }
     let client = admin.other(base(listening.http), Auth::Client(text(&admin, &made, "key")?))?;
+    let made = client.post(&["v1", "account", "earners"], &json!({})).await?;
+    let earner = text(&client, &made, "token")?;
     let pages = format!("http://{}/sign-in?login_hint={PERSON}", listening.http);
     let mut line = |name: &str, value: &str| {
         let name = output.look(Look::Bold, &format!("{name:<8}"));
@@ -103,23 +125,41 @@ async fn show(
     line("open", &pages)?;
     line("sign in", &format!("as {PERSON}: the tank of this demo is theirs. Any other name is somebody else"))?;
     line("watch", "the tank drains while the client below beats; switch it off on the page")?;
+    let Addresses { news, shop } = sites.addresses;
+    line("earn", &format!("http://{news}/app/open/news is a landing page that gives time to its readers"))?;
+    line("buy", &format!("http://{shop}/app/open/shop is a shop that sells time, and takes it back"))?;
     line("stop", "Ctrl-C: the service ends, and its data go")?;
     if !args.no_open && io::stdout().is_terminal() {
         open(&pages);
     }
-    drain(&client, audience, output).await
+    let (activate, again) = lines();
+    let (tank, watched) = watch::channel(Tank::default());
+    let parts = Parts { service: listening.http, secret, earner, tank: watched, activate };
+    tokio::select! {
+        over = drain(&client, audience, (tank, again), output) => over,
+        ended = sites.serve(parts) => {
+            ended.map_err(|source| CliError::System { what: "the landing page and the shop ended", source })
+        }
+    }
 }
 
 /// Activates and beats until the session ends; and again, each time the person says so.
-async fn drain(api: &Api, audience: &str, output: &mut Output) -> Result<(), CliError> {
-    let mut typed = lines();
+async fn drain(
+    api: &Api,
+    audience: &str,
+    (tank, mut again): (watch::Sender<Tank>, mpsc::Receiver<()>),
+    output: &mut Output,
+) -> Result<(), CliError> {
     loop {
         let mut client = Client::activate(api, audience, Transport::Udp).await?;
         output.line("\n  the client has activated, and beats")?;
         let reason = loop {
             match client.beat().await? {
                 Some(VerifiedAck { ack, .. }) => match ack.verdict {
-                    WireVerdict::Valid | WireVerdict::Unknown => {}
+                    WireVerdict::Valid => {
+                        tank.send_replace(Tank { runs: true, remaining_s: ack.remaining_s.into() });
+                    }
+                    WireVerdict::Unknown => {}
                     WireVerdict::Invalid(reason) => break reason,
                 },
                 None => tracing::warn!("a heartbeat of the demo had no ack"),
@@ -129,16 +169,27 @@ async fn drain(api: &Api, audience: &str, output: &mut Output) -> Result<(), Cli
         let used = client.clock().since(client.started);
         output.line(&format!("  the session ended after {} s: {}", Millis::as_secs(used), reason.name()))?;
         output.line("  press Enter to activate again, Ctrl-C to stop")?;
-        if typed.recv().await.is_none() {
-            // Nobody can type here: the pages stay.
-            std::future::pending::<()>().await;
+        rest(api, &tank, &mut again).await?;
+    }
+}
+
+/// Keeps what the pages show of a tank that does not drain, until the person activates again.
+async fn rest(api: &Api, tank: &watch::Sender<Tank>, again: &mut mpsc::Receiver<()>) -> Result<(), CliError> {
+    loop {
+        let account = api.get(&["v1", "account"]).await?;
+        tank.send_replace(Tank { runs: false, remaining_s: account["remaining_s"].as_u64().unwrap_or_default() });
+        tokio::select! {
+            Some(()) = again.recv() => return Ok(()),
+            () = sleep(INTERVAL) => {}
         }
     }
 }
 
-/// Each time that somebody presses Enter. The thread sleeps in the kernel until the program ends.
-fn lines() -> mpsc::Receiver<()> {
-    let (typed, lines) = mpsc::channel(1);
+/// Has the client activate again, and each time that it is to. Somebody who presses Enter does so; the thread sleeps in the kernel
+/// until the program ends.
+fn lines() -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let (activate, lines) = mpsc::channel(1);
+    let typed = activate.clone();
     let reading = move || {
         for line in io::stdin().lock().lines() {
             if line.is_err() || typed.blocking_send(()).is_err() {
@@ -149,7 +200,7 @@ fn lines() -> mpsc::Receiver<()> {
     if let Err(error) = std::thread::Builder::new().name("stdin".to_owned()).spawn(reading) {
         tracing::warn!(%error, "standard input is not read");
     }
-    lines
+    (activate, lines)
 }
 
 /// Opens a page in the person's browser, if this system knows how.
@@ -169,9 +220,11 @@ mod tests {
 
     #[test]
     fn the_demo_is_a_configuration_and_only_for_this_machine() {
-        let here = settings("127.0.0.1:0".parse().unwrap(), std::path::Path::new("/tmp/a \"b\""));
-        assert!(Config::from_toml(&here).expect("it is good").hub.development_provider);
-        let elsewhere = settings("0.0.0.0:7080".parse().unwrap(), std::path::Path::new("/tmp"));
+        let sites = Addresses { news: "127.0.0.1:81".parse().unwrap(), shop: "127.0.0.1:82".parse().unwrap() };
+        let here = settings("127.0.0.1:0".parse().unwrap(), sites, Path::new("/tmp/a \"b\""));
+        let here = Config::from_toml(&here).expect("it is good");
+        assert!(here.hub.development_provider && here.catalogue().find("page-view", "127.0.0.1:81").is_some());
+        let elsewhere = settings("0.0.0.0:7080".parse().unwrap(), sites, Path::new("/tmp"));
         assert!(Config::from_toml(&elsewhere).is_err());
     }
 }

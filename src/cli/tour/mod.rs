@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod ledger;
 mod quic;
+mod sites;
 mod teller;
 
 use std::{net::SocketAddr, time::Duration};

@@ -73,17 +73,45 @@ enum Proof {
 const NO_TANK: &str = "the handle has not the scope `tank`: the client asks for it when people sign in, and is registered for it with \
                        `gastank client add --tank`";
 
-/// Who asks about an account of theirs. Asking counts against the limits.
+/// Why a handle, good or not, is refused by what is for owners alone.
+const OWNERS_ALONE: &str =
+    "a handle opens the tank and nothing else: show an account key or a token of the identity provider";
+
+/// The owner of an account, by a credential of their own: an account key or a token of their identity provider. Whatever changes
+/// what an account has takes this; no handle becomes one, so that nothing that a client of the hub does outlives its handle.
+/// Asking counts against the limits.
 pub struct Owner {
     /// The account.
     pub account: AccountId,
     /// Does acts for them.
     pub acts: Acts,
+}
+
+/// Who may use the tank of an account and read about it: its owner, or a client of the hub with a handle of the scope `tank`.
+/// Asking counts against the limits.
+pub(super) struct TankUser {
+    /// The account.
+    pub(super) account: AccountId,
+    /// Does acts for them.
+    pub(super) acts: Acts,
     /// What they have shown.
     proof: Proof,
 }
 
 impl FromRequestParts<ApiState> for Owner {
+    type Rejection = Problem;
+
+    async fn from_request_parts(request: &mut RequestParts, state: &ApiState) -> Result<Self, Problem> {
+        if matches!(Authorization::bearer(&request.headers).map(Credential::of), Ok(Credential::Handle(_))) {
+            state.checks.limit_address(request)?;
+            return Err(Problem::because(Code::BadCredentials, OWNERS_ALONE));
+        }
+        let TankUser { account, acts, proof: _ } = TankUser::from_request_parts(request, state).await?;
+        Ok(Self { account, acts })
+    }
+}
+
+impl FromRequestParts<ApiState> for TankUser {
     type Rejection = Problem;
 
     async fn from_request_parts(request: &mut RequestParts, state: &ApiState) -> Result<Self, Problem> {
@@ -120,7 +148,7 @@ impl FromRequestParts<ApiState> for Owner {
     }
 }
 
-impl Owner {
+impl TankUser {
     /// Whose account an identity token opens. At first sight there is none, and one is made.
     async fn signed_in(token: &str, state: &ApiState) -> Result<Self, Problem> {
         let somebody = state.identity.authenticate(token, state.clock.wall()).await.map_err(|error| match error {
@@ -164,32 +192,32 @@ impl Owner {
     }
 }
 
-/// A request of an owner. Its body is read after they have proved who they are.
-pub(super) struct OwnerRequest {
+/// A request of somebody who may use a tank. Its body is read after they have proved who they are.
+pub(super) struct TankRequest {
     /// Who asks.
-    pub(super) owner: Owner,
+    pub(super) user: TankUser,
     request: Request,
 }
 
-impl FromRequest<ApiState> for OwnerRequest {
+impl FromRequest<ApiState> for TankRequest {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
-        let owner = Owner::from_request_parts(&mut parts, state).await?;
-        Ok(Self { owner, request: Request::from_parts(parts, body) })
+        let user = TankUser::from_request_parts(&mut parts, state).await?;
+        Ok(Self { user, request: Request::from_parts(parts, body) })
     }
 }
 
-impl OwnerRequest {
+impl TankRequest {
     pub(super) fn headers(&self) -> &HeaderMap {
         self.request.headers()
     }
 
     /// Who asks, and the JSON of the body.
-    pub(super) async fn json<T: DeserializeOwned>(self) -> Result<(Owner, T), Problem> {
+    pub(super) async fn json<T: DeserializeOwned>(self) -> Result<(TankUser, T), Problem> {
         let Json(asked) = Json::from_request(self.request, &()).await?;
-        Ok((self.owner, asked))
+        Ok((self.user, asked))
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
 };
 
 use super::{
-    callers::{Owner, OwnerRequest},
+    callers::{TankRequest, TankUser},
     checks::Checks,
     instruments::{Activated, Instruments},
     problem::for_owner,
@@ -130,7 +130,7 @@ pub(super) async fn activate(
     State(edges): State<Arc<EdgeRegistry>>,
     State(store): State<Arc<dyn Store>>,
     State(engine): State<Arc<Engine>>,
-    asked: Result<OwnerRequest, Problem>,
+    asked: Result<TankRequest, Problem>,
 ) -> Result<impl IntoResponse, Problem> {
     let activated = async { try_activate(&settings, &edges, &*store, asked?).await };
     let activation = match activated.await {
@@ -148,16 +148,16 @@ async fn try_activate(
     settings: &Settings,
     edges: &EdgeRegistry,
     store: &dyn Store,
-    asked: OwnerRequest,
+    asked: TankRequest,
 ) -> Result<Activation, Problem> {
     let name = idempotency_key(asked.headers())?.map(ActivationName::of);
-    let (owner, asked) = asked.json::<Option<ActivateRequest>>().await?;
+    let (user, asked) = asked.json::<Option<ActivateRequest>>().await?;
     let audience = asked.as_ref().and_then(|asked| asked.audience.as_deref()).unwrap_or(&settings.audience);
     if audience != settings.audience && !edges.know_audience(audience) {
         return Err(Problem::because(ErrorCode::UnknownAudience, "no edge and no configuration names this audience"));
     }
-    let activation = owner.acts.activate_named(&owner.account, audience, name).await.map_err(for_owner)?;
-    owner.confirm(store, &activation.session).await?;
+    let activation = user.acts.activate_named(&user.account, audience, name).await.map_err(for_owner)?;
+    user.confirm(store, &activation.session).await?;
     Ok(activation)
 }
 
@@ -240,15 +240,15 @@ async fn try_renew(
     request_body = Option<DeactivateRequest>,
     responses((status = 200, description = "It is not open.", body = Remaining), DeactivateErrors),
 )]
-pub(super) async fn deactivate(asked: OwnerRequest) -> Result<Answer<Remaining>, Problem> {
-    let (owner, asked) = asked.json::<Option<DeactivateRequest>>().await?;
+pub(super) async fn deactivate(asked: TankRequest) -> Result<Answer<Remaining>, Problem> {
+    let (user, asked) = asked.json::<Option<DeactivateRequest>>().await?;
     let only = match asked.and_then(|asked| asked.session_id) {
         Some(text) => {
             Some(parse_session(&text).ok_or_else(|| Problem::bad_request("`session_id` is no session's id"))?)
         }
         None => None,
     };
-    let ended = owner.acts.end_only(&owner.account, EndReason::Deactivated, only).await;
+    let ended = user.acts.end_only(&user.account, EndReason::Deactivated, only).await;
     Ok(Answer(ended.map_err(for_owner)?.into()))
 }
 
@@ -257,8 +257,8 @@ pub(super) async fn deactivate(asked: OwnerRequest) -> Result<Answer<Remaining>,
     get, path = "/v1/account", tag = "clients", security(("identity_token" = []), ("account_key" = []), ("handle" = [])),
     responses((status = 200, description = "The account.", body = AccountShape), OwnerErrors),
 )]
-pub(super) async fn account(State(engine): State<Arc<Engine>>, owner: Owner) -> Result<impl IntoResponse, Problem> {
-    let view = owner.acts.view(&owner.account).await.map_err(for_owner)?;
+pub(super) async fn account(State(engine): State<Arc<Engine>>, user: TankUser) -> Result<impl IntoResponse, Problem> {
+    let view = user.acts.view(&user.account).await.map_err(for_owner)?;
     Ok((NO_STORE, Answer(AccountShape::of(&view, engine.policy().timeout))))
 }
 
@@ -274,9 +274,9 @@ pub(super) async fn account(State(engine): State<Arc<Engine>>, owner: Owner) -> 
 pub(super) async fn entries(
     State(store): State<Arc<dyn Store>>,
     page: Page<u64>,
-    owner: Owner,
+    user: TankUser,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok((NO_STORE, Answer(Entries::page(&*store, &owner.account, &page).await?)))
+    Ok((NO_STORE, Answer(Entries::page(&*store, &user.account, &page).await?)))
 }
 
 const NO_STORE: [(hyper::header::HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];

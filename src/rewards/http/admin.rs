@@ -6,7 +6,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    control::http::{AccountPath, Operator},
+    control::{
+        acts::ActError,
+        http::{AccountPath, Operator},
+    },
+    store::StoreError,
     time::Millis,
     web::problem::Problem,
 };
@@ -52,17 +56,23 @@ pub(super) struct RewardShape {
     responses((status = 200, description = "Each class and distinguisher.", body = RewardList), AdminErrors),
 )]
 pub(super) async fn list(
-    _: Operator,
+    Operator { acts, .. }: Operator,
     Extension(RewardsSurface { rewards, .. }): Extension<RewardsSurface>,
 ) -> Result<Answer<RewardList>, Problem> {
-    let mut list = Vec::new();
-    for reward in rewards.catalogue.all() {
-        let given = match reward.budget {
-            Some(_) => Some(rewards.given(reward).await?),
-            None => None,
-        };
-        list.push(RewardShape::of(reward, given));
-    }
+    // One deadline for all of them.
+    let list = acts
+        .in_time(async {
+            let mut list = Vec::new();
+            for reward in rewards.catalogue.all() {
+                let given = match reward.budget {
+                    Some(_) => Some(rewards.given(reward).await?),
+                    None => None,
+                };
+                list.push(RewardShape::of(reward, given));
+            }
+            Ok::<_, StoreError>(list)
+        })
+        .await?;
     Ok(Answer(RewardList { rewards: list }))
 }
 
@@ -74,11 +84,12 @@ pub(super) async fn list(
     responses((status = 200, description = "The tokens.", body = EarnerList), AdminErrors),
 )]
 pub(super) async fn earners(
-    _: Operator,
+    Operator { acts, .. }: Operator,
     Extension(RewardsSurface { rewards, .. }): Extension<RewardsSurface>,
     AccountPath(account): AccountPath,
 ) -> Result<Answer<EarnerList>, Problem> {
-    Ok(Answer(EarnerList::of(rewards.tokens.of(&account).await?)))
+    let tokens = acts.in_time(async { Ok::<_, ActError>(rewards.tokens.of(&account).await) }).await??;
+    Ok(Answer(EarnerList::of(tokens)))
 }
 
 /// Revokes an earner token.
@@ -97,7 +108,8 @@ pub(super) async fn remove_earner(
     AccountPath(account): AccountPath,
     Path(EarnerPath { earner_id }): Path<EarnerPath>,
 ) -> Result<StatusCode, Problem> {
-    rewards.revoke(account, earner_id, &operator.actor).await?;
+    let Operator { acts, actor } = operator;
+    acts.in_time(async { Ok::<_, ActError>(rewards.revoke(account, earner_id, &actor).await) }).await??;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -7,6 +7,7 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     http::request::Parts as RequestParts,
 };
+use hyper::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -32,6 +33,8 @@ use super::{
     state::RewardsSurface,
 };
 
+/// The header with the tokens, separated by commas.
+const AUTH: &str = "x-psicash-auth";
 /// Characters of a class or a distinguisher.
 const MAX_NAME: usize = 255;
 
@@ -125,7 +128,7 @@ async fn transact(
     request: &RequestParts,
 ) -> Result<Transaction, (Problem, Option<Unpaid>)> {
     let plain = |problem: Problem| (problem, None);
-    let shown = Shown::of(&request.headers).ok_or_else(|| plain(Problem::bad_credentials()))?;
+    let shown = shown(&request.headers).ok_or_else(|| plain(Problem::bad_credentials()))?;
     begin(checks, rewards, request).map_err(plain)?;
     let acts = acts.by(Actor::system());
     let earner = acts.in_time(rewards.earners.owner(&shown)).await.map_err(|error| plain(error.into()))?;
@@ -183,13 +186,20 @@ async fn validated(
     rewards: &Rewards,
     request: &RequestParts,
 ) -> Result<Validated, Problem> {
-    let shown = Shown::of(&request.headers).ok_or_else(Problem::bad_credentials)?;
+    let shown = shown(&request.headers).ok_or_else(Problem::bad_credentials)?;
     begin(checks, rewards, request)?;
     let validated = acts.in_time(rewards.earners.validate(&shown)).await?.ok_or_else(Problem::bad_credentials)?;
     if validated.iter().any(|(_, valid)| *valid) {
         checks.prove(request, Trust::Client);
     }
     Ok(Validated { tokens_valid: validated.into_iter().collect() })
+}
+
+/// The tokens in a request's headers. `None` where there are none, or what is there cannot be tokens.
+fn shown(headers: &HeaderMap) -> Option<Shown> {
+    let mut values = headers.get_all(AUTH).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    Shown::read(value.to_str().ok()?)
 }
 
 /// What every question of a page is held against before its tokens are looked at.
@@ -240,4 +250,23 @@ fn wait_s(until: UnixMs, now: UnixMs) -> u32 {
 /// A refusal with what is left in the tank.
 fn balanced(problem: Problem, remaining: Millis) -> Problem {
     problem.member("Balance", Value::from(remaining.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_header_that_comes_twice_or_is_no_text_shows_nothing() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(shown(&headers), None);
+        headers.append(AUTH, "a".parse().unwrap());
+        assert!(shown(&headers).is_some());
+        headers.append(AUTH, "b".parse().unwrap());
+        assert_eq!(shown(&headers), None);
+        headers.insert(AUTH, HeaderValue::from_bytes(b"\xff\xfe").unwrap());
+        assert_eq!(shown(&headers), None);
+    }
 }

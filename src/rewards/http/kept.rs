@@ -65,14 +65,14 @@ pub(super) struct KeptPath {
     responses((status = 200, description = "A page of the lines.", body = KeptLines), AdminErrors),
 )]
 pub(super) async fn list(
-    _: Operator,
+    Operator { acts, .. }: Operator,
     Extension(RewardsSurface { rewards, .. }): Extension<RewardsSurface>,
     page: Page<String>,
 ) -> Result<Answer<KeptLines>, Problem> {
     if page.after.as_ref().is_some_and(|after| after.chars().count() > MAX_AFTER) {
         return Err(Problem::bad_request(format!("`after` is {MAX_AFTER} characters at most")));
     }
-    let (lines, more) = page.cut(rewards.shop.kept(page.after.as_deref(), page.limit + 1).await?);
+    let (lines, more) = page.cut(acts.in_time(rewards.shop.kept(page.after.as_deref(), page.limit + 1)).await?);
     let next = lines.last().filter(|_| more).map(|(name, _)| name.clone());
     let shape = |(_, line): (String, KeptLine)| {
         let at = rfc3339(line.at());
@@ -93,7 +93,7 @@ pub(super) async fn list(
     responses((status = 204, description = "It is not kept any more."), AdminErrors),
 )]
 pub(super) async fn remove(
-    _: Operator,
+    Operator { acts, .. }: Operator,
     Extension(RewardsSurface { rewards, .. }): Extension<RewardsSurface>,
     Path(KeptPath { shop, line }): Path<KeptPath>,
 ) -> Result<StatusCode, Problem> {
@@ -102,7 +102,7 @@ pub(super) async fn remove(
     if shop.len() > 253 {
         return Err(absent());
     }
-    match rewards.shop.forget_kept(&shop, line).await? {
+    match acts.all_in_time(rewards.shop.forget_kept(&acts, &shop, line)).await? {
         Removed::Done => Ok(StatusCode::NO_CONTENT),
         Removed::NotThere => Err(absent()),
     }

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     control::{
         account_keys::AccountKeyError,
+        acts::ActError,
         http::{Owner, rfc3339},
     },
     store::AccountKey,
@@ -69,7 +70,8 @@ pub(super) async fn add(
     State(clock): State<Arc<dyn Clock>>,
     Extension(RewardsSurface { rewards, .. }): Extension<RewardsSurface>,
 ) -> Result<impl IntoResponse, Problem> {
-    let made = rewards.tokens.add(owner.account, owner.acts.actor()).await.map_err(of_owner)?;
+    let adding = async { Ok::<_, ActError>(rewards.tokens.add(owner.account, owner.acts.actor()).await) };
+    let made = owner.acts.in_time(adding).await?.map_err(of_owner)?;
     let package = Package { timestamp: Some(rfc3339(clock.wall())), tokens: Some(made.key.clone()) };
     let shape = NewEarner { earner_id: made.key_id, token: made.key, package: package.write() };
     Ok((StatusCode::CREATED, Answer(shape)))
@@ -85,7 +87,8 @@ pub(super) async fn list(
     owner: Owner,
     Extension(RewardsSurface { rewards, .. }): Extension<RewardsSurface>,
 ) -> Result<Answer<EarnerList>, Problem> {
-    Ok(Answer(EarnerList::of(rewards.tokens.of(&owner.account).await.map_err(of_owner)?)))
+    let reading = async { Ok::<_, ActError>(rewards.tokens.of(&owner.account).await) };
+    Ok(Answer(EarnerList::of(owner.acts.in_time(reading).await?.map_err(of_owner)?)))
 }
 
 /// Revokes an earner token. It earns nothing from now on; another node may tell a shop for a minute that it is valid.
@@ -101,7 +104,8 @@ pub(super) async fn remove(
     Extension(RewardsSurface { rewards, .. }): Extension<RewardsSurface>,
     Path(EarnerPath { earner_id }): Path<EarnerPath>,
 ) -> Result<StatusCode, Problem> {
-    rewards.revoke(owner.account, earner_id, owner.acts.actor()).await.map_err(of_owner)?;
+    let revoking = async { Ok::<_, ActError>(rewards.revoke(owner.account, earner_id, owner.acts.actor()).await) };
+    owner.acts.in_time(revoking).await?.map_err(of_owner)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

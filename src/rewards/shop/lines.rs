@@ -1,6 +1,6 @@
 //! What becomes of each line of an order.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,9 @@ struct PaidState {
     /// An operator has seen to it: it is not kept any more.
     #[serde(default)]
     seen_to: bool,
+    /// The ledger has it: it is not kept for a refund, though its account is deleted later.
+    #[serde(default)]
+    credited: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +191,7 @@ impl Shop {
                     why,
                     at_ms: self.clock.wall().as_ms(),
                     seen_to: false,
+                    credited: false,
                 });
                 if !self.write(&key, record.revision, &state).await? {
                     continue;
@@ -245,22 +249,26 @@ impl Shop {
         records.into_iter().map(read).collect()
     }
 
-    /// Forgets a line that was kept for a refund: an operator has seen to it.
+    /// Forgets a line that was kept for a refund: an operator has seen to it, which is written down.
     ///
     /// # Errors
     ///
     /// [`ActError`].
-    pub async fn forget_kept(&self, shop: &str, line: u64) -> Result<Removed, ActError> {
+    pub async fn forget_kept(&self, acts: &Acts, shop: &str, line: u64) -> Result<Removed, ActError> {
         let key = line_key(shop, line);
         for _ in 0..ATTEMPTS {
             let (record, mut state) = self.read(&key).await?;
             let Some(paid) = state.paid.as_mut().filter(|paid| paid.account.is_none()) else {
                 return Ok(Removed::NotThere);
             };
-            paid.seen_to = true;
-            if self.write(&key, record.revision, &state).await? {
-                let name = RewardKey::new(KEPT, format!("{shop}/{line}"));
-                return Ok(self.store.remove_reward_record(&name).await?);
+            let first = !mem::replace(&mut paid.seen_to, true);
+            if !first || self.write(&key, record.revision, &state).await? {
+                let name = format!("{shop}/{line}");
+                let removed = self.store.remove_reward_record(&RewardKey::new(KEPT, name.clone())).await?;
+                if first {
+                    acts.write_down(Deed::to(AuditAct::PurchaseSeenTo, name)).await?;
+                }
+                return Ok(if first { Removed::Done } else { removed });
             }
         }
         Err(ActError::Contended)
@@ -268,56 +276,96 @@ impl Shop {
 
     /// Brings the ledger, and the list of what is kept, in line with the record of a line.
     async fn settle(&self, acts: &Acts, shop: &str, line: u64, key: &RewardKey) -> Result<LineOutcome, ActError> {
-        let (record, mut state) = self.read(key).await?;
-        let Some(paid) = state.paid.clone() else { return Ok(LineOutcome::Ignored) };
-        let refunds = state.taken_back();
-        let Some(account) = paid.account.as_deref().and_then(AccountId::parse) else {
-            self.keep(acts, shop, line, &paid, &refunds).await?;
-            return Ok(LineOutcome::Kept);
-        };
-        let name = format!("{shop}/{line}");
+        for _ in 0..ATTEMPTS {
+            let (record, mut state) = self.read(key).await?;
+            let Some(paid) = state.paid.clone() else { return Ok(LineOutcome::Ignored) };
+            let Some(account) = paid.account.as_deref().and_then(AccountId::parse) else {
+                if let Some(why) = self.keep(shop, line, key, (record, state)).await? {
+                    let deed = Deed::to(AuditAct::PurchaseKept, format!("{shop}/{line}"));
+                    acts.write_down(Deed { detail: Some(why.name().to_owned()), ..deed }).await?;
+                }
+                return Ok(LineOutcome::Kept);
+            };
+            let outcome = self.enter(acts, &account, &format!("{shop}/{line}"), &state).await?;
+            let settled = match outcome {
+                // Whoever sends the line again finds it so, or does it.
+                None => PaidState { account: None, why: Some(Why::AccountDeleted), ..paid },
+                Some(outcome) if paid.credited => return Ok(outcome),
+                Some(_) => PaidState { credited: true, ..paid },
+            };
+            state.paid = Some(settled);
+            if self.write(key, record.revision, &state).await?
+                && let Some(outcome) = outcome
+            {
+                return Ok(outcome);
+            }
+        }
+        Err(ActError::Contended)
+    }
+
+    /// Enters a line and its refunds in the ledger. `None`: the account was deleted before the line was entered.
+    async fn enter(
+        &self,
+        acts: &Acts,
+        account: &AccountId,
+        name: &str,
+        state: &State,
+    ) -> Result<Option<LineOutcome>, ActError> {
+        let Some(paid) = &state.paid else { return Ok(Some(LineOutcome::Ignored)) };
         let units = |units: u64| Credit::from_ms(i64::try_from(units.saturating_mul(paid.unit_ms)).unwrap_or(i64::MAX));
         let new =
             |kind, amount, external_id| NewEntry { kind, amount, source: Source::Shop, external_id, reason: None };
-        let credited = match acts.credit(&account, new(EntryKind::Purchase, units(paid.units), name.clone())).await {
+        let purchase = new(EntryKind::Purchase, units(paid.units), name.to_owned());
+        let credited = match acts.credit(account, purchase).await {
             Err(ActError::Refused(Refusal::Deleted) | ActError::NotFound(_)) => {
-                // Whoever sends the line again finds it so, or does it.
-                let paid = PaidState { account: None, why: Some(Why::AccountDeleted), ..paid };
-                state.paid = Some(paid.clone());
-                if !self.write(key, record.revision, &state).await? {
-                    return Err(ActError::Contended);
-                }
-                self.keep(acts, shop, line, &paid, &refunds).await?;
-                return Ok(LineOutcome::Kept);
+                return Ok(paid.credited.then_some(LineOutcome::Repeated));
             }
             credited => credited?,
         };
-        for refund in refunds {
+        for refund in state.taken_back() {
             let external_id = format!("{name}/refund/{}", refund.id);
-            match acts.refund(&account, new(EntryKind::Refund, units(refund.units).negated(), external_id)).await {
+            match acts.refund(account, new(EntryKind::Refund, units(refund.units).negated(), external_id)).await {
                 Ok(_) | Err(ActError::Refused(Refusal::Deleted) | ActError::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(if credited.repeated { LineOutcome::Repeated } else { LineOutcome::Credited })
+        Ok(Some(if credited.repeated { LineOutcome::Repeated } else { LineOutcome::Credited }))
     }
 
-    /// Keeps a line for a refund, until all of its units have been refunded.
+    /// Keeps a line for a refund, until all of its units have been refunded or an operator has seen to it, as its record says
+    /// when it was read last. Answers why, if the list was changed.
     async fn keep(
         &self,
-        acts: &Acts,
         shop: &str,
         line: u64,
-        paid: &PaidState,
-        refunds: &[RefundState],
-    ) -> Result<(), ActError> {
-        let name = format!("{shop}/{line}");
-        let key = RewardKey::new(KEPT, name.clone());
+        key: &RewardKey,
+        mut read: (RewardRecord, State),
+    ) -> Result<Option<Why>, ActError> {
+        let mut changed = None;
+        for _ in 0..ATTEMPTS {
+            if let Some(paid) = &read.1.paid
+                && self.list(shop, line, paid, &read.1.taken_back()).await?
+            {
+                changed = paid.why;
+            }
+            // Others may have written the record and the list since it was read: the list says in the end what the record does.
+            let again = self.read(key).await?;
+            if again.0.revision == read.0.revision {
+                return Ok(changed);
+            }
+            read = again;
+        }
+        Err(ActError::Contended)
+    }
+
+    /// Puts a line on the list of what is kept, or takes it off. Answers whether it is there otherwise than before.
+    async fn list(&self, shop: &str, line: u64, paid: &PaidState, refunds: &[RefundState]) -> Result<bool, ActError> {
+        let key = RewardKey::new(KEPT, format!("{shop}/{line}"));
         let back: u64 = refunds.iter().map(|refund| refund.units).sum();
         let units = paid.units.saturating_sub(back);
         if units == 0 || paid.seen_to {
             let _gone_either_way = self.store.remove_reward_record(&key).await?;
-            return Ok(());
+            return Ok(false);
         }
         let kept = KeptLine {
             shop: shop.to_owned(),
@@ -332,13 +380,11 @@ impl Shop {
         for _ in 0..ATTEMPTS {
             let record = self.store.reward_record(&key).await?;
             if record.content == content {
-                return Ok(());
+                return Ok(false);
             }
             let next = RewardRecord { revision: record.revision, content: content.clone() };
             if self.store.put_reward_record(&key, &next).await? == Replaced::Done {
-                let detail = Some(kept.why.name().to_owned());
-                acts.write_down(Deed { detail, ..Deed::to(AuditAct::PurchaseKept, name) }).await?;
-                return Ok(());
+                return Ok(true);
             }
         }
         Err(ActError::Contended)
@@ -388,13 +434,53 @@ fn damaged() -> StoreError {
 mod tests {
     use proptest::prelude::*;
 
+    use crate::{
+        store::SqliteStore,
+        time::{FakeClock, MeterTime},
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_list_says_what_the_record_does_though_it_was_read_before_that_changed() {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
+        let clock = Arc::new(FakeClock::new(MeterTime::from_ms(0), UnixMs::from_ms(0)));
+        let shop = Shop::new(store, clock, HashMap::new());
+        let key = line_key("a.example", 1);
+        let paid = PaidState {
+            order: 1,
+            sku: "T".into(),
+            units: 2,
+            unit_ms: 60_000,
+            account: None,
+            why: Some(Why::BadToken),
+            at_ms: 0,
+            seen_to: false,
+            credited: false,
+        };
+        let write = async |state: State| {
+            let (record, _) = shop.read(&key).await.unwrap();
+            assert!(shop.write(&key, record.revision, &state).await.unwrap());
+            shop.read(&key).await.unwrap()
+        };
+        let kept =
+            async || shop.kept(None, 10).await.unwrap().into_iter().map(|(_, line)| line.units).collect::<Vec<_>>();
+        let refunds = vec![RefundState { id: 1, units: 1 }];
+        let first = write(State { paid: Some(paid.clone()), refunds: Vec::new() }).await;
+        let refunded = write(State { paid: Some(paid.clone()), refunds: refunds.clone() }).await;
+        assert_eq!(shop.keep("a.example", 1, &key, first).await.unwrap(), Some(Why::BadToken));
+        assert_eq!(kept().await, [1], "the refund came between");
+        write(State { paid: Some(PaidState { seen_to: true, ..paid }), refunds }).await;
+        shop.keep("a.example", 1, &key, refunded).await.unwrap();
+        assert!(kept().await.is_empty(), "an operator has seen to it");
+    }
 
     proptest! {
         #[test]
         fn no_refunds_take_back_more_than_was_paid(units in 0..10_u64, refunds in prop::collection::vec(0..10_u64, 0..8)) {
             let paid = PaidState {
                 order: 1, sku: "T".into(), units, unit_ms: 60_000, account: None, why: None, at_ms: 0, seen_to: false,
+                credited: false,
             };
             let refunds: Vec<_> = (0..).zip(refunds).map(|(id, units)| RefundState { id, units }).collect();
             let asked: u64 = refunds.iter().map(|refund| refund.units).sum();

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -63,18 +64,19 @@ impl ShopSecrets {
     /// [`ShopSecretsError`].
     pub fn open(path: &Path) -> Result<Self, ShopSecretsError> {
         let wrong = |source| ShopSecretsError::Io { path: path.to_owned(), source };
-        let found = match fs::metadata(path) {
-            Ok(found) => found,
+        let file = match File::open(path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(wrong(source)),
         };
-        if is_exposed(&found) {
+        if is_exposed(&file.metadata().map_err(wrong)?) {
             return Err(ShopSecretsError::Exposed { path: path.to_owned() });
         }
-        if found.len() > MAX_FILE {
+        let mut text = Zeroizing::new(String::new());
+        file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(wrong)?;
+        if text.len() as u64 > MAX_FILE {
             return Err(ShopSecretsError::Malformed { path: path.to_owned(), line: 1, why: "the file is too long" });
         }
-        let text = fs::read_to_string(path).map(Zeroizing::new).map_err(wrong)?;
         Self::parse(&text).map_err(|(line, why)| ShopSecretsError::Malformed { path: path.to_owned(), line, why })
     }
 

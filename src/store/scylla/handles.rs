@@ -145,13 +145,18 @@ impl ScyllaStore {
     }
 
     pub(super) async fn drop_handle(&self, account: &AccountId, digest: &SecretDigest) -> Result<Removed> {
+        let _turn = self.cluster.turn(account.as_bytes()).await;
+        Ok(Removed::when(self.drop_handle_in_turn(account, digest).await?))
+    }
+
+    /// Removes a handle. To be called in the turn of its account. Answers whether there was one.
+    pub(super) async fn drop_handle_in_turn(&self, account: &AccountId, digest: &SecretDigest) -> Result<bool> {
         let statements = &self.cluster.statements;
         let (id, key) = (account.as_bytes().as_slice(), digest.as_bytes().as_slice());
-        let _turn = self.cluster.turn(account.as_bytes()).await;
         let dropped = self.cluster.decide(&statements.drop_handle, (id, key)).await?;
         if dropped {
             self.cluster.write(&statements.unpoint_hub_session, (key,)).await?;
         }
-        Ok(Removed::when(dropped))
+        Ok(dropped)
     }
 }

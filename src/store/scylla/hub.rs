@@ -283,6 +283,10 @@ impl ScyllaStore {
         let owed = self.read_participants_of(account, digest).await?;
         self.owe(&owed, false).await?;
         let values = (account.as_bytes().as_slice(), digest.as_bytes().as_slice());
+        // Its handles first: what is interrupted leaves the session, and is done again.
+        for handle in self.read_handles(account).await?.into_iter().filter(|handle| handle.session == *digest) {
+            self.drop_handle_in_turn(account, &handle.digest).await?;
+        }
         let dropped = self.cluster.decide(&statements.drop_hub_session, values).await?;
         // Some may have come meanwhile.
         let participants = self.read_participants_of(account, digest).await?;

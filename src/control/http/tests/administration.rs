@@ -143,7 +143,7 @@ async fn keys_open_an_account_until_they_are_removed() {
     assert_eq!(made.status, StatusCode::CREATED);
     let (key_id, key) = (made.text("key_id"), made.text("key"));
     assert!(key.starts_with("gtk_") && key.len() == 47);
-    assert!(rig.store.account_keys(&crate::engine::AccountId::parse(&id).unwrap()).await.unwrap().len() == 2);
+    assert!(rig.store.account_keys(&AccountId::parse(&id).unwrap()).await.unwrap().len() == 2);
     let listed = rig.admin(ask("GET", &path)).await.ok().json();
     assert_eq!(listed["keys"].as_array().unwrap().len(), 2);
     assert!(!listed.to_string().contains("gtk_"), "keys are shown once");
@@ -227,7 +227,7 @@ async fn no_key_is_given_for_an_account_that_is_deleted_while_it_is_made() {
     let (account, _) = rig.account(1).await;
     rig.admin(ask("DELETE", &format!("/admin/accounts/{account}"))).await.ok();
     // As after it was found to be there.
-    let account = crate::engine::AccountId::parse(&account).unwrap();
+    let account = AccountId::parse(&account).unwrap();
     let given = rig.surface.state.account_keys.add(account, &crate::store::Actor::operator()).await;
     assert_eq!(crate::web::problem::Problem::from(given.unwrap_err()).code(), ErrorCode::NotFound);
 }

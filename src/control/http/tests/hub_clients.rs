@@ -103,3 +103,21 @@ async fn refusals_of_every_endpoint_of_oauth_are_in_its_form() {
         assert_eq!(paths::is_oauth(path), is_oauth, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_handle_of_the_tank_is_no_owner() {
+    let rig = Rig::new().await;
+    let (account, key) = rig.account(60).await;
+    let handle = format!("gth_1_of_{account}");
+    assert_eq!(rig.public(ask("GET", "/v1/account").bearer(&handle)).await.ok().json()["account"], *account);
+    let of_owners = async |shown: &str| {
+        let asked = ask("GET", "/v1/of-owners").bearer(shown);
+        got(rig.surface.clone().public(asked.request).await).await
+    };
+    assert_eq!(String::from_utf8(of_owners(&key).await.ok().body.to_vec()).unwrap(), account);
+    for handle in [&*handle, "gth_1_other", "gth_1_x"] {
+        let refused = of_owners(handle).await;
+        refused.is(ErrorCode::BadCredentials);
+        assert!(refused.text("detail").starts_with("a handle opens the tank and nothing else"), "{handle}");
+    }
+}
