@@ -77,8 +77,8 @@ impl State {
 /// A node has found out that it was frozen or suspended.
 #[derive(Debug)]
 struct Woke {
-    /// Which of the others lived then, as far as it could tell, and how often they had renewed their leases.
-    lived: BTreeMap<NodeId, u64>,
+    /// The others that had not left, and how often they had renewed their leases. Who is taken for dead may be cut off.
+    there: BTreeMap<NodeId, u64>,
     /// What a meter that has not stood still showed then, at the least, as far as this node knows.
     meter: MeterTime,
 }
@@ -99,8 +99,7 @@ enum Shown {
     Waits,
     /// All have, and none can be ahead that has not.
     All,
-    /// One that lived has not, and is taken for dead; all that have were frozen as well. It may be cut off from the store, and
-    /// further.
+    /// One has not, and is taken for dead; all that have were frozen as well. It may be cut off from the store, and further.
     NotByTheDead,
 }
 
@@ -165,11 +164,17 @@ impl Others {
         seen.is_some_and(|seen| ticks.minus(seen.since) < dead_after)
     }
 
+    /// How often the nodes of an era have renewed their leases, living or not.
+    fn renewals(&self, era: u64) -> BTreeMap<NodeId, u64> {
+        let of_it = self.seen.values().filter(|seen| seen.lease.era == era);
+        of_it.map(|seen| (seen.lease.node, seen.lease.renewals)).collect()
+    }
+
     /// What the nodes of an era have shown of their meters since this one woke.
     fn shown_since(&self, woke: &Woke, era: u64, ticks: Millis, dead_after: Millis) -> Shown {
-        // One that did not live then has joined since.
+        // One that was not there has joined since.
         let has_shown =
-            |seen: &Seen| woke.lived.get(&seen.lease.node).is_none_or(|was| woke.is_after(&seen.lease, *was));
+            |seen: &Seen| woke.there.get(&seen.lease.node).is_none_or(|was| woke.is_after(&seen.lease, *was));
         let living = || self.seen.values().filter(|seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after);
         // One that was never seen to change has joined since, or has died before.
         if living().any(|seen| seen.has_changed && !has_shown(seen)) {
@@ -178,7 +183,7 @@ impl Others {
         // Whoever is gone has left, and with it what it knew of the meter.
         let is_lost = |node| self.seen.get(node).is_some_and(|seen| seen.lease.era == era && !has_shown(seen));
         let knows = |seen: &Seen| seen.has_changed && has_shown(seen) && !seen.lease.is_behind;
-        if woke.lived.keys().any(is_lost) && !living().any(knows) { Shown::NotByTheDead } else { Shown::All }
+        if woke.there.keys().any(is_lost) && !living().any(knows) { Shown::NotByTheDead } else { Shown::All }
     }
 
     /// Whether a node that lives is about to begin an era after this one, or has.
@@ -386,12 +391,10 @@ impl Member {
             state.looked = state.looked.max(left_out);
             // It may have stood still again while it waited: what was shown in between is long past.
             if away >= self.settings.glance {
-                let mut lived = state.woke.take().map_or_else(BTreeMap::new, |woke| woke.lived);
-                let living = state.others.living(era, ticks, self.settings.dead_after);
-                lived.extend(living.map(|lease| (lease.node, lease.renewals)));
+                let there = state.others.renewals(era);
                 let meter = lease.meter.plus(left_out.minus(state.left_out)).as_ms();
                 let meter = MeterTime::from_ms(meter.saturating_sub(self.settings.glance.get()));
-                state.woke = Some(Woke { lived, meter });
+                state.woke = Some(Woke { there, meter });
             }
             // It may have been frozen since this renewal began, too.
             let explained = self.meter.left_out().minus(state.left_out);
@@ -572,7 +575,7 @@ mod tests {
 
     impl Two {
         fn new() -> Self {
-            Self(Others::default(), Woke { lived: BTreeMap::new(), meter: MeterTime::ZERO })
+            Self(Others::default(), Woke { there: BTreeMap::new(), meter: MeterTime::ZERO })
         }
 
         fn see(&mut self, ticks_s: u64, renewals: [u64; 2], is_behind: bool) {
@@ -583,8 +586,7 @@ mod tests {
         /// It has just found out that it stood still.
         fn wake(&mut self, ticks_s: u64, renewals: [u64; 2], is_behind: bool) {
             self.see(ticks_s, renewals, is_behind);
-            let living = self.0.living(1, Millis::from_secs(ticks_s), DEAD_AFTER);
-            self.1.lived = living.map(|lease| (lease.node, lease.renewals)).collect();
+            self.1.there = self.0.renewals(1);
         }
 
         fn shown(&self, ticks_s: u64) -> Shown {
@@ -626,6 +628,19 @@ mod tests {
         // The first knows by now.
         two.see(23, [23, 8], false);
         assert_eq!(two.shown(23), Shown::All);
+    }
+
+    #[test]
+    fn one_that_is_taken_for_dead_already_may_be_further_too() {
+        let mut two = Two::new();
+        (1..15).for_each(|ticks_s| two.see(ticks_s, [7, ticks_s], false));
+        assert_eq!(living(&two.0, 14), 1);
+        // A machine that was suspended, and whose clock stood still as well.
+        two.wake(15, [7, 15], true);
+        two.see(16, [7, 16], true);
+        assert_eq!(two.shown(16), Shown::NotByTheDead);
+        two.see(17, [7, 17], false);
+        assert_eq!(two.shown(17), Shown::All);
     }
 
     #[test]
