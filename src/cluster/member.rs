@@ -115,8 +115,8 @@ struct Seen {
     lease: NodeLease,
     /// When it was last seen to change, or first seen, in ticks.
     since: Millis,
-    /// Whether it was ever seen to change.
-    has_changed: bool,
+    /// How often it was seen to change.
+    changes: u64,
 }
 
 impl Others {
@@ -131,8 +131,8 @@ impl Others {
                 Some(known) if lease.renewals <= known.lease.renewals => {
                     Seen { since: if was_blind { ticks } else { known.since }, ..known }
                 }
-                Some(_) => Seen { lease, since: ticks, has_changed: true },
-                None => Seen { lease, since: ticks, has_changed: false },
+                Some(known) => Seen { lease, since: ticks, changes: known.changes + 1 },
+                None => Seen { lease, since: ticks, changes: 0 },
             };
             seen.insert(now_seen.lease.node, now_seen);
         }
@@ -177,12 +177,12 @@ impl Others {
             |seen: &Seen| woke.there.get(&seen.lease.node).is_none_or(|was| woke.is_after(&seen.lease, *was));
         let living = || self.seen.values().filter(|seen| seen.lease.era == era && ticks.minus(seen.since) < dead_after);
         // One that was never seen to change has joined since, or has died before.
-        if living().any(|seen| seen.has_changed && !has_shown(seen)) {
+        if living().any(|seen| seen.changes > 0 && !has_shown(seen)) {
             return Shown::Waits;
         }
         // Whoever is gone has left, and with it what it knew of the meter.
         let is_lost = |node| self.seen.get(node).is_some_and(|seen| seen.lease.era == era && !has_shown(seen));
-        let knows = |seen: &Seen| seen.has_changed && has_shown(seen) && !seen.lease.is_behind;
+        let knows = |seen: &Seen| seen.changes > 0 && has_shown(seen) && !seen.lease.is_behind;
         if woke.there.keys().any(is_lost) && !living().any(knows) { Shown::NotByTheDead } else { Shown::All }
     }
 
@@ -194,13 +194,14 @@ impl Others {
 
     /// The furthest meter of an era, of the nodes that were seen to live.
     fn furthest_living(&self, era: u64) -> Option<MeterTime> {
-        let lives = |seen: &&Seen| seen.lease.era == era && seen.has_changed;
+        let lives = |seen: &&Seen| seen.lease.era == era && seen.changes > 0;
         self.seen.values().filter(lives).map(|seen| seen.lease.meter).max()
     }
 
     /// The furthest meter of an era in which a node was seen to live that knows where the meter is. Those of other eras are void.
+    /// The first change may be a renewal that was begun before its node stood still, and sent after that; the second says so.
     fn furthest_of(&self, era: u64) -> Option<MeterTime> {
-        let knows = |seen: &Seen| seen.lease.era == era && seen.has_changed && !seen.lease.is_behind;
+        let knows = |seen: &Seen| seen.lease.era == era && seen.changes > 1 && !seen.lease.is_behind;
         self.seen.values().any(knows).then_some(())?;
         self.seen.values().filter(|seen| seen.lease.era == era).map(|seen| seen.lease.meter).max()
     }
@@ -679,6 +680,13 @@ mod tests {
         assert_eq!(two.0.furthest_living(1), Some(MeterTime::ZERO));
         two.see(3, [9, 7], false);
         assert_eq!(two.0.furthest_of(1), Some(MeterTime::ZERO));
+        // Begun before it stood still, sent after.
+        let mut two = Two::new();
+        two.see(1, [7, 7], false);
+        two.see(2, [8, 7], false);
+        assert_eq!(two.0.furthest_of(1), None);
+        two.see(3, [9, 7], true);
+        assert_eq!(two.0.furthest_of(1), None);
     }
 
     #[test]
