@@ -165,7 +165,8 @@ impl Account {
             Standing::Over(End { reason, at, at_wall, last_seen: sighting.last_seen })
         };
         match sighting.life {
-            Life::Ended { at, reason } => over(at, reason),
+            // A node may have ended it before it heard that another had taken credit out of the tank.
+            Life::Ended { at, reason } => over(at.min(session.runs_dry(self.balance.fuel())), reason),
             Life::Open { last_seen } => {
                 match lapse(last_seen, timeout, session.runs_dry(self.balance.fuel()), moment.now) {
                     Some((at, reason)) => over(at, reason),

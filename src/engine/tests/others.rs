@@ -63,6 +63,35 @@ fn among_others_a_stop_is_not_told_before_it_is_committed() {
 }
 
 #[test]
+fn a_node_that_ends_a_session_before_it_hears_of_a_refund_elsewhere_overdraws_no_tank() {
+    let engine = engine().among_others();
+    let account = credited(Account::new(AccountId::from_bytes([2; 16])), 10_000, "c");
+    let opening = account.activate(&moment(at(0), None), &POLICY, session(ID, at(0)));
+    let account = account.after(&opening);
+    engine.apply(&account, &opening, &moment(at(0), None));
+    // Another node takes all that is left at 4 s. This one has not heard of it when the client stops at 7 s.
+    let refund = NewEntry {
+        kind: EntryKind::Refund,
+        amount: Credit::from_ms(-9_000),
+        source: Source::Admin,
+        external_id: "refund".to_owned(),
+        reason: None,
+    };
+    let elsewhere = account.refund(&moment(at(4_000), None), &POLICY, refund).unwrap();
+    let account = account.after(&elsewhere);
+    assert_eq!((account.balance, account.open().is_some()), (Credit::from_ms(4_000), true));
+    let key = engine.secrets().session_key(&ID).unwrap().body_mac();
+    let now = at(7_000);
+    let frame = Heartbeat { kind: HeartbeatKind::Stop, state: Default::default(), seq: 1, session: ID, clock: now };
+    engine.beat(&frame.sign(&key), now);
+
+    let settle = account.settle(&moment(now, engine.sighting(&ID, now)), &POLICY).unwrap();
+    let end = settle.closes.unwrap().1;
+    assert_eq!((end.at, end.reason), (at(4_000), EndReason::Deactivated));
+    assert_eq!(account.after(&settle).balance, Credit::ZERO);
+}
+
+#[test]
 fn what_the_store_does_not_know_and_what_this_node_has_not_heard_is_found_before_it_matters() {
     let engine = engine().among_others();
     let account = credited(Account::new(AccountId::from_bytes([2; 16])), 1_000_000, "c");
