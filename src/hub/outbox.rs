@@ -4,7 +4,8 @@
 //! 2xx, or has been tried for long enough. A node that is about to tell it first moves on when it is due: no other node tells it
 //! meanwhile, and if this one dies, the next try comes by itself. Each try has a token of its own, which is good for two minutes.
 //!
-//! Clients do not wait for each other. Of one that does not answer, one entry is tried at a time.
+//! Clients do not wait for each other. Of one that does not answer, one entry is tried at a time. One that answers, and does not take
+//! what one person's sessions came to, is told of the others' all the same.
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,15 @@ pub enum Delivery {
     Failed,
     /// It has been tried for long enough.
     GivenUp,
+}
+
+/// What a client said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Taken,
+    /// It lives, and this is not what it wanted.
+    Refused,
+    None,
 }
 
 /// Who counts tries.
@@ -147,7 +157,7 @@ impl Outbox {
         }
     }
 
-    /// Tells a client everything that is due, unless that is under way. The first that fails ends it for this time.
+    /// Tells a client everything that is due, unless that is under way. The first without an answer ends it for this time.
     pub(super) async fn tell_all(&self, client: &HubClient) {
         if !self.busy.lock().insert(client.client_id.clone()) {
             return;
@@ -176,30 +186,31 @@ impl Outbox {
         drop(turn);
     }
 
-    /// Tells a client one thing. `false` when it was not told, and it is better to wait.
+    /// Tells a client one thing. `false` when nothing answers, and it is better to wait.
     async fn tell(&self, client: &HubClient, logout: &LogoutRecord) -> bool {
         let (shared, now) = (self.sessions.shared(), self.sessions.shared().clock.wall());
         let over = logout.since.is_some_and(|since| now.since(since) >= self.keep_trying);
         let told = async {
             if over {
                 let removed = shared.store.remove_logout(logout).await?;
-                return Ok((removed == Removed::Done).then_some(Delivery::GivenUp));
+                return Ok((removed == Removed::Done).then_some((Delivery::GivenUp, true)));
             }
             let postponed = logout.postponed(now, now.plus(self.pause(logout.tries)));
             if shared.store.postpone_logout(logout, &postponed).await? == Replaced::Outdated {
                 return Ok(None);
             }
-            if !self.deliver(client, logout, now).await {
-                return Ok(Some(Delivery::Failed));
+            let answer = self.deliver(client, logout, now).await;
+            if answer != Answer::Taken {
+                return Ok(Some((Delivery::Failed, answer == Answer::Refused)));
             }
             // Not there any more: it is to be told again, for another session has ended.
             match shared.store.remove_logout(&postponed).await? {
-                Removed::Done | Removed::NotThere => Ok(Some(Delivery::Delivered)),
+                Removed::Done | Removed::NotThere => Ok(Some((Delivery::Delivered, true))),
             }
         };
-        let told: Result<Option<Delivery>, StoreError> = told.await;
+        let told: Result<Option<(Delivery, bool)>, StoreError> = told.await;
         match told {
-            Ok(Some(delivery)) => {
+            Ok(Some((delivery, answers))) => {
                 self.observer.tried(delivery);
                 if delivery == Delivery::GivenUp {
                     tracing::warn!(
@@ -208,7 +219,7 @@ impl Outbox {
                         "a back-channel logout is given up"
                     );
                 }
-                delivery != Delivery::Failed
+                answers
             }
             // Another node tells it.
             Ok(None) => false,
@@ -219,9 +230,15 @@ impl Outbox {
         }
     }
 
-    async fn deliver(&self, client: &HubClient, logout: &LogoutRecord, now: UnixMs) -> bool {
+    async fn deliver(&self, client: &HubClient, logout: &LogoutRecord, now: UnixMs) -> Answer {
         let uri = client.backchannel_logout_uri.as_deref().and_then(|uri| Url::parse(uri).ok());
-        let Some(uri) = uri.filter(is_safe) else { return false };
+        let Some(uri) = uri.filter(is_safe) else {
+            tracing::warn!(
+                client = client.client_id,
+                "its back-channel logout address cannot be used; register it again"
+            );
+            return Answer::None;
+        };
         let token = LogoutToken {
             iss: self.issuer.name(),
             aud: &client.client_id,
@@ -237,19 +254,19 @@ impl Outbox {
             Ok(token) => token,
             Err(error) => {
                 tracing::error!(%error, "a logout token could not be signed");
-                return false;
+                return Answer::None;
             }
         };
-        let Some(fetcher) = self.fetcher(&uri) else { return false };
-        match fetcher.post_form(&uri, &[("logout_token", &token)], None).await {
-            Ok((status, _)) if status.is_success() => true,
-            Ok((status, _)) => {
+        let Some(fetcher) = self.fetcher(&uri) else { return Answer::None };
+        match fetcher.submit(&uri, &[("logout_token", &token)]).await {
+            Ok(status) if status.is_success() => Answer::Taken,
+            Ok(status) => {
                 tracing::info!(client = client.client_id, %status, "a client did not take a back-channel logout");
-                false
+                Answer::Refused
             }
             Err(error) => {
                 tracing::info!(client = client.client_id, %error, "a back-channel logout could not be delivered");
-                false
+                Answer::None
             }
         }
     }

@@ -131,6 +131,13 @@ impl Fetcher {
         Ok((status, body))
     }
 
+    /// Posts a form of which the status says all; what else comes back is not waited for.
+    pub(crate) async fn submit(&self, url: &Url, form: &[(&str, &str)]) -> Result<StatusCode, FetchError> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.http.post(url.clone()).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        Ok(request.body(body).send().await.map_err(why)?.status())
+    }
+
     /// Posts a document; answers the status and what came back.
     pub(super) async fn post(&self, url: &Url, document: &impl Serialize) -> Result<(StatusCode, Vec<u8>), FetchError> {
         let (status, _, body) = exchange(self.http.post(url.clone()).json(document)).await?;
