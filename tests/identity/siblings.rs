@@ -225,7 +225,8 @@ impl Scene {
             return;
         }
         for _ in 0..200 {
-            if self.browser.get(&sibling.at("/")).await.status != 200 {
+            // Before it is told, it may fail with a handle that is over, which signs nobody out of it.
+            if !self.browser.get(&sibling.at("/")).await.to.is_empty() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
