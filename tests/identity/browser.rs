@@ -20,7 +20,9 @@ pub(super) struct Seen {
 
 impl Browser {
     pub(super) fn new() -> Self {
-        let http = Client::builder().no_proxy().tls_certs_only([]).redirect(Policy::none()).build().expect("a client");
+        // A connection is not used again: another process may listen at its port by then.
+        let http = Client::builder().no_proxy().tls_certs_only([]).redirect(Policy::none()).pool_max_idle_per_host(0);
+        let http = http.build().expect("a client");
         Self { http, cookies: BTreeMap::new() }
     }
 
