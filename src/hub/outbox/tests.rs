@@ -75,7 +75,7 @@ impl Receiver {
                 this.got.lock().push((json(0), json(1)));
                 let status = StatusCode::from_u16(this.status.load(Ordering::SeqCst)).unwrap();
                 // Of what comes after the status nobody knows when it ends.
-                let body = Body::from_stream(futures_util::stream::pending::<Result<String, std::io::Error>>());
+                let body = Body::from_stream(stream::pending::<Result<String, std::io::Error>>());
                 (status, [(LOCATION, "/elsewhere")], body).into_response()
             }
         };
