@@ -519,6 +519,7 @@ impl HubStore for MemoryStore {
         let theirs = tables.hub_sessions.get(digest).is_some_and(|session| session.account == *account);
         if theirs {
             tables.hub_sessions.remove(digest);
+            tables.handles.retain(|_, handle| handle.session != *digest);
             tables.end_participants(|of| of.session == *digest, false);
         }
         Ok(Removed::when(theirs))
