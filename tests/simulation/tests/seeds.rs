@@ -10,9 +10,9 @@ use simulation::{Report, run};
 
 /// Seeds from which something was found that has been mended since. They stand for another run when the simulation
 /// itself is changed: then they are as good as any.
-const FOUND: [u64; 33] = [
+const FOUND: [u64; 34] = [
     173, 306, 327, 535, 1015, 1054, 1084, 1103, 1121, 1125, 1145, 1168, 1231, 1304, 20233, 22172, 40137, 40222, 40599,
-    40692, 40887, 41186, 41216, 41486, 41697, 41798, 42298, 42771, 42843, 43404, 45291, 46445, 47582,
+    40692, 40887, 41186, 41216, 41486, 41697, 41798, 42298, 42771, 42843, 43404, 45291, 46056, 46445, 47582,
 ];
 const SEEDS: u64 = 500;
 
