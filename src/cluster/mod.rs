@@ -12,6 +12,7 @@
 mod feed;
 mod hearing;
 mod joining;
+mod leases;
 mod member;
 mod node;
 

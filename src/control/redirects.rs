@@ -42,6 +42,9 @@ impl RedirectUri {
             return Err(BadRedirect("has a host in lower case, and no user"));
         }
         let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
+        if reqwest::Url::parse(text).is_err() {
+            return Err(BadRedirect("is a URL, with a host and a port that can be"));
+        }
         let on_this_machine = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
         match scheme {
             "https" => Ok(Self(text.to_owned())),
@@ -161,6 +164,9 @@ mod tests {
             "app:/back",
             "org.example.app:back",
             "ftp://app.example.org/",
+            "https://127.0.0.1:99999/",
+            "https://[::1/",
+            "https://%00/",
         ] {
             assert!(RedirectUri::parse(evil).is_err(), "{evil}");
         }

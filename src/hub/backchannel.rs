@@ -94,9 +94,9 @@ impl HubSessions {
             return Ok(());
         }
         match &told.of {
-            LoggedOut::Session(sid) => {
+            LoggedOut::Session { sid, subject } => {
                 shared.remember(&name("ended", &told.issuer, sid), SIGN_INS_END).await?;
-                let ended = self.end_of_provider(&told.issuer, sid).await?;
+                let ended = self.end_of_provider(&told.issuer, sid, subject.as_deref()).await?;
                 tracing::info!(issuer = told.issuer, ended, "a session of the identity provider has ended");
             }
             LoggedOut::Person(subject) => {

@@ -309,8 +309,13 @@ impl HubSessions {
     /// # Errors
     ///
     /// [`HubError::Store`]; some may have ended.
-    pub async fn end_of_provider(&self, issuer: &str, sid: &str) -> Result<usize, HubError> {
-        let sessions = self.0.store.hub_sessions_of_provider(issuer, sid).await?;
+    pub async fn end_of_provider(&self, issuer: &str, sid: &str, subject: Option<&str>) -> Result<usize, HubError> {
+        let mut sessions = self.0.store.hub_sessions_of_provider(issuer, sid).await?;
+        if let Some(subject) = subject {
+            let identity = Identity { issuer: issuer.to_owned(), subject: subject.to_owned() };
+            let account = self.0.store.account_of(&identity).await?;
+            sessions.retain(|session| Some(session.account) == account);
+        }
         let mut ended = 0;
         for session in sessions {
             match self.remove(session.account, session.digest, provider(issuer)).await? {

@@ -58,7 +58,7 @@ fn logout(jti: &str, of: LoggedOut) -> ProviderLogout {
 }
 
 fn of_session(sid: &str) -> LoggedOut {
-    LoggedOut::Session(sid.to_owned())
+    LoggedOut::Session { sid: sid.to_owned(), subject: None }
 }
 
 impl Rig {
@@ -178,7 +178,10 @@ async fn one_ends_or_the_others_or_all() {
     rig.sessions.end_everywhere(&account(1)).await.unwrap();
     assert!(!rig.lives(&begun[2].0).await && rig.lives(&bystander).await);
     assert!(rig.sessions.list(&account(1)).await.unwrap().is_empty());
-    assert_eq!(rig.sessions.end_of_provider("https://id.example", "sid-2").await.unwrap(), 1);
+    let of_sid_2 = async |subject| rig.sessions.end_of_provider("https://id.example", "sid-2", subject).await.unwrap();
+    assert_eq!(of_sid_2(Some("somebody else")).await, 0, "not theirs");
+    assert!(rig.lives(&bystander).await);
+    assert_eq!(of_sid_2(None).await, 1);
     assert!(!rig.lives(&bystander).await);
     assert!(matches!(rig.sessions.end_everywhere(&account(9)).await, Err(HubError::NoSuchAccount)));
 }

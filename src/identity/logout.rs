@@ -38,8 +38,13 @@ pub struct ProviderLogout {
 /// Who has signed out at a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoggedOut {
-    /// One session (`sid`).
-    Session(String),
+    /// One session.
+    Session {
+        /// What the provider calls it.
+        sid: String,
+        /// Whose it is, if that was said (`sub`).
+        subject: Option<String>,
+    },
     /// A person, everywhere (`sub` alone).
     Person(String),
 }
@@ -117,9 +122,14 @@ impl<'a> UnverifiedLogout<'a> {
 
     fn of(&self) -> Result<LoggedOut, Fault> {
         let Payload { sub, sid, .. } = &self.0.payload;
+        if sub.as_ref().is_some_and(|sub| !is_subject(sub)) {
+            return Err(Fault::Subject);
+        }
         match (sid, sub) {
-            (Some(sid), _) if is_name(sid) => Ok(LoggedOut::Session(sid.clone())),
-            (None, Some(sub)) if is_subject(sub) => Ok(LoggedOut::Person(sub.clone())),
+            (Some(sid), subject) if is_name(sid) => {
+                Ok(LoggedOut::Session { sid: sid.clone(), subject: subject.clone() })
+            }
+            (None, Some(sub)) => Ok(LoggedOut::Person(sub.clone())),
             _ => Err(Fault::Subject),
         }
     }
@@ -195,11 +205,14 @@ mod tests {
 
     #[test]
     fn a_logout_is_of_one_session_or_of_a_person_everywhere() {
-        assert_eq!(but("x", json!(1)), Ok(LoggedOut::Session("s-1".to_owned())));
-        assert_eq!(but("sub", Value::Null), Ok(LoggedOut::Session("s-1".to_owned())));
+        let session = |subject: Option<&str>| {
+            Ok(LoggedOut::Session { sid: "s-1".to_owned(), subject: subject.map(ToOwned::to_owned) })
+        };
+        assert_eq!(but("x", json!(1)), session(Some("ada")));
+        assert_eq!(but("sub", Value::Null), session(None));
         assert_eq!(but("sid", Value::Null), Ok(LoggedOut::Person("ada".to_owned())));
-        assert_eq!(but("exp", Value::Null), Ok(LoggedOut::Session("s-1".to_owned())), "some providers send no exp");
-        assert_eq!(but("aud", json!(["other", "hub"])), Ok(LoggedOut::Session("s-1".to_owned())));
+        assert_eq!(but("exp", Value::Null), session(Some("ada")), "some providers send no exp");
+        assert_eq!(but("aud", json!(["other", "hub"])), session(Some("ada")));
         for typ in ["JWT", "application/logout+jwt"] {
             assert!(checked(&json!({"alg": "ES256", "typ": typ}), &claims(), NOW).is_ok(), "{typ}");
         }

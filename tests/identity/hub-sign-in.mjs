@@ -1,20 +1,10 @@
 // Signs somebody in to the pages of a service as a browser would: to the provider, its login page, its consent page, and back.
 //
 //   node hub-sign-in.mjs SERVICE NAME     prints what the account page shows, and what a second answer to the same sign-in gets
-const [service, name] = process.argv.slice(2);
-const cookies = new Map();
+import { browser } from './browser.mjs';
 
-const ask = async (url, form) => {
-  const headers = { cookie: [...cookies].map(([key, value]) => `${key}=${value}`).join('; ') };
-  const body = form && new URLSearchParams(form);
-  const response = await fetch(url, { method: form ? 'POST' : 'GET', headers, body, redirect: 'manual' });
-  for (const cookie of response.headers.getSetCookie()) {
-    const [, key, value] = /^([^=]+)=([^;]*)/.exec(cookie);
-    if (value) cookies.set(key, value);
-    else cookies.delete(key);
-  }
-  return response;
-};
+const [service, name] = process.argv.slice(2);
+const ask = browser();
 
 let url = `${service}/account`;
 let callback;
@@ -26,11 +16,9 @@ for (let hops = 0; hops < 20; hops += 1) {
     if (new URL(url).origin === new URL(service).origin) {
       const [, who] = /<form class="who"[^]*?<span>([^<]*)<\/span>/.exec(page);
       const again = await ask(callback);
-      const before = new Map(cookies);
-      cookies.clear();
-      const elsewhere = await ask(callback);
+      const elsewhere = await browser()(callback);
       const headers = Object.fromEntries(response.headers);
-      process.stdout.write(JSON.stringify({ who, again: again.status, elsewhere: elsewhere.status, headers, cookies: [...before.keys()].sort() }));
+      process.stdout.write(JSON.stringify({ who, again: again.status, elsewhere: elsewhere.status, headers, cookies: [...ask.cookies.keys()].sort() }));
       process.exit(0);
     }
     const [, action] = /action="([^"]+)"/.exec(page);

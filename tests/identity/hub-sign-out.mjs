@@ -3,22 +3,9 @@
 //
 //   node hub-sign-out.mjs SERVICE PROVIDER NAME           they sign out at the provider
 //   node hub-sign-out.mjs SERVICE PROVIDER NAME EVENT     the provider tells of an event: what `POST /tell` takes, in JSON
-const [service, provider, name, event] = process.argv.slice(2);
+import { browser } from './browser.mjs';
 
-const browser = () => {
-  const cookies = new Map();
-  return async (url, form) => {
-    const headers = { cookie: [...cookies].map(([key, value]) => `${key}=${value}`).join('; ') };
-    const body = form && new URLSearchParams(form);
-    const response = await fetch(url, { method: form ? 'POST' : 'GET', headers, body, redirect: 'manual' });
-    for (const cookie of response.headers.getSetCookie()) {
-      const [, key, value] = /^([^=]+)=([^;]*)/.exec(cookie);
-      if (value) cookies.set(key, value);
-      else cookies.delete(key);
-    }
-    return response;
-  };
-};
+const [service, provider, name, event] = process.argv.slice(2);
 
 const signIn = async (ask) => {
   let url = `${service}/account`;

@@ -54,6 +54,9 @@ pub(in crate::hub) enum Failure {
     /// The provider does not take our client id and secret.
     #[error("the identity provider does not take the client id and secret of this service")]
     Misconfigured,
+    /// The person has as many as one may have.
+    #[error("there are as many as one person may have")]
+    Full,
     /// One address asks too often.
     #[error("asked too often")]
     TooOften,
@@ -69,6 +72,7 @@ impl Failure {
             Self::Expired => StatusCode::UNAUTHORIZED,
             Self::Over | Self::Denied | Self::Refused => StatusCode::BAD_REQUEST,
             Self::Forged => StatusCode::FORBIDDEN,
+            Self::Full => StatusCode::CONFLICT,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable | Self::ProviderDown | Self::Misconfigured => StatusCode::SERVICE_UNAVAILABLE,
@@ -90,6 +94,7 @@ impl Failure {
             Self::Unavailable => (text.unavailable, text.unavailable_hint),
             Self::ProviderDown => (text.provider_down, text.provider_down_hint),
             Self::Misconfigured => (text.misconfigured, text.misconfigured_hint),
+            Self::Full => (text.full, text.full_hint),
             Self::TooOften => (text.too_often, text.too_often_hint),
             Self::NoSignIn => (text.no_sign_in, text.no_sign_in_hint),
         }
@@ -99,9 +104,13 @@ impl Failure {
     pub(in crate::hub) fn page(self, text: &'static Text, development: bool) -> Response {
         let (title, hint) = self.texts(text);
         let (href, action) = match self {
-            Self::NotFound | Self::Forged | Self::TooSlow | Self::TooLong | Self::Unavailable | Self::NoSignIn => {
-                ("/account", text.to_account)
-            }
+            Self::NotFound
+            | Self::Forged
+            | Self::TooSlow
+            | Self::TooLong
+            | Self::Full
+            | Self::Unavailable
+            | Self::NoSignIn => ("/account", text.to_account),
             Self::Expired => ("/sign-in", text.sign_in),
             // Whoever is signed in at the provider as somebody who may not come in has to be asked who they are.
             Self::Denied | Self::Refused => ("/sign-in?prompt=login", text.try_again),

@@ -65,7 +65,7 @@ impl From<AccountKeyError> for Failure {
     fn from(error: AccountKeyError) -> Self {
         match error {
             AccountKeyError::NoSuchAccount | AccountKeyError::NoSuchKey => Self::NotFound,
-            AccountKeyError::Full => Self::TooOften,
+            AccountKeyError::Full => Self::Full,
             AccountKeyError::Store(_) => Self::Unavailable,
         }
     }

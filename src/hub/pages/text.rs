@@ -40,7 +40,7 @@ catalogue! {
     to_account, try_again,
     not_found, not_found_hint, expired, expired_hint, over, over_hint, denied, denied_hint, refused, refused_hint, forged, forged_hint,
     too_slow, too_slow_hint, too_long, too_long_hint, misconfigured, misconfigured_hint,
-    unavailable, unavailable_hint, provider_down, provider_down_hint, too_often, too_often_hint, no_sign_in, no_sign_in_hint,
+    unavailable, unavailable_hint, provider_down, provider_down_hint, too_often, too_often_hint, full, full_hint, no_sign_in, no_sign_in_hint,
     // The development provider.
     dev_title, dev_hint, dev_name, dev_go, onward, onward_hint, go_on,
     // Kinds of ledger entries.
@@ -142,6 +142,8 @@ pub(super) static ENGLISH: Text = Text {
     provider_down_hint: "It is not your fault. Try again in a few minutes.",
     too_often: "Too many attempts",
     too_often_hint: "Wait a moment, then try again.",
+    full: "There is no room for another key",
+    full_hint: "You have as many keys as one person may have. Remove one that you no longer use first.",
     no_sign_in: "Sign-in is not set up",
     no_sign_in_hint: "The operator of this service has to configure an identity provider.",
     dev_title: "Who are you?",
@@ -263,6 +265,8 @@ pub(super) static GERMAN: Text = Text {
     provider_down_hint: "Es liegt nicht an Ihnen. Versuchen Sie es in ein paar Minuten noch einmal.",
     too_often: "Zu viele Versuche",
     too_often_hint: "Warten Sie einen Moment und versuchen Sie es noch einmal.",
+    full: "Für einen weiteren Schlüssel ist kein Platz",
+    full_hint: "Sie haben so viele Schlüssel, wie eine Person haben kann. Entfernen Sie zuerst einen, den Sie nicht mehr benutzen.",
     no_sign_in: "Die Anmeldung ist nicht eingerichtet",
     no_sign_in_hint: "Der Betreiber dieses Dienstes muss einen Identitätsanbieter einrichten.",
     dev_title: "Wer sind Sie?",

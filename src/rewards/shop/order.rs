@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The property of a line, or the attribute of a cart, that has a package.
 const PACKAGE: &str = "_psicash";
 /// Units of one line.
-const MOST_UNITS: u64 = 100_000;
+const MOST_UNITS: u32 = 100_000;
 /// Lines of one message. More are none that a shop sends.
 const MOST_LINES: usize = 1_000;
 
@@ -113,9 +113,14 @@ fn number(object: &Value, member: &str) -> Option<u64> {
     found.as_u64().or_else(|| found.as_str()?.parse().ok())
 }
 
-/// The units of a line.
+/// The units of a line, as a whole number however it is written.
 fn units(line: &Value) -> Option<u64> {
-    number(line, "quantity").filter(|units| *units > 0).map(|units| units.min(MOST_UNITS))
+    let with_a_point = || {
+        let units = line.get("quantity")?.as_f64().filter(|units| units.fract() == 0.0)?;
+        units.min(f64::from(MOST_UNITS)).to_string().parse().ok()
+    };
+    let units = number(line, "quantity").or_else(with_a_point);
+    units.filter(|units| *units > 0).map(|units| units.min(MOST_UNITS.into()))
 }
 
 /// The package among properties of a line or attributes of a cart.
@@ -157,6 +162,23 @@ mod tests {
         let lines = vec![line(1, "T1", 3, "line"), line(2, "T2", 1, "cart"), line(3, "", 2, "cart")];
         let read = Delivery::paid(order.to_string().as_bytes());
         assert_eq!(read, Ok(Delivery::Paid { order: 820_982_911_946_154_508, test: false, lines }));
+    }
+
+    #[test]
+    fn units_are_whole_numbers_however_they_are_written() {
+        for (quantity, expected) in [
+            (json!(2), Some(2)),
+            (json!("2"), Some(2)),
+            (json!(2.0), Some(2)),
+            (json!(1e30), Some(100_000)),
+            (json!(u64::MAX), Some(100_000)),
+            (json!(1.5), None),
+            (json!(0.0), None),
+            (json!(-2.0), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(units(&json!({ "quantity": quantity })), expected, "{quantity}");
+        }
     }
 
     #[test]
